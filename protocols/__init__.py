@@ -1,0 +1,1 @@
+"""Bytes to meaning and back. Pure: no I/O, no clock, no randomness, no logging."""

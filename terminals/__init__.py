@@ -1,0 +1,1 @@
+"""Wires and time: links, sessions, buses, drivers, the field diagnosis and the simulator."""

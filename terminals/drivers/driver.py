@@ -1,0 +1,127 @@
+"""What every driver can do, and the words it does it with.
+
+A driver's method returns a *script*: a generator that yields protocol requests and is sent protocol answers. A session
+runs it over a link. `Refused` is thrown into the script, so that the script decides what a refusal means; time-outs,
+corrupt frames and lost links end the script.
+
+    def clock(self, meter):
+        answer = yield Read(meter.address, 0x04000102)
+        return ...
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from protocols.exchange import Exchange
+from protocols.reading import Reads, Times
+
+T = TypeVar("T")
+Script = Generator[Any, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What a driver must know of a meter.
+
+    key       the caller's number for it; comes back in Reads.meter
+    address   protocol address: 12 digits for DL/T 645, the wrapper port of the logical device for DLMS
+    zone      civil time of the meter's clock
+    phases    1 or 3
+    secrets   password, operator code, ...; never printed
+    """
+
+    key: int
+    address: str
+    zone: ZoneInfo
+    phases: int = 1
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reading task brought. `absent`: points the meter proved not to have (sorted, UTC); never ask again."""
+
+    reads: Reads
+    absent: Times
+
+
+class RelayAction(Enum):
+    """DL/T 645-2007 1CH N1, and its counterparts in the other protocols."""
+
+    TRIP = "trip"
+    PERMIT = "permit"  # 合闸允许: closes when the customer presses the key
+    CLOSE = "close"
+    KEEP_POWER = "keep-power"
+    END_KEEP_POWER = "end-keep-power"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAnswer:
+    """The meter took the command. `pending`: it will act later by itself (trip delay, large current)."""
+
+    pending: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayState:
+    """The read-back. `permitted`: open, but the customer's key may close it. `load_kw` is what flows now."""
+
+    open: bool
+    permitted: bool
+    keep_power: bool
+    load_kw: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How far back the meter remembers: the deadline of a gap."""
+
+    curve: dt.timedelta
+    day_freeze: dt.timedelta
+
+
+class Driver(Protocol):
+    """One protocol's way of doing each task. Stateless; all times are arguments."""
+
+    name: str
+    retention: Retention
+
+    def exchange(self, meter: Meter) -> Exchange:
+        """Fresh protocol state for one session with this meter."""
+
+    def open(self, meter: Meter) -> Script[None]:
+        """Whatever must be said before the first request (an association); nothing for DL/T 645."""
+
+    def close(self, meter: Meter) -> Script[None]:
+        """Whatever must be said before leaving."""
+
+    def curve(self, meter: Meter, slots: Times) -> Script[Outcome]:
+        """The interval rows ending at `slots` (UTC, ascending, all due): SLOT_QUANTITIES."""
+
+    def day_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The registers at the closing midnights (UTC, ascending): REGISTER_QUANTITIES."""
+
+    def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
+        """The present registers by tariff and the present voltages, currents and power: one row at `now`."""
+
+    def clock(self, meter: Meter) -> Script[np.datetime64]:
+        """The meter's clock as a UTC instant."""
+
+    def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """Set the meter's clock."""
+
+    def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
+        """Send the command, valid in the meter until `expires`. Refused if the meter says no."""
+
+    def relay_state(self, meter: Meter) -> Script[RelayState]:
+        """Read the relay's status and the load back."""
