@@ -1,0 +1,58 @@
+"""Connections. One dialect of SQL, psycopg 3, times in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool
+
+Connection = psycopg.Connection[DictRow]
+
+#: No statement of ours may hold a lock for ever; bulk loads of a night's file stay far below this.
+STATEMENT_TIMEOUT = "10min"
+OPTIONS = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=5min"
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message names the culprit and the next step."""
+
+
+class Unreachable(StoreError):
+    """The database does not answer."""
+
+
+def _kwargs() -> dict[str, Any]:
+    return {"row_factory": dict_row, "options": OPTIONS, "connect_timeout": 10, "application_name": "headend"}
+
+
+def connect(dsn: str) -> Connection:
+    """One connection. Unreachable names the server without its password."""
+    try:
+        return psycopg.connect(dsn, **_kwargs())
+    except psycopg.ProgrammingError as error:
+        raise Unreachable(f"the DSN is not valid: {str(error).strip()}; check HEADEND_DSN") from None
+    except psycopg.OperationalError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise Unreachable(
+            f"no database at {where(dsn)}: {lines[0].strip() if lines else 'no answer'}; "
+            "check HEADEND_DSN, or unset it to use the embedded database"
+        ) from None
+
+
+@contextmanager
+def pool(dsn: str, size: int = 4) -> Iterator[ConnectionPool[Connection]]:
+    """A bounded pool; `size` is the number of statements that may run at once for this process."""
+    with ConnectionPool(dsn, min_size=1, max_size=size, kwargs=_kwargs(), timeout=30, open=True) as opened:
+        yield opened
+
+
+def where(dsn: str) -> str:
+    """host:port/database of a DSN, for messages: never user secrets."""
+    parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    host = parts.get("host") or parts.get("hostaddr") or "local socket"
+    port = parts.get("port") or "5432"
+    return f"{host}:{port}/{parts.get('dbname') or parts.get('user') or ''}"
