@@ -1,0 +1,13 @@
+"""Whoever asks for a trip does not approve it. A job asks, a person approves; two keys of one person are one person."""
+
+from headend.control.facts import Facts, Limits
+
+
+def why_not(facts: Facts, limits: Limits) -> str | None:
+    if facts.approved_by is None:
+        return "nobody has approved it" if facts.sending else None
+    if facts.approved_by.startswith("job:"):
+        return f"{facts.approved_by} is not a person"
+    if facts.approved_by == facts.requested_by:
+        return f"{facts.approved_by} asked for it and cannot approve it"
+    return None

@@ -1,0 +1,450 @@
+"""The archive (档案): CSV in, all or nothing, every complaint with file, line and column; lookups out.
+
+A folder of areas.csv, terminals.csv, meters.csv and customers.csv; any of them may be absent. Importing the same folder twice changes
+nothing. A meter that appears with a later `from` moves there; a new meter on a point ends the old one's installation (换表).
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from headend.store.db import Connection, StoreError
+from protocols.localtime import as_datetime
+
+#: complaints shown before the rest is only counted
+MOST_COMPLAINTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing wrong with one cell."""
+
+    file: str
+    line: int
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.column}: {self.reason}"
+
+
+class ArchiveError(StoreError):
+    """The archive was refused; nothing was imported."""
+
+    def __init__(self, complaints: list[Complaint], total: int) -> None:
+        self.complaints = complaints
+        self.total = total
+        super().__init__(f"{total} error{'s' if total != 1 else ''} in the archive; nothing was imported")
+
+
+class NotAnArchive(StoreError):
+    """The folder cannot be read as an archive at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Rows by kind: new, changed, unchanged."""
+
+    new: Mapping[str, int]
+    changed: Mapping[str, int]
+    unchanged: Mapping[str, int]
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("is empty")
+    if len(value) > 200:
+        raise ValueError(f"has {len(value)} characters, at most 200 fit")
+    return value
+
+
+def _any(value: str) -> str:
+    return value
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def _positive(most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or not 0 < int(value) <= most:
+            raise ValueError(f"{value!r} is not a whole number from 1 to {most}")
+        return int(value)
+
+    return parse
+
+
+def _decimal(low: str, high: str) -> Callable[[str], Decimal]:
+    def parse(value: str) -> Decimal:
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            raise ValueError(f"{value!r} is not a number") from None
+        if not number.is_finite() or not Decimal(low) <= number <= Decimal(high):
+            raise ValueError(f"{value!r} is not between {low} and {high}")
+        return number
+
+    return parse
+
+
+def _yes_no(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError(f"{value!r} is not yes or no")
+    return value == "yes"
+
+
+def _moment(value: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an ISO date-time such as 2026-03-10T23:00") from None
+
+
+_FILES: dict[str, dict[str, Callable[[str], Any]]] = {
+    "areas.csv": {"area": _text, "name": _text, "capacity_kva": _decimal("0.1", "100000")},
+    "terminals.csv": {
+        "terminal": _text, "name": _text, "protocol": _choice("dlt645", "dlms"),
+        "link": _choice("dial-out", "dial-in", "serial"), "endpoint": _any, "login": _any,
+    },
+    "meters.csv": {
+        "meter": _text, "point": _text, "area": _text, "role": _choice("supply", "receive", "auxiliary"),
+        "terminal": _text, "protocol": _choice("dlt645", "dlms"), "address": _text, "phases": _choice("1", "3"),
+        "ct": _positive(10_000), "pt": _positive(10_000), "accuracy": _decimal("0.0005", "0.05"), "from": _moment,
+        "password": _any,
+    },
+    "customers.csv": {
+        "customer": _text, "name": _text, "phone": _any, "point": _text, "tariff": _text, "prepaid": _yes_no,
+        "protected": _any,
+    },
+}  # fmt: skip
+_KEY = {"areas.csv": "area", "terminals.csv": "terminal", "meters.csv": "meter", "customers.csv": "customer"}
+
+
+@dataclass(slots=True)
+class _Complaints:
+    kept: list[Complaint] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, file: str, line: int, column: str, reason: str) -> None:
+        self.total += 1
+        if len(self.kept) < MOST_COMPLAINTS:
+            self.kept.append(Complaint(file, line, column, reason))
+
+
+Rows = list[tuple[int, dict[str, Any]]]
+
+
+def _read(folder: Path, complaints: _Complaints) -> dict[str, Rows]:
+    """Parse every file cell by cell; a row with a complaint is left out of the result."""
+    found = {name: _read_file(folder / name, complaints) for name in _FILES if (folder / name).is_file()}
+    if not found:
+        raise NotAnArchive(f"{folder} holds none of {', '.join(_FILES)}")
+    return found
+
+
+def _read_file(path: Path, complaints: _Complaints) -> Rows:
+    parsers = _FILES[path.name]
+    rows: Rows = []
+    seen: dict[Any, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            absent = [name for name in parsers if name not in (reader.fieldnames or [])]
+            if absent:
+                complaints.add(path.name, 1, absent[0], f"column missing; the header needs {','.join(parsers)}")
+                return rows
+            for record in reader:
+                line = reader.line_num
+                if None in record or any(value is None for value in record.values()):
+                    complaints.add(path.name, line, "row", f"does not have {len(reader.fieldnames or [])} cells")
+                    continue
+                row = dict(_cells(path.name, line, record, parsers, complaints))
+                if len(row) != len(parsers):
+                    continue
+                key = row[_KEY[path.name]]
+                if key in seen:
+                    complaints.add(path.name, line, _KEY[path.name], f"{key!r} stands in line {seen[key]} already")
+                    continue
+                seen[key] = line
+                rows.append((line, row))
+    except UnicodeDecodeError as error:
+        complaints.add(path.name, 1, "file", f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+    except csv.Error as error:
+        complaints.add(path.name, reader.line_num, "row", f"is not CSV: {error}")
+    return rows
+
+
+def _cells(
+    file: str,
+    line: int,
+    record: Mapping[str, str],
+    parsers: Mapping[str, Callable[[str], Any]],
+    complaints: _Complaints,
+) -> Iterator[tuple[str, Any]]:
+    for name, parse in parsers.items():
+        try:
+            yield name, parse(record[name].strip())
+        except ValueError as error:
+            complaints.add(file, line, name, str(error))
+
+
+def _check_references(conn: Connection, files: dict[str, Rows], tariffs: set[str] | None, complaints: _Complaints) -> None:
+    def known(table: str, column: str, file: str, key: str) -> set[str]:
+        stored = {row["k"] for row in conn.execute(f"SELECT {column} AS k FROM {table}")}
+        return stored | {row[key] for _, row in files.get(file, [])}
+
+    areas = known("area", "code", "areas.csv", "area")
+    terminals = known("terminal", "code", "terminals.csv", "terminal")
+    points = known("point", "code", "meters.csv", "point")
+    protocol_of = {row["code"]: row["protocol"] for row in conn.execute("SELECT code, protocol FROM terminal")}
+    protocol_of |= {row["terminal"]: row["protocol"] for _, row in files.get("terminals.csv", [])}
+    logins: dict[str, int] = {}
+    for line, row in files.get("terminals.csv", []):
+        if (row["link"] == "dial-in") != bool(row["login"]):
+            complaints.add("terminals.csv", line, "login", "is needed for dial-in, and only there")
+        if (row["link"] == "dial-in") == bool(row["endpoint"]):
+            complaints.add("terminals.csv", line, "endpoint", "is needed for dial-out and serial, and only there")
+        elif row["link"] == "dial-out" and not _is_host_port(row["endpoint"]):
+            complaints.add("terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not host:port")
+        elif row["link"] == "serial" and not row["endpoint"].startswith("serial://"):
+            complaints.add("terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not serial:///dev/…?baud=…")
+        if row["login"] and logins.setdefault(row["login"], line) != line:
+            complaints.add("terminals.csv", line, "login", f"{row['login']!r} stands in line {logins[row['login']]} already")
+    routes: dict[tuple[str, str], int] = {}
+    on_point: dict[str, int] = {}
+    for line, row in files.get("meters.csv", []):
+        if row["area"] not in areas:
+            complaints.add("meters.csv", line, "area", f"no area {row['area']!r} in areas.csv or the store")
+        if row["terminal"] not in terminals:
+            complaints.add("meters.csv", line, "terminal", f"no terminal {row['terminal']!r} in terminals.csv or the store")
+        elif protocol_of.get(row["terminal"]) != row["protocol"]:
+            complaints.add(
+                "meters.csv", line, "protocol",
+                f"{row['protocol']} behind terminal {row['terminal']}, which speaks {protocol_of.get(row['terminal'])}",
+            )  # fmt: skip
+        if row["protocol"] == "dlt645" and not (row["address"].isdigit() and len(row["address"]) == 12):
+            complaints.add("meters.csv", line, "address", f"{row['address']!r} is not 12 digits (DL/T 645)")
+        if row["protocol"] == "dlms" and not (row["address"].isdigit() and 0 < int(row["address"]) < 65536):
+            complaints.add("meters.csv", line, "address", f"{row['address']!r} is not a wrapper port from 1 to 65535 (DLMS)")
+        if routes.setdefault((row["terminal"], row["address"]), line) != line:
+            complaints.add(
+                "meters.csv", line, "address",
+                f"{row['address']!r} behind {row['terminal']} stands in line {routes[row['terminal'], row['address']]} already",
+            )  # fmt: skip
+        if on_point.setdefault(row["point"], line) != line:
+            complaints.add("meters.csv", line, "point", f"{row['point']!r} has a meter in line {on_point[row['point']]} already")
+    for line, row in files.get("customers.csv", []):
+        if row["point"] not in points:
+            complaints.add("customers.csv", line, "point", f"no metering point {row['point']!r} in meters.csv or the store")
+        if tariffs is not None and row["tariff"] not in tariffs:
+            complaints.add("customers.csv", line, "tariff", f"no tariff {row['tariff']!r}; there are {', '.join(sorted(tariffs))}")
+
+
+def _is_host_port(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit() and 0 < int(port) < 65536
+
+
+def load(conn: Connection, folder: Path, *, zone: ZoneInfo, tariffs: set[str] | None = None, dry_run: bool = False) -> Summary:
+    """Import a folder within one transaction. ArchiveError lists the complaints and nothing is imported; `dry_run` rolls back.
+
+    Local times in `from` without an offset are in `zone`."""
+    if not folder.is_dir():
+        raise NotAnArchive(f"no folder {folder}")
+    complaints = _Complaints()
+    files = _read(folder, complaints)
+    with conn.transaction(force_rollback=dry_run):
+        _check_references(conn, files, tariffs, complaints)
+        if complaints.total:
+            raise ArchiveError(complaints.kept, complaints.total)
+        counts: dict[str, list[int]] = {}
+        for _, row in files.get("areas.csv", []):
+            _count(counts, "areas", _upsert(conn, "area", "code", row["area"], name=row["name"], capacity_kva=row["capacity_kva"]))
+        for _, row in files.get("terminals.csv", []):
+            _count(
+                counts, "terminals",
+                _upsert(
+                    conn, "terminal", "code", row["terminal"], name=row["name"], protocol=row["protocol"], link=row["link"],
+                    endpoint=row["endpoint"] or None, login=row["login"] or None,
+                ),
+            )  # fmt: skip
+        for line, row in files.get("meters.csv", []):
+            try:
+                _count(counts, "meters", _install(conn, row, zone))
+            except ValueError as error:
+                raise ArchiveError([Complaint("meters.csv", line, "from", str(error))], 1) from None
+        for _, row in files.get("customers.csv", []):
+            _count(counts, "customers", _open_account(conn, row))
+    return Summary(*({kind: tally[k] for kind, tally in counts.items()} for k in range(3)))
+
+
+def _count(counts: dict[str, list[int]], kind: str, what: int) -> None:
+    counts.setdefault(kind, [0, 0, 0])[what] += 1
+
+
+_NEW, _CHANGED, _UNCHANGED = range(3)
+
+
+def _upsert(conn: Connection, table: str, key: str, value: str, **columns: Any) -> int:
+    names = list(columns)
+    before = conn.execute(f"SELECT {', '.join(names)} FROM {table} WHERE {key} = %s", (value,)).fetchone()
+    if before is None:
+        conn.execute(
+            f"INSERT INTO {table} ({key}, {', '.join(names)}) VALUES ({', '.join(['%s'] * (len(names) + 1))})",
+            (value, *columns.values()),
+        )
+        return _NEW
+    if before == columns:
+        return _UNCHANGED
+    conn.execute(
+        f"UPDATE {table} SET {', '.join(f'{name} = %s' for name in names)} WHERE {key} = %s", (*columns.values(), value)
+    )
+    return _CHANGED
+
+
+def _install(conn: Connection, row: dict[str, Any], zone: ZoneInfo) -> int:
+    start: dt.datetime = row["from"] if row["from"].tzinfo else row["from"].replace(tzinfo=zone)
+    accuracy = float(row["accuracy"])
+    meter = _one(
+        conn,
+        "INSERT INTO meter (asset, phases, accuracy) VALUES (%s, %s, %s) "
+        "ON CONFLICT (asset) DO UPDATE SET phases = excluded.phases, accuracy = excluded.accuracy RETURNING meter_id AS id",
+        (row["meter"], int(row["phases"]), accuracy),
+    )
+    point = _one(
+        conn,
+        "INSERT INTO point (code) VALUES (%s) ON CONFLICT (code) DO UPDATE SET code = excluded.code RETURNING point_id AS id",
+        (row["point"],),
+    )
+    area = _one(conn, "SELECT area_id AS id FROM area WHERE code = %s", (row["area"],))
+    terminal = _one(conn, "SELECT terminal_id AS id FROM terminal WHERE code = %s", (row["terminal"],))
+    conn.execute(
+        "INSERT INTO point_role (point_id, area_id, role, valid_from) SELECT %s, %s, %s, %s WHERE NOT EXISTS "
+        "(SELECT FROM point_role WHERE point_id = %s AND area_id = %s AND role = %s AND valid_to = 'infinity')",
+        (point, area, row["role"], start, point, area, row["role"]),
+    )
+    secrets = {"password": row["password"]} if row["password"] else {}
+    now = (point, terminal, row["address"], row["ct"], row["pt"], secrets)
+    current = conn.execute(
+        "SELECT installation_id, point_id, terminal_id, address, ct, pt, secrets, valid_from FROM installation "
+        "WHERE meter_id = %s AND valid_to = 'infinity'",
+        (meter,),
+    ).fetchone()
+    if current is not None:
+        was = tuple(current[name] for name in ("point_id", "terminal_id", "address", "ct", "pt", "secrets"))
+        if was == now:
+            return _UNCHANGED
+        if start <= current["valid_from"]:
+            raise ValueError(
+                f"meter {row['meter']} is installed differently since {current['valid_from'].astimezone(zone).isoformat()}; "
+                "a change needs a later `from`"
+            )
+    # a new meter on the point, or this meter moving, ends what was there
+    conn.execute(
+        "UPDATE installation SET valid_to = %s WHERE (point_id = %s OR meter_id = %s) AND valid_to = 'infinity' AND valid_from < %s",
+        (start, point, meter, start),
+    )
+    conn.execute(
+        "INSERT INTO installation (point_id, terminal_id, address, ct, pt, secrets, meter_id, valid_from) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (*now[:5], json.dumps(secrets), meter, start),
+    )
+    return _NEW if current is None else _CHANGED
+
+
+def _open_account(conn: Connection, row: dict[str, Any]) -> int:
+    before = _upsert(conn, "customer", "number", row["customer"], name=row["name"], phone=row["phone"])
+    customer = _one(conn, "SELECT customer_id AS id FROM customer WHERE number = %s", (row["customer"],))
+    point = conn.execute(
+        "SELECT p.point_id, min(i.valid_from) AS start FROM point p JOIN installation i USING (point_id) WHERE p.code = %s GROUP BY 1",
+        (row["point"],),
+    ).fetchone()
+    assert point is not None
+    account = conn.execute(
+        "SELECT account_id, tariff, prepaid, protected FROM account WHERE customer_id = %s AND point_id = %s AND valid_to = 'infinity'",
+        (customer, point["point_id"]),
+    ).fetchone()
+    if account is None:
+        conn.execute(
+            "INSERT INTO account (customer_id, point_id, tariff, prepaid, protected, valid_from) VALUES (%s, %s, %s, %s, %s, %s)",
+            (customer, point["point_id"], row["tariff"], row["prepaid"], row["protected"], point["start"]),
+        )
+        return _NEW
+    if (account["tariff"], account["prepaid"], account["protected"]) == (row["tariff"], row["prepaid"], row["protected"]):
+        return before
+    conn.execute(
+        "UPDATE account SET tariff = %s, prepaid = %s, protected = %s WHERE account_id = %s",
+        (row["tariff"], row["prepaid"], row["protected"], account["account_id"]),
+    )
+    return _CHANGED
+
+
+def _one(conn: Connection, sql: str, parameters: tuple[Any, ...]) -> int:
+    row = conn.execute(sql, parameters).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    terminal_id: int
+    code: str
+    protocol: str
+    link: str
+    endpoint: str | None
+    login: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A meter as the collector needs it: its route and protocol address at an instant."""
+
+    meter_id: int
+    asset: str
+    terminal_id: int
+    protocol: str
+    address: str
+    phases: int
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+def terminals(conn: Connection) -> list[Terminal]:
+    """Every terminal, by code."""
+    rows = conn.execute("SELECT terminal_id, code, protocol, link, endpoint, login FROM terminal ORDER BY code")
+    return [Terminal(**row) for row in rows]
+
+
+def installed(conn: Connection, now: Any, terminal_ids: list[int] | None = None) -> list[Installed]:
+    """Meters installed at `now` (datetime64 UTC), behind the given terminals or all, by meter_id."""
+    rows = conn.execute(
+        "SELECT m.meter_id, m.asset, i.terminal_id, t.protocol, i.address, m.phases, i.secrets "
+        "FROM installation i JOIN meter m USING (meter_id) JOIN terminal t USING (terminal_id) "
+        "WHERE i.valid_from <= %(now)s AND i.valid_to > %(now)s AND (%(ids)s::int[] IS NULL OR i.terminal_id = ANY(%(ids)s)) "
+        "ORDER BY m.meter_id",
+        {"now": as_datetime(now), "ids": terminal_ids},
+    )
+    return [Installed(**row) for row in rows]
+
+
+def seen(conn: Connection, online: Mapping[int, bool], last_seen: Mapping[int, dt.datetime]) -> None:
+    """Note which terminals are on line and when each was last heard."""
+    ids = sorted(online)
+    conn.execute(
+        "UPDATE terminal t SET online = u.o, last_seen = greatest(t.last_seen, u.s) "
+        "FROM unnest(%s::int[], %s::boolean[], %s::timestamptz[]) AS u(id, o, s) WHERE t.terminal_id = u.id",
+        (ids, [online[k] for k in ids], [last_seen.get(k) for k in ids]),
+    )

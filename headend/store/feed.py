@@ -1,0 +1,119 @@
+"""The change feed: what changed, in an order that a reader can follow without skipping or repeating a row.
+
+Writers publish in the transaction that makes the change. Readers see only rows whose transaction is older than every transaction
+still running, so a slow writer holds the feed back for a moment instead of being overtaken for ever.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from headend.store.db import Connection, StoreError
+
+#: what a change can be about; `key` is the meter asset, area code, finding id, customer number or order id
+TOPICS: Final = ("curve", "day", "spot", "revision", "loss", "finding", "balance", "order", "payment", "bill")
+MAX_LIMIT: Final = 10_000
+
+
+class BadCursor(StoreError):
+    """The text is not a cursor of this feed."""
+
+
+class StaleCursor(StoreError):
+    """The cursor belongs to an earlier life of the database: what it has seen may not be what is here now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change and the cursor that stands behind it."""
+
+    topic: str
+    key: str
+    day: dt.date | None
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some changes and where to go on. `more` is True when the limit cut the page."""
+
+    changes: list[Change]
+    cursor: str
+    more: bool
+
+
+def publish(conn: Connection, topic: str, rows: Iterable[tuple[str, dt.date | None]]) -> int:
+    """Announce changes of one topic within the caller's transaction; repeats within the call are folded. Returns the rows written."""
+    if topic not in TOPICS:
+        raise ValueError(f"unknown feed topic {topic!r}: choose from {', '.join(TOPICS)}")
+    distinct: Sequence[tuple[str, dt.date | None]] = list(dict.fromkeys(rows))
+    if not distinct:
+        return 0
+    conn.execute(
+        "INSERT INTO feed (topic, key, day) SELECT %s, k, d FROM unnest(%s::text[], %s::date[]) AS u (k, d)",
+        (topic, [key for key, _ in distinct], [day for _, day in distinct]),
+    )
+    return len(distinct)
+
+
+def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str] = ()) -> Page:
+    """Up to `limit` changes after `cursor` (None or '' = from the beginning, 'latest' = only what comes from now on).
+
+    BadCursor for a text that is none, StaleCursor after a restore. An empty page returns the cursor it was given.
+    """
+    unknown = [topic for topic in topics if topic not in TOPICS]
+    if unknown:
+        raise BadCursor(f"unknown topic {', '.join(unknown)}: choose from {', '.join(TOPICS)}")
+    limit = max(1, min(limit, MAX_LIMIT))
+    state = conn.execute(
+        "SELECT epoch, pg_snapshot_xmin(pg_current_snapshot())::text AS xmin FROM cluster"
+    ).fetchone()
+    assert state is not None
+    epoch, xmin = int(state["epoch"]), int(state["xmin"])
+    if cursor == "latest":
+        return Page([], _text(epoch, max(0, xmin - 1), 2**63 - 1), False)
+    xid, seq = _position(cursor, epoch)
+    if xid >= xmin:
+        raise StaleCursor(
+            f"cursor {cursor!r} is ahead of this database: it comes from another one; read again from the beginning"
+        )
+    # xmin again, in the statement that reads the rows: it must belong to the very snapshot that decides which rows are seen
+    rows: list[dict[str, Any]] = conn.execute(
+        """
+        SELECT xid::text AS xid, seq, topic, key, day FROM feed
+        WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s::bigint)
+          AND xid < pg_snapshot_xmin(pg_current_snapshot())
+          AND (%(topics)s::text[] = '{}' OR topic = ANY(%(topics)s::text[]))
+        ORDER BY xid, seq LIMIT %(limit)s
+        """,
+        {"xid": str(xid), "seq": seq, "topics": list(topics), "limit": limit + 1},
+    ).fetchall()
+    changes = [
+        Change(row["topic"], row["key"], row["day"], _text(epoch, int(row["xid"]), row["seq"])) for row in rows[:limit]
+    ]
+    after = changes[-1].cursor if changes else _text(epoch, xid, seq)
+    return Page(changes, after, len(rows) > limit)
+
+
+def _text(epoch: int, xid: int, seq: int) -> str:
+    return f"{epoch}.{xid}.{seq}"
+
+
+def _position(cursor: str | None, epoch: int) -> tuple[int, int]:
+    if not cursor:
+        return 0, 0
+    parts = cursor.split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 19 for part in parts):
+        raise BadCursor(f"{cursor[:60]!r} is not a feed cursor (EPOCH.TRANSACTION.SEQUENCE)")
+    theirs, xid, seq = map(int, parts)
+    if theirs != epoch:
+        raise StaleCursor(
+            f"cursor {cursor!r} is from epoch {theirs}, the database is in epoch {epoch} since a restore: "
+            "read again from the beginning"
+        )
+    if seq >= 2**63:
+        raise BadCursor(f"{cursor[:60]!r} is not a feed cursor (EPOCH.TRANSACTION.SEQUENCE)")
+    return xid, seq
