@@ -18,12 +18,15 @@ class UnknownCustomer(StoreError):
 
 
 def search(conn: Connection, *, text: str, limit: int, after: str = "") -> list[dict[str, Any]]:
-    """Customers whose number or phone begins with `text` or whose name contains it, by number, from beyond `after`."""
+    """Customers whose number or phone begins with `text` or whose name contains it, by number, from beyond
+    `after`.
+    """
     literal = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return conn.execute(
         """
         SELECT number, name, phone FROM customer
-        WHERE number > %(after)s AND (number LIKE %(start)s OR phone LIKE %(start)s OR name ILIKE %(anywhere)s)
+        WHERE number > %(after)s
+          AND (number LIKE %(start)s OR phone LIKE %(start)s OR name ILIKE %(anywhere)s)
         ORDER BY number LIMIT %(limit)s
         """,
         {"after": after, "start": f"{literal}%", "anywhere": f"%{literal}%", "limit": limit},
@@ -31,8 +34,10 @@ def search(conn: Connection, *, text: str, limit: int, after: str = "") -> list[
 
 
 def one(conn: Connection, number: str, *, now: np.datetime64) -> dict[str, Any]:
-    """The customer with the accounts that are open at `now`, each with its point, meter, area and terminal."""
-    row = conn.execute("SELECT customer_id, number, name, phone FROM customer WHERE number = %s", (number,)).fetchone()
+    """The customer with the accounts open at `now`, each with its point, meter, area and terminal."""
+    row = conn.execute(
+        "SELECT customer_id, number, name, phone FROM customer WHERE number = %s", (number,)
+    ).fetchone()
     if row is None:
         raise UnknownCustomer(number)
     return {**row, "accounts": accounts(conn, row["customer_id"], now=now)}
@@ -42,17 +47,20 @@ def accounts(conn: Connection, customer_id: int, *, now: np.datetime64) -> list[
     """The accounts of a customer that are open at `now`."""
     return conn.execute(
         """
-        SELECT a.account_id, a.tariff, a.prepaid, a.protected, a.valid_from, nullif(a.valid_to, 'infinity') AS valid_to,
+        SELECT a.account_id, a.tariff, a.prepaid, a.protected, a.valid_from,
+               nullif(a.valid_to, 'infinity') AS valid_to,
                p.point_id, p.code AS point, m.meter_id, m.asset AS meter, i.ct, i.pt, m.phases,
                t.code AS terminal, t.online, t.last_seen, r.code AS area, r.name AS area_name
         FROM account a
         JOIN point p USING (point_id)
-        LEFT JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        LEFT JOIN installation i
+          ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         LEFT JOIN meter m USING (meter_id)
         LEFT JOIN terminal t USING (terminal_id)
         LEFT JOIN LATERAL (
             SELECT area.code, area.name FROM point_role o JOIN area USING (area_id)
-            WHERE o.point_id = a.point_id AND o.valid_from <= %(now)s AND o.valid_to > %(now)s ORDER BY area.code LIMIT 1
+            WHERE o.point_id = a.point_id AND o.valid_from <= %(now)s AND o.valid_to > %(now)s
+            ORDER BY area.code LIMIT 1
         ) r ON true
         WHERE a.customer_id = %(customer)s AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
         ORDER BY a.account_id
@@ -62,10 +70,11 @@ def accounts(conn: Connection, customer_id: int, *, now: np.datetime64) -> list[
 
 
 def of_meter(conn: Connection, meter_id: int, *, now: np.datetime64) -> dict[str, Any] | None:
-    """Whose meter it is at `now`: customer number and name, or None (an area's total meter has no customer)."""
+    """Whose meter it is at `now`: number and name, or None (an area total meter has no customer)."""
     return conn.execute(
         """
-        SELECT c.number, c.name FROM installation i JOIN account a USING (point_id) JOIN customer c USING (customer_id)
+        SELECT c.number, c.name FROM installation i
+        JOIN account a USING (point_id) JOIN customer c USING (customer_id)
         WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND a.valid_from <= %(now)s AND a.valid_to > %(now)s ORDER BY a.account_id DESC LIMIT 1
         """,
@@ -74,10 +83,12 @@ def of_meter(conn: Connection, meter_id: int, *, now: np.datetime64) -> dict[str
 
 
 def balances(conn: Connection, account_id: int) -> dict[str, Any]:
-    """The ledger's sum (the truth) and the newest running balance computed over it, None before the first run."""
+    """The ledger's sum (the truth) and the newest running balance computed over it, None before the first
+    run.
+    """
     truth = conn.execute(
-        "SELECT coalesce(sum(amount_fen), 0)::bigint AS ledger_fen, coalesce(max(entry_id), 0) AS newest_entry "
-        "FROM ledger_entry WHERE account_id = %s",
+        "SELECT coalesce(sum(amount_fen), 0)::bigint AS ledger_fen, "
+        "coalesce(max(entry_id), 0) AS newest_entry FROM ledger_entry WHERE account_id = %s",
         (account_id,),
     ).fetchone()
     assert truth is not None
@@ -85,13 +96,19 @@ def balances(conn: Connection, account_id: int) -> dict[str, Any]:
     return {**truth, "running": running}
 
 
-def bills(conn: Connection, account_ids: list[int], *, limit: int, before: tuple[str, int, int] | None) -> list[dict[str, Any]]:
-    """Bills of some accounts, newest period first, every revision; `before` is the (last_day, account, revision) to go on after."""
+def bills(
+    conn: Connection, account_ids: list[int], *, limit: int, before: tuple[str, int, int] | None
+) -> list[dict[str, Any]]:
+    """Bills of some accounts, newest period first, every revision; `before` is the (last_day, account,
+    revision) to go on after.
+    """
     return conn.execute(
         """
-        SELECT account_id, first_day, last_day, revision, amount_fen, lines, encode(inputs_hash, 'hex') AS inputs_hash, at
+        SELECT account_id, first_day, last_day, revision, amount_fen, lines,
+               encode(inputs_hash, 'hex') AS inputs_hash, at
         FROM bill WHERE account_id = ANY(%(accounts)s)
-          AND (%(day)s::date IS NULL OR (last_day, account_id, revision) < (%(day)s::date, %(account)s::int, %(revision)s::int))
+          AND (%(day)s::date IS NULL OR (last_day, account_id, revision)
+               < (%(day)s::date, %(account)s::int, %(revision)s::int))
         ORDER BY last_day DESC, account_id DESC, revision DESC LIMIT %(limit)s
         """,
         {
@@ -103,7 +120,9 @@ def bills(conn: Connection, account_ids: list[int], *, limit: int, before: tuple
     ).fetchall()  # fmt: skip
 
 
-def payments(conn: Connection, account_ids: list[int], *, limit: int, before: int | None) -> list[dict[str, Any]]:
+def payments(
+    conn: Connection, account_ids: list[int], *, limit: int, before: int | None
+) -> list[dict[str, Any]]:
     """Payments into some accounts, newest first; `before` is the entry to go on after."""
     return conn.execute(
         """
@@ -116,7 +135,9 @@ def payments(conn: Connection, account_ids: list[int], *, limit: int, before: in
 
 
 def relay(conn: Connection, meter_id: int) -> dict[str, Any]:
-    """What is proven about a meter's relay: the newest verified order, and the order that is open now, each None if there is none."""
+    """What is proven about a meter's relay: the newest verified order, and the order that is open now, each
+    None if there is none.
+    """
     proof = conn.execute(
         """
         SELECT order_id, action, state, outcome, result, ended_at, sent_at FROM orders
@@ -125,6 +146,7 @@ def relay(conn: Connection, meter_id: int) -> dict[str, Any]:
         (meter_id,),
     ).fetchone()
     running = conn.execute(
-        "SELECT order_id, action, state FROM orders WHERE meter_id = %s AND kind = 'relay' AND is_open", (meter_id,)
+        "SELECT order_id, action, state FROM orders WHERE meter_id = %s AND kind = 'relay' AND is_open",
+        (meter_id,),
     ).fetchone()
     return {"proof": proof, "open": running}

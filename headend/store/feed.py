@@ -1,6 +1,7 @@
 """The change feed: what changed, in an order that a reader can follow without skipping or repeating a row.
 
-Writers publish in the transaction that makes the change. Readers see only rows whose transaction is older than every transaction
+Writers publish in the transaction that makes the change. Readers see only rows whose transaction is older
+than every transaction
 still running, so a slow writer holds the feed back for a moment instead of being overtaken for ever.
 """
 
@@ -46,7 +47,9 @@ class Page:
 
 
 def publish(conn: Connection, topic: str, rows: Iterable[tuple[str, dt.date | None]]) -> int:
-    """Announce changes of one topic within the caller's transaction; repeats within the call are folded. Returns the rows written."""
+    """Announce changes of one topic within the caller's transaction; repeats within the call are folded.
+    Returns the rows written.
+    """
     if topic not in TOPICS:
         raise ValueError(f"unknown feed topic {topic!r}: choose from {', '.join(TOPICS)}")
     distinct: Sequence[tuple[str, dt.date | None]] = list(dict.fromkeys(rows))
@@ -60,9 +63,11 @@ def publish(conn: Connection, topic: str, rows: Iterable[tuple[str, dt.date | No
 
 
 def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str] = ()) -> Page:
-    """Up to `limit` changes after `cursor` (None or '' = from the beginning, 'latest' = only what comes from now on).
+    """Up to `limit` changes after `cursor` (None or '' = from the beginning, 'latest' = only what comes from
+    now on).
 
-    BadCursor for a text that is none, StaleCursor after a restore. An empty page returns the cursor it was given.
+    BadCursor for a text that is none, StaleCursor after a restore. An empty page returns the cursor it was
+    given.
     """
     unknown = [topic for topic in topics if topic not in TOPICS]
     if unknown:
@@ -78,9 +83,11 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
     xid, seq = _position(cursor, epoch)
     if xid >= xmin:
         raise StaleCursor(
-            f"cursor {cursor!r} is ahead of this database: it comes from another one; read again from the beginning"
+            f"cursor {cursor!r} is ahead of this database: it comes from another one; "
+            "read again from the beginning"
         )
-    # xmin again, in the statement that reads the rows: it must belong to the very snapshot that decides which rows are seen
+    # xmin again, in the statement that reads the rows: it must belong to the very snapshot that decides which
+    # rows are seen
     rows: list[dict[str, Any]] = conn.execute(
         """
         SELECT xid::text AS xid, seq, topic, key, day FROM feed
@@ -92,7 +99,8 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
         {"xid": str(xid), "seq": seq, "topics": list(topics), "limit": limit + 1},
     ).fetchall()
     changes = [
-        Change(row["topic"], row["key"], row["day"], _text(epoch, int(row["xid"]), row["seq"])) for row in rows[:limit]
+        Change(row["topic"], row["key"], row["day"], _text(epoch, int(row["xid"]), row["seq"]))
+        for row in rows[:limit]
     ]
     after = changes[-1].cursor if changes else _text(epoch, xid, seq)
     return Page(changes, after, len(rows) > limit)

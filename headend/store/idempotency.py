@@ -1,4 +1,6 @@
-"""Idempotency-Key: the answer of a write that succeeded, kept so that a repeat gets the same answer and changes nothing."""
+"""Idempotency-Key: the answer of a write that succeeded, kept so that a repeat gets the same answer and
+changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,12 @@ class Answer:
 def recall(conn: Connection, *, person: str, key: str, request: bytes) -> Answer | None:
     """The answer given before, or None: then the caller acts and calls `remember` in the same transaction.
 
-    Holds a transaction lock on the pair, so that two equal requests at once act one after the other and the second one replays.
+    Holds a transaction lock on the pair, so that two equal requests at once act one after the other and the
+    second one replays.
     """
-    lock = int.from_bytes(hashlib.sha256(f"idempotency\0{person}\0{key}".encode()).digest()[:8], "big", signed=True)
+    lock = int.from_bytes(
+        hashlib.sha256(f"idempotency\0{person}\0{key}".encode()).digest()[:8], "big", signed=True
+    )
     conn.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
     row = conn.execute(
         "SELECT request, status, body FROM idempotency WHERE person = %s AND key = %s", (person, key)

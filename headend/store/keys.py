@@ -1,6 +1,7 @@
 """API keys: `hes_<prefix>_<secret>`. The prefix finds the row, the secret is kept only as its SHA-256.
 
-The secret is 256 random bits, so a plain hash is enough: there is nothing for a slow password hash to slow down.
+The secret is 256 random bits, so a plain hash is enough: there is nothing for a slow password hash to slow
+down.
 Keys belong to the audit trail, so their lifetime runs on the server's clock, not on domain time.
 """
 
@@ -16,7 +17,8 @@ from typing import Any, Final
 
 from headend.store.db import Connection, StoreError
 
-#: read: every GET; operate: request commands, acknowledge findings; approve: be the second person; pay: book payments;
+#: read: every GET; operate: request commands, acknowledge findings; approve: be the second person; pay: book
+#: payments;
 #: admin: all of them (the second person must still be another person).
 SCOPES: Final = ("read", "operate", "approve", "pay", "admin")
 
@@ -38,8 +40,12 @@ class Key:
         return scope in self.scopes or "admin" in self.scopes
 
 
-def issue(conn: Connection, *, person: str, scopes: Iterable[str], lifetime: dt.timedelta | None = None) -> str:
-    """Make a key and return its text, which nobody can ever read again. ValueError for an unknown or empty scope list."""
+def issue(
+    conn: Connection, *, person: str, scopes: Iterable[str], lifetime: dt.timedelta | None = None
+) -> str:
+    """Make a key and return its text, which nobody can ever read again. ValueError for an unknown or empty
+    scope list.
+    """
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in SCOPES]
     if unknown or not wanted:
@@ -56,7 +62,9 @@ def issue(conn: Connection, *, person: str, scopes: Iterable[str], lifetime: dt.
 
 
 def check(conn: Connection, text: str) -> Key | None:
-    """The key behind `text`, or None when it is malformed, unknown, wrong, expired or revoked: callers need not know which."""
+    """The key behind `text`, or None when it is malformed, unknown, wrong, expired or revoked: callers need
+    not know which.
+    """
     kind, _, rest = text.partition("_")
     prefix, _, secret = rest.partition("_")
     if kind != "hes" or not prefix or not secret or not text.isascii():

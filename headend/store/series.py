@@ -1,4 +1,6 @@
-"""One meter's readings for people and the CRM: page by page, every value with its quality, every hole with its reason."""
+"""One meter's readings for people and the CRM: page by page, every value with its quality, every hole with
+its reason.
+"""
 
 from __future__ import annotations
 
@@ -82,10 +84,11 @@ def meter(conn: Connection, asset: str, *, first: np.datetime64, last: np.dateti
         row["asset"],
         row["phases"],
         [
-            {"valid_from": s["valid_from"], "valid_to": s["valid_to"], "ct": s["ct"], "pt": s["pt"], "multiplier": s["ct"] * s["pt"]}
-            for s in spans
+            {key: span[key] for key in ("valid_from", "valid_to", "ct", "pt")}
+            | {"multiplier": span["ct"] * span["pt"]}
+            for span in spans
         ],
-        sorted({s["terminal_id"] for s in spans}),
+        sorted({span["terminal_id"] for span in spans}),
     )  # fmt: skip
 
 
@@ -101,20 +104,22 @@ def page(
     now: np.datetime64,
     zone: ZoneInfo,
 ) -> Page:
-    """Up to `limit` points of `source` ('curve', 'day' or 'spot') in (first, last], holes included, nothing beyond `now`."""
+    """Up to `limit` points of `source` ('curve', 'day' or 'spot') in (first, last], holes included, nothing
+    beyond `now`.
+    """
     limit = max(1, min(limit, MAX_POINTS))
     last = min(last, now)
     if first >= last:
         return Page([], None)
     if source == "spot":
-        return _spots(conn, meter, codes, first, last, limit)
+        return _spots(conn, meter, codes, first=first, last=last, limit=limit)
     plan = CURVE if source == "curve" else DAY
-    times, reasons = _points(conn, meter, plan, first, last, limit + 1, now, zone)
+    times, reasons = _points(conn, meter, plan, first=first, last=last, limit=limit + 1, now=now, zone=zone)
     more = len(times) > limit
     times, reasons = times[:limit], reasons[:limit]
     if not times:
         return Page([], None)
-    rows = _rows(conn, meter, source, codes, times[0], times[-1])
+    rows = _rows(conn, meter, source, codes, first=times[0], last=times[-1])
     revised = _revisions(conn, meter, "slot" if plan is CURVE else "day", times[0], times[-1])
     readings = [
         _reading(when, code, rows.get(when), revised.get((when, code)), reason)
@@ -125,7 +130,7 @@ def page(
 
 
 def _points(
-    conn: Connection, meter: Meter, plan: Plan, first: np.datetime64, last: np.datetime64, limit: int,
+    conn: Connection, meter: Meter, plan: Plan, *, first: np.datetime64, last: np.datetime64, limit: int,
     now: np.datetime64, zone: ZoneInfo,
 ) -> tuple[list[np.datetime64], list[str]]:  # fmt: skip
     """The plan's points in (first, last], at most `limit`, each with its cause should it be missing."""
@@ -161,7 +166,13 @@ def _days(first: np.datetime64, last: np.datetime64, zone: ZoneInfo) -> Iterator
 
 
 def _rows(
-    conn: Connection, meter: Meter, source: str, codes: Sequence[str], first: np.datetime64, last: np.datetime64
+    conn: Connection,
+    meter: Meter,
+    source: str,
+    codes: Sequence[str],
+    *,
+    first: np.datetime64,
+    last: np.datetime64,
 ) -> dict[np.datetime64, dict[str, Any]]:
     # the codes come from the quantity table, never from the caller's text, so they may stand in the statement
     columns = ", ".join(code for code in codes if code in quantities())
@@ -172,7 +183,8 @@ def _rows(
         ).fetchall()
     else:
         rows = conn.execute(
-            f"SELECT ts, {columns} FROM register_read WHERE meter_id = %s AND ts BETWEEN %s AND %s AND kind = %s",
+            f"SELECT ts, {columns} FROM register_read "
+            "WHERE meter_id = %s AND ts BETWEEN %s AND %s AND kind = %s",
             (*span, DAY_FREEZE if source == "day" else SPOT),
         ).fetchall()
     return {instant(row["ts"]): row for row in rows}
@@ -194,7 +206,9 @@ def _reading(
 ) -> Reading:
     if revision is not None:
         quality = _QUALITY.get(revision["method"], "estimated")
-        return Reading(when, code, _value(code, revision["value"]), quality, revision["reason"], revision["method"])
+        return Reading(
+            when, code, _value(code, revision["value"]), quality, revision["reason"], revision["method"]
+        )
     if row is None or row[code] is None:
         return Reading(when, code, None, "missing", "missing-in-answer" if row is not None else reason)
     return Reading(when, code, _value(code, row[code]), "measured")
@@ -207,11 +221,18 @@ def _value(code: str, raw: Any) -> Decimal | float:
 
 
 def _spots(
-    conn: Connection, meter: Meter, codes: Sequence[str], first: np.datetime64, last: np.datetime64, limit: int
+    conn: Connection,
+    meter: Meter,
+    codes: Sequence[str],
+    *,
+    first: np.datetime64,
+    last: np.datetime64,
+    limit: int,
 ) -> Page:
     columns = ", ".join(code for code in codes if code in quantities())
     rows = conn.execute(
-        f"SELECT ts, {columns} FROM register_read WHERE meter_id = %s AND kind = %s AND ts > %s AND ts <= %s ORDER BY ts LIMIT %s",
+        f"SELECT ts, {columns} FROM register_read "
+        "WHERE meter_id = %s AND kind = %s AND ts > %s AND ts <= %s ORDER BY ts LIMIT %s",
         (meter.meter_id, SPOT, as_datetime(first), as_datetime(last), limit + 1),
     ).fetchall()
     if not rows:
@@ -228,9 +249,11 @@ def _spots(
 
 @dataclass(frozen=True, slots=True)
 class DayEnergy:
-    """The energy of one metering point and local day, 1e-4 kWh on the primary side; None with a reason where it is not known.
+    """The energy of one metering point and local day, 1e-4 kWh on the primary side; None with a reason where
+    it is not known.
 
-    `energy` and `closing` are by quantity code; `closing` is the register at the midnight that ends the day, secondary side.
+    `energy` and `closing` are by quantity code; `closing` is the register at the midnight that ends the day,
+    secondary side.
     """
 
     day: dt.date
@@ -244,14 +267,18 @@ class DayEnergy:
 def daily_energy(
     conn: Connection, point_id: int, first: dt.date, last: dt.date, *, now: np.datetime64, zone: ZoneInfo
 ) -> list[DayEnergy]:
-    """Energy by local day and tariff register of a metering point: differences of day freezes, by meter installed.
+    """Energy by local day and tariff register of a metering point: differences of day freezes, by meter
+    installed.
 
-    A meter that comes or goes within the day counts from its first or to its last register, which must have been read at that
-    instant; otherwise the day is unknown. A register that falls is unknown too: nobody may guess whether it rolled over.
+    A meter that comes or goes within the day counts from its first or to its last register, which must have
+    been read at that
+    instant; otherwise the day is unknown. A register that falls is unknown too: nobody may guess whether it
+    rolled over.
     """
     begin, end = points(DAY, first - dt.timedelta(days=1), zone)[0], points(DAY, last, zone)[0]
     spans = conn.execute(
-        "SELECT i.meter_id, m.asset, i.ct * i.pt AS multiplier, i.terminal_id, i.valid_from, nullif(i.valid_to, 'infinity') AS valid_to "
+        "SELECT i.meter_id, m.asset, i.ct * i.pt AS multiplier, i.terminal_id, i.valid_from, "
+        "nullif(i.valid_to, 'infinity') AS valid_to "
         "FROM installation i JOIN meter m USING (meter_id) "
         "WHERE i.point_id = %s AND i.valid_from < %s AND i.valid_to > %s ORDER BY i.valid_from",
         (point_id, as_datetime(end), as_datetime(begin)),
@@ -260,7 +287,7 @@ def daily_energy(
     days = []
     day = first
     while day <= last:
-        days.append(_one_day(conn, day, spans, registers, now, zone))
+        days.append(_one_day(conn, day, spans, registers, now=now, zone=zone))
         day += dt.timedelta(days=1)
     return days
 
@@ -273,7 +300,8 @@ def _registers(conn: Connection, meters: list[int], begin: np.datetime64, end: n
     found: _Registers = {}
     for row in conn.execute(
         f"SELECT meter_id, ts, {', '.join(REGISTER_QUANTITIES)} FROM register_read "
-        "WHERE meter_id = ANY(%s) AND ts BETWEEN %s AND %s ORDER BY kind DESC",  # a day freeze counts before a spot reading
+        # the day freeze comes last, so that it counts before a spot reading of the same instant
+        "WHERE meter_id = ANY(%s) AND ts BETWEEN %s AND %s ORDER BY kind DESC",
         (meters, as_datetime(begin), as_datetime(end)),
     ):
         cell = found.setdefault((row["meter_id"], instant(row["ts"])), {})
@@ -282,20 +310,34 @@ def _registers(conn: Connection, meters: list[int], begin: np.datetime64, end: n
                 cell[code] = (row[code], "measured")
     for row in conn.execute(
         "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value, method FROM revision "
-        "WHERE meter_id = ANY(%s) AND source = 'day' AND ts BETWEEN %s AND %s ORDER BY meter_id, ts, quantity, version DESC",
+        "WHERE meter_id = ANY(%s) AND source = 'day' AND ts BETWEEN %s AND %s "
+        "ORDER BY meter_id, ts, quantity, version DESC",
         (meters, as_datetime(begin), as_datetime(end)),
     ):
         quality = _QUALITY.get(row["method"], "estimated")
-        found.setdefault((row["meter_id"], instant(row["ts"])), {})[row["quantity"]] = (int(row["value"]), quality)
+        found.setdefault((row["meter_id"], instant(row["ts"])), {})[row["quantity"]] = (
+            int(row["value"]),
+            quality,
+        )
     return found
 
 
 def _one_day(
-    conn: Connection, day: dt.date, spans: list[dict[str, Any]], registers: _Registers, now: np.datetime64, zone: ZoneInfo
+    conn: Connection,
+    day: dt.date,
+    spans: list[dict[str, Any]],
+    registers: _Registers,
+    *,
+    now: np.datetime64,
+    zone: ZoneInfo,
 ) -> DayEnergy:
     opening = points(DAY, day - dt.timedelta(days=1), zone)[0]
     closing = points(DAY, day, zone)[0]
-    there = [s for s in spans if instant(s["valid_from"]) < closing and (s["valid_to"] is None or instant(s["valid_to"]) > opening)]
+    there = [
+        s
+        for s in spans
+        if instant(s["valid_from"]) < closing and (s["valid_to"] is None or instant(s["valid_to"]) > opening)
+    ]
     energy: dict[str, int | None] = {}
     reasons: dict[str, str] = {}
     qualities: dict[str, str] = {}
@@ -310,7 +352,9 @@ def _one_day(
                 value, kind = registers.get((span["meter_id"], when), {}).get(code, (None, ""))
                 if value is None:
                     if (span["meter_id"], when) not in causes:
-                        causes[span["meter_id"], when] = _cause(conn, span, when, registers, now, zone)
+                        causes[span["meter_id"], when] = _cause(
+                            conn, span, when, registers, now=now, zone=zone
+                        )
                     why = why or causes[span["meter_id"], when]
                 elif kind != "measured":
                     quality = kind
@@ -337,19 +381,27 @@ def _one_day(
 
 
 def _cause(
-    conn: Connection, span: dict[str, Any], when: np.datetime64, registers: _Registers, now: np.datetime64, zone: ZoneInfo
+    conn: Connection,
+    span: dict[str, Any],
+    when: np.datetime64,
+    registers: _Registers,
+    *,
+    now: np.datetime64,
+    zone: ZoneInfo,
 ) -> str:
     """Why a boundary register is missing."""
     if registers.get((span["meter_id"], when)):
         return "missing-in-answer"
     day = local_day(when, zone)
     if points(DAY, day, zone)[0] != when:
-        return "meter-exchanged"  # the boundary is a removal or installation, and nobody read the register then
+        return (
+            "meter-exchanged"  # the boundary is a removal or installation, and nobody read the register then
+        )
     matrix = coverage.day_matrix(conn, DAY, day, now=now, zone=zone, terminals=[span["terminal_id"]])
     k = int(np.searchsorted(matrix.meters, span["meter_id"]))
     if k >= len(matrix.meters) or matrix.meters[k] != span["meter_id"] or not matrix.expected[k, 0]:
         return "not-commissioned"
     cause, names = coverage.causes(matrix)
     if cause[k, 0] >= 0:
-        return names[cause[k, 0]]
+        return str(names[cause[k, 0]])
     return "missing-in-answer" if matrix.due[k, 0] else "not-due"
