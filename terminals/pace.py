@@ -1,0 +1,76 @@
+"""How long to wait on a line: learned from its own round trips, shared by all sessions on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+#: What time-outs are multiplied by, at most, while only repeats get through.
+WIDEST: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, and how often.
+
+    first     until the first byte of an answer while the line is unknown
+    floor     the shortest time-out, however quick the line: a meter needs this much for a long profile
+    ceiling   the longest time-out, however slow the line; also the end of one round trip, whatever trickles in
+    gap       silence within an answer after which no more of it will come
+    attempts  how often a request is sent, the first included
+    pause     between the last byte of one exchange and the next command: some meters drop back-to-back frames
+    whole     the end of one request with all its blocks; longer is no conversation but a peer that never stops
+    """
+
+    first: float = 5.0
+    floor: float = 1.0
+    ceiling: float = 30.0
+    gap: float = 0.5
+    attempts: int = 3
+    pause: float = 0.05
+    whole: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor <= self.first <= self.ceiling <= self.whole:
+            raise ValueError("timing needs 0 < floor <= first <= ceiling <= whole")
+        if self.attempts < 1 or self.gap <= 0 or self.pause < 0:
+            raise ValueError("timing needs attempts >= 1, gap > 0, pause >= 0")
+
+
+class Pace:
+    """Mean and deviation of the time to the first byte; time-out = mean + 4 deviations (Jacobson, RFC 6298).
+
+    Repeated requests are no sample, nobody knows which one was answered (Karn); instead the time-out widens
+    until a first attempt gets through again. A meter that never answers teaches nothing: it must not slow its
+    neighbours.
+    """
+
+    def __init__(self, timing: Timing) -> None:
+        self.timing = timing
+        self.quiet_since = float("-inf")  # when the last byte passed, on the loop's clock
+        self._mean: float | None = None
+        self._deviation = 0.0
+        self._wider = 1.0
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until the first byte of an answer."""
+        learned = self.timing.first if self._mean is None else self._mean + 4 * self._deviation
+        return self.clamp(learned * self._wider)
+
+    def clamp(self, seconds: float) -> float:
+        """`seconds` between floor and ceiling."""
+        return min(max(seconds, self.timing.floor), self.timing.ceiling)
+
+    def answered(self, seconds: float) -> None:
+        """A first attempt brought its first byte after `seconds`."""
+        self._wider = 1.0
+        if self._mean is None:
+            self._mean, self._deviation = seconds, seconds / 2
+            return
+        self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+        self._mean += (seconds - self._mean) / 8
+
+    def answered_late(self) -> None:
+        """Only a repeat got through: perhaps the time-out was too short for this line."""
+        self._wider = min(self._wider * 2, WIDEST)
