@@ -88,8 +88,10 @@ class Account:
     name: str
     switch: bool  # we are root and become this account to run anything
 
-    def run(self, *argv: str | Path, output: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-        """Run a program as this account, from /, with both its outputs in `output` or together in .stdout."""
+    def run(
+        self, *argv: str | Path, output: int = subprocess.PIPE, cwd: Path = Path("/")
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as this account, with both its outputs in `output` or together in .stdout."""
         return subprocess.run(
             [str(part) for part in argv],
             stdin=subprocess.DEVNULL,
@@ -99,7 +101,7 @@ class Account:
             errors="replace",
             timeout=START_SECONDS + 10,
             check=False,
-            cwd="/",
+            cwd=cwd,
             env=_environment(),
             user=self.uid if self.switch else None,
             group=self.gid if self.switch else None,
@@ -170,9 +172,7 @@ class Embedded:
             with self._start_lock():
                 users = os.open(self._place / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
                 try:
-                    fcntl.flock(
-                        users, fcntl.LOCK_SH
-                    )  # never waits: exclusive holders have the start lock too
+                    fcntl.flock(users, fcntl.LOCK_SH)  # at once: exclusive holders have the start lock too
                     self._ensure_running()
                 except BaseException:
                     os.close(users)
@@ -220,7 +220,7 @@ class Embedded:
         try:
             if not _wait(lambda: _try_lock(handle), START_SECONDS + STOP_SECONDS):
                 raise EmbeddedError(
-                    f"another process has been starting or stopping the database for minutes ({path})"
+                    f"another process is starting or stopping the database for minutes (it locks {path})"
                 )
             yield
         finally:
@@ -259,17 +259,20 @@ class Embedded:
     # -- the server ------------------------------------------------------------------------------------------
 
     def _ensure_running(self) -> None:
-        if self._postmaster() is None:
-            self._check_socket_folder()
-            bindir = self._find_bindir()
-            major = _major(bindir, self._account)
-            self._initialise(bindir, major)
-            self._check_version(bindir, major)
-            self._remove_leftovers()
-            self._start(bindir)
-        else:
-            self._check_socket_folder()
-        self._await_ready()
+        self._check_socket_folder()
+        try:
+            if self._postmaster() is None:
+                bindir = self._find_bindir()
+                major = _major(bindir, self._account)
+                self._initialise(bindir, major)
+                self._check_version(bindir, major)
+                self._remove_leftovers()
+                self._start(bindir)
+            self._await_ready()
+        except BaseException:
+            with suppress(OSError):  # not empty while a server runs
+                self.socket_folder.rmdir()
+            raise
 
     def _initialise(self, bindir: Path, major: int) -> None:
         """initdb into a folder beside, renamed when complete: a half-made cluster never counts."""
@@ -286,7 +289,7 @@ class Embedded:
         locale = ["--locale-provider=builtin"] if major >= 17 else []
         done = self._account.run(
             bindir / "initdb", "-D", fresh, "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8", *locale,
-            "--auth=trust", "--no-instructions", "--no-sync",
+            "--auth=trust", "--no-instructions",
         )  # fmt: skip
         if done.returncode:
             raise EmbeddedError(_explain("initdb failed", done.stdout))
@@ -316,10 +319,11 @@ class Embedded:
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             start = os.fstat(log).st_size
-            # pg_ctl gives the server a session of its own: our terminal's Ctrl-C does not reach it.
+            # pg_ctl gives the server a session of its own: our terminal's Ctrl-C does not reach it. It puts
+            # the data folder between double quotes for the shell, hence "." in place of an odd name.
             done = self._account.run(
                 bindir / "pg_ctl", "start", "--silent", "--wait", f"--timeout={START_SECONDS:.0f}",
-                f"--pgdata={self.data}", f"--options={options}", output=log,
+                "--pgdata=.", f"--options={options}", output=log, cwd=self.data,
             )  # fmt: skip
         finally:
             os.close(log)
@@ -414,6 +418,8 @@ class Embedded:
         else:
             raise EmbeddedError(f"processes {orphans} of a dead server still use {self.data}; end them")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
+            (self.socket_folder / name).unlink(missing_ok=True)
 
     def _stop(self) -> None:
         found = self._postmaster()
