@@ -1,0 +1,1 @@
+"""REST for the CRM and for operators, under /api/v1."""

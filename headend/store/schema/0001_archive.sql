@@ -2,8 +2,12 @@
 
 CREATE TABLE cluster (
     one         boolean PRIMARY KEY DEFAULT true CHECK (one),
-    epoch       integer NOT NULL DEFAULT 1  -- raised by a restore, so that a feed cursor from before it is recognised
+    epoch       integer NOT NULL DEFAULT 1,  -- raised by a restore, so that a feed cursor from before it is recognised
+    zone        text NOT NULL DEFAULT 'Asia/Shanghai',
+    limits      jsonb NOT NULL DEFAULT '{}'
 );
+COMMENT ON COLUMN cluster.zone IS 'civil time of every meter, day and bill of this store; fixed once readings exist';
+COMMENT ON COLUMN cluster.limits IS 'the utility''s limits for trips, where they differ from headend/control/facts.py';
 INSERT INTO cluster DEFAULT VALUES;
 
 CREATE TABLE area (

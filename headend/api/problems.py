@@ -1,0 +1,124 @@
+"""Every error leaves as application/problem+json (RFC 9457): what happened, in a sentence that says what to do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import psycopg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+
+from headend.store.coverage import UnknownMeter
+from headend.store.customers import UnknownCustomer
+from headend.store.db import Unreachable
+from headend.store.feed import BadCursor, StaleCursor
+from headend.store.idempotency import KeyReused
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Problem(Exception):
+    """An error to be answered as it is. `kind` is its stable name (the end of `type`); `more` are further members."""
+
+    def __init__(
+        self, status: int, kind: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers or {}
+        self.more = more
+
+
+def respond(request: Request, problem: Problem) -> JSONResponse:
+    """The response for a problem. `type` is a name, not an address: there is nothing to fetch behind it."""
+    return JSONResponse(
+        {
+            "type": f"urn:headend:problem:{problem.kind}",
+            "title": HTTPStatus(problem.status).phrase,
+            "status": problem.status,
+            "detail": problem.detail,
+            "instance": request.url.path,
+            **problem.more,
+        },
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+#: what the store complains about -> status and name
+STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
+    UnknownMeter: (404, "unknown-meter"),
+    UnknownCustomer: (404, "unknown-customer"),
+    BadCursor: (400, "bad-cursor"),
+    StaleCursor: (410, "stale-cursor"),
+    KeyReused: (422, "idempotency-key-reused"),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application in this one shape."""
+
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)
+        return respond(request, error)
+
+    async def from_store(request: Request, error: Exception) -> JSONResponse:
+        status, kind = STORE_ERRORS[type(error)]
+        return respond(request, Problem(status, kind, str(error)))
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        kind, detail = {
+            404: ("not-found", f"there is nothing at {request.url.path}"),
+            405: ("method-not-allowed", f"{request.method} is not possible at {request.url.path}"),
+        }.get(error.status_code, ("http-error", str(error.detail)))
+        return respond(
+            request, Problem(error.status_code, kind, detail, headers=dict(error.headers or {}))
+        )
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            {"where": "/".join(str(part) for part in item["loc"]), "problem": str(item["msg"])}
+            for item in error.errors()
+        ]
+        first = errors[0] if errors else {"where": "request", "problem": "invalid"}
+        return respond(
+            request, Problem(422, "invalid-request", f"{first['where']}: {first['problem']}", errors=errors)
+        )
+
+    async def unreachable(request: Request, error: Exception) -> JSONResponse:
+        log.warning("database unreachable", path=request.url.path, error=str(error).splitlines()[0:1])
+        return respond(
+            request,
+            Problem(
+                503,
+                "database-unreachable",
+                "the database does not answer; nothing was changed, try again",
+                headers={"Retry-After": "5"},
+            ),
+        )
+
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        # the trace goes to the log with the path; the caller learns nothing about our insides
+        log.error("request failed", path=request.url.path, exc_info=error)
+        return respond(request, Problem(500, "internal-error", "the head-end failed; its log has the cause"))
+
+    app.add_exception_handler(Problem, ours)
+    for kind in STORE_ERRORS:
+        app.add_exception_handler(kind, from_store)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    for broken in (PoolTimeout, Unreachable, psycopg.OperationalError, psycopg.InterfaceError):
+        app.add_exception_handler(broken, unreachable)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,67 @@
+"""Who owns a terminal. Server time alone decides; a higher epoch fences every owner before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headend.store.db import Connection
+
+Epochs = Mapping[int, int]  # terminal_id -> epoch
+
+
+def claim(conn: Connection, owner: str, *, quota: int, seconds: float) -> Epochs:
+    """Take up to `quota` terminals we dial (dial-out and serial) that nobody holds. Returns what was taken."""
+    rows = conn.execute(
+        """
+        WITH free AS (
+            SELECT t.terminal_id FROM terminal t LEFT JOIN lease l USING (terminal_id)
+            WHERE t.link <> 'dial-in' AND (l.terminal_id IS NULL OR l.until < clock_timestamp())
+            ORDER BY t.terminal_id LIMIT %(quota)s FOR UPDATE OF t SKIP LOCKED)
+        INSERT INTO lease AS l (terminal_id, owner, epoch, until)
+        SELECT terminal_id, %(owner)s, 1, clock_timestamp() + make_interval(secs => %(secs)s) FROM free
+        ON CONFLICT (terminal_id) DO UPDATE SET owner = excluded.owner, epoch = l.epoch + 1, until = excluded.until
+        WHERE l.until < clock_timestamp()
+        RETURNING terminal_id, epoch
+        """,
+        {"owner": owner, "quota": quota, "secs": seconds},
+    )
+    return {row["terminal_id"]: row["epoch"] for row in rows}
+
+
+def take(conn: Connection, owner: str, terminal_id: int, *, seconds: float) -> int:
+    """A terminal dialled in here: its lease follows its newest socket, whoever held it. Returns the new epoch."""
+    row = conn.execute(
+        """
+        INSERT INTO lease AS l (terminal_id, owner, epoch, until)
+        VALUES (%(terminal)s, %(owner)s, 1, clock_timestamp() + make_interval(secs => %(secs)s))
+        ON CONFLICT (terminal_id) DO UPDATE SET owner = excluded.owner, epoch = l.epoch + 1, until = excluded.until
+        RETURNING epoch
+        """,
+        {"terminal": terminal_id, "owner": owner, "secs": seconds},
+    ).fetchone()
+    assert row is not None
+    return int(row["epoch"])
+
+
+def renew(conn: Connection, owner: str, *, seconds: float) -> Epochs:
+    """Extend what we still hold, and return it: a terminal that is not in the answer is somebody else's now."""
+    rows = conn.execute(
+        "UPDATE lease SET until = clock_timestamp() + make_interval(secs => %s) "
+        "WHERE owner = %s AND until > clock_timestamp() RETURNING terminal_id, epoch",
+        (seconds, owner),
+    )
+    return {row["terminal_id"]: row["epoch"] for row in rows}
+
+
+def release(conn: Connection, owner: str) -> None:
+    """Give everything back, so that the next owner need not wait for the lease to run out."""
+    conn.execute("UPDATE lease SET until = clock_timestamp() WHERE owner = %s AND until > clock_timestamp()", (owner,))
+
+
+def held(conn: Connection, owner: str, terminal_id: int, epoch: int) -> bool:
+    """Whether the lease is ours at this moment; locks the row, so that it stays so until the transaction ends."""
+    row = conn.execute(
+        "SELECT owner = %s AND epoch = %s AND until > clock_timestamp() AS ours FROM lease WHERE terminal_id = %s FOR SHARE",
+        (owner, epoch, terminal_id),
+    ).fetchone()
+    return bool(row and row["ours"])

@@ -1,0 +1,226 @@
+"""Money: append-only entries in fen. A balance is a sum; a correction is a further entry."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from headend.store import feed
+from headend.store.db import Connection, StoreError
+from protocols.localtime import as_datetime
+
+
+class UnknownCustomer(StoreError):
+    def __init__(self, number: str) -> None:
+        super().__init__(f"no customer {number!r} with an open account; the number is the marketing system's 户号")
+
+
+class PaymentConflict(StoreError):
+    """The same channel, accounting date and serial came before with other contents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """`duplicate`: this payment was booked before; nothing was booked now."""
+
+    entry_id: int
+    account_id: int
+    duplicate: bool
+
+
+def pay(
+    conn: Connection,
+    *,
+    customer: str,
+    channel: str,
+    accounting_date: dt.date,
+    serial: str,
+    amount_fen: int,
+    paid_at: Any,
+    now: Any,
+) -> Payment:
+    """Book a payment once, however often it is sent; commits. UnknownCustomer, PaymentConflict."""
+    if amount_fen <= 0:
+        raise StoreError("a payment must be more than 0 yuan")
+    try:
+        with conn.transaction():
+            booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
+    except psycopg.errors.UniqueViolation:  # the same payment, at the same moment, on another connection
+        with conn.transaction():
+            booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
+    conn.commit()
+    return booked
+
+
+def _pay(
+    conn: Connection, customer: str, channel: str, accounting_date: dt.date, serial: str, amount_fen: int, paid_at: Any, now: Any
+) -> Payment:
+    accounts = conn.execute(
+        "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s ORDER BY account_id",
+        (customer, as_datetime(now)),
+    ).fetchall()
+    if not accounts:
+        raise UnknownCustomer(customer)
+    if len(accounts) > 1:
+        raise StoreError(f"customer {customer} has {len(accounts)} open accounts; say which")
+    account_id: int = accounts[0]["account_id"]
+    before = conn.execute(
+        "SELECT account_id, amount_fen, entry_id FROM payment WHERE channel = %s AND accounting_date = %s AND serial = %s",
+        (channel, accounting_date, serial),
+    ).fetchone()
+    if before is not None:
+        if (before["account_id"], before["amount_fen"]) != (account_id, amount_fen):
+            raise PaymentConflict(
+                f"payment {channel}/{accounting_date}/{serial} is booked with another customer or amount; nothing was booked"
+            )
+        return Payment(before["entry_id"], account_id, True)
+    detail = {"channel": channel, "accounting_date": accounting_date.isoformat(), "serial": serial, "amount_fen": amount_fen}
+    row = conn.execute(
+        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+        "VALUES (%s, 'payment', %s, 1, %s, %s, %s, %s) RETURNING entry_id",
+        (
+            account_id, f"{channel}/{accounting_date}/{serial}", amount_fen,
+            hashlib.sha256(json.dumps(detail, sort_keys=True).encode()).digest(), json.dumps(detail), as_datetime(now),
+        ),
+    ).fetchone()  # fmt: skip
+    assert row is not None
+    conn.execute(
+        "INSERT INTO payment (account_id, channel, accounting_date, serial, amount_fen, paid_at, entry_id) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (account_id, channel, accounting_date, serial, amount_fen, as_datetime(paid_at), row["entry_id"]),
+    )
+    feed.publish(conn, "payment", [(customer, accounting_date)])
+    return Payment(row["entry_id"], account_id, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One charge entry to append: `amount_fen` negative takes money, positive gives it back."""
+
+    account_id: int
+    period: str
+    revision: int
+    amount_fen: int
+    inputs_hash: bytes
+    detail: Mapping[str, Any]
+
+
+def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
+    """Append charges in the caller's transaction. Returns how many."""
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+            "VALUES (%s, 'charge', %s, %s, %s, %s, %s, %s)",
+            [
+                (c.account_id, c.period, c.revision, c.amount_fen, c.inputs_hash, json.dumps(dict(c.detail)), as_datetime(now))
+                for c in charges
+            ],
+        )
+    return len(charges)
+
+
+def charges(conn: Connection, periods: Iterable[str]) -> list[dict[str, Any]]:
+    """Charge entries of the given periods (local days), by account, period and revision."""
+    return conn.execute(
+        "SELECT account_id, period, revision, amount_fen, inputs_hash FROM ledger_entry WHERE kind = 'charge' AND period = ANY(%s) "
+        "ORDER BY account_id, period, revision",
+        (list(periods),),
+    ).fetchall()
+
+
+def entries(conn: Connection, account_id: int, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    """Entries of one account, newest first."""
+    return conn.execute(
+        "SELECT entry_id, kind, period, revision, amount_fen, inputs_hash, detail, at FROM ledger_entry "
+        "WHERE account_id = %s AND (%s::bigint IS NULL OR entry_id < %s) ORDER BY entry_id DESC LIMIT %s",
+        (account_id, before, before, limit),
+    ).fetchall()
+
+
+def balance(conn: Connection, account_id: int) -> dict[str, Any] | None:
+    """The account's balances: `ledger_fen` is the sum of all entries now; the rest is the newest computed running balance."""
+    return conn.execute(
+        """
+        SELECT a.account_id, a.prepaid, a.protected, coalesce(s.sum, 0)::bigint AS ledger_fen, coalesce(s.newest, 0) AS newest_entry_id,
+               b.as_of, b.provisional_low_fen, b.provisional_high_fen, b.newest_reading, b.valid, b.invalid_why, b.level,
+               b.ledger_entry_id
+        FROM account a LEFT JOIN balance b USING (account_id)
+        LEFT JOIN LATERAL (SELECT sum(amount_fen) AS sum, max(entry_id) AS newest FROM ledger_entry e
+                           WHERE e.account_id = a.account_id) s ON true
+        WHERE a.account_id = %s
+        """,
+        (account_id,),
+    ).fetchone()
+
+
+def sums(conn: Connection) -> dict[int, tuple[int, int]]:
+    """account_id -> (sum of entries in fen, newest entry id), for accounts that have entries."""
+    rows = conn.execute("SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1")
+    return {row["account_id"]: (row["fen"], row["newest"]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """Columns of computed running balances, one row an account."""
+
+    account_id: Sequence[int]
+    ledger_fen: Sequence[int]
+    ledger_entry_id: Sequence[int]
+    low_fen: Sequence[int]
+    high_fen: Sequence[int]
+    newest_reading: Sequence[dt.datetime | None]
+    valid: Sequence[bool]
+    why: Sequence[str]
+    level: Sequence[str]
+
+
+def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
+    """Replace the running balances of these accounts, in the caller's transaction; changed ones go to the feed."""
+    changed = conn.execute(
+        """
+        INSERT INTO balance AS b (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen,
+                                  newest_reading, valid, invalid_why, level)
+        SELECT a, %(now)s, l, e, lo, hi, r, v, w, k
+        FROM unnest(%(a)s::int[], %(l)s::bigint[], %(e)s::bigint[], %(lo)s::bigint[], %(hi)s::bigint[], %(r)s::timestamptz[],
+                    %(v)s::boolean[], %(w)s::text[], %(k)s::text[]) AS u(a, l, e, lo, hi, r, v, w, k)
+        ORDER BY a
+        ON CONFLICT (account_id) DO UPDATE SET as_of = excluded.as_of, ledger_fen = excluded.ledger_fen,
+            ledger_entry_id = excluded.ledger_entry_id, provisional_low_fen = excluded.provisional_low_fen,
+            provisional_high_fen = excluded.provisional_high_fen, newest_reading = excluded.newest_reading,
+            valid = excluded.valid, invalid_why = excluded.invalid_why, level = excluded.level
+        WHERE b.as_of <= excluded.as_of
+        RETURNING account_id
+        """,
+        {
+            "now": as_datetime(now), "a": list(computed.account_id), "l": list(computed.ledger_fen),
+            "e": list(computed.ledger_entry_id), "lo": list(computed.low_fen), "hi": list(computed.high_fen),
+            "r": list(computed.newest_reading), "v": list(computed.valid), "w": list(computed.why), "k": list(computed.level),
+        },
+    ).fetchall()  # fmt: skip
+    numbers = conn.execute(
+        "SELECT number FROM account JOIN customer USING (customer_id) WHERE account_id = ANY(%s) ORDER BY account_id",
+        ([row["account_id"] for row in changed],),
+    ).fetchall()
+    feed.publish(conn, "balance", [(row["number"], None) for row in numbers])
+
+
+def notify(conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any) -> bool:
+    """Record a notice unless the same level was told since the last payment. True if it is new."""
+    return (
+        conn.execute(
+            """
+            INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en)
+            SELECT %(account)s, %(level)s, %(now)s, %(fen)s, %(zh)s, %(en)s WHERE NOT EXISTS (
+                SELECT FROM notice n WHERE n.account_id = %(account)s AND n.level = %(level)s AND n.at > coalesce(
+                    (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity'))
+            """,
+            {"account": account_id, "level": level, "now": as_datetime(now), "fen": balance_fen, "zh": text_zh, "en": text_en},
+        ).rowcount
+        == 1
+    )
