@@ -1,0 +1,197 @@
+"""Who hangs where: every area's wires, customers and meters, drawn once from the seed and never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terminals.simulator.faults import Faults, Spot, choose, three_phase_count
+from terminals.simulator.scenario import LinkName, ProtocolName, Scenario, stream
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+HOME: Final = 0
+SHOP: Final = 1
+WORKSHOP: Final = 2  # a steady afternoon load behind a bad service: the voltage excursion
+KIOSK: Final = 3  # a small, steady shop: the customers whose balance runs out
+
+#: The bus voltage that wires are designed with, and what is left behind the bad service at its full load.
+NOMINAL: Final = 231.0
+SAGGING: Final = 189.0
+WORKSHOP_SHARE: Final = 0.09
+KIOSK_SHARE: Final = 0.028
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AreaPlan:
+    """One area: a transformer, its supply meter and its customers. Meter 0 is the supply meter, meter c+1 that
+    of customer c.
+
+    kind       int[customer]     HOME, SHOP, WORKSHOP, KIOSK
+    phase      int[customer]     0, 1, 2; 3 for all three
+    weight     float[customer]   relative size
+    level      mean demand of the area [kW]
+    hour_shift float[customer]   how much later than others this customer lives [h]
+    shares     float[3]          how the single-phase demand is spread over the phases
+    branch_customer, branch_phase  int[branch]: one branch per phase a customer is connected to
+    service    float[branch]     loop resistance of the service [ohm]
+    main, neutral                resistance of the main per phase and of its neutral [ohm]
+    ct         ratio of the supply meter's current transformers
+    error      float[meter]      relative error of each meter's energy
+    bypass     float[customer]   share of the current that passes the meter by
+    opening    int[4, meter]     registers by tariff when history begins [1e-9 kWh]
+    recorded   day -> bool[meter, slot] where not all slots are recorded
+    """
+
+    area: int
+    protocol: ProtocolName
+    link: LinkName
+    capacity_kva: int
+    ct: int
+    level: float
+    kind: Ints
+    phase: Ints
+    weight: Floats
+    hour_shift: Floats
+    shares: Floats
+    branch_customer: Ints
+    branch_phase: Ints
+    service: Floats
+    main: float
+    neutral: float
+    error: Floats
+    bypass: Floats
+    opening: Ints
+    recorded: dict[int, NDArray[np.bool_]]
+    dead: frozenset[int]
+    prepaid: frozenset[int]
+
+    @property
+    def customers(self) -> int:
+        return len(self.kind)
+
+    @property
+    def meters(self) -> int:
+        return len(self.kind) + 1
+
+    def phases(self, meter: int) -> int:
+        """1 or 3."""
+        return 3 if meter == 0 or self.phase[meter - 1] == 3 else 1
+
+    def asset(self, meter: int) -> str:
+        """The 12-digit asset number; for DL/T 645 also the address on the wire."""
+        return f"41{self.area + 1:06d}{meter + 1:04d}"
+
+    def address(self, meter: int) -> str:
+        """What the protocol calls this meter."""
+        return self.asset(meter) if self.protocol == "dlt645" else str(17 + meter)
+
+
+def lay_out(scenario: Scenario) -> tuple[Faults, tuple[AreaPlan, ...]]:
+    """The faults and the areas of a scenario. The wires are sized later, by `physics.size_wires`."""
+    faults = choose(scenario)
+    return faults, tuple(_area(scenario, faults, area) for area in range(scenario.areas))
+
+
+def _area(scenario: Scenario, faults: Faults, area: int) -> AreaPlan:
+    rng = stream(scenario.seed, "layout", area)
+    n = scenario.customers
+    phase = np.arange(n) % 3
+    phase[n - three_phase_count(n) :] = 3
+    ct = int(rng.choice([40, 50, 60, 80, 100, 120] if n >= 12 else [40, 50]))
+    level = ct * float(rng.uniform(0.20, 0.26))
+    kind = np.where(rng.random(n) < 0.2, SHOP, HOME)
+    weight = np.clip(rng.lognormal(0.0, 0.35, n), 0.5, 1.9)
+    weight[phase == 3] = rng.uniform(1.5, 2.1, int((phase == 3).sum()))
+    _play_roles(faults, area, kind, weight)
+    branch_customer, branch_phase = _branches(phase)
+    service = _service(rng, kind, weight, level=level, customer=branch_customer, phase=phase)
+    main = 0.02 * NOMINAL / (level * 1e3 / 3 / NOMINAL)
+    protocol, link = scenario.kind(area)
+    return AreaPlan(
+        area=area,
+        protocol=protocol,
+        link=link,
+        capacity_kva={40: 100, 50: 160, 60: 200, 80: 250, 100: 315, 120: 400}[ct],
+        ct=ct,
+        level=level,
+        kind=kind,
+        phase=phase,
+        weight=weight,
+        hour_shift=rng.normal(0.0, 0.7, n),
+        shares=_shares(rng, area in faults.unbalanced),
+        branch_customer=branch_customer,
+        branch_phase=branch_phase,
+        service=service,
+        main=main,
+        neutral=0.5 * main,
+        error=np.concatenate([rng.uniform(-0.002, 0.002, 1), rng.uniform(-0.006, 0.006, n)]),
+        bypass=np.array([faults.thief(Spot(area, c)) for c in range(n)]),
+        opening=_opening(rng, n + 1),
+        recorded=_recorded(faults, area, n + 1),
+        dead=frozenset(spot.customer + 1 for spot in faults.dead if spot.area == area),
+        prepaid=frozenset(
+            spot.customer + 1 for spot in (*faults.prepaid, *faults.empty_handed) if spot.area == area
+        ),
+    )
+
+
+def _play_roles(faults: Faults, area: int, kind: Ints, weight: Floats) -> None:
+    for theft in faults.thieves:
+        if theft.spot.area == area:
+            kind[theft.spot.customer] = HOME
+            weight[theft.spot.customer] = 0.22 * weight.sum()
+    for spot in faults.excursions:
+        if spot.area == area:
+            kind[spot.customer] = WORKSHOP
+    for spot in faults.empty_handed:
+        if spot.area == area:
+            kind[spot.customer] = KIOSK
+
+
+def _branches(phase: Ints) -> tuple[Ints, Ints]:
+    """The branches of customers in order; a three-phase customer has three."""
+    pairs = [(c, p) for c, where in enumerate(phase) for p in (range(3) if where == 3 else [int(where)])]
+    array = np.array(pairs, dtype=np.int64)
+    return array[:, 0], array[:, 1]
+
+
+def _service(
+    rng: np.random.Generator, kind: Ints, weight: Floats, *, level: float, customer: Ints, phase: Ints
+) -> Floats:
+    """float[branch], ohm: about 0.8 % of the voltage at the mean current, so large customers have thick
+    cables.
+    """
+    legs = np.where(phase == 3, 3, 1)
+    mean_kw = level * weight / weight.sum() / legs
+    ohm = 0.008 * NOMINAL**2 / (mean_kw * 1e3) * rng.uniform(0.7, 1.3, len(kind))
+    ohm = np.where(kind == KIOSK, 0.008 * NOMINAL**2 / (KIOSK_SHARE * level * 1e3), ohm)
+    current = WORKSHOP_SHARE * level * 1e3 / SAGGING
+    ohm = np.where(kind == WORKSHOP, (NOMINAL - 5.0 - SAGGING) / current, ohm)
+    return np.asarray(ohm[customer])
+
+
+def _shares(rng: np.random.Generator, unbalanced: bool) -> Floats:
+    if not unbalanced:
+        return np.full(3, 1 / 3)
+    return np.asarray(rng.permutation([0.46, 0.30, 0.24]))
+
+
+def _opening(rng: np.random.Generator, meters: int) -> Ints:
+    """int[4, meter], 1e-9 kWh: meters that have been running for a while."""
+    total = rng.uniform(300.0, 9_000.0, meters)
+    split = rng.dirichlet([4.0, 12.0, 14.0, 10.0], meters).T
+    return np.asarray(np.floor(total * split * 1e9), dtype=np.int64)
+
+
+def _recorded(faults: Faults, area: int, meters: int) -> dict[int, NDArray[np.bool_]]:
+    masks: dict[int, NDArray[Any]] = {}
+    for gap in faults.missing:
+        if gap.spot.area == area:
+            mask = masks.setdefault(gap.day, np.ones((meters, 96), dtype=np.bool_))
+            mask[gap.spot.customer + 1, gap.first : gap.first + gap.count] = False
+    return masks

@@ -1,0 +1,161 @@
+"""One meter as its protocol's device sees it: registers, records, clock, relay. No bytes, no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terminals.simulator.area import CURVE_DAYS, Area
+from terminals.simulator.layout import Ints
+from terminals.simulator.physics import SLOT_US, SolvedDay, display
+from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
+from terminals.simulator.scenario import SLOTS
+from terminals.simulator.witness import Act
+
+_US: Final = np.timedelta64(1, "us")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DayRecord:
+    """What a meter has of one day.
+
+    ends       datetime64[us][96]  UTC ends of the slots
+    registers  int[5, 96]          1e-4 kWh
+    shown      int32[14, 96]
+    recorded   bool[96]
+    solved     the day it was cut from, for caches
+    """
+
+    ends: NDArray[np.datetime64]
+    registers: Ints
+    shown: NDArray[np.int32]
+    recorded: NDArray[np.bool_]
+    solved: SolvedDay
+
+
+class Meter:
+    """Meter `index` of an area.
+
+    `see` is told of every act; `key_delay` is how long after a permit the customer presses the key (None:
+    never). Call `settle` with the present before anything else: keys pressed since then take effect at
+    their own instants.
+    """
+
+    def __init__(
+        self,
+        area: Area,
+        index: int,
+        *,
+        password: str,
+        see: Callable[[Act], None],
+        key_delay: np.timedelta64 | None,
+        drift: np.timedelta64,
+    ) -> None:
+        self.area = area
+        self.index = index
+        self.asset = area.plan.asset(index)
+        self.address = area.plan.address(index)
+        self.phases = area.plan.phases(index)
+        self.password = password
+        self.dead = index in area.plan.dead
+        self.prepaid = index in area.plan.prepaid
+        #: A supply meter behind current transformers has no relay.
+        self.has_relay = index > 0
+        self.relay = Relay()
+        self.key_due: np.datetime64 | None = None
+        self._see = see
+        self._key_delay = key_delay
+        self._drift = drift
+
+    # --- clock ---
+
+    def clock(self, now: np.datetime64) -> np.datetime64:
+        """What the meter takes for UTC at the instant `now`."""
+        return now + self._drift
+
+    def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
+        self._drift = (clock - now).astype("timedelta64[us]")
+
+    # --- records ---
+
+    def registers(self, now: np.datetime64) -> Ints | None:
+        """int[5], 1e-4 kWh: total and tariffs at `now`."""
+        found = self.area.registers(now)
+        return None if found is None else np.asarray(found[:, self.index])
+
+    def shown(self, now: np.datetime64) -> NDArray[np.int32] | None:
+        """int32[14]: physics.SHOWN at `now`."""
+        found = self.area.shown(now)
+        return None if found is None else np.asarray(found[:, self.index])
+
+    def freeze(self, now: np.datetime64, back: int) -> tuple[np.datetime64, Ints] | None:
+        """The back-th last day freeze (1 the newest): its midnight, UTC, and int[5] in 1e-4 kWh."""
+        today, us = self.area.locate(now)
+        found = self.area.freeze(today - back)
+        if found is None or back < 1:
+            return None
+        at = now - (us + (back - 1) * SLOTS * SLOT_US) * _US
+        return at.astype("datetime64[us]"), np.asarray(found[:, self.index])
+
+    def record(self, now: np.datetime64, at: np.datetime64) -> DayRecord | None:
+        """The day that owns the slot ending at `at`; None if it lies in the future, before history or is
+        forgotten.
+        """
+        today, _ = self.area.locate(now)
+        day, _ = self.area.locate(at - _US)
+        if day > today or day <= today - 1 - CURVE_DAYS:
+            return None
+        solved = self.area.day(day)
+        if solved is None:
+            return None
+        begin = self.area.locate(at - _US)[1]
+        midnight = at - (begin + 1) * _US
+        recorded = self.area.plan.recorded.get(day)
+        return DayRecord(
+            ends=(midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype(
+                "datetime64[us]"
+            ),
+            registers=display(solved.energy[:, self.index, solved.slot_end]),
+            shown=np.asarray(solved.shown[:, self.index, solved.slot_end - 1]),
+            recorded=np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index],
+            solved=solved,
+        )
+
+    # --- relay ---
+
+    def command(self, now: np.datetime64, command: Command) -> Relay:
+        """A command that came over the wire and passed the protocol's own checks. CannotAct: the relay
+        refuses.
+        """
+        return self._act(now, command)
+
+    def refuse(self, now: np.datetime64, command: str, why: str) -> None:
+        """The protocol's checks refused a command: bear witness."""
+        self._see(Act(now, self.asset, "refused", self.relay.open, f"{command}: {why}"))
+
+    def settle(self, now: np.datetime64) -> None:
+        """The customer's key, if it was due by now."""
+        if self.key_due is not None and self.key_due <= now:
+            due, self.key_due = self.key_due, None
+            if self.relay.contact is Contact.PERMITTED:
+                self._act(due, Command.KEY)
+
+    def _act(self, at: np.datetime64, command: Command) -> Relay:
+        was = self.relay
+        try:
+            self.relay = after(was, command)
+        except CannotAct as why:
+            self.refuse(at, command.value, str(why))
+            raise
+        if was.open != self.relay.open:
+            self.area.switch(at, self.index, closed=not self.relay.open)
+        self._see(Act(at, self.asset, command.value, self.relay.open))
+        if self.relay.contact is not Contact.PERMITTED:
+            self.key_due = None
+        elif self._key_delay is not None and self.key_due is None:
+            self.key_due = (at + self._key_delay).astype("datetime64[us]")
+        return self.relay
