@@ -429,7 +429,7 @@ class Embedded:
         for signal_number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 10.0)):
             with suppress(ProcessLookupError):
                 os.kill(found, signal_number)
-            if _wait(lambda: self._postmaster() is None, seconds):
+            if _wait(lambda: not _serves(found, self.data), seconds):
                 break
         else:
             raise EmbeddedError(f"the embedded database (process {found}) does not stop{self._tail()}")
