@@ -3,8 +3,8 @@
     loss = main forward + users' export - main reverse - users' import
     rate = loss / (main forward + users' export)
 
-Surplus photovoltaic energy counts at the billing meter's reverse register, never at the generation meter. An area in
-which one meter lacks one end of the day is *unknown*: a missing register is never a zero.
+Surplus photovoltaic energy counts at the billing meter's reverse register, never at the generation meter. An
+area in which one meter lacks one end of the day is *unknown*: a missing register is never a zero.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Balance:
     supplied         int64[area]    main forward + users' export
     sold             int64[area]    users' import + main reverse
     loss             int64[area]    supplied - sold
-    loss_low         int64[area]    the true loss lies in [loss_low, loss_high] when every meter keeps its class
+    loss_low         int64[area]    the true loss lies in [loss_low, loss_high] when every meter keeps its
+                                    class
     loss_high        int64[area]
     rate             float64[area]  loss / supplied as a fraction; NaN where unknown or nothing was supplied
     reason           int8[area]     Reason; KNOWN is 0
@@ -72,16 +73,18 @@ class Balance:
     @property
     def status(self) -> NDArray[np.str_]:
         """[area]: 'known' or 'unknown'"""
-        return np.where(self.known, "known", "unknown")
+        return np.asarray(np.where(self.known, "known", "unknown"), dtype=np.str_)
 
     def missing_in(self, area: int) -> NDArray[np.int64]:
         """int64[n]: the meters that keep area (an index) from being known."""
-        return self.missing_meter[self.missing_area == area]
+        return np.asarray(self.missing_meter[self.missing_area == area], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class SlotBalance:
-    """The same per slot, [area, slot] int64 [1e-4 kWh], primary side; MISSING where one meter lacks one end."""
+    """The same per slot, [area, slot] int64 [1e-4 kWh], primary side; MISSING where one meter lacks one
+    end.
+    """
 
     area_id: NDArray[np.int64]
     supplied: NDArray[np.int64]
@@ -100,7 +103,8 @@ class SlotBalance:
 
 
 def day_ends(registers: Registers, freezes: Registers | None = None) -> tuple[Registers, Registers]:
-    """First and last register of a day, int64[meter] each; a missing end is taken from the freezes [meter, 2].
+    """First and last register of a day, int64[meter] each; a missing end is taken from the freezes [meter,
+    2].
 
     The registers between do not matter: a day with holes inside has an exact energy.
     """
@@ -123,12 +127,14 @@ def day_balance(
 ) -> Balance:
     """The loss of every area over one day.
 
-    imports, exports                int64[meter, slots + 1] [1e-4 kWh], secondary side; column 0 is the day's begin
-    freeze_imports, freeze_exports  int64[meter, 2]: registers at both midnights, used where the curve lacks an end
+    imports, exports                int64[meter, slots + 1] [1e-4 kWh], secondary side; column 0 is the day's
+                                    begin
+    freeze_imports, freeze_exports  int64[meter, 2]: registers at both midnights, used where the curve lacks
+                                    an end
     resolution                      worth of a register's last digit [1e-4 kWh], scalar or [meter]
 
-    A point that does not export (topology.exports) may lack its reverse register; one that does may not. A reverse
-    register that is there counts in either case: what flowed, flowed.
+    A point that does not export (topology.exports) may lack its reverse register; one that does may not. A
+    reverse register that is there counts in either case: what flowed, flowed.
     """
     first, last = day_ends(imports, freeze_imports)
     forward = advance(first, last, roll_over)
@@ -150,7 +156,8 @@ def day_balance(
     usable = counted & complete
     forward, reverse = np.where(usable, forward, 0), np.where(usable, reverse, 0)
     forward_low, forward_high = _true_energy(forward, usable, topology, resolution)
-    # The reverse register of a point that cannot feed in hides no digit: it stands still because nothing flows.
+    # The reverse register of a point that cannot feed in hides no digit: it stands still because nothing
+    # flows.
     live = usable & (topology.exports | (reverse > 0))
     reverse_low, reverse_high = _true_energy(reverse, live, topology, resolution)
 
@@ -241,7 +248,8 @@ def _true_energy(
     """What may really have flowed, primary side, int64[meter] x 2, rounded outwards; 0 where not `live`.
 
     A register cuts its last digit off, so an energy is good to +- one digit; a meter of class c shows between
-    (1 - c) and (1 + c) of the truth. A register that did not move may hide one digit, and never less than zero.
+    (1 - c) and (1 + c) of the truth. A register that did not move may hide one digit, and never less than
+    zero.
     """
     low = np.maximum(energy - resolution, 0) / (1 + topology.accuracy) * topology.multiplier
     high = (energy + resolution) / (1 - topology.accuracy) * topology.multiplier
@@ -252,7 +260,7 @@ def _true_energy(
 
 
 def _masked(values: Registers, known: NDArray[np.bool_]) -> Registers:
-    return np.where(known, values, MISSING)
+    return np.asarray(np.where(known, values, MISSING), dtype=np.int64)
 
 
 def _rate(loss: Registers, supplied: Registers) -> NDArray[np.float64]:

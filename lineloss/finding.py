@@ -1,4 +1,6 @@
-"""A finding: what a rule says about one meter, area or terminal, with the evidence a person needs to act on it."""
+"""A finding: what a rule says about one meter, area or terminal, with the evidence a person needs to act on
+it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Subject = Literal["meter", "area", "terminal"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`evidence` holds plain JSON values only (numbers, limits, curves with null for a gap): it is stored and shown as it is."""
+    """`evidence` holds plain JSON values only (numbers, limits, curves with null for a gap): it is stored
+    and shown as it is.
+    """
 
     rule: str
     rule_version: int

@@ -38,7 +38,9 @@ def advance(first: Registers, last: Registers, roll_over: int = ROLL_OVER) -> Re
 
 
 def decreased(first: Registers, last: Registers, roll_over: int = ROLL_OVER) -> NDArray[np.bool_]:
-    """Where both ends are present and the register still gives no energy: it went down without a roll-over."""
+    """Where both ends are present and the register still gives no energy: it went down without a
+    roll-over.
+    """
     return np.asarray(
         (first != MISSING) & (last != MISSING) & (advance(first, last, roll_over) == MISSING), dtype=np.bool_
     )

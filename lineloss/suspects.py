@@ -1,21 +1,23 @@
 """Who explains the loss: the area's loss curve against its customers' profiles.
 
-A customer who passes a share of his use by the meter loses the area k kWh for every kWh he is metered, at the very
-hours he uses it. So, over the slots s in which every meter of the area has both ends,
+A customer who passes a share of his use by the meter loses the area k kWh for every kWh he is metered, at
+the very hours he uses it. So, over the slots s in which every meter of the area has both ends,
 
     loss[s] = c + a supply[s] + t supply[s]^2 + sum over customers of k_i profile_i[s] + noise[s]
 
-where t supply^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong multiplier or
-gain of the supply meter, and c for a constant burden. An honest k is the meter's class error; a bypass of 40 % is 0.67.
+where t supply^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
+multiplier or gain of the supply meter, and c for a constant burden. An honest k is the meter's class error;
+a bypass of 40 % is 0.67.
 
-Plain least squares would drown in the registers' last digits: one digit of a supply meter behind 200/5 A transformers
-is 0.4 kWh, a customer's quarter of an hour 0.1 kWh. But a digit cut off in one slot comes back in the next, so the
-noise of neighbouring slots is anticorrelated and its size is known: generalised least squares with
+Plain least squares would drown in the registers' last digits: one digit of a supply meter behind 200/5 A
+transformers is 0.4 kWh, a customer's quarter of an hour 0.1 kWh. But a digit cut off in one slot comes back
+in the next, so the noise of neighbouring slots is anticorrelated and its size is known: generalised least
+squares with
 
-    cov = q (2, -1 tridiagonal) + w (white) + v (smooth over about two hours) + class errors of the honest customers
+    cov = q (2, -1 tridiagonal) + w (white) + v (smooth, two hours) + class errors of the customers
 
-uses that. w and v are unknown (estimated by maximum likelihood on a grid): v keeps a street lamp or any other smooth
-unmetered load from being blamed on the customer who happens to resemble it most.
+uses that. w and v are unknown (estimated by maximum likelihood on a grid): v keeps a street lamp or any
+other smooth unmetered load from being blamed on the customer who happens to resemble it most.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ from numpy.typing import NDArray
 from lineloss.balance import SlotBalance, slot_balance, slot_energy
 from lineloss.registers import RESOLUTION, ROLL_OVER, Registers
 from lineloss.topology import Role, Topology
-from protocols.reading import MISSING
 
 Floats = NDArray[np.float64]
 
-#: Unknown noise variances tried, as shares of the loss curve's own variance: white x smooth. Half-decades change no verdict.
+#: Unknown noise variances tried, as shares of the loss curve's own variance: white x smooth.
 _GRID: Final = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
-#: Correlation length of the smooth noise [slots]: two hours of quarters, the time scale of a household's load curve.
+#: Correlation length of the smooth noise [slots]: two hours of quarters, the time scale of a household's
+#: load curve.
 _SMOOTH: Final = 8.0
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
@@ -48,7 +50,8 @@ class Settings:
     """What it takes to be named. Every number can be defended before the customer.
 
     threshold       a coefficient below this is within what meters and archives get wrong anyway
-    z               standard errors the coefficient must stay above the threshold; raised with the number of customers
+    z               standard errors the coefficient must stay above the threshold; raised with the number of
+                    customers
     area_error      accepted chance of naming an honest customer, per area (Bonferroni over its customers)
     slots           fewer complete slots than this say nothing [slot]
     energy          a suspect explains at least this much over the whole block [kWh]
@@ -75,7 +78,8 @@ class Suspects:
     energy       float64[suspect]  unmetered energy over the block [kWh], primary side
     share        float64[suspect]  of the area's loss over the slots used, as a fraction
     slots        int64[area]       complete slots, of which the regression used all or none
-    examined     bool[area]        False: too few slots or nothing to regress on; absence of suspects proves nothing
+    examined     bool[area]        False: too few slots or nothing to regress on; absence of suspects proves
+                                   nothing
     """
 
     area: NDArray[np.int64]
@@ -94,7 +98,9 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    """One area: loss [slot], nuisance terms [slot, 3], profiles [slot, customer], all kWh; cov terms [slot, slot]."""
+    """One area: loss [slot], nuisance terms [slot, 3], profiles [slot, customer], all kWh; cov terms [slot,
+    slot].
+    """
 
     loss: Floats
     nuisance: Floats
@@ -105,7 +111,9 @@ class _Curves:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Least squares under the likeliest covariance: coefficients, their errors, log likelihood, the whitening."""
+    """Least squares under the likeliest covariance: coefficients, their errors, log likelihood, the
+    whitening.
+    """
 
     coefficient: Floats
     error: Floats
@@ -183,7 +191,9 @@ def find_suspects(
 def _curves(
     slots: SlotBalance, area: int, profiles: Floats, accuracy: Floats, digit_variance: float
 ) -> _Curves:
-    """The regression of one area; `digit_variance` [kWh^2] is that of all its registers' cut-off digits together."""
+    """The regression of one area; `digit_variance` [kWh^2] is that of all its registers' cut-off digits
+    together.
+    """
     at = np.flatnonzero(slots.known[area])
     supply = slots.supplied[area, at] * _KWH
     level = supply / supply.mean()
@@ -192,7 +202,6 @@ def _curves(
     digits = np.where(distance == 0, 2.0, np.where(distance == 1, -1.0, 0.0)) * digit_variance
     # Errors within a class are taken as evenly spread, so their standard deviation is class / sqrt(3).
     honest = profiles * (accuracy[:, None] / np.sqrt(3.0))
-    assert slots.loss[area, at].min() != MISSING
     return _Curves(
         loss=slots.loss[area, at] * _KWH,
         nuisance=np.stack([np.ones(len(at)), level, level**2], axis=1),
@@ -219,7 +228,8 @@ def _fit(curves: _Curves, columns: list[int]) -> _Fit:
     left = ((y - x @ coefficient) ** 2).sum(axis=(1, 2))
     likelihood = -0.5 * left - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
     best = int(np.argmax(likelihood))
-    # A covariance that still does not cover the residuals widens the errors; one that more than covers them narrows nothing.
+    # A covariance that still does not cover the residuals widens the errors; one that more than covers them
+    # narrows nothing.
     spread = max(1.0, float(left[best]) / max(len(curves.loss) - design.shape[1], 1))
     error = np.sqrt(np.diagonal(np.linalg.inv(information[best])) * spread)
     known = curves.nuisance.shape[1]
@@ -229,7 +239,9 @@ def _fit(curves: _Curves, columns: list[int]) -> _Fit:
 
 
 def _without(curves: _Curves, columns: list[int], whiten: Floats) -> tuple[Floats, Floats]:
-    """Whitened (profiles [slot, customer], loss [slot]) with the nuisance and the given columns projected out."""
+    """Whitened (profiles [slot, customer], loss [slot]) with the nuisance and the given columns projected
+    out.
+    """
     basis, _ = np.linalg.qr(whiten @ np.concatenate([curves.nuisance, curves.profiles[:, columns]], axis=1))
     profiles, loss = whiten @ curves.profiles, whiten @ curves.loss
     return profiles - basis @ (basis.T @ profiles), loss - basis @ (basis.T @ loss)
@@ -273,7 +285,8 @@ def _explain(curves: _Curves, settings: Settings) -> list[tuple[int, float, floa
     result: list[tuple[int, float, float]] = []
     while len(named) < settings.most:
         null = _fit(curves, named)
-        # A thief not yet named inflates the noise of the null fit, so he is also sought under the known noise alone.
+        # A thief not yet named inflates the noise of the null fit, so he is also sought under the known
+        # noise alone.
         floor = float(np.var(curves.loss)) * _GRID[0] + 1e-12
         bare = np.linalg.inv(np.linalg.cholesky(curves.known + floor * np.eye(len(curves.loss))))
         shortlist = dict.fromkeys([*_shortlist(curves, named, null.whiten), *_shortlist(curves, named, bare)])

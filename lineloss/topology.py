@@ -1,4 +1,6 @@
-"""What a loss computation needs to know of the network, as arrays: one row is one metering point in one loss object."""
+"""What a loss computation needs to know of the network, as arrays: one row is one metering point in one loss
+object.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Topology:
     area        int64[meter]    index into area_id; -1: belongs to no area known here, ignored
     role        int8[meter]     Role
     multiplier  int64[meter]    CT x PT, secondary to primary
-    accuracy    float64[meter]  class of accuracy as a fraction: class 1 is 0.01 (instrument transformers included)
+    accuracy    float64[meter]  class of accuracy as a fraction: class 1 is 0.01 (instrument transformers
+                                included)
     phases      int8[meter]     1 or 3
     exports     bool[meter]     the point may feed in, so its reverse register is due as well
     area_id     int64[area]     the loss objects
@@ -81,7 +84,9 @@ class Topology:
         return rows.astype(np.int64), start.astype(np.int64)
 
     def sum_by_area(self, values: NDArray[Any]) -> NDArray[Any]:
-        """[meter, ...] -> [area, ...] in the dtype of `values`: integers stay exact. Rows without area are left out."""
+        """[meter, ...] -> [area, ...] in the dtype of `values`: integers stay exact. Rows without area are
+        left out.
+        """
         total = np.zeros((self.areas, *values.shape[1:]), dtype=values.dtype)
         if not len(self):
             return total
@@ -92,6 +97,7 @@ class Topology:
         start = np.searchsorted(area, np.arange(self.areas + 1))
         filled = start[1:] > start[:-1]
         if filled.any():
-            # reduceat sums from each start to the next one; the last group ends at the last row, which has an area
+            # reduceat sums from each start to the next one; the last group ends at the last row, which has
+            # an area
             total[filled] = np.add.reduceat(values, start[:-1][filled], axis=0)
         return total

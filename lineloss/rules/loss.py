@@ -1,6 +1,7 @@
 """Line loss of an area outside its band (台区线损异常): too high, or negative.
 
-`certain` says whether the figure is out of the band even when every meter errs, within its class, in the area's favour.
+`certain` says whether the figure is out of the band even when every meter errs, within its class, in the
+area's favour.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Missing data by cause (数据缺失). A cause that takes a whole terminal is one finding on the terminal, not four hundred."""
+"""Missing data by cause (数据缺失). A cause that takes a whole terminal is one finding on the terminal, not
+four hundred.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,17 @@ from lineloss.finding import Finding, Severity
 RULE: Final = "missing"
 VERSION: Final = 1
 
-#: cause -> (title of a hole, title of a whole day, the same in Chinese). What is not here is reported by its own name.
+#: cause -> (title of a hole, title of a whole day, the same in Chinese). What is not here is reported by its
+#: own name.
 CAUSES: Final[dict[str, tuple[str, str, str, str]]] = {
     "terminal_offline": ("terminal offline", "terminal offline all day", "终端离线", "终端全天离线"),
     "no_answer": ("meter did not answer at times", "meter not answering", "电表时有无应答", "电表无应答"),
     "checksum": ("garbled answers", "only garbled answers", "应答校验错误", "应答全部校验错误"),
-    "refused": ("meter refused the request", "meter refused every request", "电表拒绝请求", "电表拒绝所有请求"),
+    "refused": ("meter refused requests", "meter refused every request", "电表拒绝请求", "电表拒绝所有请求"),
     "clock_wrong": ("meter clock wrong", "meter clock wrong all day", "电表时钟错误", "电表时钟全天错误"),
-    "overwritten": ("records overwritten before they were read", "all records overwritten before they were read",
+    "overwritten": ("records overwritten before they were read", "all records overwritten before read",
                     "数据读取前已被覆盖", "全部数据读取前已被覆盖"),
-    "not_recorded": ("intervals not recorded", "no interval recorded", "电表未记录部分时段", "电表全天无记录"),
+    "not_recorded": ("intervals not recorded", "no interval recorded", "部分时段未记录", "电表全天无记录"),
 }  # fmt: skip
 #: Nobody owes data for these: known and agreed, so no finding.
 EXPECTED: Final = frozenset({"not_commissioned"})
@@ -78,22 +81,12 @@ def find(
     for group in np.split(members, np.cumsum(np.bincount(inverse.ravel(), minlength=len(groups)))[:-1]):
         if not len(group):
             continue
-        cause = str(missing.cause[rows[group[0]]])
-        there = len(np.unique(missing.meter[rows[group]]))
-        of_terminal = size[int(row_terminal[group[0]])]
+        cause, owner = str(missing.cause[rows[group[0]]]), int(row_terminal[group[0]])
         # one meter is not a storm, unless the cause is the terminal's by name
-        if there == of_terminal and (of_terminal > 1 or cause == "terminal_offline"):
+        everyone = len(np.unique(missing.meter[rows[group]])) == size[owner]
+        if everyone and (size[owner] > 1 or cause == "terminal_offline"):
             stormy[group] = True
-            findings.append(
-                _terminal(
-                    missing,
-                    rows[group],
-                    int(row_terminal[group[0]]),
-                    cause,
-                    bool(whole[group].all()),
-                    row_due[group],
-                )
-            )
+            findings.append(_terminal(missing, rows[group], owner, row_due[group]))
     findings += [
         _meter(missing, int(row), bool(all_day), int(owed))
         for row, all_day, owed in zip(rows[~stormy], whole[~stormy], row_due[~stormy], strict=True)
@@ -148,14 +141,10 @@ def _meter(missing: Missing, row: int, all_day: bool, due: int) -> Finding:
     )
 
 
-def _terminal(
-    missing: Missing,
-    rows: NDArray[np.int64],
-    terminal: int,
-    cause: str,
-    all_day: bool,
-    due: NDArray[np.int64],
-) -> Finding:
+def _terminal(missing: Missing, rows: NDArray[np.int64], terminal: int, due: NDArray[np.int64]) -> Finding:
+    """One finding for the rows of all meters of a terminal, which share one cause; due int64[row]."""
+    cause = str(missing.cause[rows[0]])
+    all_day = bool((missing.count[rows] >= due).all())
     english, chinese = _titles(cause, all_day)
     meters = np.unique(missing.meter[rows])
     count = int(missing.count[rows].sum())

@@ -39,7 +39,7 @@ def find(topology: Topology, suspects: Suspects, *, days: float = 1.0) -> list[F
                     "share_of_loss": number(suspects.share[n], 3),
                     "slots": int(suspects.slots[area]),
                 },
-                f"Profile explains the area's loss: about {daily:.1f} kWh a day ({bypass:.0%}) seem to pass by the meter",
+                f"Profile explains the area's loss: about {daily:.1f} kWh a day ({bypass:.0%}) unmetered",
                 f"用电曲线与台区损失高度相关:疑似每日约 {daily:.1f} kWh({bypass:.0%})未计量",
             )
         )

@@ -1,7 +1,8 @@
-"""Current unbalance at the transformer's outlet (三相电流不平衡): (Imax - Imin) / Imax of the day's mean phase currents.
+"""Current unbalance at the transformer's outlet (三相电流不平衡): (Imax - Imin) / Imax of the day's mean
+phase currents.
 
-Limit 15 %, SD 292-1988. A lightly loaded transformer is always unbalanced and harms nobody, so only slots with at least
-a tenth of the rated load count.
+Limit 15 %, SD 292-1988. A lightly loaded transformer is always unbalanced and harms nobody, so only slots
+with at least a tenth of the rated load count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def rated_current(
 ) -> NDArray[np.float64]:
     """Rated current of a transformer as its meter sees it, [A] secondary: S / (sqrt(3) U) / CT.
 
-    capacity  float64[meter] [kVA], NaN where unknown;  voltage  rated line-to-line voltage of the low side [V]
+    capacity  float64[meter] [kVA], NaN where unknown;  voltage  rated line-to-line voltage of the low side
+                                                                 [V]
     """
     return np.asarray(capacity * 1000 / (np.sqrt(3.0) * voltage) / ct_ratio)
 
@@ -41,7 +43,8 @@ def find(
 ) -> list[Finding]:
     """Areas whose three-phase supply meter saw unbalanced currents.
 
-    current  float64[meter, 3, slot] [A] at the meter, NaN where not delivered; the sign (direction) is ignored
+    current  float64[meter, 3, slot] [A] at the meter, NaN where not delivered; the sign (direction) is
+             ignored
     rated    float64[meter] [A] on the same side; NaN where unknown: no statement about that area
     load     share of rated that the mean of the phases must reach for a slot to count
     slots    fewer such slots give no mean worth judging

@@ -18,7 +18,8 @@ RULE: Final = "voltage"
 VERSION: Final = 1
 PHASES: Final = ("A", "B", "C")
 
-#: Below this share of nominal the phase is lost or the meter is dark: an outage, which GB/T 12325 does not rate.
+#: Below this share of nominal the phase is lost or the meter is dark: an outage, which GB/T 12325 does not
+#: rate.
 LOST: Final = 0.6
 
 
@@ -52,7 +53,8 @@ def quality(
     """voltage float64[meter, phase, slot] [V], NaN where not delivered or the meter has no such phase.
 
     nominal    [V], scalar or [meter], on the meter's side of a voltage transformer
-    low, high  permitted deviation as fractions, scalar or [meter]; by default those of a 220 V supply, -10 % / +7 %
+    low, high  permitted deviation as fractions, scalar or [meter]; by default those of a 220 V supply, -10 %
+               / +7 %
     interval   minutes one slot stands for
     """
     floor, ceiling, rated = _limits(len(voltage), nominal, low, high)
@@ -136,7 +138,9 @@ def find(
 def _limits(
     meters: int, nominal: ArrayLike, low: ArrayLike | None, high: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """(floor, ceiling, nominal) [V], float64[meter] each; rounded to 1 mV so that a voltage on the limit is inside."""
+    """(floor, ceiling, nominal) [V], float64[meter] each; rounded to 1 mV so that a voltage on the limit is
+    inside.
+    """
     norm = norms()["voltage_220"]
     rated = np.broadcast_to(np.asarray(nominal, dtype=np.float64), (meters,))
     down = np.asarray(norm.low if low is None else low, dtype=np.float64)
