@@ -1,0 +1,312 @@
+"""A profile buffer as columns: numpy strides over the A-XDR bytes, and exact scaling.
+
+The library needs 7.6 ms for 96 rows of 6 columns, since it makes an object for every value. Rows of a load
+profile nearly always share one shape (same types, same lengths): then the bytes are a matrix. That is
+checked byte for byte; a buffer that is no matrix goes through the general decoder, with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.dlms import values
+from protocols.errors import FrameError, Misuse
+from protocols.localtime import Times, as_datetime, local_fields
+from protocols.reading import MISSING
+
+Bytes = NDArray[np.uint8]
+
+_INT64_MAX: Final = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of n rows.
+
+    values   int64[n], float64[n], uint8[n, k] for strings of one length, object[n] for anything else
+    present  bool[n]: False where the row has null-data
+    """
+
+    values: NDArray[Any]
+    present: NDArray[np.bool_]
+
+
+def decode(raw: bytes) -> tuple[Column, ...]:
+    """The columns of a profile buffer; none when it has no rows. FrameError: not an array of equally long
+    rows.
+    """
+    columns = decode_matrix(raw)
+    return decode_general(raw) if columns is None else columns
+
+
+# --- rows of one shape ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    tag: int
+    offset: int
+    size: int
+
+
+def _row_shape(raw: bytes, start: int) -> tuple[list[_Field], list[int], int] | None:
+    """Fields, constant positions and length of the row at `start`; None if it is not flat."""
+    if raw[start : start + 1] != bytes((values.STRUCTURE,)):
+        return None
+    count, at = values.decode_length(raw, start + 1)
+    fixed = list(range(at - start))
+    fields = []
+    for _ in range(count):
+        if at >= len(raw):
+            return None
+        tag = raw[at]
+        body = at + 1
+        if tag in (values.OCTET_STRING, values.VISIBLE_STRING):
+            size, body = values.decode_length(raw, body)
+        elif tag in values.SIZES:
+            size = values.SIZES[tag]
+        else:
+            return None
+        fixed.extend(range(at - start, body - start))
+        fields.append(_Field(tag, body - start, size))
+        at = body + size
+    return fields, fixed, at - start
+
+
+def decode_matrix(raw: bytes) -> tuple[Column, ...] | None:
+    """The columns, if all rows have the shape of the first; None if they do not."""
+    if raw[:1] != bytes((values.ARRAY,)):
+        return None
+    rows, start = values.decode_length(raw, 1)
+    if rows == 0:
+        return () if start == len(raw) else None
+    shape = _row_shape(raw, start)
+    if shape is None:
+        return None
+    fields, fixed, width = shape
+    if start + rows * width != len(raw):
+        return None
+    matrix = np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(rows, width)
+    constant = matrix[:, fixed]
+    if not (constant == constant[0]).all():
+        return None
+    present = np.ones(rows, dtype=np.bool_)
+    return tuple(_column(matrix, field, present) for field in fields)
+
+
+def _column(matrix: Bytes, field: _Field, present: NDArray[np.bool_]) -> Column:
+    if field.tag in (values.NULL, values.DONT_CARE):
+        return Column(np.zeros(len(matrix), dtype=np.int64), ~present)
+    part = matrix[:, field.offset : field.offset + field.size]
+    if field.tag == values.BOOLEAN:
+        return Column((part[:, 0] != 0).astype(np.int64), present)
+    code = values.NUMBERS.get(field.tag)
+    if code is None:
+        return Column(part, present)
+    numbers = np.ascontiguousarray(part).view(np.dtype(code).newbyteorder(">"))[:, 0]
+    if numbers.dtype.kind == "f":
+        return Column(numbers.astype(np.float64), present)
+    if field.tag == values.LONG64_UNSIGNED and len(numbers) and numbers.max() > _INT64_MAX:
+        raise FrameError(f"profile: {numbers.max()} does not fit 63 bits")
+    return Column(numbers.astype(np.int64), present)
+
+
+# --- rows of any shape ---
+
+
+def decode_general(raw: bytes) -> tuple[Column, ...]:
+    """The columns, value by value. FrameError: not an array of equally long rows."""
+    data = values.decode(raw)
+    if data.tag != values.ARRAY:
+        raise FrameError(f"profile: {values.NAMES.get(data.tag, data.tag)} where the array of rows must be")
+    rows = data.value
+    if any(row.tag != values.STRUCTURE or len(row.value) != len(rows[0].value) for row in rows):
+        raise FrameError("profile: rows are not structures of one length")
+    if not rows:
+        return ()
+    return tuple(column([row.value[i] for row in rows]) for i in range(len(rows[0].value)))
+
+
+def column(cells: list[values.Data]) -> Column:
+    """Single values as a column. FrameError: a number beyond 63 bits."""
+    present = np.array([cell.tag not in (values.NULL, values.DONT_CARE) for cell in cells], dtype=np.bool_)
+    there = [cell.value for cell in cells if cell.value is not None]
+    kinds = {type(value) for value in there}
+    if kinds <= {int, bool}:
+        return Column(_integers(cells), present)
+    if kinds <= {int, bool, float}:
+        return Column(np.array([cell.value or 0.0 for cell in cells], dtype=np.float64), present)
+    lengths = {len(value) for value in there if isinstance(value, bytes | str)}
+    if kinds <= {bytes, str} and len(lengths) == 1 and all(_one_byte(value) for value in there):
+        blank = bytes(lengths.pop())
+        body = b"".join(_as_bytes(cell.value) if cell.value is not None else blank for cell in cells)
+        return Column(np.frombuffer(body, dtype=np.uint8).reshape(len(cells), len(blank)), present)
+    mixed = np.empty(len(cells), dtype=object)
+    mixed[:] = [values.plain(cell) if isinstance(cell.value, tuple) else cell.value for cell in cells]
+    return Column(mixed, present)
+
+
+def _integers(cells: list[values.Data]) -> NDArray[np.int64]:
+    numbers = [int(cell.value or 0) for cell in cells]
+    if max(numbers) > _INT64_MAX:
+        raise FrameError(f"profile: {max(numbers)} does not fit 63 bits")
+    return np.array(numbers, dtype=np.int64)
+
+
+def _one_byte(value: bytes | str) -> bool:
+    return isinstance(value, bytes) or value.isascii()
+
+
+def _as_bytes(value: bytes | str) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("ascii")
+
+
+# --- columns to quantities ---
+
+
+def instants(column: Column, zone: ZoneInfo, period: int | None = None) -> Times:
+    """A clock column -> UTC datetime64[us][n], NaT where it has none.
+
+    zone    civil time, for date-times without deviation
+    period  capture period [s]: a row whose time is null-data is that much later than the row before
+            (Blue Book, IC 7: null-data in a buffer); None: such a row has no time
+    FrameError: not a column of 12-byte date-times, or a date that does not exist.
+    """
+    raw = column.values
+    if raw.ndim != 2 or raw.shape[1] != 12:
+        if not column.present.any():
+            return np.full(len(raw), "NaT", dtype="datetime64[us]")
+        raise FrameError("profile: the clock column has no 12-byte date-times")
+    times = np.full(len(raw), "NaT", dtype="datetime64[us]")
+    times[column.present] = _instants(raw[column.present], zone)
+    if period is not None:
+        step = np.timedelta64(period, "s").astype("timedelta64[us]")
+        for row in np.flatnonzero(~column.present):
+            if row:
+                times[row] = times[row - 1] + step
+    return times
+
+
+def _instants(raw: Bytes, zone: ZoneInfo) -> Times:
+    part = raw.astype(np.int64)
+    months = (part[:, 0] * 256 + part[:, 1] - 1970) * 12 + part[:, 2] - 1
+    month = months.astype("datetime64[M]")
+    day = month.astype("datetime64[D]") + (part[:, 3] - 1)
+    hour, minute = part[:, 5], part[:, 6]
+    second = np.where(part[:, 7] == 0xFF, 0, part[:, 7])
+    hundredths = np.where(part[:, 8] == 0xFF, 0, part[:, 8])
+    deviation = (part[:, 9] * 256 + part[:, 10] + 0x8000) % 0x10000 - 0x8000
+    known = deviation != values.UNDEFINED_DEVIATION
+    good = (part[:, 2] >= 1) & (part[:, 2] <= 12) & (part[:, 3] >= 1) & (day.astype("datetime64[M]") == month)
+    good &= (hour < 24) & (minute < 60) & (second < 60) & (hundredths < 100)
+    good &= ~known | (np.abs(deviation) <= 840)
+    good &= (months >= -1969 * 12) & (part[:, 0] * 256 + part[:, 1] <= 9999)
+    if not good.all():
+        bad = int(np.argmin(good))
+        raise FrameError(f"date-time: {raw[bad].tobytes().hex()} in row {bad} is no instant")
+    micros = ((hour * 60 + minute) * 60 + second) * 1_000_000 + hundredths * 10_000
+    local = day.astype("datetime64[us]") + micros.astype("timedelta64[us]")
+    if known.all():
+        return np.asarray(local + (deviation * 60_000_000).astype("timedelta64[us]"))
+    shift = np.where(known, deviation, 0) * 60_000_000
+    utc = local + shift.astype("timedelta64[us]")
+    for row in np.flatnonzero(~known):  # the rare meter that does not know its zone
+        utc[row] = values.decode_clock(raw[row].tobytes(), zone).utc
+    return np.asarray(utc)
+
+
+def registers(column: Column, scaler: int) -> NDArray[np.int64]:
+    """An energy column in 10^scaler Wh -> int64[n] in 1e-4 kWh, MISSING where absent.
+
+    1e-4 kWh is 0.1 Wh, so the factor is 10^(scaler + 1): integers only. Digits finer than 1e-4 kWh are cut
+    off, as a meter's own display does. FrameError: not integers, or beyond 63 bits.
+    """
+    if column.values.dtype != np.int64:
+        raise FrameError(f"register: {column.values.dtype} where integers must be")
+    factor = 10 ** abs(scaler + 1)
+    if scaler < -1:
+        scaled = column.values // factor
+    else:
+        if len(column.values) and _largest(column.values) > _INT64_MAX // factor:
+            raise FrameError(f"register: value times 10^{scaler + 1} does not fit 63 bits")
+        scaled = column.values * factor
+    return np.where(column.present, scaled, MISSING)
+
+
+def _largest(numbers: NDArray[np.int64]) -> int:
+    return max(int(numbers.max()), -int(numbers.min()))
+
+
+def reals(column: Column, exponent: int) -> NDArray[np.float64]:
+    """A column of numbers times 10^exponent -> float64[n], NaN where absent. FrameError: not numbers."""
+    if column.values.dtype.kind not in "if" or column.values.ndim != 1:
+        raise FrameError(f"instant: {column.values.dtype} where numbers must be")
+    # dividing by a power of ten rounds once, so 2305 at -1 is exactly the double 230.5
+    scaled = column.values / 10.0**-exponent if exponent < 0 else column.values * 10.0**exponent
+    return np.where(column.present, scaled, np.nan)
+
+
+# --- the device's side ---
+
+
+def clock_column(times: Times, zone: ZoneInfo) -> Bytes:
+    """UTC instants -> uint8[n, 12] date-times in civil time of `zone`, the inverse of `instants`."""
+    times = times.astype("datetime64[us]")
+    local = local_fields(times, zone)
+    day = local.astype("datetime64[D]")
+    month = local.astype("datetime64[M]")
+    year = month.astype("datetime64[Y]").astype(np.int64) + 1970
+    micros = (local - day.astype("datetime64[us]")).astype(np.int64)
+    deviation = (times - local).astype(np.int64) // 60_000_000 & 0xFFFF
+    hours, where = np.unique(times.astype("datetime64[h]"), return_inverse=True)
+    daylight = np.array([bool(as_datetime(hour, zone).dst()) for hour in hours], dtype=np.bool_)[where]
+    out = np.empty((len(times), 12), dtype=np.uint8)
+    out[:, 0], out[:, 1] = year >> 8, year & 0xFF
+    out[:, 2] = month.astype(np.int64) % 12 + 1
+    out[:, 3] = (day - month.astype("datetime64[D]")).astype(np.int64) + 1
+    out[:, 4] = (day.astype(np.int64) + 3) % 7 + 1  # 1970-01-01 was a Thursday
+    out[:, 5] = micros // 3_600_000_000
+    out[:, 6] = micros // 60_000_000 % 60
+    out[:, 7] = micros // 1_000_000 % 60
+    out[:, 8] = micros // 10_000 % 100
+    out[:, 9], out[:, 10] = deviation >> 8, deviation & 0xFF
+    out[:, 11] = np.where(daylight, values.STATUS_DAYLIGHT, 0)
+    return out
+
+
+def encode(columns: Sequence[tuple[int, NDArray[Any]]]) -> bytes:
+    """Columns -> the A-XDR bytes of a profile buffer.
+
+    Each column is its type and its values: integers or floats [n], or uint8[n, k] for an octet string.
+    Misuse: a value that its type cannot hold, or columns of different length.
+    """
+    rows = len(columns[0][1])
+    if any(len(column) != rows for _, column in columns):
+        raise Misuse("profile: columns differ in length")
+    parts: list[Bytes] = [_repeat(bytes((values.STRUCTURE,)) + values.encode_length(len(columns)), rows)]
+    for tag, column in columns:
+        if tag == values.OCTET_STRING:
+            parts.append(_repeat(bytes((tag,)) + values.encode_length(column.shape[1]), rows))
+            parts.append(column.astype(np.uint8))
+            continue
+        wire = np.dtype(values.NUMBERS[tag])
+        if (
+            wire.kind in "iu"
+            and rows
+            and not (int(column.min()) >= np.iinfo(wire).min and int(column.max()) <= np.iinfo(wire).max)
+        ):
+            raise Misuse(f"profile: {values.NAMES[tag]} cannot hold {column.min()}..{column.max()}")
+        parts.append(_repeat(bytes((tag,)), rows))
+        parts.append(np.ascontiguousarray(column.astype(wire)).view(np.uint8).reshape(rows, wire.itemsize))
+    matrix = np.concatenate(parts, axis=1)
+    return bytes((values.ARRAY,)) + values.encode_length(rows) + matrix.tobytes()
+
+
+def _repeat(head: bytes, rows: int) -> Bytes:
+    return np.broadcast_to(np.frombuffer(head, dtype=np.uint8), (rows, len(head)))
