@@ -389,7 +389,7 @@ DeviceEvent = DeviceRequest | Send | Literal[_Signal.NEED_DATA]
 
 
 class Device:
-    """A meter: feed it what is on the line, drain `next_event`, write what `Send`, `answer` and `refuse` give.
+    """A meter: feed it what is on the line, drain `next_event`, write what Send, `answer`, `refuse` give.
 
     It hears only its own address, wildcards, and the broadcasts 08H and 16H. Corrupt frames it counts and
     lets pass in silence, as a meter does. Any number of Devices may listen to one line.
@@ -434,8 +434,7 @@ class Device:
     def answer(self, data: bytes = b"") -> bytes:
         """The bytes of the normal answer to the last request; b'' where nobody answers.
 
-        For a read, `data` comes without the DI and may be longer than one frame: the rest is kept for
-        follow-ups.
+        For a read, `data` comes without the DI; what one frame cannot hold is kept for follow-ups.
         """
         asked = self._take()
         if asked is None:

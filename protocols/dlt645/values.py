@@ -55,7 +55,7 @@ def encode(di: int, values: Sequence[Typed]) -> bytes:
         if len(queue) < _yields(field.form):
             raise Misuse(f"{field.name}: no value given")
         taken = [queue.pop(0) for _ in range(_yields(field.form))]
-        out += _encode_field(field, taken)
+        out += encode_field(field, taken)
     if queue:
         raise Misuse(f"data {di:08X}: {len(queue)} values too many")
     return bytes(out)
@@ -99,11 +99,27 @@ def _decode_fields(found: Item, data: bytes) -> Iterator[Value]:
         if len(left) < size:
             at = len(data) - len(left)
             raise FrameError(f"{field.name}: {len(left)} bytes at offset {at}, {size} make {found.name_en}")
-        yield from _decode_field(field, bytes(left[:size]))
+        yield from decode_field(field, bytes(left[:size]))
         del left[:size]
     if left:
         at = len(data) - len(left)
         raise FrameError(f"data: {len(left)} bytes too many at offset {at} for {found.name_en}")
+
+
+@lru_cache(maxsize=1024)
+def plain_fields(di: int, length: int) -> tuple[Field, ...]:
+    """The fields of an answer of `length` bytes if all are plain numbers that fill it exactly; else ()."""
+    found = item(di)
+    laid: list[Field] = []
+    if found is not None and found.fields:
+        for field in _laid_out(found, lambda: _length(laid) < length):
+            laid.append(field)  # noqa: PERF402 - the loop's own condition looks at what is laid
+    plain = all(field.form[0] == "X" for field in laid)
+    return tuple(laid) if plain and laid and _length(laid) == length else ()
+
+
+def _length(fields: Sequence[Field]) -> int:
+    return sum(size_of(field.form) for field in fields)
 
 
 def _decode_freeze(di: int, data: bytes) -> Iterator[Value]:
@@ -143,7 +159,8 @@ def missing(raw: bytes) -> bool:
     return raw.count(0xFF) == len(raw) or raw.count(0xEE) == len(raw)
 
 
-def _decode_field(field: Field, raw: bytes) -> Iterator[Value]:
+def decode_field(field: Field, raw: bytes) -> Iterator[Value]:
+    """The value of one field (a date with weekday gives two). FrameError if it is outside its form."""
     kind = field.form[0]
     if kind == "H":
         yield Value(field.name, int.from_bytes(raw, "little"), field.unit)
@@ -208,7 +225,8 @@ def _moment(field: Field, part: dict[str, int], raw: bytes) -> Typed:
     return clock
 
 
-def _encode_field(field: Field, values: list[Typed]) -> bytes:
+def encode_field(field: Field, values: Sequence[Typed]) -> bytes:
+    """The reverse of `decode_field`. Misuse if the value does not fit."""
     value, size = values[0], size_of(field.form)
     if value is None:
         return b"\xff" * size
@@ -240,7 +258,7 @@ def encode_number(value: int | Decimal, field: Field) -> bytes:
     return bytes(raw)
 
 
-def _encode_time(field: Field, values: list[Typed]) -> bytes:
+def _encode_time(field: Field, values: Sequence[Typed]) -> bytes:
     value = values[0]
     names = _parts(field.form)
     if isinstance(value, str):  # MM-DD hh:mm

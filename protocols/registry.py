@@ -1,0 +1,42 @@
+"""Which protocols there are, one line each. A room is imported when asked for; a missing one breaks no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from protocols.errors import Misuse
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolEntry:
+    """`room` is the package that holds frame, values, exchange and describe."""
+
+    name: str
+    title: str
+    room: str
+
+    def describe(self, raw: bytes, *, reveal: bool = False) -> dict[str, Any]:
+        """One frame in words. FrameError if it is corrupt; passwords and keys only with `reveal`."""
+        told: dict[str, Any] = import_module(f"{self.room}.describe").describe(raw, reveal=reveal)
+        return told
+
+
+PROTOCOLS = (
+    ProtocolEntry("dlt645-2007", "DL/T 645-2007 multi-function meters", "protocols.dlt645"),
+)  # fmt: skip
+
+
+def available() -> dict[str, ProtocolEntry]:
+    """name -> protocol, of the rooms that are installed."""
+    return {entry.name: entry for entry in PROTOCOLS if find_spec(entry.room) is not None}
+
+
+def protocol(name: str) -> ProtocolEntry:
+    """Misuse, naming the choices, if there is no such protocol."""
+    found = available().get(name)
+    if found is None:
+        raise Misuse(f"no protocol {name!r}; there are: {', '.join(available())}")
+    return found
