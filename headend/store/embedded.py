@@ -128,7 +128,7 @@ class Embedded:
         settings: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> None:
-        self._asked_home = Path(os.path.realpath(home))
+        self._asked_home = self._place = Path(os.path.realpath(home))
         self._asked_bindir = bindir
         self._settings = {**SETTINGS, **(settings or {})}
         self._user = user
@@ -445,7 +445,7 @@ class Embedded:
             return ""
 
     def _tail(self) -> str:
-        lines = self._log_text(0).splitlines()[-LOG_TAIL:] if hasattr(self, "_place") else []
+        lines = self._log_text(0).splitlines()[-LOG_TAIL:]
         return "".join(f"\n    {line}" for line in lines)
 
 
