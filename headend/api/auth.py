@@ -16,7 +16,8 @@ from headend.api.problems import Problem
 from headend.store import keys
 from headend.store.keys import Key
 
-#: Requests per minute and caller. A CRM page makes a handful, a console one in three seconds; a loop gone wild makes thousands.
+#: Requests per minute and caller. A CRM page makes a handful, a console one in three seconds; a loop gone
+#: wild makes thousands.
 PER_MINUTE: Final = 600
 #: Attempts per minute and address with a key that is not valid: enough for a mistake, useless for guessing.
 FAILURES_PER_MINUTE: Final = 30
@@ -32,7 +33,9 @@ class _Window:
 
 
 class Limiter:
-    """Requests counted per caller in windows of a minute, within this process. The clock is real time: this protects a machine."""
+    """Requests counted per caller in windows of a minute, within this process. The clock is real time: this
+    protects a machine.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute = per_minute

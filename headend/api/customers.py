@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from headend.api.auth import Cashier, Reader
-from headend.api.documents import PAGE, Cursor, Limit, energy, jsonable, money, pack, page, single, unpack
+from headend.api.documents import PAGE, Cursor, Limit, energy, money, pack, page, single, unpack
 from headend.api.house import Here
 from headend.api.problems import Problem
 from headend.api.writes import OnceKey, once
@@ -34,7 +33,9 @@ def search(
     request: Request,
     house: Here,
     _: Reader,
-    q: Annotated[str, Query(min_length=1, max_length=60, description="start of number or phone, or part of the name")],
+    q: Annotated[
+        str, Query(min_length=1, max_length=60, description="start of number or phone, or part of the name")
+    ],
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
@@ -72,18 +73,27 @@ def usage(
     number: str,
     house: Here,
     _: Reader,
-    first: Annotated[dt.date | None, Query(alias="from", description="first local day; default: a week before `to`")] = None,
-    last: Annotated[dt.date | None, Query(alias="to", description="last local day, included; default: yesterday")] = None,
+    first: Annotated[
+        dt.date | None, Query(alias="from", description="first local day; default: a week before `to`")
+    ] = None,
+    last: Annotated[
+        dt.date | None, Query(alias="to", description="last local day, included; default: yesterday")
+    ] = None,
 ) -> Response:
-    """Energy by local day and tariff period from the day freezes (日冻结); a day that is not known says why."""
+    """Energy by local day and tariff period from the day freezes (日冻结); an unknown one says why."""
     last = last or house.today - dt.timedelta(days=1)
     first = first or last - dt.timedelta(days=6)
     if not 0 <= (last - first).days < MAX_DAYS or first.year < 2000 or last.year > 2200:
-        raise Problem(422, "invalid-request", f"query/from, query/to: from one day to {MAX_DAYS} days, in order")
+        raise Problem(
+            422, "invalid-request", f"query/from, query/to: from one day to {MAX_DAYS} days, in order"
+        )
     with house.connection() as conn:
         customer = customers.one(conn, number, now=house.now)
         accounts = [
-            _usage(account, series.daily_energy(conn, account["point_id"], first, last, now=house.now, zone=house.zone))
+            _usage(
+                account,
+                series.daily_energy(conn, account["point_id"], first, last, now=house.now, zone=house.zone),
+            )
             for account in customer["accounts"]
         ]
     return single(
@@ -93,7 +103,7 @@ def usage(
             "from": first,
             "to": last,
             "unit": "kWh",
-            "energy": "primary side (multiplied by CT x PT), between the midnights that open and close the local day",
+            "energy": "primary side (times CT x PT), midnight to midnight of the local day",
             "closing_register": "secondary side, as the meter shows it at the midnight that closes the day",
             "registers": [
                 {"quantity": q.code, "obis": q.obis, "name_en": q.name_en, "name_zh": q.name_zh}
@@ -178,9 +188,11 @@ class PaymentIn(BaseModel):
 
 @router.post("/{number}/payments", status_code=201)
 def pay(
-    request: Request, number: str, body: PaymentIn, house: Here, key: Cashier, once_key: OnceKey
+    request: Request, number: str, body: PaymentIn, house: Here, *, key: Cashier, once_key: OnceKey
 ) -> Response:
-    """Book a payment. The same channel, date and serial again changes nothing; with another amount it is refused (409)."""
+    """Book a payment. The same channel, date and serial again changes nothing; with another amount it is
+    refused (409).
+    """
     if body.paid_at is not None and body.paid_at.tzinfo is None:
         raise Problem(422, "invalid-request", "body/paid_at: it has no offset from UTC")
     now = house.now
@@ -207,12 +219,14 @@ def pay(
             "amount": money(body.amount_fen),
         }
 
-    return once(request, house, key, once_key, body.model_dump(), book)
+    return once(request, house, key, once_key, body=body.model_dump(), act=book)
 
 
 @router.get("/{number}/relay")
 def relay(request: Request, number: str, house: Here, _: Reader) -> Response:
-    """Whether there is supply, as far as it is proven: the order that proved it, when, and the load that was read."""
+    """Whether there is supply, as far as it is proven: the order that proved it, when, and the load that was
+    read.
+    """
     with house.connection() as conn:
         customer = customers.one(conn, number, now=house.now)
         accounts = [
@@ -221,7 +235,7 @@ def relay(request: Request, number: str, house: Here, _: Reader) -> Response:
                 "point": a["point"],
                 "meter": a["meter"],
                 "protected": a["protected"] or None,
-                **_relay(customers.relay(conn, a["meter_id"]) if a["meter_id"] else {"proof": None, "open": None}),
+                **_relay(customers.relay(conn, a["meter_id"]) if a["meter_id"] else None),
             }
             for a in customer["accounts"]
         ]
@@ -291,14 +305,20 @@ def _usage(account: dict[str, Any], days: list[DayEnergy]) -> dict[str, Any]:
             }
             for day in days
         ],
-        "total": {code: _total(days, lambda day, code=code: day.energy[code]) for code in REGISTER_QUANTITIES},
+        "total": {code: _total(days, code) for code in REGISTER_QUANTITIES},
     }
 
 
-def _total(days: list[DayEnergy], of: Callable[[DayEnergy], int | None]) -> dict[str, Any]:
-    """The sum of the known days, and how many days are not in it: an incomplete sum is never passed off as whole."""
-    known = [value for value in map(of, days) if value is not None]
-    return {"energy": energy(sum(known)) if known else None, "days": len(known), "days_unknown": len(days) - len(known)}
+def _total(days: list[DayEnergy], code: str) -> dict[str, Any]:
+    """The sum of the known days, and how many days are not in it: an incomplete sum is never passed off as
+    whole.
+    """
+    known = [value for day in days if (value := day.energy[code]) is not None]
+    return {
+        "energy": energy(sum(known)) if known else None,
+        "days": len(known),
+        "days_unknown": len(days) - len(known),
+    }
 
 
 _USAGE_REASONS = {
@@ -312,23 +332,26 @@ def _reason(code: str) -> dict[str, str]:
     return {"reason": code, "en": en, "zh": zh}
 
 
-def _relay(found: dict[str, Any]) -> dict[str, Any]:
-    proof, running = found["proof"], found["open"]
+def _relay(found: dict[str, Any] | None) -> dict[str, Any]:
+    if found is None:  # no meter hangs on the point now
+        return {"relay": "unknown", "proof": None, "open_command": None}
+    proof, running = found["proof"], found["running"]
     return {
-        "relay": proof["result"]["relay"] if proof else "unknown",
-        "proof": jsonable(
-            {
-                "order": proof["order_id"],
-                "action": proof["action"],
-                "state": proof["state"],
-                "outcome": proof["outcome"],
-                "verified_at": proof["result"].get("verified_at") or proof["ended_at"],
-                "read_back": proof["result"],
-            }
-        )
-        if proof
-        else None,
-        "open_order": {"order": running["order_id"], "action": running["action"], "state": running["state"]}
-        if running
-        else None,
+        "relay": found["state"],
+        "proof": proof
+        and {
+            "command": f"/api/v1/commands/{proof['order_id']}",
+            "action": proof["action"],
+            "state": proof["state"],
+            "outcome": proof["outcome"],
+            "verified_at": proof["result"].get("read_at") or proof["ended_at"],
+            "load_kw": proof["result"].get("load_kw"),
+            "read_back": proof["result"],
+        },
+        "open_command": running
+        and {
+            "command": f"/api/v1/commands/{running['order_id']}",
+            "action": running["action"],
+            "state": running["state"],
+        },
     }

@@ -56,19 +56,21 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(item) for item in value]
     if isinstance(value, dt.datetime | np.datetime64):
-        return when(value)
-    if isinstance(value, dt.date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, np.generic):
-        return jsonable(value.item())
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
+        value = when(value)
+    elif isinstance(value, dt.date):
+        value = value.isoformat()
+    elif isinstance(value, Decimal):
+        value = f"{value:f}"
+    elif isinstance(value, np.generic):
+        value = value.item()
+    elif isinstance(value, bytes | memoryview):
+        value = bytes(value).hex()
     return value
 
 
-def answer(request: Request, body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def answer(
+    request: Request, body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A JSON response with the caller's rate-limit state."""
     return Response(
         json.dumps(jsonable(body), ensure_ascii=False, separators=(",", ":")),
@@ -125,16 +127,18 @@ def unpack(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
         return None
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if isinstance(parts, list) and [type(part) for part in parts] == list(kinds):
-            if all(abs(part) < 2**63 for part in parts if isinstance(part, int)):
-                return tuple(parts)
+        fits = isinstance(parts, list) and [type(part) for part in parts] == list(kinds)
+        if fits and all(abs(part) < 2**63 for part in parts if isinstance(part, int)):
+            return tuple(parts)
     except ValueError:
         pass
     raise Problem(400, "bad-cursor", f"{cursor[:60]!r} is not a cursor of this list; use `next` of a page")
 
 
 def moment(text: str, zone: ZoneInfo, *, name: str, end: bool) -> np.datetime64:
-    """A parameter that is an instant with offset, or a local date: its beginning, or with `end` its end. Problem 422 otherwise."""
+    """A parameter that is an instant with offset, or a local date: its beginning, or with `end` its end.
+    Problem 422 otherwise.
+    """
     try:
         if len(text) == 10:
             day = dt.date.fromisoformat(text)
@@ -154,7 +158,10 @@ def moment(text: str, zone: ZoneInfo, *, name: str, end: bool) -> np.datetime64:
 
 
 def chosen(accept: str | None, offered: tuple[str, ...]) -> str:
-    """The offered media type that an Accept field prefers (RFC 9110, 12.5.1). Problem 406 if it accepts none."""
+    """A parameter that is an instant with offset, or a local date: its beginning, or with `end` its end.
+
+    Problem 422 for anything else.
+    """
     if not accept or not accept.strip():
         return offered[0]
     best, best_rank = "", (0.0, 0)
@@ -162,7 +169,15 @@ def chosen(accept: str | None, offered: tuple[str, ...]) -> str:
         quality, precision = 0.0, -1
         for part in accept.split(","):
             kind, *parameters = (field.strip().lower() for field in part.split(";"))
-            exact = 2 if kind == media else 1 if kind == media.split("/")[0] + "/*" else 0 if kind == "*/*" else -1
+            exact = (
+                2
+                if kind == media
+                else 1
+                if kind == media.split("/")[0] + "/*"
+                else 0
+                if kind == "*/*"
+                else -1
+            )
             if exact > precision:
                 precision = exact
                 quality = _quality(parameters)

@@ -1,4 +1,6 @@
-"""What every request handler needs: the database, the zone, the clock. Held by the application, handed over per request."""
+"""What every request handler needs: the database, the zone, the clock. Held by the application, handed over
+per request.
+"""
 
 from __future__ import annotations
 

@@ -40,10 +40,20 @@ def reads(
     asset: str,
     house: Here,
     _: Reader,
-    first: Annotated[str | None, Query(alias="from", description="instant with offset, or local date; default: to - 1 day")] = None,
-    last: Annotated[str | None, Query(alias="to", description="instant with offset, or local date (included); default: now")] = None,
-    quantity: Annotated[str, Query(max_length=400, description="codes, comma-separated, or 'all'")] = "active_import",
-    source: Annotated[Literal["curve", "day", "spot"], Query(description="15-minute curve, day freeze, spot reading")] = "curve",
+    *,
+    first: Annotated[
+        str | None, Query(alias="from", description="instant with offset, or local date; default: to - 1 day")
+    ] = None,
+    last: Annotated[
+        str | None,
+        Query(alias="to", description="instant with offset, or local date (included); default: now"),
+    ] = None,
+    quantity: Annotated[
+        str, Query(max_length=400, description="codes, comma-separated, or 'all'")
+    ] = "active_import",
+    source: Annotated[
+        Literal["curve", "day", "spot"], Query(description="15-minute curve, day freeze, spot reading")
+    ] = "curve",
     limit: Annotated[int, Query(ge=1, le=series.MAX_POINTS, description="points in time on a page")] = POINTS,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
@@ -79,10 +89,14 @@ def reads(
         )
     headers = {**rate(request), **({"Link": link(request, following)} if following else {})}
     if media == NDJSON:
-        text = "".join(json.dumps({"meter": asset, **_row(r)}, ensure_ascii=False) + "\n" for r in found.readings)
+        text = "".join(
+            json.dumps({"meter": asset, **_row(r)}, ensure_ascii=False) + "\n" for r in found.readings
+        )
         return Response(text, media_type=NDJSON, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="{_safe(asset)}-{source}.csv"'
-    return Response("".join(_csv(asset, found.readings)), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(
+        "".join(_csv(asset, found.readings)), media_type="text/csv; charset=utf-8", headers=headers
+    )
 
 
 @router.get("/{asset}/why/{day}")
@@ -93,18 +107,20 @@ def why(request: Request, asset: str, day: dt.date, house: Here, _: Reader) -> R
     with house.connection() as conn:
         found = coverage.why(conn, asset=asset, day=day, now=house.now, zone=house.zone)
     document = found.to_dict()
-    document.pop("now", None)  # it would make every answer differ from the one before, and the entity tag useless
+    document.pop(
+        "now", None
+    )  # it would make every answer differ from the one before, and the entity tag useless
     return single(request, document)
 
 
 @router.get("/{asset}")
 def one(request: Request, asset: str, house: Here, _: Reader) -> Response:
-    """One meter: where it is installed now, its multiplier, its customer and what is proven about its relay."""
+    """One meter: installation and multiplier now, its customer, what is proven about its relay."""
     now = house.now
     with house.connection() as conn:
         meter = series.meter(conn, asset, first=now - np.timedelta64(1, "us"), last=now)
         customer = customers.of_meter(conn, meter.meter_id, now=now)
-        relay = customers.relay(conn, meter.meter_id)["proof"]
+        relay = customers.relay(conn, meter.meter_id)["state"]
     return single(
         request,
         {
@@ -113,7 +129,7 @@ def one(request: Request, asset: str, house: Here, _: Reader) -> Response:
             "installations": meter.multipliers,
             "customer": customer,
             "quantities": {source: meter.codes(source) for source in ("curve", "day", "spot")},
-            "relay": relay["result"]["relay"] if relay else "unknown",
+            "relay": relay,
         },
     )
 

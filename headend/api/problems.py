@@ -1,4 +1,6 @@
-"""Every error leaves as application/problem+json (RFC 9457): what happened, in a sentence that says what to do."""
+"""Every error leaves as application/problem+json (RFC 9457): what happened, in a sentence that says what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,10 @@ from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from headend.control.order_state import NoSuchStep
+from headend.store import customers, feed, idempotency, ledger, orders, results
 from headend.store.coverage import UnknownMeter
-from headend.store.customers import UnknownCustomer
-from headend.store.db import Unreachable
-from headend.store.feed import BadCursor, StaleCursor
-from headend.store.idempotency import KeyReused
+from headend.store.db import StoreError, Unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +26,9 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(Exception):
-    """An error to be answered as it is. `kind` is its stable name (the end of `type`); `more` are further members."""
+    """An error to be answered as it is. `kind` is its stable name (the end of `type`); `more` are further
+    members.
+    """
 
     def __init__(
         self, status: int, kind: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
@@ -55,14 +58,34 @@ def respond(request: Request, problem: Problem) -> JSONResponse:
     )
 
 
-#: what the store complains about -> status and name
+#: what the store complains about -> status and name; the first class that fits, from the most special one up
 STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     UnknownMeter: (404, "unknown-meter"),
-    UnknownCustomer: (404, "unknown-customer"),
-    BadCursor: (400, "bad-cursor"),
-    StaleCursor: (410, "stale-cursor"),
-    KeyReused: (422, "idempotency-key-reused"),
+    customers.UnknownCustomer: (404, "unknown-customer"),
+    ledger.UnknownCustomer: (404, "unknown-customer"),
+    orders.UnknownOrder: (404, "unknown-command"),
+    results.UnknownFinding: (404, "unknown-finding"),
+    orders.NotInstalled: (409, "meter-not-installed"),
+    orders.AlreadyOpen: (409, "command-open"),
+    orders.Refused: (409, "refused"),
+    NoSuchStep: (409, "command-not-in-that-state"),
+    ledger.PaymentConflict: (409, "payment-conflict"),
+    feed.BadCursor: (400, "bad-cursor"),
+    feed.StaleCursor: (410, "stale-cursor"),
+    idempotency.KeyReused: (422, "idempotency-key-reused"),
+    StoreError: (409, "conflict"),
 }
+
+
+def from_store(error: Exception) -> Problem:
+    """The problem that a complaint of the store is for the caller."""
+    status, kind = next(STORE_ERRORS[cls] for cls in type(error).__mro__ if cls in STORE_ERRORS)
+    more: dict[str, Any] = {}
+    if isinstance(error, orders.Refused):
+        more["gates"] = [{"gate": gate, "why": why} for gate, why in error.reasons]
+    if isinstance(error, orders.Refused | orders.AlreadyOpen) and error.order_id:
+        more["command"] = f"/api/v1/commands/{error.order_id}"
+    return Problem(status, kind, str(error), **more)
 
 
 def install(app: FastAPI) -> None:
@@ -72,9 +95,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, Problem)
         return respond(request, error)
 
-    async def from_store(request: Request, error: Exception) -> JSONResponse:
-        status, kind = STORE_ERRORS[type(error)]
-        return respond(request, Problem(status, kind, str(error)))
+    async def complaint(request: Request, error: Exception) -> JSONResponse:
+        return respond(request, from_store(error))
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -82,9 +104,7 @@ def install(app: FastAPI) -> None:
             404: ("not-found", f"there is nothing at {request.url.path}"),
             405: ("method-not-allowed", f"{request.method} is not possible at {request.url.path}"),
         }.get(error.status_code, ("http-error", str(error.detail)))
-        return respond(
-            request, Problem(error.status_code, kind, detail, headers=dict(error.headers or {}))
-        )
+        return respond(request, Problem(error.status_code, kind, detail, headers=dict(error.headers or {})))
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -115,8 +135,8 @@ def install(app: FastAPI) -> None:
         return respond(request, Problem(500, "internal-error", "the head-end failed; its log has the cause"))
 
     app.add_exception_handler(Problem, ours)
-    for kind in STORE_ERRORS:
-        app.add_exception_handler(kind, from_store)
+    app.add_exception_handler(StoreError, complaint)
+    app.add_exception_handler(NoSuchStep, complaint)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     for broken in (PoolTimeout, Unreachable, psycopg.OperationalError, psycopg.InterfaceError):

@@ -20,14 +20,16 @@ from headend.store.keys import Key
 
 def _required(
     idempotency_key: Annotated[
-        str | None, Header(max_length=200, description="a fresh random text for each new write; the same for a retry")
+        str | None,
+        Header(max_length=200, description="a fresh random text for each new write; the same for a retry"),
     ] = None,
 ) -> str:
     if not idempotency_key or not idempotency_key.strip():
         raise Problem(
             400,
             "idempotency-key-missing",
-            "a write needs the header Idempotency-Key: a fresh random text for each new write, the same text for a retry",
+            "a write needs the header Idempotency-Key: a fresh random text for each new write, "
+            "the same text for a retry",
         )
     return idempotency_key.strip()
 
@@ -40,16 +42,22 @@ def once(
     house: House,
     key: Key,
     once_key: str,
+    *,
     body: Any,
     act: Callable[[Connection], tuple[int, dict[str, Any]]],
 ) -> Response:
-    """Run `act` (status, body) in one transaction with the memory of its answer; a repeat of the same request replays that.
+    """Run `act` (status, body) and keep its answer; a repeat of the same request is given that answer and
+    does nothing.
 
-    An act that raises leaves no memory: nothing happened, so the same key may be tried again.
+    An act that raises is not remembered, so the same key may be tried again. Acts commit by themselves;
+    should the machine die
+    between an act and its memory, the retry acts again, which is why every act is also idempotent by what it
+    names
+    (order request key, payment serial, state of the order).
     """
     wanted = json.dumps([request.method, request.url.path, jsonable(body)], sort_keys=True).encode()
     fingerprint = hashlib.sha256(wanted).digest()
-    with house.connection() as conn:
+    with house.connection() as conn, idempotency.one_at_a_time(conn, person=key.person, key=once_key):
         before = idempotency.recall(conn, person=key.person, key=once_key, request=fingerprint)
         if before is None:
             status, document = act(conn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def balances(conn: Connection, account_id: int) -> dict[str, Any]:
 
 
 def bills(
-    conn: Connection, account_ids: list[int], *, limit: int, before: tuple[str, int, int] | None
+    conn: Connection, account_ids: list[int], *, limit: int, before: tuple[dt.date, int, int] | None
 ) -> list[dict[str, Any]]:
     """Bills of some accounts, newest period first, every revision; `before` is the (last_day, account,
     revision) to go on after.
@@ -135,18 +136,36 @@ def payments(
 
 
 def relay(conn: Connection, meter_id: int) -> dict[str, Any]:
-    """What is proven about a meter's relay: the newest verified order, and the order that is open now, each
-    None if there is none.
+    """What is proven about a meter's relay, from the newest order that read it back, and the relay order that
+    is open now.
+
+    state   open, closed, close-permitted (open until the customer presses the key), open-with-load (current
+    flows although the
+            relay says open: a bypass), or unknown: no order has read it back yet
+    proof   that order, or None
+    running the open relay order, or None
     """
     proof = conn.execute(
-        """
-        SELECT order_id, action, state, outcome, result, ended_at, sent_at FROM orders
-        WHERE meter_id = %s AND kind = 'relay' AND result ? 'relay' ORDER BY order_id DESC LIMIT 1
-        """,
+        "SELECT order_id, kind, action, state, outcome, result, sent_at, ended_at FROM orders "
+        "WHERE meter_id = %s AND result ? 'open' ORDER BY order_id DESC LIMIT 1",
         (meter_id,),
     ).fetchone()
     running = conn.execute(
         "SELECT order_id, action, state FROM orders WHERE meter_id = %s AND kind = 'relay' AND is_open",
         (meter_id,),
     ).fetchone()
-    return {"proof": proof, "open": running}
+    return {"state": _relay_state(proof["result"] if proof else None), "proof": proof, "running": running}
+
+
+#: a load below this is what the meter itself and the noise of its current path show [kW]
+NO_LOAD_KW = 0.02
+
+
+def _relay_state(read_back: dict[str, Any] | None) -> str:
+    if read_back is None:
+        return "unknown"
+    if not read_back["open"]:
+        return "closed"
+    if float(read_back.get("load_kw") or 0) > NO_LOAD_KW:
+        return "open-with-load"
+    return "close-permitted" if read_back.get("permitted") else "open"

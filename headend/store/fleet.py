@@ -115,30 +115,15 @@ def newest_loss_day(conn: Connection) -> dt.date | None:
     return row["day"] if row else None
 
 
-def subjects(conn: Connection, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, str]]:
-    """(kind, id) of a finding's subject -> its code and, for areas and terminals, its name; for a meter its
-    area and customer.
-    """
-    found: dict[tuple[str, int], dict[str, str]] = {}
-    for kind, table in (("area", "area"), ("terminal", "terminal")):
-        numbers = [number for k, number in wanted if k == kind]
-        if numbers:
-            for row in conn.execute(
-                f"SELECT {table}_id AS id, code, name FROM {table} WHERE {table}_id = ANY(%s)", (numbers,)
-            ):
-                found[kind, row["id"]] = {"code": row["code"], "name": row["name"]}
-    numbers = [number for k, number in wanted if k == "meter"]
-    if numbers:
-        for row in conn.execute(
-            """
-            SELECT DISTINCT ON (m.meter_id) m.meter_id AS id, m.asset AS code, coalesce(a.code, '') AS name
-            FROM meter m LEFT JOIN installation i USING (meter_id)
-            LEFT JOIN point_role r ON r.point_id = i.point_id LEFT JOIN area a USING (area_id)
-            WHERE m.meter_id = ANY(%s) ORDER BY m.meter_id, i.valid_from DESC, a.code
-            """,
-            (numbers,),
-        ):
-            found["meter", row["id"]] = {"code": row["code"], "name": row["name"]}
+def steps(conn: Connection, order_ids: list[int]) -> dict[int, list[dict[str, Any]]]:
+    """The steps of some orders, oldest first, by order."""
+    found: dict[int, list[dict[str, Any]]] = {order_id: [] for order_id in order_ids}
+    for row in conn.execute(
+        "SELECT order_id, state, event, at, who, detail FROM order_event "
+        "WHERE order_id = ANY(%s) ORDER BY order_id, seq",
+        (order_ids,),
+    ):
+        found[row.pop("order_id")].append(row)
     return found
 
 

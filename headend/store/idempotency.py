@@ -5,6 +5,8 @@ changes nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +27,27 @@ class Answer:
     body: dict[str, Any]
 
 
-def recall(conn: Connection, *, person: str, key: str, request: bytes) -> Answer | None:
-    """The answer given before, or None: then the caller acts and calls `remember` in the same transaction.
+@contextmanager
+def one_at_a_time(conn: Connection, *, person: str, key: str) -> Iterator[None]:
+    """Hold off equal requests until the block is left, so that the second of two at once replays the first.
 
-    Holds a transaction lock on the pair, so that two equal requests at once act one after the other and the
-    second one replays.
+    A session lock, because the acts that run inside commit their own transactions.
     """
-    lock = int.from_bytes(
-        hashlib.sha256(f"idempotency\0{person}\0{key}".encode()).digest()[:8], "big", signed=True
-    )
-    conn.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+    digest = hashlib.sha256(f"idempotency\0{person}\0{key}".encode()).digest()
+    lock = int.from_bytes(digest[:8], "big", signed=True)
+    conn.execute("SELECT pg_advisory_lock(%s)", (lock,))
+    try:
+        yield
+        conn.commit()
+    finally:
+        if not conn.closed:  # a broken connection has lost its lock with itself
+            conn.rollback()
+            conn.execute("SELECT pg_advisory_unlock(%s)", (lock,))
+            conn.commit()
+
+
+def recall(conn: Connection, *, person: str, key: str, request: bytes) -> Answer | None:
+    """The answer given before, or None: then the caller acts and calls `remember`."""
     row = conn.execute(
         "SELECT request, status, body FROM idempotency WHERE person = %s AND key = %s", (person, key)
     ).fetchone()
@@ -46,7 +59,7 @@ def recall(conn: Connection, *, person: str, key: str, request: bytes) -> Answer
 
 
 def remember(conn: Connection, *, person: str, key: str, request: bytes, answer: Answer) -> None:
-    """Keep the answer; it becomes visible with the change it stands for, or not at all."""
+    """Keep the answer, in the caller's transaction."""
     conn.execute(
         "INSERT INTO idempotency (person, key, request, status, body) VALUES (%s, %s, %s, %s, %s)",
         (person, key, request, answer.status, Jsonb(answer.body)),

@@ -30,6 +30,8 @@ REGISTER_UNIT: Final = Decimal("0.0001")
 _QUALITY: Final = {"read": "revised", "edit": "edited"}
 #: at most one page of 15-minute slots: a month
 MAX_POINTS: Final = 31 * 100
+#: at most one page of day freezes: a year, each day a look into the ledger
+MAX_DAYS: Final = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,11 @@ def page(
     """Up to `limit` points of `source` ('curve', 'day' or 'spot') in (first, last], holes included, nothing
     beyond `now`.
     """
-    limit = max(1, min(limit, MAX_POINTS))
+    limit = max(1, min(limit, MAX_DAYS if source == "day" else MAX_POINTS))
     last = min(last, now)
-    if first >= last:
+    if meter.multipliers:  # a hole is owed by somebody: before the first installation nobody owed anything
+        first = max(first, instant(meter.multipliers[0]["valid_from"]))
+    if first >= last or not meter.multipliers:
         return Page([], None)
     if source == "spot":
         return _spots(conn, meter, codes, first=first, last=last, limit=limit)

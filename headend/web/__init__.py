@@ -1,0 +1,1 @@
+"""The console: one read-only page for the duty engineer."""

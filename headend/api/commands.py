@@ -1,0 +1,167 @@
+"""Commands to meters: asked for here, approved by a second person, carried out and proven elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from headend.api.auth import Approver, Operator, Reader
+from headend.api.documents import PAGE, Cursor, Limit, pack, page, single, unpack
+from headend.api.house import Here
+from headend.api.writes import OnceKey, once
+from headend.control.order_state import NoSuchStep
+from headend.store import orders
+from headend.store.db import Connection
+
+router = APIRouter(prefix="/commands", tags=["commands"])
+
+
+class CommandIn(BaseModel):
+    """What is to be done to which meter, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["relay", "read", "clock"]
+    action: str = Field(
+        default="",
+        max_length=20,
+        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none",
+    )
+    meter: str = Field(min_length=1, max_length=60, description="asset number")
+    reason: str = Field(min_length=3, max_length=400, description="goes to the audit trail")
+    valid_s: int = Field(
+        default=3600,
+        ge=60,
+        le=86400,
+        strict=True,
+        description="seconds until the command is void unless it was sent",
+    )
+
+    @model_validator(mode="after")
+    def _action_fits(self) -> CommandIn:
+        possible = orders.ACTIONS[self.kind]
+        if self.action not in possible:
+            names = ", ".join(possible) if any(possible) else "none"
+            raise ValueError(f"{self.kind} has no action {self.action!r}; possible: {names}")
+        return self
+
+
+@router.post("", status_code=202)
+def ask(request: Request, body: CommandIn, house: Here, key: Operator, once_key: OnceKey) -> Response:
+    """Ask for a command. A trip passes every gate or is refused (409, with the gates), then waits for a
+    second person.
+    """
+    now = house.now
+
+    def act(conn: Connection) -> tuple[int, dict[str, Any]]:
+        order_id = orders.request(
+            conn,
+            kind=body.kind,
+            action=body.action,
+            asset=body.meter,
+            reason=body.reason,
+            who=key.person,
+            now=now,
+            expires=now + np.timedelta64(body.valid_s, "s"),
+            request_key=f"api:{key.person}:{once_key}",
+        )
+        return 202, _document(orders.get(conn, order_id))
+
+    return once(request, house, key, once_key, body=body.model_dump(), act=act)
+
+
+@router.get("")
+def listing(
+    request: Request,
+    house: Here,
+    _: Reader,
+    *,
+    meter: Annotated[str | None, Query(max_length=60, description="asset number")] = None,
+    kind: Annotated[Literal["relay", "read", "clock", "diagnose"] | None, Query()] = None,
+    open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> Response:
+    """Commands, newest first."""
+    position = unpack(cursor, int)
+    with house.connection() as conn:
+        rows = orders.listing(
+            conn,
+            limit=limit + 1,
+            before=position[0] if position else None,
+            meter=meter,
+            open_only=open_only,
+            kind=kind,
+        )
+    following = pack(rows[limit - 1]["order_id"]) if len(rows) > limit else None
+    return page(request, "commands", [_document(row) for row in rows[:limit]], following)
+
+
+@router.get("/{command}")
+def one(request: Request, command: int, house: Here, _: Reader) -> Response:
+    """One command with every step it took."""
+    with house.connection() as conn:
+        return single(request, _document(orders.get(conn, command)))
+
+
+@router.post("/{command}/approve", status_code=202)
+def approve(request: Request, command: int, house: Here, key: Approver, once_key: OnceKey) -> Response:
+    """Be the second person of a trip. All gates are asked again; whoever asked for it is refused."""
+
+    def act(conn: Connection) -> tuple[int, dict[str, Any]]:
+        try:
+            orders.approve(conn, command, who=key.person, now=house.now)
+        except NoSuchStep:
+            conn.rollback()
+            if orders.get(conn, command)["approved_by"] != key.person:
+                raise
+            # this person's approval is there already: its answer was lost, not its effect
+        return 202, _document(orders.get(conn, command))
+
+    return once(request, house, key, once_key, body={}, act=act)
+
+
+@router.post("/{command}/cancel")
+def cancel(request: Request, command: int, house: Here, key: Operator, once_key: OnceKey) -> Response:
+    """Withdraw a command that has not been sent; one that may be on the wire is beyond recall (409)."""
+
+    def act(conn: Connection) -> tuple[int, dict[str, Any]]:
+        try:
+            orders.cancel(conn, command, who=key.person, now=house.now)
+        except NoSuchStep:
+            conn.rollback()
+            if orders.get(conn, command)["state"] != "cancelled":
+                raise
+        return 200, _document(orders.get(conn, command))
+
+    return once(request, house, key, once_key, body={}, act=act)
+
+
+def _document(row: dict[str, Any]) -> dict[str, Any]:
+    """An order as the operation resource that callers follow."""
+    document = {
+        "id": row["order_id"],
+        "location": f"/api/v1/commands/{row['order_id']}",
+        "kind": row["kind"],
+        "action": row["action"],
+        "meter": row["asset"],
+        "state": row["state"],
+        "open": row["is_open"],
+        "reason": row["reason"],
+        "priority": row["priority"],
+        "requested_by": row["requested_by"],
+        "requested_at": row["requested_at"],
+        "approved_by": row["approved_by"],
+        "approved_at": row["approved_at"],
+        "expires_at": row["expires_at"],
+        "sent_at": row["sent_at"],
+        "ended_at": row["ended_at"],
+        "outcome": row["outcome"],
+        "result": row["result"],
+    }
+    if "events" in row:
+        document["events"] = row["events"]
+    return document

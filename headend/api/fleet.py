@@ -1,0 +1,27 @@
+"""The fleet at a glance."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from fastapi import APIRouter, Request, Response
+
+from headend.api.auth import Reader
+from headend.api.documents import single
+from headend.api.house import Here
+from headend.store import coverage, fleet
+
+router = APIRouter(prefix="/fleet", tags=["fleet"])
+
+
+@router.get("")
+def overview(request: Request, house: Here, _: Reader) -> Response:
+    """Terminals, meters, open commands, new findings, and the collection rates of today's curve and
+    yesterday's day freeze.
+    """
+    now, today = house.now, house.today
+    with house.connection() as conn:
+        counts = fleet.overview(conn, now=now)
+        curve = coverage.rates(conn, day=today, now=now, zone=house.zone)
+        freeze = coverage.rates(conn, day=today - dt.timedelta(days=1), now=now, zone=house.zone)
+    return single(request, {**counts, "today": curve, "yesterday": freeze})
