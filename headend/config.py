@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 
 class ConfigError(Exception):
@@ -24,10 +29,16 @@ class Settings(BaseSettings):
     pg_bin: Path | None = Field(None, description="bin folder of the PostgreSQL to embed; empty: the wheel's")
     clock: str = Field("system", description="'system', or START@UNIX_SECONDSxRATE for the demo")
     listen: str = Field("0.0.0.0:7040", description="where terminals dial in")
-    lease_seconds: float = Field(20.0, gt=1, le=600, description="a collector that is silent so long loses its terminals")
+    lease_seconds: float = Field(
+        20.0, gt=1, le=600, description="a collector that is silent so long loses its terminals"
+    )
     quota: int = Field(5000, gt=0, description="terminals one collector may hold")
-    poll_seconds: float = Field(1.0, gt=0, le=60, description="how often a collector looks for orders without being told")
-    answer_seconds: float = Field(2.0, gt=0.05, le=60, description="first guess of a line's answer time; it adapts")
+    poll_seconds: float = Field(
+        1.0, gt=0, le=60, description="how often a collector looks for orders without being told"
+    )
+    answer_seconds: float = Field(
+        2.0, gt=0.05, le=60, description="first guess of a line's answer time; it adapts"
+    )
     retries: int = Field(2, ge=0, le=5, description="how often one request is repeated within one attempt")
     api: str = Field("127.0.0.1:7080", description="where the API and the console listen")
 

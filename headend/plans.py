@@ -62,7 +62,9 @@ def locate(plan: Plan, times: Times, zone: ZoneInfo) -> tuple[NDArray[np.int64],
     unique, inverse = np.unique(times.astype("datetime64[us]"), return_inverse=True)
     day = np.empty(len(unique), dtype=np.int64)
     index = np.empty(len(unique), dtype=np.int64)
-    for k, when in enumerate(unique):  # distinct instants: at most a few hundred however many meters there are
+    for k, when in enumerate(
+        unique
+    ):  # distinct instants: at most a few hundred however many meters there are
         owner = local_day(when, zone)
         there = points(plan, owner, zone)
         at = int(np.searchsorted(there, when))
@@ -71,9 +73,7 @@ def locate(plan: Plan, times: Times, zone: ZoneInfo) -> tuple[NDArray[np.int64],
     return day[inverse], index[inverse]
 
 
-def expected(
-    plan: Plan, day: dt.date, zone: ZoneInfo, installed: Times, removed: Times
-) -> NDArray[np.bool_]:
+def expected(plan: Plan, day: dt.date, zone: ZoneInfo, installed: Times, removed: Times) -> NDArray[np.bool_]:
     """bool[meter, point]: points of the day that a meter installed in [installed, removed) owes."""
     ends = points(plan, day, zone)
     return np.asarray((ends > installed[:, None]) & (ends <= removed[:, None]), dtype=np.bool_)

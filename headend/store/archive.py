@@ -165,19 +165,25 @@ def _read_file(path: Path, complaints: _Complaints) -> Rows:
             reader = csv.DictReader(handle)
             absent = [name for name in parsers if name not in (reader.fieldnames or [])]
             if absent:
-                complaints.add(path.name, 1, absent[0], f"column missing; the header needs {','.join(parsers)}")
+                complaints.add(
+                    path.name, 1, absent[0], f"column missing; the header needs {','.join(parsers)}"
+                )
                 return rows
             for record in reader:
                 line = reader.line_num
                 if None in record or any(value is None for value in record.values()):
-                    complaints.add(path.name, line, "row", f"does not have {len(reader.fieldnames or [])} cells")
+                    complaints.add(
+                        path.name, line, "row", f"does not have {len(reader.fieldnames or [])} cells"
+                    )
                     continue
                 row = dict(_cells(path.name, line, record, parsers, complaints))
                 if len(row) != len(parsers):
                     continue
                 key = row[_KEY[path.name]]
                 if key in seen:
-                    complaints.add(path.name, line, _KEY[path.name], f"{key!r} stands in line {seen[key]} already")
+                    complaints.add(
+                        path.name, line, _KEY[path.name], f"{key!r} stands in line {seen[key]} already"
+                    )
                     continue
                 seen[key] = line
                 rows.append((line, row))
@@ -202,7 +208,9 @@ def _cells(
             complaints.add(file, line, name, str(error))
 
 
-def _check_references(conn: Connection, files: dict[str, Rows], tariffs: set[str] | None, complaints: _Complaints) -> None:
+def _check_references(
+    conn: Connection, files: dict[str, Rows], tariffs: set[str] | None, complaints: _Complaints
+) -> None:
     def known(table: str, column: str, file: str, key: str) -> set[str]:
         stored = {row["k"] for row in conn.execute(f"SELECT {column} AS k FROM {table}")}
         return stored | {row[key] for _, row in files.get(file, [])}
@@ -210,27 +218,43 @@ def _check_references(conn: Connection, files: dict[str, Rows], tariffs: set[str
     areas = known("area", "code", "areas.csv", "area")
     terminals = known("terminal", "code", "terminals.csv", "terminal")
     points = known("point", "code", "meters.csv", "point")
-    protocol_of = {row["code"]: row["protocol"] for row in conn.execute("SELECT code, protocol FROM terminal")}
+    protocol_of = {
+        row["code"]: row["protocol"] for row in conn.execute("SELECT code, protocol FROM terminal")
+    }
     protocol_of |= {row["terminal"]: row["protocol"] for _, row in files.get("terminals.csv", [])}
     logins: dict[str, int] = {}
     for line, row in files.get("terminals.csv", []):
         if (row["link"] == "dial-in") != bool(row["login"]):
             complaints.add("terminals.csv", line, "login", "is needed for dial-in, and only there")
         if (row["link"] == "dial-in") == bool(row["endpoint"]):
-            complaints.add("terminals.csv", line, "endpoint", "is needed for dial-out and serial, and only there")
+            complaints.add(
+                "terminals.csv", line, "endpoint", "is needed for dial-out and serial, and only there"
+            )
         elif row["link"] == "dial-out" and not _is_host_port(row["endpoint"]):
             complaints.add("terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not host:port")
         elif row["link"] == "serial" and not row["endpoint"].startswith("serial://"):
-            complaints.add("terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not serial:///dev/…?baud=…")
+            complaints.add(
+                "terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not serial:///dev/…?baud=…"
+            )
         if row["login"] and logins.setdefault(row["login"], line) != line:
-            complaints.add("terminals.csv", line, "login", f"{row['login']!r} stands in line {logins[row['login']]} already")
+            complaints.add(
+                "terminals.csv",
+                line,
+                "login",
+                f"{row['login']!r} stands in line {logins[row['login']]} already",
+            )
     routes: dict[tuple[str, str], int] = {}
     on_point: dict[str, int] = {}
     for line, row in files.get("meters.csv", []):
         if row["area"] not in areas:
             complaints.add("meters.csv", line, "area", f"no area {row['area']!r} in areas.csv or the store")
         if row["terminal"] not in terminals:
-            complaints.add("meters.csv", line, "terminal", f"no terminal {row['terminal']!r} in terminals.csv or the store")
+            complaints.add(
+                "meters.csv",
+                line,
+                "terminal",
+                f"no terminal {row['terminal']!r} in terminals.csv or the store",
+            )
         elif protocol_of.get(row["terminal"]) != row["protocol"]:
             complaints.add(
                 "meters.csv", line, "protocol",
@@ -239,19 +263,39 @@ def _check_references(conn: Connection, files: dict[str, Rows], tariffs: set[str
         if row["protocol"] == "dlt645" and not (row["address"].isdigit() and len(row["address"]) == 12):
             complaints.add("meters.csv", line, "address", f"{row['address']!r} is not 12 digits (DL/T 645)")
         if row["protocol"] == "dlms" and not (row["address"].isdigit() and 0 < int(row["address"]) < 65536):
-            complaints.add("meters.csv", line, "address", f"{row['address']!r} is not a wrapper port from 1 to 65535 (DLMS)")
+            complaints.add(
+                "meters.csv",
+                line,
+                "address",
+                f"{row['address']!r} is not a wrapper port from 1 to 65535 (DLMS)",
+            )
         if routes.setdefault((row["terminal"], row["address"]), line) != line:
             complaints.add(
                 "meters.csv", line, "address",
                 f"{row['address']!r} behind {row['terminal']} stands in line {routes[row['terminal'], row['address']]} already",
             )  # fmt: skip
         if on_point.setdefault(row["point"], line) != line:
-            complaints.add("meters.csv", line, "point", f"{row['point']!r} has a meter in line {on_point[row['point']]} already")
+            complaints.add(
+                "meters.csv",
+                line,
+                "point",
+                f"{row['point']!r} has a meter in line {on_point[row['point']]} already",
+            )
     for line, row in files.get("customers.csv", []):
         if row["point"] not in points:
-            complaints.add("customers.csv", line, "point", f"no metering point {row['point']!r} in meters.csv or the store")
+            complaints.add(
+                "customers.csv",
+                line,
+                "point",
+                f"no metering point {row['point']!r} in meters.csv or the store",
+            )
         if tariffs is not None and row["tariff"] not in tariffs:
-            complaints.add("customers.csv", line, "tariff", f"no tariff {row['tariff']!r}; there are {', '.join(sorted(tariffs))}")
+            complaints.add(
+                "customers.csv",
+                line,
+                "tariff",
+                f"no tariff {row['tariff']!r}; there are {', '.join(sorted(tariffs))}",
+            )
 
 
 def _is_host_port(text: str) -> bool:
@@ -259,7 +303,9 @@ def _is_host_port(text: str) -> bool:
     return bool(host) and port.isdigit() and 0 < int(port) < 65536
 
 
-def load(conn: Connection, folder: Path, *, zone: ZoneInfo, tariffs: set[str] | None = None, dry_run: bool = False) -> Summary:
+def load(
+    conn: Connection, folder: Path, *, zone: ZoneInfo, tariffs: set[str] | None = None, dry_run: bool = False
+) -> Summary:
     """Import a folder within one transaction. ArchiveError lists the complaints and nothing is imported; `dry_run` rolls back.
 
     Local times in `from` without an offset are in `zone`."""
@@ -273,7 +319,13 @@ def load(conn: Connection, folder: Path, *, zone: ZoneInfo, tariffs: set[str] | 
             raise ArchiveError(complaints.kept, complaints.total)
         counts: dict[str, list[int]] = {}
         for _, row in files.get("areas.csv", []):
-            _count(counts, "areas", _upsert(conn, "area", "code", row["area"], name=row["name"], capacity_kva=row["capacity_kva"]))
+            _count(
+                counts,
+                "areas",
+                _upsert(
+                    conn, "area", "code", row["area"], name=row["name"], capacity_kva=row["capacity_kva"]
+                ),
+            )
         for _, row in files.get("terminals.csv", []):
             _count(
                 counts, "terminals",
@@ -311,7 +363,8 @@ def _upsert(conn: Connection, table: str, key: str, value: str, **columns: Any) 
     if before == columns:
         return _UNCHANGED
     conn.execute(
-        f"UPDATE {table} SET {', '.join(f'{name} = %s' for name in names)} WHERE {key} = %s", (*columns.values(), value)
+        f"UPDATE {table} SET {', '.join(f'{name} = %s' for name in names)} WHERE {key} = %s",
+        (*columns.values(), value),
     )
     return _CHANGED
 
@@ -384,7 +437,11 @@ def _open_account(conn: Connection, row: dict[str, Any]) -> int:
             (customer, point["point_id"], row["tariff"], row["prepaid"], row["protected"], point["start"]),
         )
         return _NEW
-    if (account["tariff"], account["prepaid"], account["protected"]) == (row["tariff"], row["prepaid"], row["protected"]):
+    if (account["tariff"], account["prepaid"], account["protected"]) == (
+        row["tariff"],
+        row["prepaid"],
+        row["protected"],
+    ):
         return before
     conn.execute(
         "UPDATE account SET tariff = %s, prepaid = %s, protected = %s WHERE account_id = %s",
@@ -424,7 +481,9 @@ class Installed:
 
 def terminals(conn: Connection) -> list[Terminal]:
     """Every terminal, by code."""
-    rows = conn.execute("SELECT terminal_id, code, protocol, link, endpoint, login FROM terminal ORDER BY code")
+    rows = conn.execute(
+        "SELECT terminal_id, code, protocol, link, endpoint, login FROM terminal ORDER BY code"
+    )
     return [Terminal(**row) for row in rows]
 
 

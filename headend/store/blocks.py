@@ -75,19 +75,29 @@ def rows(conn: Connection, day: dt.date, zone: ZoneInfo) -> Rows:
         {"begin": begin, "end": end, "roles": list(ROLES)},
     ).fetchall()
 
-    def column(name: str, kind: type) -> NDArray[np.generic]:
-        return np.array([row[name] for row in found], dtype=kind)
+    def integers(name: str) -> I64:
+        return np.array([row[name] for row in found], dtype=np.int64)
 
     return Rows(
-        *(column(name, np.int64) for name in ("meter_id", "point_id", "terminal_id", "area", "role", "multiplier")),  # type: ignore[arg-type]
-        accuracy=column("accuracy", np.float64),  # type: ignore[arg-type]
-        phases=column("phases", np.int64),  # type: ignore[arg-type]
-        whole=column("whole", np.bool_),  # type: ignore[arg-type]
+        meter=integers("meter_id"),
+        point=integers("point_id"),
+        terminal=integers("terminal_id"),
+        area=integers("area"),
+        role=integers("role"),
+        multiplier=integers("multiplier"),
+        accuracy=np.array([row["accuracy"] for row in found], dtype=np.float64),
+        phases=integers("phases"),
+        whole=np.array([row["whole"] for row in found], dtype=np.bool_),
     )
 
 
 def load(
-    conn: Connection, day: dt.date, zone: ZoneInfo, codes: Sequence[str], *, until: np.datetime64 | None = None
+    conn: Connection,
+    day: dt.date,
+    zone: ZoneInfo,
+    codes: Sequence[str],
+    *,
+    until: np.datetime64 | None = None,
 ) -> Block:
     """The block of a local day with the given slot quantities; registers carry the opening midnight too.
 
@@ -146,7 +156,12 @@ def _freezes(conn: Connection, meter: I64, begin: np.datetime64, end: np.datetim
 
 
 def _lay_revisions(
-    conn: Connection, source: str, meter: I64, times: Times, registers: dict[str, I64], instants: dict[str, NDArray[np.float32]]
+    conn: Connection,
+    source: str,
+    meter: I64,
+    times: Times,
+    registers: dict[str, I64],
+    instants: dict[str, NDArray[np.float32]],
 ) -> None:
     """The newest revision of a value lies over the first reading."""
     for row in conn.execute(
@@ -155,7 +170,12 @@ def _lay_revisions(
         (source, as_datetime(times[0]), as_datetime(times[-1])),
     ):
         m, t = int(np.searchsorted(meter, row["meter_id"])), int(np.searchsorted(times, instant(row["ts"])))
-        if m < len(meter) and meter[m] == row["meter_id"] and t < len(times) and times[t] == instant(row["ts"]):
+        if (
+            m < len(meter)
+            and meter[m] == row["meter_id"]
+            and t < len(times)
+            and times[t] == instant(row["ts"])
+        ):
             if row["quantity"] in registers:
                 registers[row["quantity"]][m, t] = int(row["value"])
             elif row["quantity"] in instants:
@@ -168,7 +188,11 @@ def _copy(
     """Rows of a read table within [begin, end] as a structured array: meter_id, ts (datetime64[us]) and the codes.
 
     NULLs are turned into MISSING or NaN by the server, so that every row has one byte layout and numpy can read it whole."""
-    select, layout, native = [], [("n", ">i2"), ("l0", ">i4"), ("meter_id", ">i4"), ("l1", ">i4"), ("ts", ">i8")], []
+    select, layout, native = (
+        [],
+        [("n", ">i2"), ("l0", ">i4"), ("meter_id", ">i4"), ("l1", ">i4"), ("ts", ">i8")],
+        [],
+    )
     for k, code in enumerate(codes):
         register = quantities()[code].kind == "register"
         select.append(f"coalesce({code}, {MISSING})" if register else f"coalesce({code}, 'NaN'::real)")
@@ -180,7 +204,12 @@ def _copy(
     )
     with conn.cursor() as cursor, cursor.copy(sql) as copy:
         payload = b"".join(copy)
-    body = np.frombuffer(payload, dtype=np.dtype(layout), offset=len(HEADER), count=(len(payload) - len(HEADER) - 2) // np.dtype(layout).itemsize)
+    body = np.frombuffer(
+        payload,
+        dtype=np.dtype(layout),
+        offset=len(HEADER),
+        count=(len(payload) - len(HEADER) - 2) // np.dtype(layout).itemsize,
+    )
     out = np.empty(len(body), dtype=np.dtype([("meter_id", "i8"), ("ts", "M8[us]"), *native]))
     out["meter_id"] = body["meter_id"]
     out["ts"] = PG_EPOCH + body["ts"].astype("i8").astype("m8[us]")

@@ -275,6 +275,9 @@ def day_matrix(
             behind[place[row["meter_id"]]] = row["terminal_id"]
     present, late, absent = (np.zeros_like(owed) for _ in range(3))
     attempts = np.zeros(len(meters), dtype=np.int64)
+    may_have = np.broadcast_to(due(plan, day, zone, now), owed.shape)
+    if not len(meters):
+        return DayMatrix(plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts)
     known = conn.execute(
         "SELECT meter_id, present::text, late::text, absent::text, attempts FROM coverage "
         "WHERE day = %s AND plan = %s AND meter_id = ANY(%s) ORDER BY meter_id",
@@ -295,7 +298,9 @@ def day_matrix(
             grid = failed.setdefault(row["reason"], np.zeros_like(owed))
             grid[place[row["meter_id"]]] |= _bits([row["slots"]], width)[0]
     may_have = np.broadcast_to(due(plan, day, zone, now), owed.shape)
-    return DayMatrix(plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts, failed)
+    return DayMatrix(
+        plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts, failed
+    )
 
 
 def causes(matrix: DayMatrix) -> tuple[NDArray[np.int8], tuple[str, ...]]:
@@ -438,7 +443,13 @@ def why(conn: Connection, *, asset: str, day: dt.date, now: np.datetime64, zone:
 
 
 def _plan_day(
-    conn: Connection, plan: Plan, meter_id: int, terminal_id: int, day: dt.date, now: np.datetime64, zone: ZoneInfo
+    conn: Connection,
+    plan: Plan,
+    meter_id: int,
+    terminal_id: int,
+    day: dt.date,
+    now: np.datetime64,
+    zone: ZoneInfo,
 ) -> PlanDay:
     matrix = day_matrix(conn, plan, day, now=now, zone=zone, terminals=[terminal_id])
     k = int(np.searchsorted(matrix.meters, meter_id))
@@ -466,7 +477,8 @@ def _plan_day(
             )
         )  # fmt: skip
     seen = conn.execute(
-        "SELECT first_at, last_at FROM coverage WHERE meter_id = %s AND day = %s AND plan = %s", (meter_id, day, plan.id)
+        "SELECT first_at, last_at FROM coverage WHERE meter_id = %s AND day = %s AND plan = %s",
+        (meter_id, day, plan.id),
     ).fetchone()
     revisions = conn.execute(
         "SELECT count(*) AS n FROM revision WHERE meter_id = %s AND source = %s AND ts BETWEEN %s AND %s",

@@ -14,7 +14,9 @@ Connection = psycopg.Connection[DictRow]
 
 #: No statement of ours may hold a lock for ever; bulk loads of a night's file stay far below this.
 STATEMENT_TIMEOUT = "10min"
-OPTIONS = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=5min"
+OPTIONS = (
+    f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=5min"
+)
 
 
 class StoreError(Exception):
@@ -46,7 +48,9 @@ def connect(dsn: str) -> Connection:
 @contextmanager
 def pool(dsn: str, size: int = 4) -> Iterator[ConnectionPool[Connection]]:
     """A bounded pool; `size` is the number of statements that may run at once for this process."""
-    with ConnectionPool(dsn, min_size=1, max_size=size, kwargs=_kwargs(), timeout=30, open=True) as opened:
+    with ConnectionPool[Connection](
+        dsn, min_size=1, max_size=size, kwargs=_kwargs(), timeout=30, open=True
+    ) as opened:
         yield opened
 
 

@@ -55,7 +55,9 @@ def renew(conn: Connection, owner: str, *, seconds: float) -> Epochs:
 
 def release(conn: Connection, owner: str) -> None:
     """Give everything back, so that the next owner need not wait for the lease to run out."""
-    conn.execute("UPDATE lease SET until = clock_timestamp() WHERE owner = %s AND until > clock_timestamp()", (owner,))
+    conn.execute(
+        "UPDATE lease SET until = clock_timestamp() WHERE owner = %s AND until > clock_timestamp()", (owner,)
+    )
 
 
 def held(conn: Connection, owner: str, terminal_id: int, epoch: int) -> bool:

@@ -18,7 +18,9 @@ from protocols.localtime import as_datetime
 
 class UnknownCustomer(StoreError):
     def __init__(self, number: str) -> None:
-        super().__init__(f"no customer {number!r} with an open account; the number is the marketing system's 户号")
+        super().__init__(
+            f"no customer {number!r} with an open account; the number is the marketing system's 户号"
+        )
 
 
 class PaymentConflict(StoreError):
@@ -59,7 +61,14 @@ def pay(
 
 
 def _pay(
-    conn: Connection, customer: str, channel: str, accounting_date: dt.date, serial: str, amount_fen: int, paid_at: Any, now: Any
+    conn: Connection,
+    customer: str,
+    channel: str,
+    accounting_date: dt.date,
+    serial: str,
+    amount_fen: int,
+    paid_at: Any,
+    now: Any,
 ) -> Payment:
     accounts = conn.execute(
         "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s ORDER BY account_id",
@@ -80,7 +89,12 @@ def _pay(
                 f"payment {channel}/{accounting_date}/{serial} is booked with another customer or amount; nothing was booked"
             )
         return Payment(before["entry_id"], account_id, True)
-    detail = {"channel": channel, "accounting_date": accounting_date.isoformat(), "serial": serial, "amount_fen": amount_fen}
+    detail = {
+        "channel": channel,
+        "accounting_date": accounting_date.isoformat(),
+        "serial": serial,
+        "amount_fen": amount_fen,
+    }
     row = conn.execute(
         "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
         "VALUES (%s, 'payment', %s, 1, %s, %s, %s, %s) RETURNING entry_id",
@@ -118,7 +132,15 @@ def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
             "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
             "VALUES (%s, 'charge', %s, %s, %s, %s, %s, %s)",
             [
-                (c.account_id, c.period, c.revision, c.amount_fen, c.inputs_hash, json.dumps(dict(c.detail)), as_datetime(now))
+                (
+                    c.account_id,
+                    c.period,
+                    c.revision,
+                    c.amount_fen,
+                    c.inputs_hash,
+                    json.dumps(dict(c.detail)),
+                    as_datetime(now),
+                )
                 for c in charges
             ],
         )
@@ -161,7 +183,9 @@ def balance(conn: Connection, account_id: int) -> dict[str, Any] | None:
 
 def sums(conn: Connection) -> dict[int, tuple[int, int]]:
     """account_id -> (sum of entries in fen, newest entry id), for accounts that have entries."""
-    rows = conn.execute("SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1")
+    rows = conn.execute(
+        "SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1"
+    )
     return {row["account_id"]: (row["fen"], row["newest"]) for row in rows}
 
 
@@ -210,7 +234,9 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
     feed.publish(conn, "balance", [(row["number"], None) for row in numbers])
 
 
-def notify(conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any) -> bool:
+def notify(
+    conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any
+) -> bool:
     """Record a notice unless the same level was told since the last payment. True if it is new."""
     return (
         conn.execute(
@@ -220,7 +246,14 @@ def notify(conn: Connection, account_id: int, *, level: str, balance_fen: int, t
                 SELECT FROM notice n WHERE n.account_id = %(account)s AND n.level = %(level)s AND n.at > coalesce(
                     (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity'))
             """,
-            {"account": account_id, "level": level, "now": as_datetime(now), "fen": balance_fen, "zh": text_zh, "en": text_en},
+            {
+                "account": account_id,
+                "level": level,
+                "now": as_datetime(now),
+                "fen": balance_fen,
+                "zh": text_zh,
+                "en": text_en,
+            },
         ).rowcount
         == 1
     )

@@ -18,7 +18,7 @@ from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
 RELAY_ACTIONS = ("trip", "permit", "close", "keep-power", "end-keep-power")
-ACTIONS = {"relay": RELAY_ACTIONS, "read": ("",), "clock": ("read", "set"), "diagnose": ("",)}
+ACTIONS = {"relay": RELAY_ACTIONS, "read": ("",), "clock": ("read", "set")}
 
 
 class OrderError(StoreError):
@@ -39,7 +39,9 @@ class AlreadyOpen(OrderError):
 
     def __init__(self, order_id: int) -> None:
         self.order_id = order_id
-        super().__init__(f"relay order {order_id} of this meter is still open; wait for its outcome or cancel it")
+        super().__init__(
+            f"relay order {order_id} of this meter is still open; wait for its outcome or cancel it"
+        )
 
 
 class Refused(OrderError):
@@ -87,15 +89,20 @@ def request(
     returns the same order. Raises UnknownMeter, NotInstalled, AlreadyOpen, Refused (recorded).
     """
     if action not in ACTIONS.get(kind, ()):
-        raise OrderError(f"no {kind} action {action!r}; there are {', '.join(a or kind for a in ACTIONS.get(kind, ()))}")
+        raise OrderError(
+            f"no {kind} action {action!r}; there are {', '.join(a or kind for a in ACTIONS.get(kind, ()))}"
+        )
     try:
         with conn.transaction():
-            order_id, refusals = _request(conn, kind, action, asset, reason, who, now, expires, request_key, priority)
+            order_id, refusals = _request(
+                conn, kind, action, asset, reason, who, now, expires, request_key, priority
+            )
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "one_open_relay_order":
             raise
         row = conn.execute(
-            "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open", (asset,)
+            "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open",
+            (asset,),
         ).fetchone()
         raise AlreadyOpen(row["order_id"] if row else 0) from None
     conn.commit()
@@ -117,7 +124,8 @@ def _request(
     if meter is None:
         raise UnknownMeter(asset)
     route = conn.execute(
-        "SELECT terminal_id FROM installation WHERE meter_id = %s AND valid_from <= %s AND valid_to > %s", (meter["meter_id"], at, at)
+        "SELECT terminal_id FROM installation WHERE meter_id = %s AND valid_from <= %s AND valid_to > %s",
+        (meter["meter_id"], at, at),
     ).fetchone()
     if route is None:
         raise NotInstalled(f"meter {asset} is not installed anywhere at {at.isoformat()}")
@@ -132,7 +140,9 @@ def _request(
             names = ",".join(r.gate for r in refusals)
             # one record of the same refusal a day: a job asks every few minutes
             request_key = f"refused:{who}:{asset}:{facts.local.date()}:{names}"
-            known = conn.execute("SELECT order_id FROM orders WHERE request_key = %s", (request_key,)).fetchone()
+            known = conn.execute(
+                "SELECT order_id FROM orders WHERE request_key = %s", (request_key,)
+            ).fetchone()
             if known:
                 return known["order_id"], refusals
     outcome = "; ".join(f"{r.gate}: {r.why}" for r in refusals)
@@ -169,7 +179,10 @@ def approve(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
         elif refusals:
             state = _move(conn, row, Event.REFUSE, who, at, _sentence(refusals))
         else:
-            conn.execute("UPDATE orders SET approved_by = %s, approved_at = %s WHERE order_id = %s", (who, at, order_id))
+            conn.execute(
+                "UPDATE orders SET approved_by = %s, approved_at = %s WHERE order_id = %s",
+                (who, at, order_id),
+            )
             state = _move(conn, row, Event.APPROVE, who, at, "")
     conn.commit()
     if refusals:
@@ -197,7 +210,13 @@ def begin(conn: Connection, order_id: int, *, fence: Fence, now: Any) -> list[Re
         refusals: list[Refusal] = []
         if (row["kind"], row["action"]) == ("relay", "trip"):
             facts = _facts(
-                conn, row["meter_id"], at, row["expires_at"], row["requested_by"], row["approved_by"], sending=True
+                conn,
+                row["meter_id"],
+                at,
+                row["expires_at"],
+                row["requested_by"],
+                row["approved_by"],
+                sending=True,
             )
             refusals = gates.ask(facts, cluster.limits(conn))
         if refusals:
@@ -206,7 +225,9 @@ def begin(conn: Connection, order_id: int, *, fence: Fence, now: Any) -> list[Re
             refusals = [Refusal("expiry", f"the order expired at {row['expires_at'].isoformat()}")]
             _move(conn, row, Event.EXPIRE, fence.owner, at, refusals[0].why)
         else:
-            conn.execute("UPDATE orders SET epoch = %s, sent_at = %s WHERE order_id = %s", (fence.epoch, at, order_id))
+            conn.execute(
+                "UPDATE orders SET epoch = %s, sent_at = %s WHERE order_id = %s", (fence.epoch, at, order_id)
+            )
             _move(conn, row, Event.SEND, fence.owner, at, "")
     conn.commit()
     return refusals
@@ -240,7 +261,9 @@ def expire(conn: Connection, *, now: Any, who: str) -> list[int]:
             (as_datetime(now),),
         ).fetchall()
         for row in rows:
-            _move(conn, row, Event.EXPIRE, who, as_datetime(now), f"not sent by {row['expires_at'].isoformat()}")
+            _move(
+                conn, row, Event.EXPIRE, who, as_datetime(now), f"not sent by {row['expires_at'].isoformat()}"
+            )
             ended.append(row["order_id"])
     conn.commit()
     return ended
@@ -263,7 +286,8 @@ def get(conn: Connection, order_id: int) -> dict[str, Any]:
     if row is None:
         raise UnknownOrder(order_id)
     events = conn.execute(
-        "SELECT seq, at, event, state, who, detail FROM order_event WHERE order_id = %s ORDER BY seq", (order_id,)
+        "SELECT seq, at, event, state, who, detail FROM order_event WHERE order_id = %s ORDER BY seq",
+        (order_id,),
     ).fetchall()
     return {**row, "events": events}
 
@@ -298,7 +322,9 @@ def _lock(conn: Connection, order_id: int) -> dict[str, Any]:
 
 def _check(conn: Connection, fence: Fence, order_id: int) -> None:
     if not leases.held(conn, fence.owner, fence.terminal_id, fence.epoch):
-        raise StaleOwner(f"order {order_id}: terminal {fence.terminal_id} is no longer held by {fence.owner} (epoch {fence.epoch})")
+        raise StaleOwner(
+            f"order {order_id}: terminal {fence.terminal_id} is no longer held by {fence.owner} (epoch {fence.epoch})"
+        )
 
 
 def _move(
@@ -328,7 +354,9 @@ def _move(
     return state
 
 
-def _note(conn: Connection, order_id: int, at: dt.datetime, event: str, state: str, who: str, detail: str) -> None:
+def _note(
+    conn: Connection, order_id: int, at: dt.datetime, event: str, state: str, who: str, detail: str
+) -> None:
     conn.execute(
         "INSERT INTO order_event (order_id, seq, at, event, state, who, detail) "
         "SELECT %(id)s, coalesce(max(seq), 0) + 1, %(at)s, %(event)s, %(state)s, %(who)s, %(detail)s FROM order_event WHERE order_id = %(id)s",
@@ -372,7 +400,10 @@ def _facts(
     one = account[0] if len(account) == 1 else None
     days = {
         row["day"]: row["kind"]
-        for row in conn.execute("SELECT day, kind FROM calendar_day WHERE day BETWEEN %s AND %s", (day, day + dt.timedelta(days=1)))
+        for row in conn.execute(
+            "SELECT day, kind FROM calendar_day WHERE day BETWEEN %s AND %s",
+            (day, day + dt.timedelta(days=1)),
+        )
     }
     trips = conn.execute(
         """
@@ -414,7 +445,9 @@ def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
     if meter is None:
         raise UnknownMeter(asset)
     at = as_datetime(now)
-    return _facts(conn, meter["meter_id"], at, at + dt.timedelta(hours=1), "", None, sending=False), cluster.limits(conn)
+    return _facts(
+        conn, meter["meter_id"], at, at + dt.timedelta(hours=1), "", None, sending=False
+    ), cluster.limits(conn)
 
 
 __all__ = [

@@ -20,7 +20,14 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 #: timestamptz counts microseconds from 2000-01-01 00:00 UTC
 PG_EPOCH: Final = np.datetime64("2000-01-01T00:00:00", "us")
-_WIRE: Final = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "float4": ">f4", "float8": ">f8", "timestamptz": ">i8"}
+_WIRE: Final = {
+    "int2": ">i2",
+    "int4": ">i4",
+    "int8": ">i8",
+    "float4": ">f4",
+    "float8": ">f8",
+    "timestamptz": ">i8",
+}
 
 
 @dataclass(frozen=True, slots=True)

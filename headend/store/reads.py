@@ -55,7 +55,9 @@ DAY_FREEZES = _Table("register_read", REGISTER_QUANTITIES, DAY_FREEZE, "day")
 SPOTS = _Table("register_read", REGISTER_QUANTITIES, SPOT, "spot")
 
 
-def write(conn: Connection, table: _Table, reads: Reads, *, now: np.datetime64, reason: str, who: str) -> Written:
+def write(
+    conn: Connection, table: _Table, reads: Reads, *, now: np.datetime64, reason: str, who: str
+) -> Written:
     """Write rows within the caller's transaction. `reason` and `who` go to revisions, should a value differ.
 
     `reads` may hold the same (meter, time) more than once; the first occurrence is the first reading.
@@ -79,9 +81,12 @@ def _write_distinct(
     _ensure_partitions(conn, reads)
     columns = ", ".join(table.columns)
     try:
-        with conn.transaction(), conn.cursor() as cursor:
-            with cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.write(payload)
+        with (
+            conn.transaction(),
+            conn.cursor() as cursor,
+            cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.write(payload)
         return Written(len(reads), 0, 0)
     except psycopg.errors.UniqueViolation:
         return _write_staged(conn, table, payload, len(reads), now, reason, who)

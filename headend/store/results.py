@@ -92,7 +92,9 @@ class Found:
     evidence: Mapping[str, Any]
 
 
-def save_findings(conn: Connection, day: dt.date, rules: Sequence[str], found: Sequence[Found], *, now: Any) -> tuple[int, int]:
+def save_findings(
+    conn: Connection, day: dt.date, rules: Sequence[str], found: Sequence[Found], *, now: Any
+) -> tuple[int, int]:
     """Replace what `rules` say about a day, in the caller's transaction: new ones are added, seen ones renewed, vanished ones
     withdrawn (not deleted: somebody may have acted on them). Returns (added or changed, withdrawn)."""
     at = as_datetime(now)
@@ -126,7 +128,9 @@ def save_findings(conn: Connection, day: dt.date, rules: Sequence[str], found: S
         )
         if (row["rule"], row["subject_kind"], row["subject_id"]) not in kept
     ]
-    conn.execute("UPDATE finding SET state = 'withdrawn', last_seen = %s WHERE finding_id = ANY(%s)", (at, gone))
+    conn.execute(
+        "UPDATE finding SET state = 'withdrawn', last_seen = %s WHERE finding_id = ANY(%s)", (at, gone)
+    )
     feed.publish(conn, "finding", [(str(k), day) for k in changed + gone])
     return len(changed), len(gone)
 
@@ -169,7 +173,9 @@ def acknowledge(conn: Connection, finding_id: int, who: str, now: Any) -> None:
     feed.publish(conn, "finding", [(str(finding_id), row["day"])])
 
 
-def ran(conn: Connection, job: str, day: dt.date, *, started: Any, seconds: float, ok: bool, summary: str) -> None:
+def ran(
+    conn: Connection, job: str, day: dt.date, *, started: Any, seconds: float, ok: bool, summary: str
+) -> None:
     """Note a job's run."""
     conn.execute(
         "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES (%s, %s, %s, %s, %s, %s)",

@@ -8,7 +8,11 @@ def why_not(facts: Facts, limits: Limits) -> str | None:
     if facts.day_kind is None or facts.next_day_kind is None:
         return f"the calendar does not know {day} and the day after; load it with `headend init`"
     if facts.day_kind != "workday":
-        return f"{day} is a {facts.day_kind} day" if facts.day_kind == "no-trip" else f"{day} is a {facts.day_kind}"
+        return (
+            f"{day} is a {facts.day_kind} day"
+            if facts.day_kind == "no-trip"
+            else f"{day} is a {facts.day_kind}"
+        )
     if facts.next_day_kind != "workday":
         return f"{day} is the eve of a {facts.next_day_kind}"
     if not limits.trip_from <= facts.local.time() < limits.trip_until:

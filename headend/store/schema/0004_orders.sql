@@ -10,7 +10,7 @@ COMMENT ON TABLE lease IS 'which collector owns the terminal; server time; a hig
 
 CREATE TABLE orders (
     order_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind         text NOT NULL CHECK (kind IN ('read', 'clock', 'relay', 'diagnose')),
+    kind         text NOT NULL CHECK (kind IN ('read', 'clock', 'relay')),
     action       text NOT NULL DEFAULT '',
     meter_id     integer NOT NULL REFERENCES meter,
     terminal_id  integer NOT NULL REFERENCES terminal,

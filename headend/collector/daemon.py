@@ -1,0 +1,319 @@
+"""The collector process: leases on terminals, a worker for each, the listener for those that dial in, and the orders.
+
+It may be started as often as one likes, on as many machines: the store's leases give each terminal one owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import psycopg
+import structlog
+
+from headend.clock import Clock
+from headend.collector.database import Database
+from headend.collector.drivers import drivers
+from headend.collector.gaps import open_gaps
+from headend.collector.worker import Context, Worker
+from headend.collector.writer import NOTHING, Result, Writer
+from headend.plans import PLANS
+from headend.store import archive, coverage, leases, orders
+from headend.store.archive import Terminal
+from headend.store.coverage import Attempt
+from headend.store.db import Connection
+from protocols.localtime import as_datetime
+from protocols.reading import no_reads
+from terminals.links.link import Link
+from terminals.links.listener import Listener
+from terminals.links.url import parse
+from terminals.pace import Timing
+from terminals.roster import Presence, Roster, Rules
+
+log = structlog.get_logger()
+
+#: real seconds between updates of the terminals' on-line state
+STATUS = 2.0
+#: domain time between looks at terminals that nobody holds
+ABSENT = np.timedelta64(15 * 60, "s")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one collector process is told."""
+
+    listen: tuple[str, int] | None
+    lease_seconds: float = 20.0
+    quota: int = 5000
+    poll_seconds: float = 1.0
+    timing: Timing = field(default_factory=Timing)
+    heartbeat: float = 60.0
+
+
+@dataclass(slots=True)
+class _Held:
+    """A terminal of ours: its lease and the task that serves it."""
+
+    worker: Worker
+    task: asyncio.Task[None]
+
+
+class Daemon:
+    """Runs until `stop` is called; then drains and gives its leases back."""
+
+    def __init__(self, database: Database, clock: Clock, options: Options) -> None:
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._database = database
+        self._clock = clock
+        self._options = options
+        self._drivers = drivers()
+        self._writer = Writer(database, self.owner)
+        self._context = Context(database, self._writer, clock, options.timing, self.owner)
+        self._held: dict[int, _Held] = {}
+        self._valid_until: dict[int, float] = {}
+        self._stopping = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._by_login: dict[str, Terminal] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+        self._absent_looked: np.datetime64 | None = None
+        self._roster = Roster(
+            self._resolve,
+            lambda: float(self._clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6,
+            on_login=self._logged_in,
+            on_logout=self._logged_out,
+            rules=Rules(heartbeat=options.heartbeat),
+        )
+
+    def stop(self) -> None:
+        """Drain: finish what is on the wire, write what was read, leave."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`. CannotListen if the port is taken."""
+        listener = None
+        if self._options.listen is not None:
+            listener = Listener(*self._options.listen, self._roster.admit)
+            await listener.start()
+            log.info("listening for terminals", address=listener.name)
+        tasks = [
+            asyncio.create_task(self._writer.run()),
+            *(
+                asyncio.create_task(self._every(seconds, work, name))
+                for seconds, work, name in (
+                    (self._options.lease_seconds / 4, self._keep_leases, "leases"),
+                    (self._options.poll_seconds, self._look_for_orders, "orders"),
+                    (STATUS, self._tell_status, "status"),
+                    (STATUS, self._absent_terminals, "absent terminals"),
+                )
+            ),
+        ]
+        log.info("collecting", owner=self.owner)
+        try:
+            await self._stopping.wait()
+        finally:
+            log.info("stopping")
+            if listener is not None:
+                await listener.close()
+            for held in list(self._held.values()):
+                held.task.cancel()
+            await asyncio.gather(*(held.task for held in self._held.values()), return_exceptions=True)
+            await self._roster.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(
+                    10
+                ):  # with the database away the rest is read again after the next start
+                    await self._writer.flush()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(psycopg.Error):
+                await self._database.call(self._leave)
+            log.info("stopped", rows=self._writer.tally.rows, repeated=self._writer.tally.repeated)
+
+    def _leave(self, conn: Connection) -> None:
+        leases.release(conn, self.owner)
+        archive.seen(conn, dict.fromkeys(self._held, False), {})
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Repeat for ever; the database being away is waited for, a mistake of ours is logged and does not end the others."""
+        while True:
+            try:
+                await work()
+            except psycopg.OperationalError as error:
+                log.warning(
+                    "waiting for the database",
+                    task=name,
+                    error=str(error).splitlines()[0] if str(error) else "",
+                )
+            except Exception:
+                log.exception("task failed", task=name)
+            await asyncio.sleep(seconds)
+
+    # --- leases --------------------------------------------------------------------------------------------
+
+    async def _keep_leases(self) -> None:
+        seconds = self._options.lease_seconds
+        asked = self._loop.time()
+
+        def renew(conn: Connection) -> tuple[leases.Epochs, leases.Epochs, list[Terminal]]:
+            ours = leases.renew(conn, self.owner, seconds=seconds)
+            room = self._options.quota - len(ours)
+            new = leases.claim(conn, self.owner, quota=room, seconds=seconds) if room > 0 else {}
+            return ours, new, archive.terminals(conn)
+
+        ours, new, known = await self._database.call(renew)
+        self._by_login = {t.login: t for t in known if t.login}
+        for terminal_id in [*ours, *new]:
+            # valid from before we asked: the server may have answered late
+            self._valid_until[terminal_id] = asked + seconds
+        for terminal_id in [t for t in self._held if t not in ours and t not in new]:
+            log.warning("lease lost", terminal=self._held[terminal_id].worker.terminal.code)
+            self._end(terminal_id)
+        by_id = {terminal.terminal_id: terminal for terminal in known}
+        for terminal_id, epoch in new.items():
+            terminal = by_id.get(terminal_id)
+            if terminal is not None:
+                self._begin(terminal, epoch, None)
+
+    def _begin(self, terminal: Terminal, epoch: int, link: Link | None) -> None:
+        self._end(terminal.terminal_id)
+        worker = Worker(
+            self._context, terminal, self._drivers[terminal.protocol], epoch,
+            lambda: self._loop.time() < self._valid_until.get(terminal.terminal_id, 0.0),
+        )  # fmt: skip
+        if link is not None:
+            work = worker.serve(link)
+        else:
+            url = terminal.endpoint or ""
+            opener = parse(url if "://" in url else f"tcp://{url}")
+            work = worker.dial(opener.open)
+        self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(terminal, work)))
+
+    async def _supervise(self, terminal: Terminal, work: Awaitable[None]) -> None:
+        """A worker's mistake must be seen and must not take others with it; the next lease round starts it anew."""
+        try:
+            await work
+        except Exception:
+            log.exception("worker failed", terminal=terminal.code)
+        finally:
+            held = self._held.get(terminal.terminal_id)
+            if held is not None and held.task is asyncio.current_task() and not self._stopping.is_set():
+                del self._held[terminal.terminal_id]
+                if terminal.link != "dial-in":
+                    await asyncio.sleep(1.0)
+                    self._begin(terminal, held.worker.epoch, None)
+
+    def _end(self, terminal_id: int) -> None:
+        held = self._held.pop(terminal_id, None)
+        if held is not None:
+            held.task.cancel()
+            self._retired.add(held.task)
+            held.task.add_done_callback(self._retired.discard)
+
+    # --- terminals that dial in ------------------------------------------------------------------------------
+
+    async def _resolve(self, identity: str) -> int | None:
+        terminal = self._by_login.get(identity)
+        if terminal is None:
+            known = await self._database.call(archive.terminals)
+            self._by_login = {t.login: t for t in known if t.login}
+            terminal = self._by_login.get(identity)
+        if terminal is None:
+            log.warning("unknown terminal dialled in", identity=identity)
+            return None
+        asked = self._loop.time()
+        seconds = self._options.lease_seconds
+        epoch = await self._database.call(
+            lambda conn: leases.take(conn, self.owner, terminal.terminal_id, seconds=seconds)
+        )
+        self._valid_until[terminal.terminal_id] = asked + seconds
+        return epoch
+
+    def _logged_in(self, presence: Presence) -> None:
+        terminal = self._by_login[presence.identity]
+        self._begin(terminal, presence.epoch, presence.link)
+
+    def _logged_out(self, presence: Presence) -> None:
+        terminal = self._by_login.get(presence.identity)
+        if terminal is not None:
+            held = self._held.get(terminal.terminal_id)
+            if held is not None and held.worker.epoch == presence.epoch:
+                self._end(terminal.terminal_id)
+
+    async def _absent_terminals(self) -> None:
+        """Terminals that dial in and are not here, nor anywhere: their gaps have a cause too."""
+        now = self._clock.now()
+        if self._absent_looked is not None and now - self._absent_looked < ABSENT:
+            return
+        self._absent_looked = now
+        zone = self._database.zone
+
+        def look(conn: Connection) -> list[Result]:
+            nowhere = [
+                row["terminal_id"]
+                for row in conn.execute(
+                    "SELECT t.terminal_id FROM terminal t LEFT JOIN lease l USING (terminal_id) "
+                    "WHERE t.link = 'dial-in' AND (l.until IS NULL OR l.until < clock_timestamp())"
+                )
+            ]
+            if not nowhere:
+                return []
+            archive.seen(conn, dict.fromkeys(nowhere, False), {})
+            found = []
+            today = coverage.today(now, zone)
+            for plan in PLANS.values():
+                for day in (today, coverage.today(now - np.timedelta64(1, "D"), zone)):
+                    matrix = coverage.day_matrix(conn, plan, day, now=now, zone=zone, terminals=nowhere)
+                    retention = next(iter(self._drivers.values())).retention
+                    found += [
+                        Result(
+                            Attempt(
+                                g.meter,
+                                g.plan,
+                                g.times,
+                                NOTHING,
+                                NOTHING,
+                                now,
+                                "offline",
+                                "the terminal has not dialled in",
+                            ),
+                            no_reads(),
+                        )
+                        for g in open_gaps([matrix], retention, now)
+                    ]
+            return found
+
+        for result in await self._database.call(look):
+            await self._writer.put(result)
+
+    # --- orders and status -----------------------------------------------------------------------------------
+
+    async def _look_for_orders(self) -> None:
+        now = self._clock.now()
+        ours = list(self._held)
+
+        def look(conn: Connection) -> list[dict[str, object]]:
+            orders.expire(conn, now=now, who=self.owner)
+            return orders.work(conn, ours)
+
+        waiting = await self._database.call(look)
+        for terminal_id, held in list(self._held.items()):
+            held.worker.give([order for order in waiting if order["terminal_id"] == terminal_id])
+
+    async def _tell_status(self) -> None:
+        workers = {terminal_id: held.worker for terminal_id, held in self._held.items()}
+        if not workers:
+            return
+        online = {terminal_id: worker.online for terminal_id, worker in workers.items()}
+        seen = {
+            terminal_id: as_datetime(worker.last_seen)
+            for terminal_id, worker in workers.items()
+            if worker.last_seen is not None
+        }
+        await self._database.call(lambda conn: archive.seen(conn, online, seen))

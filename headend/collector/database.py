@@ -1,0 +1,60 @@
+"""The store as the loop sees it: calls run in threads, and a database that is away is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import psycopg
+import structlog
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from headend.store.db import Connection
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: seconds between tries while the database is away
+AWAY = 1.0
+
+
+class Database:
+    """A pool and the store's time zone."""
+
+    def __init__(self, pool: ConnectionPool[Connection], zone: ZoneInfo) -> None:
+        self._pool = pool
+        self.zone = zone
+        self.away = False
+
+    async def call(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a thread; it commits. psycopg.OperationalError when the database is away."""
+
+        def run() -> T:
+            with self._pool.connection(timeout=5) as conn:
+                return work(conn)
+
+        try:
+            result = await asyncio.to_thread(run)
+        except PoolTimeout as error:
+            raise psycopg.OperationalError(str(error)) from None
+        if self.away:
+            self.away = False
+            log.info("database is back")
+        return result
+
+    async def persist(self, work: Callable[[Connection], T]) -> T:
+        """`call`, repeated until the database answers. `work` must be safe to repeat: a commit may have happened unseen."""
+        while True:
+            try:
+                return await self.call(work)
+            except psycopg.OperationalError as error:
+                if not self.away:
+                    self.away = True
+                    log.error(
+                        "database is away; readings wait",
+                        error=str(error).splitlines()[0] if str(error) else "",
+                    )
+                await asyncio.sleep(AWAY)

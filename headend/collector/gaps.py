@@ -1,0 +1,63 @@
+"""The work list, recomputed from the ledger each time: nothing remembers where we were. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from headend.plans import CURVE, Plan
+from headend.store.coverage import DayMatrix
+from protocols.localtime import Times
+from terminals.drivers.driver import Retention
+
+#: points asked of one meter in one turn on the line: a day and a bit; its neighbours wait no longer than that
+MOST_POINTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Points of one plan that one meter still owes. `deadline`: when it overwrites the first of them."""
+
+    meter: int
+    plan: Plan
+    times: Times
+    deadline: np.datetime64
+
+
+def _kept(plan: Plan, retention: Retention) -> np.timedelta64:
+    return np.timedelta64(retention.curve if plan is CURVE else retention.day_freeze)
+
+
+def open_gaps(matrices: Iterable[DayMatrix], retention: Retention, now: np.datetime64) -> list[Gap]:
+    """What can still be read, earliest deadline first, at most MOST_POINTS a gap (the rest comes next time)."""
+    owed: dict[tuple[int, int], tuple[Plan, list[Times]]] = {}
+    for matrix in matrices:
+        readable = matrix.open & (matrix.times + _kept(matrix.plan, retention) > now)
+        for row in np.flatnonzero(readable.any(axis=1)):
+            key = (int(matrix.meters[row]), matrix.plan.id)
+            owed.setdefault(key, (matrix.plan, []))[1].append(matrix.times[readable[row]])
+    gaps = []
+    for (meter, _), (plan, parts) in owed.items():
+        times = np.sort(np.concatenate(parts))[:MOST_POINTS]
+        gaps.append(Gap(meter, plan, times, times[0] + _kept(plan, retention)))
+    gaps.sort(key=lambda gap: (gap.deadline, gap.meter, gap.plan.id))
+    return gaps
+
+
+def overwritten(matrices: Iterable[DayMatrix], retention: Retention, now: np.datetime64) -> list[Gap]:
+    """What can no longer be read: the meter has overwritten it. To be written down as lost, once."""
+    lost = []
+    for matrix in matrices:
+        gone = matrix.open & (matrix.times + _kept(matrix.plan, retention) <= now)
+        lost += [
+            Gap(int(matrix.meters[row]), matrix.plan, matrix.times[gone[row]], now)
+            for row in np.flatnonzero(gone.any(axis=1))
+        ]
+    return lost
+
+
+def closed(matrix: DayMatrix, now: np.datetime64) -> bool:
+    """The day is over and owes nothing: it need not be looked at again by this process."""
+    return bool(matrix.due.all() and matrix.times[-1] < now and not matrix.open.any())

@@ -1,0 +1,290 @@
+"""One terminal: its link, its bus, its meters' gaps and its orders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+
+from headend.clock import Clock
+from headend.collector.commands import Commands, LeaseLost
+from headend.collector.database import Database
+from headend.collector.gaps import Gap, closed, open_gaps, overwritten
+from headend.collector.writer import NOTHING, Result, Writer
+from headend.plans import CURVE, DAY, PLANS, points
+from headend.store import archive, coverage, orders
+from headend.store.archive import Terminal
+from headend.store.coverage import Attempt, DayMatrix
+from headend.store.db import Connection
+from headend.store.orders import Fence
+from protocols.errors import ProtocolError, Refused
+from protocols.reading import no_reads
+from terminals.bus import Bus, BusError, BusFull, NoTurn, Quarantined
+from terminals.drivers.driver import Driver, Meter, Outcome
+from terminals.links.link import Link, LinkError, LinkLost
+from terminals.pace import Pace, Timing
+from terminals.quarantine import Backoff, Quarantine
+from terminals.session import Garbled, NoAnswer, SessionError
+from terminals.turns import Priority
+
+log = structlog.get_logger()
+
+#: domain time after which gaps that stayed open are tried again, though no new point has fallen due
+RETRY = np.timedelta64(3 * 60, "s")
+#: domain time between looks at an order whose outcome is open (the customer's key, an unreadable relay)
+RECHECK = np.timedelta64(2 * 60, "s")
+#: real seconds until a terminal that could not be reached is dialled again, doubled up to the cap
+REDIAL, REDIAL_CAP = 1.0, 30.0
+#: seconds a connection may take
+DIAL = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all workers of a process share."""
+
+    database: Database
+    writer: Writer
+    clock: Clock
+    timing: Timing
+    owner: str
+
+
+class Worker:
+    """Serves one terminal while this process holds its lease."""
+
+    def __init__(
+        self,
+        context: Context,
+        terminal: Terminal,
+        driver: Driver,
+        epoch: int,
+        lease_valid: Callable[[], bool],
+    ) -> None:
+        self.terminal = terminal
+        self.epoch = epoch
+        self.online = False
+        self.last_seen: np.datetime64 | None = None
+        self._context = context
+        self._driver = driver
+        self._lease_valid = lease_valid
+        self._pace = Pace(context.timing)
+        self._quarantine = Quarantine(Backoff(base=300.0), self._domain_seconds)
+        self._poke = asyncio.Event()
+        self._orders: list[dict[str, Any]] = []
+        self._looked: dict[int, np.datetime64] = {}
+        self._done: set[tuple[int, Any]] = set()
+
+    # --- orders ------------------------------------------------------------------------------------------
+
+    def give(self, open_orders: list[dict[str, Any]]) -> None:
+        """The terminal's open orders as the store has them now."""
+        self._orders = open_orders
+        if open_orders:
+            self._poke.set()
+
+    # --- links -------------------------------------------------------------------------------------------
+
+    async def dial(self, connect: Callable[[float], Awaitable[Link]]) -> None:
+        """For terminals we call: connect, serve, connect again, until cancelled."""
+        wait = REDIAL
+        while True:
+            try:
+                link = await connect(DIAL)
+            except LinkError as error:
+                await self._unreachable(str(error))
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, REDIAL_CAP)
+                continue
+            wait = REDIAL
+            await self.serve(link)
+            await asyncio.sleep(REDIAL)
+
+    async def serve(self, link: Link) -> None:
+        """Serve the meters behind an open link until it is lost or we are cancelled."""
+        context = self._context
+        self._done.clear()
+        bus = Bus(
+            link, pace=self._pace, quarantine=self._quarantine, on_exchange=self._exchanged,
+        )  # fmt: skip
+        self.online = True
+        fence = Fence(context.owner, self.terminal.terminal_id, self.epoch)
+        commands = Commands(context.database, context.clock, self._driver, fence, self._guard)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_for_ever(bus))
+                group.create_task(self._obey_for_ever(bus, commands))
+        except* LinkLost as lost:
+            log.info("link lost", terminal=self.terminal.code, why=str(lost.exceptions[0]))
+        except* LeaseLost:
+            log.info("lease lost", terminal=self.terminal.code)
+        finally:
+            self.online = False
+            await bus.close()
+
+    def _guard(self) -> None:
+        if not self._lease_valid():
+            raise LeaseLost
+
+    def _exchanged(self, sent: bytes, received: bytes, seconds: float) -> None:
+        if received:
+            self.last_seen = self._context.clock.now()
+
+    def _domain_seconds(self) -> float:
+        return float(self._context.clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    async def _read_for_ever(self, bus: Bus) -> None:
+        context = self._context
+        while True:
+            now = context.clock.now()
+            meters = await self._meters(now)
+            matrices = await self._matrices(now)
+            for lost in overwritten(matrices, self._driver.retention, now):
+                await self._book(lost, Outcome(no_reads(), NOTHING), "expired", "older than the meter keeps")
+            gaps = open_gaps(matrices, self._driver.retention, now)
+            for gap in gaps:
+                if gap.meter in meters:
+                    await self._close(bus, meters[gap.meter], gap)
+            await context.writer.flush()
+            await self._sleep(now, still_open=bool(gaps))
+
+    async def _sleep(self, begun: np.datetime64, *, still_open: bool) -> None:
+        """Until the next point falls due; sooner if something stayed open."""
+        clock = self._context.clock
+        zone = self._context.database.zone
+        day = coverage.today(begun, zone)
+        falls = np.concatenate(
+            [points(plan, day, zone) + np.timedelta64(plan.settle) for plan in PLANS.values()]
+            + [
+                points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1]
+                + np.timedelta64(CURVE.settle)
+            ]
+        )
+        later = falls[falls > begun]
+        until = later.min() if len(later) else begun + np.timedelta64(15, "m")
+        if still_open:
+            until = min(until, clock.now() + RETRY)
+        # never a busy loop, however fast domain time runs
+        await asyncio.sleep(max(0.05, clock.seconds_until(until)))
+
+    async def _meters(self, now: np.datetime64) -> dict[int, Meter]:
+        rows = await self._context.database.persist(
+            lambda conn: archive.installed(conn, now, [self.terminal.terminal_id])
+        )
+        zone = self._context.database.zone
+        return {row.meter_id: Meter(row.meter_id, row.address, zone, row.phases, row.secrets) for row in rows}
+
+    async def _matrices(self, now: np.datetime64) -> list[DayMatrix]:
+        """The ledger of every day that the meters still remember, without the days known to be closed."""
+        zone = self._context.database.zone
+        today = coverage.today(now, zone)
+        wanted = []
+        for plan in PLANS.values():
+            kept = self._driver.retention.curve if plan is CURVE else self._driver.retention.day_freeze
+            # one day more than is kept, so that what was overwritten is seen and written down as lost
+            oldest = coverage.today(now - np.timedelta64(kept) - np.timedelta64(1, "D"), zone)
+            span = (today - oldest).days
+            days = [today - dt.timedelta(days=k) for k in range(span + 1)]
+            wanted += [(plan, day) for day in days if (plan.id, day) not in self._done]
+
+        def look(conn: Connection) -> list[DayMatrix]:
+            return [
+                coverage.day_matrix(
+                    conn, plan, day, now=now, zone=zone, terminals=[self.terminal.terminal_id]
+                )
+                for plan, day in wanted
+            ]
+
+        matrices = await self._context.database.persist(look)
+        for matrix in matrices:
+            if closed(matrix, now):
+                self._done.add((matrix.plan.id, matrix.day))
+        return matrices
+
+    async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
+        """One attempt at one gap; its outcome, whatever it is, goes to the ledger."""
+        clock = self._context.clock
+        outcome = Outcome(no_reads(), NOTHING)
+        reason, detail = "", ""
+        try:
+            async with bus.turn(meter, self._driver, Priority.SCHEDULED) as session:
+                if gap.plan is DAY:
+                    outcome = await session.run(self._driver.day_freeze(meter, gap.times, clock.now()))
+                else:
+                    outcome = await session.run(self._driver.curve(meter, gap.times))
+            if len(np.setdiff1d(np.setdiff1d(gap.times, outcome.reads.time), outcome.absent)):
+                reason = "missing-in-answer"
+        except Quarantined as resting:
+            reason, detail = "no-answer", str(resting)
+        except NoAnswer as silent:
+            reason, detail = "no-answer", str(silent)
+        except Garbled as noise:
+            reason, detail = "garbled", str(noise)
+        except Refused as refusal:
+            reason, detail = "refused", str(refusal)
+        except ProtocolError as error:
+            reason, detail = "garbled", str(error)
+        except (BusFull, NoTurn) as crowded:
+            log.warning("line too busy", terminal=self.terminal.code, why=str(crowded))
+            return
+        except (LinkLost, SessionError, BusError) as lost:
+            await self._book(gap, outcome, "link-lost", str(lost))
+            raise
+        await self._book(gap, outcome, reason, detail)
+
+    async def _book(self, gap: Gap, outcome: Outcome, reason: str, detail: str) -> None:
+        attempt = Attempt(
+            gap.meter,
+            gap.plan,
+            gap.times,
+            outcome.reads.time,
+            outcome.absent,
+            self._context.clock.now(),
+            reason,
+            detail,
+        )
+        await self._context.writer.put(Result(attempt, outcome.reads))
+
+    async def _unreachable(self, why: str) -> None:
+        """The terminal does not answer the call: every open gap behind it has that cause."""
+        now = self._context.clock.now()
+        for gap in open_gaps(await self._matrices(now), self._driver.retention, now):
+            await self._book(gap, Outcome(no_reads(), NOTHING), "offline", why)
+
+    # --- obeying -----------------------------------------------------------------------------------------
+
+    async def _obey_for_ever(self, bus: Bus, commands: Commands) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._poke.wait()
+            self._poke.clear()
+            if bus.link.closed:
+                raise LinkLost(bus.link.name, "it is closed")
+            now = self._context.clock.now()
+            waiting = [order for order in self._orders if self._worth_a_look(order, now)]
+            if not waiting:
+                continue
+            meters = await self._meters(now)
+            for order in waiting:
+                self._looked[order["order_id"]] = now
+                meter = meters.get(order["meter_id"])
+                if meter is not None:
+                    await commands.carry_out(bus, meter, order)
+            self._orders = await self._context.database.persist(
+                lambda conn: orders.work(conn, [self.terminal.terminal_id])
+            )
+            open_ids = {order["order_id"] for order in self._orders}
+            self._looked = {k: at for k, at in self._looked.items() if k in open_ids}
+
+    def _worth_a_look(self, order: dict[str, Any], now: np.datetime64) -> bool:
+        looked = self._looked.get(order["order_id"])
+        return bool(order["state"] == "approved" or looked is None or now - looked >= RECHECK)
