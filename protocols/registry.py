@@ -1,4 +1,4 @@
-"""Which protocols there are, one line each. A room is imported when asked for; a missing one breaks no other."""
+"""Which protocols there are, one line each. A room is imported when asked for: a missing one breaks none."""
 
 from __future__ import annotations
 

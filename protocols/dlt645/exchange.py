@@ -126,6 +126,7 @@ class Master:
         self._request: Request | None = None
         self._corrupt = False
         self._silent = False
+        self._owed = False
         self._parts = bytearray()
         self._sequence = 0
 
@@ -139,7 +140,8 @@ class Master:
         if (self._request is not None and not self._corrupt) or self._silent:
             raise Misuse("a request is outstanding")
         raw = _request_frame(request).encode(self._wakeup)
-        self.abandon()
+        self._owed |= self._request is not None
+        self._reset()
         if isinstance(request, SetTimeBroadcast):
             self._silent = True
         else:
@@ -151,6 +153,10 @@ class Master:
 
     def abandon(self) -> None:
         """Forget the running request. Its late answer is Ignored, unless it answers the next one too."""
+        self._owed = self._request is not None
+        self._reset()
+
+    def _reset(self) -> None:
         self._request = None
         self._corrupt = self._silent = False
         self._parts.clear()
@@ -170,18 +176,18 @@ class Master:
 
     def _judge(self, frame: Frame) -> Event:
         why = self._foreign(frame)
-        if why:
-            return Ignored(why, frame.encode())
-        if frame.error:
+        if not why and frame.error:
             self._refuse(frame)
-        return self._accept(frame)
+        if frame.from_meter and self._request is not None and matches(_asked(self._request), frame.address):
+            self._owed = False
+        return Ignored(why, frame.encode()) if why else self._accept(frame)
 
     def _foreign(self, frame: Frame) -> str:
         """Why this frame is not the answer to the running request; '' if it is."""
         request = self._request
         if request is None or isinstance(request, SetTimeBroadcast):
             return "unasked"
-        asked = WILDCARD if isinstance(request, ReadAddress) else request.address
+        asked = _asked(request)
         function = _FOLLOW if self._sequence else _FUNCTIONS[type(request)]
         why = ""
         if not frame.from_meter:
@@ -206,10 +212,13 @@ class Master:
 
     def _refuse(self, frame: Frame) -> None:
         code, names = _error(frame)
-        request, follow = self._request, self._sequence
-        self.abandon()
-        # a refused follow-up says nothing about the record itself: its beginning was delivered
-        absent = isinstance(request, Read) and not follow and bool(code & NO_DATA)
+        absent = isinstance(self._request, Read) and bool(code & NO_DATA)
+        if self._sequence or self._owed:
+            # A refused follow-up says nothing about the record: its beginning was delivered. And an error
+            # names no DI, so while an abandoned request may still be answered late it proves nothing either.
+            absent = False
+        self._owed = False
+        self._reset()
         raise Refused(f"meter {frame.address} refused: {', '.join(names)}", code=code, absent=absent)
 
     def _accept(self, frame: Frame) -> Event:
@@ -230,20 +239,24 @@ class Master:
                 )
             case _:
                 value = WriteAnswer(frame.address)
-        self.abandon()
+        self._reset()
         return Answer(value)
 
     def _accept_read(self, request: Read, frame: Frame) -> Event:
         self._parts += frame.data[4:-1] if self._sequence else frame.data[4:]
         if not frame.more:
             answer = ReadAnswer(frame.address, request.di, bytes(self._parts))
-            self.abandon()
+            self._reset()
             return Answer(answer)
         if self._sequence == LAST_SEQUENCE:
             raise FrameError("follow-up: more than 255 frames announced")
         self._sequence += 1
         data = request.di.to_bytes(4, "little") + bytes((self._sequence,))
         return Send(Frame(request.address, _FOLLOW, data).encode(self._wakeup))
+
+
+def _asked(request: Request) -> str:
+    return WILDCARD if isinstance(request, ReadAddress) else request.address
 
 
 _FUNCTIONS: Final[dict[type, int]] = {
