@@ -98,8 +98,9 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    """One area: loss [slot], nuisance terms [slot, 3], profiles [slot, customer], all kWh; cov terms [slot,
-    slot].
+    """One area, all kWh: loss [slot], nuisance terms [slot, 1 to 3], profiles [slot, customer]; the known
+    part of the covariance and the shape of its smooth part [slot, slot]; the most that can have been lost at
+    all.
     """
 
     loss: Floats
@@ -107,18 +108,35 @@ class _Curves:
     profiles: Floats
     known: Floats
     smooth: Floats
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
-    """Least squares under the likeliest covariance: coefficients, their errors, log likelihood, the
-    whitening.
+class _Grams:
+    """Everything least squares needs, once per area: inner products under each covariance of the grid.
+
+    table        float64[grid, term, term]: Z' cov^-1 Z, terms being nuisance, customers, loss
+    determinant  float64[grid]: log determinant of cov
     """
 
-    coefficient: Floats
-    error: Floats
-    likelihood: float
-    whiten: Floats
+    table: Floats
+    determinant: Floats
+
+    def without(self, inside: list[int]) -> Floats:
+        """float64[grid, term, term]: the same after projecting the terms `inside` out of all the others."""
+        part = self.table[:, inside, :]
+        return self.table - np.swapaxes(part, 1, 2) @ np.linalg.solve(part[:, :, inside], part)
+
+    def fit(self, at: int, terms: list[int], slots: int) -> tuple[Floats, Floats]:
+        """(coefficients, standard errors) float64[term] under covariance `at`."""
+        gram = self.table[at]
+        inverse = np.linalg.inv(gram[np.ix_(terms, terms)])
+        coefficient = inverse @ gram[terms, -1]
+        left = float(gram[-1, -1] - gram[terms, -1] @ coefficient)
+        # A covariance that does not cover the residuals widens the errors; one that more than covers them
+        # narrows nothing.
+        spread = max(1.0, left / max(slots - len(terms), 1))
+        return coefficient, np.sqrt(np.diagonal(inverse) * spread)
 
 
 def find_suspects(
@@ -165,8 +183,7 @@ def find_suspects(
             continue
         customers, primary = customers[usable], primary[usable]
         counted = members[topology.role[members] != Role.AUXILIARY]
-        variance = float(np.sum(digit[counted] ** 2)) / 12
-        curves = _curves(slots, area, primary, topology.accuracy[customers], variance)
+        curves = _curves(slots, area, primary, topology.accuracy[customers], digit[counted])
         whole = float(curves.loss.sum())
         for column, coefficient, error in _explain(curves, settings):
             energy_lost = coefficient * float(primary[column].sum())
@@ -188,117 +205,102 @@ def find_suspects(
     )
 
 
-def _curves(
-    slots: SlotBalance, area: int, profiles: Floats, accuracy: Floats, digit_variance: float
-) -> _Curves:
-    """The regression of one area; `digit_variance` [kWh^2] is that of all its registers' cut-off digits
-    together.
+def _curves(slots: SlotBalance, area: int, profiles: Floats, accuracy: Floats, digits: Floats) -> _Curves:
+    """The regression of one area: profiles [customer, slot] [kWh], worth of each register's last digit
+    [kWh].
     """
     at = np.flatnonzero(slots.known[area])
-    supply = slots.supplied[area, at] * _KWH
+    loss, supply = slots.loss[area, at] * _KWH, slots.supplied[area, at] * _KWH
     level = supply / supply.mean()
+    # An orthogonal basis, because coarse registers can make the supply two-valued and its square the same
+    # term again.
+    basis, spread, _ = np.linalg.svd(
+        np.stack([np.ones(len(at)), level, level**2], axis=1), full_matrices=False
+    )
     distance = np.abs(at[:, None] - at[None, :])
-    # Two slots that share a register share its cut-off digit, with opposite sign.
-    digits = np.where(distance == 0, 2.0, np.where(distance == 1, -1.0, 0.0)) * digit_variance
-    # Errors within a class are taken as evenly spread, so their standard deviation is class / sqrt(3).
+    # A digit cut off is evenly spread: variance 1/12. Two slots that share a register share its digit, with
+    # opposite signs.
+    cut = np.where(distance == 0, 2.0, np.where(distance == 1, -1.0, 0.0)) * float(np.sum(digits**2)) / 12
+    # Errors within a class are taken as evenly spread too, so their standard deviation is class / sqrt(3).
     honest = profiles * (accuracy[:, None] / np.sqrt(3.0))
+    # Whoever explains the loss cannot explain more than was lost, with all meters erring his way.
+    metered = float(supply.sum()) * float(accuracy.max()) + float((profiles.sum(axis=1) * accuracy).sum())
     return _Curves(
-        loss=slots.loss[area, at] * _KWH,
-        nuisance=np.stack([np.ones(len(at)), level, level**2], axis=1),
+        loss=loss,
+        nuisance=basis[:, spread > 1e-6 * spread[0]],
         profiles=profiles.T,
-        known=digits + honest.T @ honest,
+        known=cut + honest.T @ honest,
         smooth=np.exp(-distance / _SMOOTH),
+        most=float(loss.sum()) + metered + float(digits.sum()),
     )
 
 
-def _fit(curves: _Curves, columns: list[int]) -> _Fit:
-    """Generalised least squares of the loss on the nuisance terms and the profiles of `columns`."""
-    design = np.concatenate([curves.nuisance, curves.profiles[:, columns]], axis=1)
-    ordinary = curves.loss - curves.nuisance @ np.linalg.lstsq(curves.nuisance, curves.loss, rcond=None)[0]
-    scale = max(float(ordinary.var()), 1e-12) * _GRID
+def _grams(curves: _Curves) -> _Grams:
+    """Tries every covariance of the grid; the scale is what the nuisance terms leave of the loss."""
+    left = curves.loss - curves.nuisance @ np.linalg.lstsq(curves.nuisance, curves.loss, rcond=None)[0]
+    scale = max(float(left.var()), 1e-12) * _GRID
     white, smooth = (grid.ravel() for grid in np.meshgrid(scale, np.concatenate([[0.0], scale])))
-    eye = np.eye(len(curves.loss))
-    lower = np.linalg.cholesky(
-        curves.known + white[:, None, None] * eye + smooth[:, None, None] * curves.smooth
-    )
-    both = np.linalg.solve(lower, np.concatenate([design, curves.loss[:, None]], axis=1)[None])
-    x, y = both[:, :, :-1], both[:, :, -1:]
-    information = np.swapaxes(x, 1, 2) @ x
-    coefficient = np.linalg.solve(information, np.swapaxes(x, 1, 2) @ y)
-    left = ((y - x @ coefficient) ** 2).sum(axis=(1, 2))
-    likelihood = -0.5 * left - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    best = int(np.argmax(likelihood))
-    # A covariance that still does not cover the residuals widens the errors; one that more than covers them
-    # narrows nothing.
-    spread = max(1.0, float(left[best]) / max(len(curves.loss) - design.shape[1], 1))
-    error = np.sqrt(np.diagonal(np.linalg.inv(information[best])) * spread)
-    known = curves.nuisance.shape[1]
-    return _Fit(
-        coefficient[best, known:, 0], error[known:], float(likelihood[best]), np.linalg.inv(lower[best])
-    )
+    terms = np.concatenate([curves.nuisance, curves.profiles, curves.loss[:, None]], axis=1)
+    table, determinant = [], []
+    for w, v in zip(white.tolist(), smooth.tolist(), strict=True):
+        covariance = curves.known + w * np.eye(len(terms)) + v * curves.smooth
+        table.append(terms.T @ np.linalg.solve(covariance, terms))
+        determinant.append(2 * float(np.log(np.diagonal(np.linalg.cholesky(covariance))).sum()))
+    return _Grams(np.array(table), np.array(determinant))
 
 
-def _without(curves: _Curves, columns: list[int], whiten: Floats) -> tuple[Floats, Floats]:
-    """Whitened (profiles [slot, customer], loss [slot]) with the nuisance and the given columns projected
-    out.
+def _best(grams: _Grams, inside: list[int]) -> tuple[int, int] | None:
+    """(covariance, term) of the customer who, added to the terms `inside`, makes the loss likeliest; None:
+    nobody.
     """
-    basis, _ = np.linalg.qr(whiten @ np.concatenate([curves.nuisance, curves.profiles[:, columns]], axis=1))
-    profiles, loss = whiten @ curves.profiles, whiten @ curves.loss
-    return profiles - basis @ (basis.T @ profiles), loss - basis @ (basis.T @ loss)
+    rest = grams.without(inside)
+    size = np.diagonal(rest, axis1=1, axis2=2)
+    # what the terms inside already span leaves rounding noise, not a profile
+    alive = size > 1e-9 * np.diagonal(grams.table, axis1=1, axis2=2)
+    alive[:, [*inside, -1]] = False
+    gain = np.where(alive & (rest[:, :, -1] > 0), rest[:, :, -1] ** 2 / np.where(alive, size, 1.0), -np.inf)
+    likelihood = 0.5 * (gain - size[:, -1:] - grams.determinant[:, None])
+    at, term = np.unravel_index(int(np.argmax(likelihood)), likelihood.shape)
+    return (int(at), int(term)) if np.isfinite(likelihood[at, term]) else None
 
 
-def _shortlist(curves: _Curves, columns: list[int], whiten: Floats, most: int = 3) -> list[int]:
-    """The customers whose profile goes best with what is left of the loss."""
-    profiles, loss = _without(curves, columns, whiten)
-    size = np.sqrt((profiles**2).sum(axis=0))
-    # what the named columns and the nuisance already span is rounding noise, not a profile
-    alive = size > 1e-6 * np.sqrt(((whiten @ curves.profiles) ** 2).sum(axis=0))
-    alive[columns] = False
-    score = np.where(alive, (profiles.T @ loss) / np.where(alive, size, 1.0), -np.inf)
-    order = np.argsort(-score)[:most]
-    return [int(column) for column in order if score[column] > 1.0]
-
-
-def _survives_rivals(curves: _Curves, columns: list[int], candidate: int, whiten: Floats) -> bool:
-    """No other single customer, set free beside the candidate, takes the loss away from him."""
-    profiles, loss = _without(curves, columns, whiten)
-    own, with_loss = profiles.T @ profiles[:, candidate], profiles.T @ loss
-    size = (profiles**2).sum(axis=0)
-    rivals = np.ones(len(size), dtype=np.bool_)
-    rivals[[*columns, candidate]] = False
-    rivals &= size > 0
-    determinant = size[candidate] * size[rivals] - own[rivals] ** 2
-    twin = determinant <= 1e-9 * size[candidate] * size[rivals]
-    if twin.any():
+def _survives_rivals(grams: _Grams, at: int, inside: list[int], term: int) -> bool:
+    """No other single customer, set free beside this one, takes the loss away from him."""
+    rest = grams.without(inside)[at]
+    size = np.diagonal(rest)
+    rivals = size > 1e-9 * np.diagonal(grams.table[at])
+    rivals[[*inside, term, -1]] = False
+    own, other, loss = rest[rivals, term], size[rivals], rest[rivals, -1]
+    determinant = size[term] * other - own**2
+    if np.any(determinant <= 1e-9 * size[term] * other):
         return False  # the same profile twice: nobody can say which of the two it is
-    coefficient = (with_loss[candidate] * size[rivals] - with_loss[rivals] * own[rivals]) / determinant
-    error = np.sqrt(size[rivals] / determinant)
-    return bool(np.all(coefficient > _RIVAL * error))
+    coefficient = (rest[term, -1] * other - loss * own) / determinant
+    return bool(np.all(coefficient > _RIVAL * np.sqrt(other / determinant)))
 
 
 def _explain(curves: _Curves, settings: Settings) -> list[tuple[int, float, float]]:
-    """(column, coefficient, standard error) of each customer named, all fitted together."""
-    customers = curves.profiles.shape[1]
+    """(customer, coefficient, standard error) of each customer named, all fitted together."""
+    nuisance, customers = curves.nuisance.shape[1], curves.profiles.shape[1]
     z = max(settings.z, NormalDist().inv_cdf(1 - settings.area_error / customers))
-    total = curves.profiles.sum(axis=0)
-    named: list[int] = []
+    used = curves.profiles.sum(axis=0)
+    grams = _grams(curves)
+    terms = list(range(nuisance))
     result: list[tuple[int, float, float]] = []
-    while len(named) < settings.most:
-        null = _fit(curves, named)
-        # A thief not yet named inflates the noise of the null fit, so he is also sought under the known
-        # noise alone.
-        floor = float(np.var(curves.loss)) * _GRID[0] + 1e-12
-        bare = np.linalg.inv(np.linalg.cholesky(curves.known + floor * np.eye(len(curves.loss))))
-        shortlist = dict.fromkeys([*_shortlist(curves, named, null.whiten), *_shortlist(curves, named, bare)])
-        fits = [(column, _fit(curves, [*named, column])) for column in shortlist]
-        if not fits:
+    while len(result) < settings.most:
+        best = _best(grams, terms)
+        if best is None:
             break
-        column, fit = max(fits, key=lambda pair: pair[1].likelihood)
-        enough = fit.coefficient - z * fit.error > settings.threshold
-        heavy = fit.coefficient * total[[*named, column]] >= settings.energy
+        at, term = best
+        coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], len(curves.loss)))
+        named = np.array([*terms[nuisance:], term]) - nuisance
+        energy = coefficient * used[named]
         # everybody named must still hold with the new one beside him
-        if not (enough & heavy).all() or not _survives_rivals(curves, named, column, fit.whiten):
+        significant = bool(np.all(coefficient - z * error > settings.threshold))
+        possible = float(np.sum(energy - error * used[named])) <= curves.most
+        if not (significant and possible and bool(np.all(energy >= settings.energy))):
             break
-        named.append(column)
-        result = list(zip(named, fit.coefficient.tolist(), fit.error.tolist(), strict=True))
+        if not _survives_rivals(grams, at, terms, term):
+            break
+        terms.append(term)
+        result = list(zip(named.tolist(), coefficient.tolist(), error.tolist(), strict=True))
     return result
