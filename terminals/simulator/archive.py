@@ -15,15 +15,16 @@ from terminals.simulator.layout import HOME, AreaPlan
 from terminals.simulator.scenario import stream
 from terminals.simulator.truth import World
 
-_PLACES: Final = tuple(
-    "东湖花园 翠竹苑 银杏里 江畔人家 梧桐新村 桃源小区 金色家园 文昌路 望湖楼 青石巷 紫荆公寓 柳荫街 "
-    "红星社区 和平里 杏林雅居 松涛苑 朝阳新苑 碧水湾 南塘村 北苑商业街 书香门第 花溪小镇 荷风苑 凤凰台".split()
-)
+_PLACES: Final = (
+    "东湖花园", "翠竹苑", "银杏里", "江畔人家", "梧桐新村", "桃源小区", "金色家园", "文昌路", "望湖楼",
+    "青石巷", "紫荆公寓", "柳荫街", "红星社区", "和平里", "杏林雅居", "松涛苑", "朝阳新苑", "碧水湾",
+    "南塘村", "北苑商业街", "书香门第", "花溪小镇", "荷风苑", "凤凰台",
+)  # fmt: skip
 _FAMILY: Final = "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜"
-_GIVEN: Final = tuple(
-    "建国 秀英 志强 丽华 晓明 桂芳 海涛 雪梅 俊杰 玉兰 文博 思远 佳怡 子涵 "
-    "德福 春燕 永康 美玲 国栋 静怡".split()
-)
+_GIVEN: Final = (
+    "建国", "秀英", "志强", "丽华", "晓明", "桂芳", "海涛", "雪梅", "俊杰", "玉兰",
+    "文博", "思远", "佳怡", "子涵", "德福", "春燕", "永康", "美玲", "国栋", "静怡",
+)  # fmt: skip
 _SHOPS: Final = ("便利店", "早餐铺", "理发店", "五金店", "水果店", "药房", "面馆", "洗衣店")
 _CHANNELS: Final = ("营业厅", "微信", "支付宝", "银行代收")
 
@@ -66,8 +67,8 @@ def write(directory: Path, world: World, endpoints: Mapping[int, str]) -> None:
     )
     _table(
         directory / "meters.csv",
-        ("meter", "point", "area", "role", "terminal", "protocol", "address", "phases", "ct", "pt", "accuracy",
-         "from", "password"),
+        ("meter", "point", "area", "role", "terminal", "protocol", "address", "phases", "ct", "pt",
+         "accuracy", "from", "password"),
         _meters(world),
     )  # fmt: skip
     _table(

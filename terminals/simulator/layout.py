@@ -28,7 +28,7 @@ KIOSK_SHARE: Final = 0.028
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AreaPlan:
-    """One area: a transformer, its supply meter and its customers. Meter 0 is the supply meter, meter c+1 that
+    """One area: a transformer, its supply meter, its customers. Meter 0 is the supply meter, meter c+1 that
     of customer c.
 
     kind       int[customer]     HOME, SHOP, WORKSHOP, KIOSK

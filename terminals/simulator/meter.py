@@ -144,18 +144,26 @@ class Meter:
             if self.relay.contact is Contact.PERMITTED:
                 self._act(due, Command.KEY)
 
+    def restore(self, act: Act) -> None:
+        """An act of an earlier run of the same fleet, already witnessed."""
+        if act.act != "refused":
+            self._move(act.at, after(self.relay, Command(act.act)))
+
     def _act(self, at: np.datetime64, command: Command) -> Relay:
-        was = self.relay
         try:
-            self.relay = after(was, command)
+            then = after(self.relay, command)
         except CannotAct as why:
             self.refuse(at, command.value, str(why))
             raise
-        if was.open != self.relay.open:
-            self.area.switch(at, self.index, closed=not self.relay.open)
+        self._move(at, then)
         self._see(Act(at, self.asset, command.value, self.relay.open))
+        return self.relay
+
+    def _move(self, at: np.datetime64, then: Relay) -> None:
+        if self.relay.open != then.open:
+            self.area.switch(at, self.index, closed=not then.open)
+        self.relay = then
         if self.relay.contact is not Contact.PERMITTED:
             self.key_due = None
         elif self._key_delay is not None and self.key_due is None:
             self.key_due = (at + self._key_delay).astype("datetime64[us]")
-        return self.relay

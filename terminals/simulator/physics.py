@@ -353,6 +353,8 @@ def _shown(plan: AreaPlan, flow: _Flow) -> NDArray[np.int32]:
     volts *= (1.0 + 0.3 * plan.error)[:, None]
     shown[6], shown[10] = np.nansum(power, axis=0), np.nansum(reactive, axis=0)
     scaled = np.rint(shown * np.array(SHOWN_PER_UNIT)[:, None, None])
+    if plan.protocol == "dlms":  # these meters show whole watts
+        scaled[6:] = np.rint(scaled[6:] / 10) * 10
     return np.where(np.isnan(scaled), NOT_SHOWN, scaled).astype(np.int32)
 
 

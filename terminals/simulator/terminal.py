@@ -1,0 +1,142 @@
+"""One terminal: the meters behind one line, and what the line does to their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+
+from protocols.buffer import ReceiveBuffer
+from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
+from protocols.errors import FrameError
+from terminals.simulator.device645 import Device645
+from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
+from terminals.simulator.layout import AreaPlan
+from terminals.simulator.meter import Meter
+
+#: Where a DLMS answer is garbled: the version in the wrapper's header. TCP keeps bytes intact and the
+#: wrapper has no checksum, so any other byte would be a lie that nobody could detect; this one stands for a
+#: broken converter.
+_WRAPPER_VERSION: Final = 1
+
+
+class Bus(Protocol):
+    """What a fresh connection talks to."""
+
+    def receive(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterable[bytes]:
+        """Bytes from the head-end; the answers of the meters, as they are sent."""
+
+
+class Bus645:
+    """An RS-485 bus behind a transparent terminal.
+
+    The frames are cut out once and handed to the meters they are meant for; each meter checks them again
+    itself. When several meters answer at once (a wildcard address), what comes back is noise, as on a real
+    bus.
+    """
+
+    def __init__(self, devices: Sequence[Device645]) -> None:
+        self._devices = {device.meter.address: device for device in devices if not device.meter.dead}
+        self._buffer = ReceiveBuffer(BUFFER_LIMIT)
+
+    def receive(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
+        """Answers to the frames that are complete now."""
+        self._buffer.feed(data)
+        while True:
+            try:
+                frame = find(self._buffer)
+            except FrameError:
+                continue  # meters are silent about what they cannot read
+            if frame is None:
+                return
+            raw, at = frame.encode(), now()
+            answers = [answer for device in self._heard(frame.address) for answer in device.receive(raw, at)]
+            if answers:
+                yield _collide(answers)
+
+    def _heard(self, address: str) -> list[Device645]:
+        device = self._devices.get(address)
+        if device is not None:
+            return [device]
+        return [d for own, d in self._devices.items() if address == BROADCAST or matches(address, own)]
+
+
+def _collide(answers: Sequence[bytes]) -> bytes:
+    """Several talkers on a bus: a zero on the wire wins."""
+    if len(answers) == 1:
+        return answers[0]
+    noise = np.full(max(map(len, answers)), 0xFF, dtype=np.uint8)
+    for answer in answers:
+        noise[: len(answer)] &= np.frombuffer(answer, dtype=np.uint8)
+    return noise.tobytes()
+
+
+class Terminal:
+    """An area's terminal. `attach` is called for every new connection; `exchange` for every piece it brings.
+
+    lost, garbled   probabilities that an answer never leaves, or leaves with one byte changed
+    rng             what they are drawn from
+    """
+
+    def __init__(
+        self, plan: AreaPlan, meters: Sequence[Meter], lost: float, garbled: float, rng: np.random.Generator
+    ) -> None:
+        self.plan = plan
+        self.meters = tuple(meters)
+        self.answered = 0
+        self.swallowed = 0
+        self._lost = lost
+        self._garbled = garbled
+        self._rng = rng
+        self._devices645: list[Device645] = []
+        self._logical: list[LogicalDevice] = []
+        if plan.protocol == "dlt645":
+            self._devices645 = [Device645(meter) for meter in meters]
+        else:
+            self._logical = [LogicalDevice(meter) for meter in meters]
+        self._bus = self._fresh()
+
+    def attach(self) -> None:
+        """A new connection: half a frame of the old one and its associations are forgotten."""
+        self._bus = self._fresh()
+
+    def exchange(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
+        """What the terminal sends in answer to a piece of bytes."""
+
+        def settled() -> np.datetime64:
+            at = now()
+            self.settle(at)
+            return at
+
+        for answer in self._bus.receive(data, settled):
+            self.answered += 1
+            passed = self._line(answer)
+            if passed:
+                yield passed
+            else:
+                self.swallowed += 1
+
+    def settle(self, now: np.datetime64) -> None:
+        """Keys that customers have pressed by now."""
+        for meter in self.meters:
+            meter.settle(now)
+
+    def next_key(self) -> np.datetime64 | None:
+        """When the next key will be pressed here."""
+        due = [meter.key_due for meter in self.meters if meter.key_due is not None]
+        return min(due, default=None)
+
+    def _fresh(self) -> Bus:
+        return GatewayDlms(self._logical) if self._logical else Bus645(self._devices645)
+
+    def _line(self, answer: bytes) -> bytes:
+        luck = self._rng.random()
+        if luck < self._lost:
+            return b""
+        if luck >= self._lost + self._garbled:
+            return answer
+        at = _WRAPPER_VERSION if self._logical else int(self._rng.integers(len(answer)))
+        changed = bytearray(answer)
+        changed[at] ^= int(self._rng.integers(1, 256))
+        return bytes(changed)
