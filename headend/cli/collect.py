@@ -1,0 +1,45 @@
+"""`headend collect`: the collector process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import rich_click as click
+
+from headend.cli.common import App, pass_app
+from headend.cli.loop import run_loop
+from headend.collector.daemon import Daemon, Options
+from headend.collector.database import Database
+from headend.config import host_port
+from headend.store.db import pool
+from terminals.pace import Timing
+
+
+@click.command(name="collect")
+@click.option("--listen", metavar="HOST:PORT", help="Where terminals dial in; 'none' for no listener.")
+@click.option("--answer-seconds", type=float, help="First guess of a line's answer time; it adapts.")
+@pass_app
+def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
+    """Read meters until stopped: keep leases on terminals, close gaps, carry out orders. Start as many as you like."""
+    settings = app.settings
+    address = listen or settings.listen
+    first = answer_seconds or settings.answer_seconds
+    options = Options(
+        listen=None if address == "none" else host_port(address),
+        lease_seconds=settings.lease_seconds,
+        quota=settings.quota,
+        poll_seconds=settings.poll_seconds,
+        timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
+    )
+    zone, clock = app.zone, app.clock
+
+    async def run() -> None:
+        with pool(app.dsn, size=4) as opened:
+            daemon = Daemon(Database(opened, zone), clock, options)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, daemon.stop)
+            await daemon.run()
+
+    run_loop(run())

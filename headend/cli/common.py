@@ -1,0 +1,159 @@
+"""What commands share: settings, the store, the clock, and how things are shown."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from headend import clock, config
+from headend.clock import Clock
+from headend.config import Settings
+from headend.store import cluster
+from headend.store.coverage import today
+from headend.store.db import Connection, StoreError, connect
+from headend.store.embedded import Embedded
+from headend.store.migrate import migrate
+from protocols.localtime import as_datetime
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class App:
+    """One run of the command line: opens what a command asks for and closes it at the end."""
+
+    def __init__(self, dsn: str | None = None, home: str | None = None) -> None:
+        self._overrides = {"dsn": dsn, "home": Path(home) if home else None}
+        self._stack = ExitStack()
+        self.console = Console()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @cached_property
+    def settings(self) -> Settings:
+        return config.load(**self._overrides)
+
+    @cached_property
+    def dsn(self) -> str:
+        """The database: the given one, or the embedded one, started if nobody has it running."""
+        if self.settings.dsn:
+            return self.settings.dsn
+        embedded = Embedded(self.settings.home.resolve(), bindir=self.settings.pg_bin)
+        return self._stack.enter_context(embedded)
+
+    @cached_property
+    def conn(self) -> Connection:
+        """A connection to a store with this program's schema."""
+        conn = self._stack.enter_context(connect(self.dsn))
+        row = conn.execute("SELECT to_regclass('cluster') IS NOT NULL AS there").fetchone()
+        conn.rollback()
+        if not (row and row["there"]):
+            if self.settings.dsn:
+                raise StoreError("the database has no head-end schema yet; run `headend init`")
+        migrate(conn)
+        return conn
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return cluster.zone(self.conn)
+
+    @cached_property
+    def clock(self) -> Clock:
+        try:
+            return clock.parse(self.settings.clock, self.zone)
+        except ValueError as error:
+            raise config.ConfigError(f"HEADEND_CLOCK: {error}") from None
+
+    def today(self) -> dt.date:
+        return today(self.clock.now(), self.zone)
+
+    def local(self, when: dt.datetime | None, form: str = "%m-%d %H:%M:%S") -> str:
+        """A stored instant for people: local time."""
+        return when.astimezone(self.zone).strftime(form) if when else "–"
+
+    def local_now(self) -> dt.datetime:
+        return as_datetime(self.clock.now(), self.zone)
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> None:
+        """A table for people. A column name that starts with '>' is right-aligned."""
+        table = Table(title=title, title_justify="left", header_style="bold", caption=note or None, caption_justify="left")
+        for column in columns:
+            table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self.console.print(table)
+
+
+pass_app = click.make_pass_decorator(App)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def person() -> str:
+    """Who acts at this command line."""
+    return getpass.getuser()
+
+
+person_option = click.option(
+    "--person", default=person, show_default="the operating system's user", help="The person who answers for this."
+)
+
+
+class Day(click.ParamType):
+    """A local day: 2026-03-11, today or yesterday. Parsed against domain time."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
+        if isinstance(value, dt.date):
+            return value
+        app: App | None = ctx.find_object(App) if ctx else None
+        if value in ("today", "yesterday") and app is not None:
+            return app.today() - dt.timedelta(days=value == "yesterday")
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day such as 2026-03-11, today or yesterday", param, ctx)
+
+
+def print_json(data: Any) -> None:
+    """JSON on standard output: times ISO, decimals and bytes as text."""
+    click.echo(json.dumps(data, ensure_ascii=False, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    return str(value)
+
+
+def yuan(fen: int | None) -> str:
+    """Fen as yuan, exactly."""
+    if fen is None:
+        return "–"
+    sign = "-" if fen < 0 else ""
+    return f"{sign}{abs(fen) // 100}.{abs(fen) % 100:02d}"
+
+
+def kwh(units: int | None, digits: int = 2) -> str:
+    """1e-4 kWh as kWh."""
+    return "–" if units is None else f"{units / 10_000:.{digits}f}"
