@@ -11,7 +11,8 @@ from protocols.errors import FrameError, Misuse
 
 #: byte -> 0..99, or -1 where a nibble is above 9.
 _PAIRS: Final = np.array(
-    [h * 10 + low if h < 10 and low < 10 else -1 for h in range(16) for low in range(16)]
+    [h * 10 + low if h < 10 and low < 10 else -1 for h in range(16) for low in range(16)],
+    np.int8,
 )
 
 
@@ -32,6 +33,10 @@ def to_bcd(number: int, size: int, field: str = "value") -> bytes:
 
 def bcd_columns(raw: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """uint8[..., k], low byte first -> (int64[...], bool[...] all digits were decimal)."""
-    pairs = _PAIRS[raw]
-    weights = 100 ** np.arange(raw.shape[-1], dtype=np.int64)
-    return np.asarray(pairs @ weights), np.asarray((pairs >= 0).all(axis=-1))
+    numbers = np.zeros(raw.shape[:-1], np.int64)
+    good = np.ones(raw.shape[:-1], np.bool_)
+    for at in range(raw.shape[-1] - 1, -1, -1):  # byte by byte: each column of bytes is one pass over memory
+        pair = _PAIRS[raw[..., at]]
+        good &= pair >= 0
+        numbers = numbers * 100 + pair
+    return numbers, good

@@ -130,6 +130,7 @@ def _same_shape(raw: Bytes, shape: Mapping[int, int]) -> Mask:
 
 
 def _decode(raw: Bytes, shape: Mapping[int, int]) -> tuple[Times, Columns, Mask]:
+    raw = np.asfortranarray(raw)  # fields are columns: each byte of all blocks lies together
     time, good = _times(raw[:, 3:HEAD])
     columns = {code: empty_column(code, len(raw)) for code in SLOT_QUANTITIES}
     for number, start in shape.items():
@@ -146,14 +147,17 @@ def _decode(raw: Bytes, shape: Mapping[int, int]) -> tuple[Times, Columns, Mask]
 
 def number_column(field: Field, raw: Bytes) -> tuple[Column, Mask]:
     """uint8[n, size] -> (column[n], bool[n] digits in order). FF.. and EE.. are missing, and in order."""
-    gone = (raw == 0xFF).all(axis=1) | (raw == 0xEE).all(axis=1)
+    gone = np.zeros(len(raw), np.bool_)
+    for filler in (0xFF, 0xEE):
+        if (raw[:, -1] == filler).any():
+            gone |= (raw == filler).all(axis=1)
     if field.signed:
-        negative = (raw[:, -1] & 0x80).astype(np.bool_)
-        raw = raw.copy()
+        negative = raw[:, -1] >= 0x80
+        raw = raw.copy("K")
         raw[:, -1] &= 0x7F
     numbers, good = bcd_columns(raw)
     if field.signed:
-        numbers = np.where(negative, -numbers, numbers)
+        numbers[negative] *= -1
     decimals = len(field.form.partition(".")[2])
     column: Column
     if field.quantity and quantities()[field.quantity].kind == "register":
