@@ -48,7 +48,7 @@ class Limits:
 
     queue  jobs that may wait: 32 meters with half a dozen tasks each; more means a caller who ignores BusFull
     wait   seconds a job waits for its turn at most: a schedule longer than a quarter-hour has missed its slot
-    idle   seconds until an unused session is closed: a meter takes one session only and must be free for others
+    idle   seconds until an unused session is closed: a meter takes one session only: leave it free
     """
 
     queue: int = 256
@@ -126,7 +126,8 @@ class Bus:
         self._loop = asyncio.get_running_loop()
         self.link = link
         self.pace = pace or Pace(Timing())
-        self.quarantine = quarantine or Quarantine(Backoff(), self._loop.time)
+        # Not `or`: an empty quarantine is false.
+        self.quarantine = Quarantine(Backoff(), self._loop.time) if quarantine is None else quarantine
         self._limits = limits or Limits()
         self._guard = guard
         self._on_exchange = on_exchange

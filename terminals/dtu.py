@@ -23,7 +23,7 @@ class DtuText:
     answer: bytes = b"OK,{id}\r\n"
 
     def identify(self, data: bytes) -> tuple[str, bytes, bytes] | None:
-        """A link's first bytes -> (identity, the line that said it, the bytes after it); None: not said yet."""
+        """A link's first bytes -> (identity, the line that said it, what follows); None: not said yet."""
         for pattern in (self.registration, self._heartbeat_pattern()):
             match = pattern and re.match(pattern, data)
             if match:

@@ -15,11 +15,11 @@ class Timing:
 
     first     until the first byte of an answer while the line is unknown
     floor     the shortest time-out, however quick the line: a meter needs this much for a long profile
-    ceiling   the longest time-out, however slow the line; also the end of one round trip, whatever trickles in
+    ceiling   the longest time-out, however slow the line; also the end of a round trip, whatever trickles
     gap       silence within an answer after which no more of it will come
     attempts  how often a request is sent, the first included
-    pause     between the last byte of one exchange and the next command: some meters drop back-to-back frames
-    whole     the end of one request with all its blocks; longer is no conversation but a peer that never stops
+    pause     between the last byte of one exchange and the next command: some meters drop them otherwise
+    whole     the end of one request with all its blocks; longer is a peer that never stops
     """
 
     first: float = 5.0

@@ -27,7 +27,7 @@ class Backoff:
 
 
 class Quarantine:
-    """Who has failed how often, and until when he rests. Outlives the link: a redial does not absolve a dead meter.
+    """Who has failed how often, and until when he rests. Outlives the link: redialling revives no meter.
 
     Holds one entry per failing meter, so it is bounded by the meters of the line.
     """

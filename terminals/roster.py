@@ -12,17 +12,18 @@ from terminals.dtu import REGISTRATION_LIMIT, DtuText, LineFilter
 from terminals.links.inbox import Inbox
 from terminals.links.link import Link, LinkLost
 
-#: Says whether a terminal is ours: its epoch if so (a later login gets a higher one), None if nobody knows
-#: it.
+#: Says whether a terminal is ours: its epoch if so (a later login gets a higher one), else None.
 Resolver = Callable[[str], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """heartbeat    seconds between a terminal's heartbeats
-    missed       heartbeats that may fail to come; with the next one missing the connection is taken for half-open
-    gap          seconds after which the beginning of a heartbeat line, with nothing following, is a meter's byte
-    hold         seconds an unknown terminal is kept waiting before it is closed: closed at once it would dial in at once
+    """How terminals are kept.
+
+    heartbeat    seconds between a terminal's heartbeats
+    missed       heartbeats that may fail to come; one more and the connection is taken for half-open
+    gap          seconds after which the beginning of a heartbeat line, nothing following, is a meter's byte
+    hold         seconds until an unknown terminal is closed: closed at once, it would dial in at once
     unconfirmed  unknown terminals that are listed and held; a wrong address range must not fill the memory
     """
 
@@ -219,7 +220,7 @@ class Roster:
             self._on_logout(presence)
 
     async def _pump(self, presence: Presence, wire: Link, lines: LineFilter, data: bytes) -> None:
-        """Read the wire for as long as it lives; DTU lines are answered here, the rest goes to the session."""
+        """Read the wire for as long as it lives; DTU lines end here, the rest goes to the session."""
         try:
             while True:
                 self._take(presence, wire, lines, data)

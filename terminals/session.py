@@ -181,19 +181,21 @@ class Session:
         tries = f"{counts.attempts} attempt{'s' if counts.attempts != 1 else ''} ({seconds:.1f} s)"
         if counts.garbled:
             message = (
-                f"only garbage from {self.link.name} in {tries}: {counts.garbled} corrupt, {counts.ignored} foreign "
-                f"frames in {counts.received} bytes; check baud rate, parity and wiring"
+                f"only garbage from {self.link.name} in {tries}: {counts.garbled} corrupt and "
+                f"{counts.ignored} foreign frames in {counts.received} bytes; check baud rate, parity, wiring"
             )
             return Garbled(message, self.link.name, counts, seconds)
         if counts.ignored:
             message = (
-                f"no answer from {self.link.name} in {tries}: only {counts.ignored} frames that were not for this "
-                "request; check the address, and whether a second master is on the line"
+                f"no answer from {self.link.name} in {tries}: only {counts.ignored} frames that were not "
+                "for this request; check the address, and whether a second master is on the line"
             )
+        elif counts.received:
+            message = f"no answer from {self.link.name} in {tries}: the answer broke off after {counts.received} bytes"
         else:
             message = (
-                f"no answer from {self.link.name} in {tries}: no byte came; check the address and that the meter "
-                "has power"
+                f"no answer from {self.link.name} in {tries}: no byte came; check the address "
+                "and that the meter has power"
             )
         return NoAnswer(message, self.link.name, counts, seconds)
 
@@ -228,6 +230,7 @@ class _Trip:
         self.report()
         self.session.write(data)
         self._sent = data
+        self._framed = False
         self._begun = self._now()
         self._deadline = min(self._begun + self.patience, self.end)
         self._limit = min(self._begun + self.session.pace.timing.ceiling, self.end)
@@ -262,9 +265,9 @@ class _Trip:
                 raise TimeoutError
             data = await session.link.read(wait)
         except TimeoutError:
-            if not self._received:
+            if self.latency is None:
                 session.counts.silent += 1
-            elif not self._framed:
+            elif self._received and not self._framed:
                 session.counts.garbled += 1
             raise _Timeout from None
         now = self._now()

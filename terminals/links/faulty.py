@@ -82,7 +82,7 @@ class Delayed(Wrapper):
 
 
 class Noisy(Wrapper):
-    """Noise: `flip` is the probability that one bit of a received piece is wrong, `junk` that garbage precedes it."""
+    """Noise: with probability `flip` one bit of a piece is wrong, with `junk` garbage precedes it."""
 
     def __init__(self, link: Link, random: Random, flip: float = 0.0, junk: float = 0.0) -> None:
         super().__init__(link)

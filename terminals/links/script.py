@@ -17,7 +17,7 @@ class Departed(LinkError):
 
 
 class ScriptLink:
-    """Plays `moments` without waiting: what was received is there as soon as what comes before it has been sent.
+    """Plays `moments` without waiting: what was received is there once what comes before it is sent.
 
     Where the script has nothing to say, `read` raises TimeoutError at once: silence, without the waiting.
     With `strict` off anything may be sent; only the number of writes moves the script on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import termios
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,7 +91,7 @@ async def open_port(port: Port) -> SerialPipe:
             stopbits=STOP_BITS[port.stop_bits],
             exclusive=True,  # two masters on one bus break each other's frames
         )
-    except (OSError, ValueError) as error:  # SerialException is an OSError
+    except (OSError, ValueError, termios.error) as error:  # SerialException is an OSError
         raise CannotConnect(port.name, *_explain(error)) from error
     assert isinstance(pipe, SerialPipe)
     await asyncio.sleep(0)  # pyserial's transport calls connection_made in the next turn of the loop
@@ -103,6 +104,8 @@ def _common_prefix(left: bytes | bytearray, right: bytes | bytearray) -> int:
 
 
 def _explain(error: Exception) -> tuple[str, str]:
+    if isinstance(error, termios.error):
+        return "it refuses these settings", "try other ones; a pseudo terminal has no parity: use parity=N"
     code = getattr(error, "errno", None)
     if code == errno.ENOENT:
         return "there is no such device", "check the cable; ls /dev/tty* shows the ports of this machine"
