@@ -26,6 +26,7 @@ class ProtocolEntry:
 
 PROTOCOLS = (
     ProtocolEntry("dlt645-2007", "DL/T 645-2007 multi-function meters", "protocols.dlt645"),
+    ProtocolEntry("dlms", "DLMS/COSEM over the TCP wrapper", "protocols.dlms"),
 )  # fmt: skip
 
 

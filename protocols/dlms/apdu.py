@@ -1,4 +1,4 @@
-"""APDUs <-> bytes: association (IEC 62056-5-3 / Green Book 9.3, 9.4) and GET, SET, ACTION with logical names.
+"""APDUs <-> bytes: association and GET, SET, ACTION with logical names (IEC 62056-5-3, ASN.1 of the APDUs).
 
 Built on the library's classes. Where dlms-cosem 25.1.0 is wrong or silent, the bytes are handled here:
 
@@ -543,7 +543,7 @@ def _decode_release(raw: bytes, zone: ZoneInfo) -> Rlrq | Rlre:
 
 
 def _invoke_id(raw: bytes) -> int:
-    """The low nibble; the rest is priority and service class (9.5, Invoke-Id-And-Priority)."""
+    """The low nibble; the rest is priority and service class (Invoke-Id-And-Priority)."""
     if len(raw) < 4:
         raise FrameError(f"APDU: tag {raw[0]} with {len(raw)} bytes is too short")
     return int(xdlms.InvokeIdAndPriority.from_bytes(raw[2:3]).invoke_id)

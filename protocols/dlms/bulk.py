@@ -1,8 +1,9 @@
 """A profile buffer as columns: numpy strides over the A-XDR bytes, and exact scaling.
 
-The library needs 7.6 ms for 96 rows of 6 columns, since it makes an object for every value. Rows of a load
-profile nearly always share one shape (same types, same lengths): then the bytes are a matrix. That is
-checked byte for byte; a buffer that is no matrix goes through the general decoder, with the same result.
+The library makes an object for every value: 15 ms for ten days of quarter hours in 6 columns, where this
+takes 0.05 ms (0.16 ms with times and scaling). Rows of a load profile nearly always share one shape (same
+types, same lengths): then the bytes are a matrix. That is checked byte for byte; a buffer that is no matrix
+goes through the general decoder, with the same result.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def _column(matrix: Bytes, field: _Field, present: NDArray[np.bool_]) -> Column:
         return Column(part, present)
     numbers = np.ascontiguousarray(part).view(np.dtype(code).newbyteorder(">"))[:, 0]
     if numbers.dtype.kind == "f":
-        return Column(numbers.astype(np.float64), present)
+        with np.errstate(invalid="ignore"):  # a signalling NaN from the wire is a NaN, not a warning
+            return Column(numbers.astype(np.float64), present)
     if field.tag == values.LONG64_UNSIGNED and len(numbers) and numbers.max() > _INT64_MAX:
         raise FrameError(f"profile: {numbers.max()} does not fit 63 bits")
     return Column(numbers.astype(np.int64), present)
@@ -248,7 +250,8 @@ def reals(column: Column, exponent: int) -> NDArray[np.float64]:
     if column.values.dtype.kind not in "if" or column.values.ndim != 1:
         raise FrameError(f"instant: {column.values.dtype} where numbers must be")
     # dividing by a power of ten rounds once, so 2305 at -1 is exactly the double 230.5
-    scaled = column.values / 10.0**-exponent if exponent < 0 else column.values * 10.0**exponent
+    with np.errstate(all="ignore"):  # infinities and NaN may come over the wire
+        scaled = column.values / 10.0**-exponent if exponent < 0 else column.values * 10.0**exponent
     return np.where(column.present, scaled, np.nan)
 
 

@@ -32,7 +32,6 @@ SCALER_UNIT: Final = 3
 BUFFER: Final = 2
 CAPTURE_OBJECTS: Final = 3
 CAPTURE_PERIOD: Final = 4
-ENTRIES_IN_USE: Final = 7
 PROFILE_ENTRIES: Final = 8
 TIME: Final = 2
 OUTPUT_STATE: Final = 2

@@ -1,4 +1,4 @@
-"""Which rows of a profile buffer: range and entry descriptors (Blue Book 4.3.6, IC 7, selective access by
+"""Which rows of a profile buffer: range and entry descriptors (Blue Book IC 7, selective access by
 range / by entry).
 
 Ours, because dlms-cosem 25.1.0 decodes a range into naive datetimes for deviation 0, refuses selected

@@ -1,4 +1,4 @@
-"""A-XDR data (IEC 62056-5-3 / Green Book 9.5, CHOICE Data) and COSEM date-time (Blue Book 4.1.6.1).
+"""A-XDR data (IEC 62056-5-3, CHOICE Data) and COSEM date-time (Blue Book 4.1.6.1).
 
 Written here and not taken from the library, because dlms-cosem 25.1.0 takes truncated data for whole data
 (it slices past the end), loops for an array count of 2**56, encodes strings of more than 127 bytes with a
@@ -229,7 +229,7 @@ def _decode_string(raw: bytes, offset: int, tag: int) -> tuple[Data, int]:
         raise FrameError(f"data: {NAMES[tag]} at offset {offset}: {why.reason}") from why
 
 
-# --- compact array: one type description, then the bare contents (Green Book 9.5, TypeDescription) ---
+# --- compact array: one type description, then the bare contents (IEC 62056-5-3, TypeDescription) ---
 
 _Shape = tuple[int, tuple["_Shape", ...] | tuple[()]]
 

@@ -212,6 +212,21 @@ def test_only_what_was_asked_is_delivered(run: Run, driver: DlmsDriver, device: 
     assert len(run(driver.curve(METER, SLOTS[:0])).reads) == 0
 
 
+def test_a_slot_written_twice_counts_once(run: Run, driver: DlmsDriver, device: Device) -> None:
+    device.rows[model.LOAD_PROFILE] = SLOTS[[0, 1, 2, 1, 2, 3]]  # the clock was set back half an hour
+    outcome = run(driver.curve(METER, SLOTS[:4]))
+    assert (outcome.reads.time == SLOTS[:4]).all()
+    assert len(outcome.absent) == 0
+
+
+def test_the_model_fits_a_small_pdu(driver: DlmsDriver) -> None:
+    device = Device(max_pdu=100)
+    client = driver.exchange(METER)
+    drive(driver.open(METER), client, device)
+    outcome = drive(driver.curve(METER, SLOTS), client, device)
+    assert (outcome.reads.columns["active_export"] == device.raw("active_export", SLOTS)).all()
+
+
 def test_a_meter_without_the_profile(run: Run, driver: DlmsDriver, device: Device) -> None:
     device.missing.add(model.LOAD_PROFILE)
     outcome = run(driver.curve(METER, SLOTS))
