@@ -1,107 +1,49 @@
 """APDUs <-> bytes: association and GET, SET, ACTION with logical names (IEC 62056-5-3, ASN.1 of the APDUs).
 
-Built on the library's classes. Where dlms-cosem 25.1.0 is wrong or silent, the bytes are handled here:
-
-* it slices past the end of truncated ACSE fields, and prints to stdout on a bad InitiateResponse: the fields
-  are walked and checked first;
-* it loses the first byte of the proposed conformance, takes no quality-of-service in an InitiateRequest, and
-  refuses an empty RLRQ or RLRE;
-* GetResponseNormal.to_bytes raises TypeError; unknown interface classes and unknown data-access-results
-  raise, though a vendor may send them and "no" must stay "no";
-* no SET or ACTION response that is not "normal"; such APDUs are named in a FrameError.
-
-Ciphered APDUs (glo-, ded-, general-) are not decoded: FrameError says so.
+Built on the library's classes; associations are in `association`. Where dlms-cosem 25.1.0 is wrong or
+silent, the bytes are handled here: GetResponseNormal.to_bytes raises TypeError; unknown interface classes
+and unknown data-access-results raise, though a vendor may send them and "no" must stay "no"; of SET and
+ACTION there is only the "normal" form, and others are named in a FrameError. Ciphered APDUs (glo-, ded-,
+general-) are not decoded: FrameError says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from dlms_cosem import cosem, enumerations
-from dlms_cosem.protocol import acse as _acse
-from dlms_cosem.protocol import xdlms as _xdlms
 
+from protocols.dlms import association, values
 from protocols.dlms import selector as selectors
-from protocols.dlms import values
+from protocols.dlms.association import (
+    CONFORMANCE,
+    DIAGNOSTICS,
+    LLS,
+    NO_AUTHENTICATION,
+    Aare,
+    Aarq,
+    Rlre,
+    Rlrq,
+    enum_names,
+    tag_name,
+    xdlms,
+)
 from protocols.dlms.selector import Selector
 from protocols.errors import FrameError, Misuse, ProtocolError
 
-NO_AUTHENTICATION: Final = 0
-LLS: Final = 1
+__all__ = [
+    "CONFORMANCE", "DIAGNOSTICS", "LLS", "NO_AUTHENTICATION", "RESULTS", "SERVICE_ERRORS", "STATE_ERRORS",
+    "Aare", "Aarq", "ActNormal", "ActResult", "Apdu", "ConfirmedServiceError", "DataNotification",
+    "ExceptionResponse", "GetBlock", "GetData", "GetError", "GetList", "GetNext", "GetNormal", "Rlre", "Rlrq",
+    "SetNormal", "SetResult", "Target", "decode", "encode",
+]  # fmt: skip
 
-#: ACSE bodies are written with one-byte BER lengths by the library, so they end at 127.
-MAX_ACSE: Final = 0x7F
-
-
-def _names(table: type[IntEnum]) -> dict[int, str]:
-    return {item.value: item.name.lower().replace("_", "-") for item in table}
-
-
-#: (source, diagnostic) of an AARE: source 1 is the ACSE service user, 2 the provider.
-DIAGNOSTICS: Final = {
-    (source, code): name
-    for source, table in (
-        (1, enumerations.AcseServiceUserDiagnostics),
-        (2, enumerations.AcseServiceProviderDiagnostics),
-    )
-    for code, name in _names(table).items()
-}
-RESULTS: Final = _names(enumerations.DataAccessResult)
-SERVICE_ERRORS: Final = _names(enumerations.ServiceException)
-STATE_ERRORS: Final = _names(enumerations.StateException)
-
-#: What this client asks for: no more than it uses.
-CONFORMANCE: Final = (
-    "priority_management_supported", "block_transfer_with_get_or_read", "get", "set",
-    "selective_access", "action",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Aarq:
-    """Association request. `mechanism` 0: none, 1: low level security. `max_pdu` 0: no limit."""
-
-    mechanism: int = NO_AUTHENTICATION
-    password: bytes | None = None
-    max_pdu: int = 0
-    conformance: tuple[str, ...] = CONFORMANCE
-
-
-@dataclass(frozen=True, slots=True)
-class Aare:
-    """Association response. `result` 0: accepted, 1: rejected for good, 2: rejected for now.
-
-    source, diagnostic  1 service user, 2 service provider; see DIAGNOSTICS
-    challenge           the server's, when high level security is asked for
-    service_error       text of a ConfirmedServiceError that came instead of an InitiateResponse
-    """
-
-    result: int
-    source: int
-    diagnostic: int
-    max_pdu: int = 0
-    conformance: tuple[str, ...] = ()
-    mechanism: int | None = None
-    challenge: bytes | None = None
-    service_error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rlrq:
-    """Release request; `reason` None when the APDU is empty."""
-
-    reason: int | None = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Rlre:
-    """Release response."""
-
-    reason: int | None = 0
+RESULTS: Final = enum_names(enumerations.DataAccessResult)
+SERVICE_ERRORS: Final = enum_names(enumerations.ServiceException)
+STATE_ERRORS: Final = enum_names(enumerations.StateException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +158,6 @@ Apdu = (
 )  # fmt: skip
 
 _UTC: Final = ZoneInfo("UTC")
-acse: Final[Any] = _acse  # the library is not annotated throughout: its edges are checked here, not by types
-xdlms: Final[Any] = _xdlms
 
 
 # --- bytes of an APDU ---
@@ -246,64 +186,6 @@ def _attribute(target: Target) -> Any:
         instance=cosem.Obis.from_bytes(values.obis_bytes(target.obis)),
         attribute=target.index & 0xFF,
     )
-
-
-def _conformance(names: tuple[str, ...]) -> Any:
-    return xdlms.Conformance(**dict.fromkeys(names, True))
-
-
-def _bounded_acse(raw: bytes) -> bytes:
-    if raw[1] != len(raw) - 2 or raw[1] > MAX_ACSE:
-        raise Misuse(f"association: {len(raw) - 2} bytes, at most {MAX_ACSE} fit (shorten the password)")
-    return raw
-
-
-def _encode_aarq(apdu: Aarq) -> bytes:
-    password = apdu.password if apdu.mechanism else None
-    if password is not None and len(password) > 60:
-        raise Misuse("association: a password of more than 60 bytes does not fit")
-    request = acse.ApplicationAssociationRequest(
-        ciphered=False,
-        authentication=enumerations.AuthenticationMechanism(apdu.mechanism) if apdu.mechanism else None,
-        authentication_value=password,
-        user_information=acse.UserInformation(
-            content=xdlms.InitiateRequest(
-                proposed_conformance=_conformance(apdu.conformance), client_max_receive_pdu_size=apdu.max_pdu
-            )
-        ),
-    )
-    return _bounded_acse(request.to_bytes())
-
-
-def _encode_aare(apdu: Aare) -> bytes:
-    table = (
-        enumerations.AcseServiceUserDiagnostics
-        if apdu.source == 1
-        else enumerations.AcseServiceProviderDiagnostics
-    )
-    content = xdlms.InitiateResponse(
-        negotiated_conformance=_conformance(apdu.conformance), server_max_receive_pdu_size=apdu.max_pdu
-    )
-    response = acse.ApplicationAssociationResponse(
-        ciphered=False,
-        result=enumerations.AssociationResult(apdu.result),
-        result_source_diagnostics=table(apdu.diagnostic),
-        authentication=None if not apdu.mechanism else enumerations.AuthenticationMechanism(apdu.mechanism),
-        authentication_value=apdu.challenge,
-        user_information=acse.UserInformation(content=content) if apdu.result == 0 else None,
-    )
-    return _bounded_acse(response.to_bytes())
-
-
-def _encode_rlrq(apdu: Rlrq) -> bytes:
-    reason = None if apdu.reason is None else enumerations.ReleaseRequestReason(apdu.reason)
-    return bytes(acse.ReleaseRequest(reason=reason).to_bytes())
-
-
-def _encode_rlre(apdu: Rlre) -> bytes:
-    if apdu.reason is None:
-        return b"\x63\x00"
-    return bytes(acse.ReleaseResponse(reason=enumerations.ReleaseResponseReason(apdu.reason)).to_bytes())
 
 
 class _Selection:
@@ -362,10 +244,10 @@ def _encode_act_result(apdu: ActResult) -> bytes:
 
 
 _ENCODERS: Final[dict[type[Any], Callable[[Any], bytes]]] = {
-    Aarq: _encode_aarq,
-    Aare: _encode_aare,
-    Rlrq: _encode_rlrq,
-    Rlre: _encode_rlre,
+    Aarq: association.encode_aarq,
+    Aare: association.encode_aare,
+    Rlrq: association.encode_rlrq,
+    Rlre: association.encode_rlre,
     GetNormal: _encode_get,
     GetNext: lambda apdu: xdlms.GetRequestNext(apdu.block, _invoke(apdu.invoke)).to_bytes(),
     GetData: _encode_get_data,
@@ -391,155 +273,13 @@ def decode(raw: bytes, zone: ZoneInfo = _UTC) -> Apdu:
         raise FrameError("APDU: empty")
     decoder = _DECODERS.get(raw[0])
     if decoder is None:
-        raise FrameError(f"APDU: tag {raw[0]} ({_name(raw[0])}) is not decoded")
+        raise FrameError(f"APDU: tag {raw[0]} ({tag_name(raw[0])}) is not decoded")
     try:
         return decoder(raw, zone)
     except ProtocolError:
         raise
     except Exception as why:  # the library has no error type of its own for bad bytes
         raise FrameError(f"APDU: tag {raw[0]}: {why!r}") from why
-
-
-_UNSUPPORTED: Final = {
-    33: "glo-initiate-request", 40: "glo-initiate-response",
-    194: "event-notification-request",
-    200: "glo-get-request", 201: "glo-set-request", 202: "glo-event-notification-request",
-    203: "glo-action-request", 204: "glo-get-response", 205: "glo-set-response", 207: "glo-action-response",
-    208: "ded-get-request", 209: "ded-set-request", 210: "ded-event-notification-request",
-    211: "ded-action-request", 212: "ded-get-response", 213: "ded-set-response", 215: "ded-action-response",
-    217: "access-request", 218: "access-response",
-    219: "general-glo-ciphering", 220: "general-ded-ciphering", 221: "general-ciphering", 223:
-    "general-signing", 224: "general-block-transfer",
-}  # fmt: skip
-
-
-def _name(tag: int) -> str:
-    return _UNSUPPORTED.get(tag, "unknown")
-
-
-def _fields(raw: bytes) -> dict[int, bytes]:
-    """The BER fields of an ACSE APDU: tag -> content. FrameError: lengths that do not add up."""
-    if len(raw) < 2 or raw[1] != len(raw) - 2 or raw[1] > MAX_ACSE:
-        raise FrameError(f"ACSE: length byte at offset 1 does not match {max(len(raw) - 2, 0)} bytes")
-    fields: dict[int, bytes] = {}
-    at = 2
-    while at < len(raw):
-        if at + 2 > len(raw) or at + 2 + raw[at + 1] > len(raw):
-            raise FrameError(f"ACSE: field {raw[at]:#04x} at offset {at} runs past the end")
-        fields[raw[at]] = raw[at + 2 : at + 2 + raw[at + 1]]
-        at += 2 + raw[at + 1]
-    return fields
-
-
-def _user_information(fields: dict[int, bytes]) -> bytes | None:
-    """The xDLMS APDU inside field 30. FrameError: ciphered, or not an octet string."""
-    field = fields.get(0xBE)
-    if field is None:
-        return None
-    if len(field) < 3 or field[0] != 4 or field[1] != len(field) - 2:
-        raise FrameError("ACSE: user-information is not one octet string")
-    if field[2] not in (1, 8, 14):
-        raise FrameError(f"ACSE: user-information tag {field[2]} ({_name(field[2])}) is not decoded")
-    return field[2:]
-
-
-def _flags(conformance: Any) -> tuple[str, ...]:
-    return tuple(name for name in xdlms.Conformance.conformance_bit_position if getattr(conformance, name))
-
-
-def _initiate(content: bytes) -> tuple[int, tuple[str, ...]]:
-    """Max PDU and conformance out of an InitiateRequest or InitiateResponse."""
-    at = 1
-    if content[0] == 1:
-        if content[1]:  # dedicated-key
-            raise FrameError("initiate: a dedicated key is not supported")
-        at += 1
-        at += 2 if content[at] else 1  # response-allowed DEFAULT TRUE
-    at += 2 if content[at] else 1  # quality-of-service OPTIONAL
-    at += 1  # version
-    end = at + 9 + (2 if content[0] == 8 else 0)
-    if content[at : at + 4] != b"\x5f\x1f\x04\x00" or len(content) != end:
-        raise FrameError("initiate: the conformance block is not where it must be")
-    flags = xdlms.Conformance.from_bytes(content[at + 3 : at + 7])
-    return int.from_bytes(content[at + 7 : at + 9], "big"), _flags(flags)
-
-
-def _decode_aarq(raw: bytes, zone: ZoneInfo) -> Aarq:
-    fields = _fields(raw)
-    content = _user_information(fields)
-    if content is None or content[0] != 1:
-        raise FrameError("AARQ: no InitiateRequest")
-    max_pdu, conformance = _initiate(content)
-    if content[1:4] != b"\x00\x00\x00":  # the library knows only this beginning; the rest is read above
-        raw = raw.replace(content, content[:1] + b"\x00\x00\x00" + content[-10:])
-        raw = _relength(raw, fields[0xBE], len(content) - 14)
-    request = acse.ApplicationAssociationRequest.from_bytes(raw)
-    if request.ciphered:
-        raise FrameError("AARQ: a ciphered application context is not supported")
-    value = request.authentication_value
-    return Aarq(
-        int(request.authentication or 0), None if value is None else bytes(value), max_pdu, conformance
-    )
-
-
-def _relength(raw: bytes, field: bytes, shorter: int) -> bytes:
-    """The three lengths around a shortened InitiateRequest, put right."""
-    out = bytearray(raw)
-    out[1] -= shorter
-    at = len(raw) - (len(field) - shorter)
-    out[at - 1] -= shorter
-    out[at + 1] -= shorter
-    return bytes(out)
-
-
-def _decode_aare(raw: bytes, zone: ZoneInfo) -> Aare:
-    content = _user_information(_fields(raw))
-    max_pdu, conformance, error = 0, cast(tuple[str, ...], ()), None
-    if content is not None and content[0] == 8:
-        max_pdu, conformance = _initiate(content)
-        if content[-2:] != b"\x00\x07":
-            raise FrameError("AARE: vaa-name is not 0007 (short names are not supported)")
-    elif content is not None:
-        error = _service_error(content)
-    response = acse.ApplicationAssociationResponse.from_bytes(raw)
-    if response.ciphered:
-        raise FrameError("AARE: a ciphered application context is not supported")
-    if response.result == 0 and content is None:
-        raise FrameError("AARE: accepted without an InitiateResponse")
-    source = (
-        1 if isinstance(response.result_source_diagnostics, enumerations.AcseServiceUserDiagnostics) else 2
-    )
-    mechanism = response.authentication
-    return Aare(
-        int(response.result),
-        source,
-        int(response.result_source_diagnostics),
-        max_pdu,
-        conformance,
-        None if mechanism is None else int(mechanism),
-        response.authentication_value,
-        error,
-    )
-
-
-def _service_error(content: bytes) -> str:
-    if len(content) != 4:
-        raise FrameError(f"confirmed-service-error: {len(content)} bytes, must be 4")
-    error = xdlms.ConfirmedServiceError.from_bytes(content).error
-    return f"{type(error).__name__}: {error.name.lower().replace('_', '-')}"
-
-
-def _decode_release(raw: bytes, zone: ZoneInfo) -> Rlrq | Rlre:
-    kind: type[Rlrq] | type[Rlre] = Rlrq if raw[0] == 0x62 else Rlre
-    fields = _fields(raw)
-    content = _user_information(fields)
-    if content is not None and content[0] in (1, 8):
-        _initiate(content)
-    if not fields:  # "62 00" is valid and common; the library pops from an empty list
-        return kind(None)
-    library = acse.ReleaseRequest if raw[0] == 0x62 else acse.ReleaseResponse
-    reason = library.from_bytes(raw).reason
-    return kind(None if reason is None else int(reason))
 
 
 def _invoke_id(raw: bytes) -> int:
@@ -667,7 +407,7 @@ def _decode_exception(raw: bytes, zone: ZoneInfo) -> Apdu:
 
 
 def _decode_service_error(raw: bytes, zone: ZoneInfo) -> Apdu:
-    return ConfirmedServiceError(_service_error(raw))
+    return ConfirmedServiceError(association.service_error_text(raw))
 
 
 def _decode_notification(raw: bytes, zone: ZoneInfo) -> Apdu:
@@ -683,10 +423,10 @@ def _decode_notification(raw: bytes, zone: ZoneInfo) -> Apdu:
 _DECODERS: Final[dict[int, Callable[[bytes, ZoneInfo], Apdu]]] = {
     0x0E: _decode_service_error,
     0x0F: _decode_notification,
-    0x60: _decode_aarq,
-    0x61: _decode_aare,
-    0x62: _decode_release,
-    0x63: _decode_release,
+    0x60: association.decode_aarq,
+    0x61: association.decode_aare,
+    0x62: association.decode_release,
+    0x63: association.decode_release,
     0xC0: _decode_get_request,
     0xC1: _decode_set_request,
     0xC3: _decode_act_request,
