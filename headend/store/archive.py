@@ -536,3 +536,8 @@ _LISTINGS = {
 def listing(conn: Connection, what: str, now: Any) -> list[dict[str, Any]]:
     """What there is at `now`: 'terminals', 'meters', 'areas' or 'customers', for people."""
     return conn.execute(_LISTINGS[what], {"now": as_datetime(now)}).fetchall()
+
+
+def capacities(conn: Connection) -> dict[int, float]:
+    """area_id -> transformer capacity [kVA]."""
+    return {row["area_id"]: float(row["capacity_kva"]) for row in conn.execute("SELECT area_id, capacity_kva FROM area")}

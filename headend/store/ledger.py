@@ -257,3 +257,35 @@ def notify(
         ).rowcount
         == 1
     )
+
+
+def settled_until(conn: Connection) -> dict[int, dt.date]:
+    """account_id -> the day after the newest charged day: registers up to its midnight are in the ledger."""
+    rows = conn.execute(
+        "SELECT account_id, max(period)::date + 1 AS day FROM ledger_entry WHERE kind = 'charge' GROUP BY 1"
+    )
+    return {row["account_id"]: row["day"] for row in rows}
+
+
+def to_act_on(conn: Connection, *, now: Any) -> list[dict[str, Any]]:
+    """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included.
+
+    `last_*` is the newest relay order of the meter that reached the wire."""
+    return conn.execute(
+        """
+        SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
+               b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
+                   AND e.entry_id > b.ledger_entry_id AND e.amount_fen > 0), 0)::bigint AS high_fen
+        FROM account a JOIN balance b USING (account_id)
+        JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        JOIN meter m USING (meter_id)
+        LEFT JOIN LATERAL (SELECT action, state, order_id FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay'
+                           AND sent_at IS NOT NULL AND state <> 'failed' ORDER BY order_id DESC LIMIT 1) o ON true
+        LEFT JOIN LATERAL (SELECT at FROM notice WHERE notice.account_id = a.account_id AND level = 'stop'
+                           ORDER BY at DESC LIMIT 1) n ON true
+        WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s AND (b.level = 'stop' OR o.action = 'trip')
+          AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)
+        ORDER BY a.account_id
+        """,
+        {"now": as_datetime(now)},
+    ).fetchall()

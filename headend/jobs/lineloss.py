@@ -1,0 +1,65 @@
+"""Line loss of every transformer area for a day; for today: from midnight to the newest slot."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from headend.jobs import network
+from headend.jobs.frame import Run
+from headend.jobs.network import Network
+from headend.store import results
+from headend.store.results import Loss
+from lineloss.balance import Balance, Reason, day_balance
+
+WHY = {
+    Reason.KNOWN: "",
+    Reason.NO_SUPPLY_METER: "the area has no supply meter in the archive",
+    Reason.NO_CUSTOMER: "the area has no customer's meter in the archive",
+    Reason.MISSING_REGISTER: "registers are missing",
+    Reason.REGISTER_DECREASED: "a register went down",
+}
+
+
+def balance(net: Network) -> Balance:
+    """The day's balance by area."""
+    return day_balance(
+        net.topology,
+        net.imports,
+        net.exports,
+        freeze_imports=net.freeze_imports,
+        freeze_exports=net.freeze_exports,
+    )
+
+
+def job(run: Run, day: dt.date) -> str:
+    net = network.load(run, day)
+    if net is None:
+        return "nothing due yet"
+    b = balance(net)
+    losses = []
+    for k in range(len(b)):  # one row an area: a result, not a reading
+        known = bool(b.known[k])
+        reason = Reason(int(b.reason[k]))
+        missing = b.missing_in(k).tolist()
+        why = WHY[reason] + (f" of {len(missing)} of {int(b.meters_due[k])} meters" if missing else "")
+        losses.append(
+            Loss(
+                area_id=int(b.area_id[k]),
+                status="known" if known else "unknown",
+                supplied=int(b.supplied[k]) if known else None,
+                sold=int(b.sold[k]) if known else None,
+                loss=int(b.loss[k]) if known else None,
+                loss_low=int(b.loss_low[k]) if known else None,
+                loss_high=int(b.loss_high[k]) if known else None,
+                rate=float(b.rate[k]) if known and b.supplied[k] > 0 else None,
+                meters_due=int(b.meters_due[k]),
+                meters_complete=int(b.meters_complete[k]),
+                missing=missing,
+                why=why,
+            )
+        )
+    changed = results.save_losses(run.conn, day, losses, now=run.now)
+    known_areas = int(b.known.sum())
+    return f"{known_areas} of {len(b)} areas known, {changed} changed" + (
+        "" if net.complete else ", day not over"
+    )

@@ -1,0 +1,229 @@
+"""Prepaid: running balances, notices, and orders: a trip for who is certainly below zero, a permit for who has paid."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headend.jobs.frame import Run
+from headend.store import accounts, blocks, cluster, ledger, orders
+from headend.store.accounts import Accounts
+from headend.store.coverage import today
+from headend.store.db import StoreError
+from headend.store.ledger import Balances
+from protocols.localtime import as_datetime, midnight
+from protocols.reading import MISSING
+from tariffs import plan
+from tariffs.money import from_fen, to_fen, yuan_text
+from tariffs.prepaid import Assessment, Decision, assess
+from tariffs.tou import Charge, charge_bounds, energy_by_period, slot_periods
+
+I64 = NDArray[np.int64]
+
+#: days of unsettled curve a running balance may rest on; beyond that it is not valid
+MOST_DAYS = 7
+WARN1_FEN, WARN2_FEN, STOP_FEN = 2_000, 500, 0
+LEVELS = {Decision.OK: "ok", Decision.WARN1: "warn1", Decision.WARN2: "warn2", Decision.STOP: "stop"}
+WHO = "job:prepaid"
+#: how long a trip order waits for a person; the balance under it is asked again at sending anyway
+TRIP_LASTS = np.timedelta64(4 * 3600, "s")
+#: how long a permit waits for the customer's key
+PERMIT_LASTS = np.timedelta64(72 * 3600, "s")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Who, and what is left."""
+
+    who: Accounts
+    assessment: Assessment
+    newest: NDArray[np.datetime64]
+    ledger_fen: I64
+    entry_id: I64
+
+
+def job(run: Run, day: dt.date) -> str:
+    """Balances and notices, in the frame's transaction. The orders follow in `act`."""
+    running = balances(run)
+    if running is None:
+        return "no prepaid accounts"
+    levels = _save(run, running)
+    told = _notify(run, running, levels)
+    counts = {level: levels.count(level) for level in dict.fromkeys(levels)}
+    return ", ".join(f"{n} {level}" for level, n in counts.items()) + f"; {told} notices"
+
+
+def balances(run: Run) -> Running | None:
+    """Every prepaid account's running balance at `run.now`."""
+    who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True)
+    if not len(who):
+        return None
+    sums = ledger.sums(run.conn)
+    ledger_fen = np.array([sums.get(int(a), (0, 0))[0] for a in who.account_id], dtype=np.int64)
+    entry_id = np.array([sums.get(int(a), (0, 0))[1] for a in who.account_id], dtype=np.int64)
+    settled = ledger.settled_until(run.conn)
+    this_day = today(run.now, run.zone)
+    begin = [max(settled.get(int(a), dt.date.min), s) for a, s in zip(who.account_id, who.start, strict=True)]
+    first = max(min(begin), this_day - dt.timedelta(days=MOST_DAYS))
+    registers, times = _curve(run, who, first, this_day)
+    # what lies before the settled midnight is in the ledger already
+    settled_at = np.array([midnight(max(d, first), run.zone) for d in begin])
+    registers = np.where(times[None, :] < settled_at[:, None], MISSING, registers)
+    low, likely, high = (np.full(len(who), MISSING, dtype=np.int64) for _ in range(3))
+    newest = np.full(len(who), np.datetime64("NaT"), dtype="datetime64[us]")
+    valid = np.zeros(len(who), dtype=np.bool_)
+    tariffs = plan.shipped()
+    for name in np.unique(who.tariff):
+        rows = np.flatnonzero(who.tariff == name)
+        tariff = tariffs[str(name)]
+        parts = energy_by_period(registers[rows], slot_periods(tariff, times[1:], run.zone))
+        charge = charge_bounds(parts, tariff.on(this_day).price_array, who.multiplier[rows])
+        # counted from the settled register and from nowhere else
+        anchored = (parts.first >= 0) & (times[np.maximum(parts.first, 0)] == settled_at[rows])
+        for target, side in ((low, charge.low), (likely, charge.likely), (high, charge.high)):
+            target[rows] = np.where(anchored, side, MISSING)
+        newest[rows] = np.where(anchored, times[np.maximum(parts.last, 0)], np.datetime64("NaT"))
+        valid[rows] = parts.valid & anchored
+    limits = cluster.limits(run.conn)
+    assessment = assess(
+        ledger_fen,
+        Charge(low, likely, high),
+        newest,
+        valid,
+        run.now,
+        warn1_fen=WARN1_FEN,
+        warn2_fen=WARN2_FEN,
+        stop_fen=STOP_FEN,
+        oldest=np.timedelta64(limits.reading_age),
+    )
+    return Running(who, assessment, newest, ledger_fen, entry_id)
+
+
+def _curve(run: Run, who: Accounts, first: dt.date, last: dt.date) -> tuple[I64, NDArray[np.datetime64]]:
+    """Import registers int64[account, instant] from the midnight that begins `first` to `run.now`, freezes filled in at midnights."""
+    columns: list[I64] = []
+    times: list[NDArray[np.datetime64]] = []
+    day = first
+    while day <= last:
+        block = blocks.load(run.conn, day, run.zone, ("active_import",), until=run.now)
+        where = np.searchsorted(block.rows.meter, who.meter_id)
+        there = where < len(block.rows.meter)
+        there[there] = block.rows.meter[where[there]] == who.meter_id[there]
+        grid = np.full((len(who), len(block.times)), MISSING, dtype=np.int64)
+        grid[there] = block.registers["active_import"][where[there]]
+        for end, column in ((0, 0), (1, -1)):
+            frozen = np.full(len(who), MISSING, dtype=np.int64)
+            frozen[there] = block.freezes["active_import"][where[there], end]
+            grid[:, column] = np.where(grid[:, column] == MISSING, frozen, grid[:, column])
+        keep = block.times <= run.now
+        skip = 1 if columns else 0  # the closing midnight of one day is the opening one of the next
+        columns.append(grid[:, keep][:, skip:])
+        times.append(block.times[keep][skip:])
+        day += dt.timedelta(days=1)
+    return np.concatenate(columns, axis=1), np.concatenate(times)
+
+
+def _save(run: Run, running: Running) -> list[str]:
+    a = running.assessment
+    unknown = a.likely == MISSING
+    ledger_units = from_fen(running.ledger_fen)
+    levels = [
+        "unknown" if gone else LEVELS[Decision(int(code))]
+        for gone, code in zip(unknown, a.decision, strict=True)
+    ]
+    # rounding never favours cutting off: down for the worst case, up for the best
+    low = to_fen(np.where(unknown, ledger_units, a.low))
+    high = to_fen(np.where(unknown, ledger_units, a.high))
+    ledger.save_balances(
+        run.conn,
+        Balances(
+            running.who.account_id.tolist(),
+            running.ledger_fen.tolist(),
+            running.entry_id.tolist(),
+            low.tolist(),
+            high.tolist(),
+            [None if np.isnat(when) else as_datetime(when) for when in running.newest],
+            [bool(v) and not bool(u) for v, u in zip(a.valid, unknown, strict=True)],
+            ["" if v else "no fresh and valid reading since the last settled register" for v in a.valid],
+            levels,
+        ),
+        now=run.now,
+    )
+    return levels
+
+
+def _notify(run: Run, running: Running, levels: list[str]) -> int:
+    told = 0
+    likely = to_fen(
+        np.where(
+            running.assessment.likely == MISSING, from_fen(running.ledger_fen), running.assessment.likely
+        )
+    )
+    for k, level in enumerate(levels):
+        if level not in ("warn1", "warn2", "stop"):
+            continue
+        fen = int(likely[k])
+        left = yuan_text(fen)
+        told += ledger.notify(
+            run.conn,
+            int(running.who.account_id[k]),
+            level=level,
+            balance_fen=fen,
+            text_zh=f"尊敬的{running.who.name[k]}(户号{running.who.customer[k]}),您的电费余额为{left}元,请及时充值。"
+            + ("余额不足,将按规定停电。" if level == "stop" else ""),
+            text_en=f"Account {running.who.customer[k]}: your prepaid balance is {left} yuan, please top up."
+            + (" Supply will be stopped." if level == "stop" else ""),
+            now=run.now,
+        )
+    return told
+
+
+def act(run: Run) -> tuple[int, int, list[str]]:
+    """Ask for trips and permits. Each request commits by itself. Returns (trips asked, permits asked, refusals)."""
+    limits = cluster.limits(run.conn)
+    trips = permits = 0
+    refusals: list[str] = []
+    for row in ledger.to_act_on(run.conn, now=run.now):
+        last = row["last_action"]
+        try:
+            if row["level"] == "stop" and row["high_fen"] < 0 and last != "trip":
+                if (
+                    row["noticed_at"] is None
+                    or as_datetime(run.now) - row["noticed_at"] < limits.notice_before
+                ):
+                    continue
+                orders.request(
+                    run.conn,
+                    kind="relay",
+                    action="trip",
+                    asset=row["asset"],
+                    reason=f"arrears: balance {yuan_text(row['high_fen'])} yuan at most",
+                    who=WHO,
+                    now=run.now,
+                    expires=run.now + TRIP_LASTS,
+                )
+                trips += 1
+            elif last == "trip" and row["last_state"] == "verified" and row["high_fen"] >= 0:
+                orders.request(
+                    run.conn,
+                    kind="relay",
+                    action="permit",
+                    asset=row["asset"],
+                    reason=f"paid: balance {yuan_text(row['high_fen'])} yuan",
+                    who=WHO,
+                    now=run.now,
+                    expires=run.now + PERMIT_LASTS,
+                    request_key=f"reclose-after:{row['last_order']}",
+                    priority=1,
+                )
+                permits += 1
+        except orders.Refused as refused:
+            refusals.append(f"{row['asset']}: {refused}")
+        except (
+            StoreError
+        ) as error:  # an order is open already, or the meter went away: the next run looks again
+            refusals.append(f"{row['asset']}: {error}")
+    return trips, permits, refusals

@@ -1,0 +1,125 @@
+"""When each job runs, in domain time, and the process that runs them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import psycopg
+import structlog
+
+from headend.clock import Clock
+from headend.jobs import anomalies, billing, lineloss, prepaid, settle
+from headend.jobs.frame import Job, Run, run
+from headend.store.coverage import today
+from headend.store.db import Connection, connect
+from protocols.localtime import midnight
+
+log = structlog.get_logger()
+
+#: domain minutes after midnight at which yesterday is settled, judged and billed; the freezes need some time to come in
+NIGHT = np.timedelta64(35 * 60, "s")
+#: jobs of the running day are repeated this often, in domain time: with each quarter-hour's readings
+EVERY = np.timedelta64(15 * 60, "s")
+#: how long after a quarter-hour, so that its readings are in
+AFTER = np.timedelta64(6 * 60, "s")
+#: yesterday is looked at again this often: late readings correct what they touch
+LATE = np.timedelta64(60 * 60, "s")
+#: real seconds between looks at the clock, at most
+TICK = 2.0
+
+JOBS: dict[str, Job] = {
+    "settle": settle.job,
+    "prepaid": prepaid.job,
+    "lineloss": lineloss.job,
+    "anomalies": anomalies.job,
+}
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Runs what is due until `stop` is set. A job that fails is noted and tried again at its next time."""
+
+    dsn: str
+    zone: ZoneInfo
+    clock: Clock
+    exports: Path
+    stop: threading.Event = field(default_factory=threading.Event)
+    _last: dict[str, np.datetime64] = field(default_factory=dict)
+
+    def forever(self) -> None:
+        """Until stopped; a database that is away is waited for."""
+        while not self.stop.is_set():
+            try:
+                with connect(self.dsn) as conn:
+                    while not self.stop.is_set():
+                        self.once(conn)
+                        self.stop.wait(self._pause())
+            except psycopg.OperationalError as error:
+                log.error(
+                    "jobs wait for the database", error=str(error).splitlines()[0] if str(error) else ""
+                )
+                self.stop.wait(1.0)
+
+    def once(self, conn: Connection) -> None:
+        """Run what is due now."""
+        now = self.clock.now()
+        day = today(now, self.zone)
+        before = day - dt.timedelta(days=1)
+        opened = midnight(day, self.zone)
+        if self._due("quarter", now, EVERY, AFTER):
+            for name in ("prepaid", "lineloss", "anomalies"):
+                self._run(conn, name, day)
+            self._act(conn)
+        if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
+            for name in ("settle", "lineloss", "anomalies"):
+                self._run(conn, name, before)
+            self._bill(conn, before)
+
+    def _pause(self) -> float:
+        now = self.clock.now()
+        return float(
+            min(TICK, max(0.1, self.clock.seconds_until(_floor(now - AFTER, EVERY) + EVERY + AFTER)))
+        )
+
+    def _due(self, name: str, now: np.datetime64, every: np.timedelta64, after: np.timedelta64) -> bool:
+        """Once per period, `after` its beginning; at the start at once."""
+        period = _floor(now - after, every)
+        if self._last.get(name) == period:
+            return False
+        self._last[name] = period
+        return True
+
+    def _run(self, conn: Connection, name: str, day: dt.date) -> None:
+        try:
+            run(name, JOBS[name], conn, self.zone, self.clock, day)
+        except psycopg.OperationalError:
+            raise
+        except Exception:  # noted by the frame; the other jobs must go on
+            log.exception("job failed", job=name)
+
+    def _act(self, conn: Connection) -> None:
+        trips, permits, refusals = prepaid.act(Run(conn, self.zone, self.clock.now()))
+        if trips or permits or refusals:
+            log.info("prepaid orders", trips=trips, permits=permits, refusals=refusals)
+
+    def _bill(self, conn: Connection, day: dt.date) -> None:
+        def job(given: Run, of: dt.date) -> str:
+            batch, changed = billing.run_span(given, of, of, self.exports)
+            return f"{batch.manifest['billed']} billed, {changed} new or changed, {batch.manifest['exceptions']} exceptions"
+
+        try:
+            run("billing", job, conn, self.zone, self.clock, day)
+        except psycopg.OperationalError:
+            raise
+        except Exception:
+            log.exception("job failed", job="billing")
+
+
+def _floor(when: np.datetime64, every: np.timedelta64) -> np.datetime64:
+    step = int(every / np.timedelta64(1, "us"))
+    return np.datetime64(int(when.astype("datetime64[us]").astype(np.int64)) // step * step, "us")

@@ -1,0 +1,128 @@
+"""The day's charge: from the day-freeze registers into the ledger, so that the month's entries always sum to its bill.
+
+Every day of the month up to the given one is derived again: a freeze that came late, or was read differently, becomes a
+visible correction entry; an unchanged day adds nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headend.jobs.frame import Run
+from headend.store import accounts, ledger
+from headend.store.accounts import Accounts
+from headend.store.ledger import Charge
+from protocols.localtime import midnight
+from protocols.reading import MISSING
+from tariffs import plan
+from tariffs.charge import Problem, charge_to_date, daily_entry, period_energy
+from tariffs.ledger import derive_many, inputs_hashes
+from tariffs.money import yuan_text
+
+I64 = NDArray[np.int64]
+
+
+def job(run: Run, day: dt.date) -> str:
+    who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True)
+    if not len(who):
+        return "no prepaid accounts"
+    posted = corrected = 0
+    waiting = 0
+    tariffs = plan.shipped()
+    for name in np.unique(who.tariff):
+        rows = np.flatnonzero(who.tariff == name)
+        new, late, held = _settle(run, day, who, rows, tariffs[str(name)])
+        posted, corrected, waiting = posted + new, corrected + late, waiting + held
+    return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+
+
+def _settle(run: Run, day: dt.date, who: Accounts, rows: I64, tariff: plan.Tariff) -> tuple[int, int, int]:
+    first = day.replace(day=1)
+    days = [first + dt.timedelta(days=k) for k in range((day - first).days + 1)]
+    midnights = np.array([midnight(d, run.zone) for d in [*days, day + dt.timedelta(days=1)]])
+    registers = accounts.freezes(run.conn, who.meter_id[rows], midnights)
+    # the register that the month is counted from: its first midnight, or the account's first
+    base = np.array([max(0, (who.start[row] - first).days) for row in rows])
+    standing, revision, known = _standing(run, who.account_id[rows], days)
+    multiplier = who.multiplier[rows]
+    earlier = np.zeros(len(rows), dtype=np.int64)
+    posted = corrected = 0
+    waiting = 0
+    for k, d in enumerate(days):
+        open_ = np.flatnonzero(base <= k)
+        if not len(open_):
+            continue
+        version = tariff.on(d)
+        begin, end = registers[open_, base[open_]], registers[open_, k + 1]
+        energy = period_energy(begin, end, multiplier[open_], version)
+        usable = (energy.problem & ~np.int8(Problem.UNPRICED_PERIOD)) == 0
+        to_date = np.where(
+            usable, charge_to_date(np.where(usable[:, None], energy.energy, 0), version), MISSING
+        )
+        amount = daily_entry(to_date, earlier[open_])
+        ready = np.flatnonzero(amount != MISSING)
+        waiting = len(open_) - len(ready)
+        if not len(ready):
+            continue
+        at = open_[ready]
+        hashes = inputs_hashes(
+            {"tariff": tariff.name, "version": version.facts(), "day": d},
+            {
+                "begin": begin[ready],
+                "end": end[ready],
+                "multiplier": multiplier[at],
+                "earlier_fen": earlier[at],
+            },
+        )
+        append, difference, number = derive_many(
+            standing[at, k], revision[at, k], [known[row][k] for row in at], amount[ready], hashes
+        )
+        entries = []
+        for j in np.flatnonzero(append):  # entries, not readings: one a day and account
+            row = int(at[j])
+            entries.append(
+                Charge(
+                    int(who.account_id[rows[row]]),
+                    d.isoformat(),
+                    int(number[j]) + 1,
+                    -int(difference[j]),
+                    bytes.fromhex(hashes[j]),
+                    {
+                        "tariff": tariff.name,
+                        "meter": who.asset[rows[row]],
+                        "from": str(midnights[base[row]]),
+                        "to": str(midnights[k + 1]),
+                        "registers_from": begin[ready[j]].tolist(),
+                        "registers_to": end[ready[j]].tolist(),
+                        "multiplier": int(multiplier[row]),
+                        "month_to_date_fen": int(amount[ready[j]] + earlier[row]),
+                        "month_to_date_yuan": yuan_text(int(amount[ready[j]] + earlier[row])),
+                    },
+                )
+            )
+        ledger.post(run.conn, entries, now=run.now)
+        posted += int((number[append] == 0).sum())
+        corrected += int((number[append] > 0).sum())
+        earlier[at] += amount[ready]
+    return posted, corrected, waiting
+
+
+def _standing(run: Run, account_ids: I64, days: list[dt.date]) -> tuple[I64, I64, list[list[str]]]:
+    """What the ledger holds: charge [account, day] in fen (positive), newest revision (-1: none), its hash."""
+    place = {int(account): k for k, account in enumerate(account_ids)}
+    column = {d.isoformat(): k for k, d in enumerate(days)}
+    standing = np.zeros((len(account_ids), len(days)), dtype=np.int64)
+    revision = np.full((len(account_ids), len(days)), -1, dtype=np.int64)
+    known = [[""] * len(days) for _ in account_ids]
+    for entry in ledger.charges(run.conn, column):
+        row = place.get(entry["account_id"])
+        if row is None:
+            continue
+        k = column[entry["period"]]
+        standing[row, k] -= entry["amount_fen"]
+        revision[row, k] = entry["revision"] - 1
+        known[row][k] = bytes(entry["inputs_hash"]).hex()
+    return standing, revision, known

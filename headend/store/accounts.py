@@ -1,0 +1,112 @@
+"""Accounts as columns, and the registers that money rests on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headend.store.db import Connection
+from headend.store.reads import DAY_FREEZE
+from protocols.localtime import Times, as_datetime, instant, local_day, midnight
+from protocols.reading import MISSING
+
+#: total, T1..T4: what a settlement reads
+FREEZE_CODES = (
+    "active_import",
+    "active_import_t1",
+    "active_import_t2",
+    "active_import_t3",
+    "active_import_t4",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Open accounts whose point has one meter now, one row each, by account_id.
+
+    start  date[account]: the first local day that begins with the account open and this meter installed
+    """
+
+    account_id: NDArray[np.int64]
+    customer: Sequence[str]
+    name: Sequence[str]
+    point: Sequence[str]
+    asset: Sequence[str]
+    meter_id: NDArray[np.int64]
+    multiplier: NDArray[np.int64]
+    tariff: NDArray[np.str_]
+    prepaid: NDArray[np.bool_]
+    protected: Sequence[str]
+    start: Sequence[dt.date]
+
+    def __len__(self) -> int:
+        return len(self.account_id)
+
+
+def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:
+    """Accounts open at `now` (datetime64 UTC)."""
+    rows = conn.execute(
+        """
+        SELECT a.account_id, c.number, c.name, p.code AS point, m.asset, i.meter_id, i.ct * i.pt AS multiplier, a.tariff, a.prepaid,
+               a.protected, greatest(a.valid_from, i.valid_from) AS since
+        FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id)
+        JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        JOIN meter m USING (meter_id)
+        WHERE a.valid_from <= %(now)s AND a.valid_to > %(now)s AND (a.prepaid OR NOT %(prepaid)s)
+        ORDER BY a.account_id
+        """,
+        {"now": as_datetime(now), "prepaid": prepaid_only},
+    ).fetchall()
+    return Accounts(
+        np.array([row["account_id"] for row in rows], dtype=np.int64),
+        [row["number"] for row in rows],
+        [row["name"] for row in rows],
+        [row["point"] for row in rows],
+        [row["asset"] for row in rows],
+        np.array([row["meter_id"] for row in rows], dtype=np.int64),
+        np.array([row["multiplier"] for row in rows], dtype=np.int64),
+        np.array([row["tariff"] for row in rows], dtype=np.str_),
+        np.array([row["prepaid"] for row in rows], dtype=np.bool_),
+        [row["protected"] for row in rows],
+        [_first_whole_day(instant(row["since"]), zone) for row in rows],
+    )
+
+
+def _first_whole_day(since: np.datetime64, zone: ZoneInfo) -> dt.date:
+    day = local_day(since + np.timedelta64(1, "us"), zone)
+    return day if midnight(day, zone) == since else day + dt.timedelta(days=1)
+
+
+def freezes(conn: Connection, meters: NDArray[np.int64], midnights: Times) -> NDArray[np.int64]:
+    """Day-freeze registers int64[meter, midnight, 5] (total, T1..T4) [1e-4 kWh], MISSING where not there; revisions laid over."""
+    grid = np.full((len(meters), len(midnights), len(FREEZE_CODES)), MISSING, dtype=np.int64)
+    place: dict[int, list[int]] = {}
+    for k, meter in enumerate(meters.tolist()):
+        place.setdefault(meter, []).append(k)
+    columns = {when.item(): k for k, when in enumerate(midnights.astype("datetime64[us]"))}
+    stamps = [as_datetime(when) for when in midnights]
+    for row in conn.execute(
+        f"SELECT meter_id, ts, {', '.join(FREEZE_CODES)} FROM register_read WHERE kind = %s AND meter_id = ANY(%s) AND ts = ANY(%s)",
+        (DAY_FREEZE, list(place), stamps),
+    ):
+        column = columns[row["ts"].replace(tzinfo=None)]
+        values = [MISSING if row[code] is None else row[code] for code in FREEZE_CODES]
+        for k in place[row["meter_id"]]:
+            grid[k, column] = values
+    for row in conn.execute(
+        "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value FROM revision "
+        "WHERE source = 'day' AND meter_id = ANY(%s) AND ts = ANY(%s) AND quantity = ANY(%s) "
+        "ORDER BY meter_id, ts, quantity, version DESC",
+        (list(place), stamps, list(FREEZE_CODES)),
+    ):
+        for k in place[row["meter_id"]]:
+            grid[k, columns[row["ts"].replace(tzinfo=None)], FREEZE_CODES.index(row["quantity"])] = int(
+                row["value"]
+            )
+    return grid
