@@ -158,10 +158,7 @@ def moment(text: str, zone: ZoneInfo, *, name: str, end: bool) -> np.datetime64:
 
 
 def chosen(accept: str | None, offered: tuple[str, ...]) -> str:
-    """A parameter that is an instant with offset, or a local date: its beginning, or with `end` its end.
-
-    Problem 422 for anything else.
-    """
+    """The offered media type that an Accept field prefers (RFC 9110, 12.5.1). Problem 406 if it accepts none."""
     if not accept or not accept.strip():
         return offered[0]
     best, best_rank = "", (0.0, 0)

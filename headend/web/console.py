@@ -38,7 +38,10 @@ _SEVERITY: Final = {"alarm": 0, "warning": 1, "info": 2}
 _FILES: Final = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
-    "app.js": "text/javascript; charset=utf-8",
+    **dict.fromkeys(
+        ("app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
+        "text/javascript; charset=utf-8",
+    ),
 }
 #: everything the page needs comes from here; nothing else may be loaded, and nobody may frame it
 _SECURITY: Final = {
@@ -58,16 +61,6 @@ def page(request: Request) -> Response:
     return _static(request, "index.html")
 
 
-@router.get("/console/style.css")
-def style(request: Request) -> Response:
-    return _static(request, "style.css")
-
-
-@router.get("/console/app.js")
-def script(request: Request) -> Response:
-    return _static(request, "app.js")
-
-
 @router.get("/console/data")
 def data(request: Request, house: Here) -> Response:
     """Everything the page shows, in one document. For browsers on this machine, or with an API key that may
@@ -83,6 +76,14 @@ def data(request: Request, house: Here) -> Response:
     # the clock is no part of the document, or no two answers would be equal and 304 never be given
     now = as_datetime(house.now, house.zone)
     return single(request, document, headers={"Headend-Clock": now.isoformat(timespec="milliseconds")})
+
+
+@router.get("/console/{name}")
+def part(request: Request, name: str) -> Response:
+    """The page's own style and scripts."""
+    if name not in _FILES:
+        raise Problem(404, "not-found", f"there is nothing at {request.url.path}")
+    return _static(request, name)
 
 
 def is_local(request: Request) -> bool:
