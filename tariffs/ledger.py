@@ -98,9 +98,8 @@ def derive(
     standing = sum(entry.amount_fen for entry in entries)
     if entries and entries[-1].inputs_hash == inputs_hash:
         if standing != amount_fen:
-            raise LedgerError(
-                f"{(account, kind, period)}: the same inputs gave {standing} fen before and {amount_fen} fen now"
-            )
+            key = (account, kind, period)
+            raise LedgerError(f"{key}: the same inputs gave {standing} fen before and {amount_fen} fen now")
         return ()
     new = Entry(account, kind, period, len(entries), amount_fen - standing, inputs_hash, dict(detail or {}))
     return (new,)

@@ -22,7 +22,6 @@ from tariffs.charge import Problem
 from tariffs.money import Ints, exact, from_fen
 from tariffs.tou import Charge
 
-
 #: A newest reading older than this supports no cut-off: one missed day freeze is already too much.
 OLDEST: Final = np.timedelta64(24, "h")
 

@@ -70,8 +70,7 @@ def slot_periods(tariff: Tariff, slots: Times, zone: ZoneInfo, minutes: int = ST
         )
     if not len(slots):
         return np.empty(0, dtype=np.int8)
-    starts: Times = slots.astype("datetime64[us]") - np.timedelta64(minutes, "m")
-    begin = local_fields(starts, zone)
+    begin = local_fields(np.asarray(slots - np.timedelta64(minutes, "m"), dtype="datetime64[us]"), zone)
     days = begin.astype("datetime64[D]")
     quarter = (begin - days).astype("timedelta64[m]").astype(np.int64) // STEP
     month = begin.astype("datetime64[M]").astype(np.int64) % 12

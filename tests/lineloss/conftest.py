@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from lineloss.topology import Role, Topology
 
-
 Areas = tuple[Topology, NDArray[np.int64], NDArray[np.int64]]
 
 
