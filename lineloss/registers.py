@@ -26,14 +26,17 @@ def advance(first: Registers, last: Registers, roll_over: int = ROLL_OVER) -> Re
     """
     # MISSING is the lowest int64: replaced before the subtraction, which would wrap around.
     present = (first != MISSING) & (last != MISSING)
-    begin = np.where(present, first, 0)
-    energy = np.where(present, last, 0) - begin
+    everywhere = bool(present.all())
+    begin = first if everywhere else np.where(present, first, 0)
+    energy = (last if everywhere else np.where(present, last, 0)) - begin
     down = energy < 0
     if down.any():
         tenth = roll_over // 10
         wrapped = down & (begin >= roll_over - tenth) & (begin < roll_over) & (begin + energy < tenth)
         energy = np.where(wrapped, energy + roll_over, energy)
         present = present & (~down | wrapped)
+    elif everywhere:
+        return energy
     return np.where(present, energy, MISSING).astype(np.int64, copy=False)
 
 

@@ -23,12 +23,15 @@ def advance(first: Ints, last: Ints, roll_over: int = ROLL_OVER) -> Ints:
     """Energy from `first` to `last`, any equal shapes, int64 [1e-4 kWh]; MISSING where it cannot be known:
     an end is missing, or the register went down and not from its top tenth into its bottom tenth."""
     present = (first != MISSING) & (last != MISSING)
-    begin = np.where(present, first, 0)
-    energy = np.where(present, last, 0) - begin
+    everywhere = bool(present.all())
+    begin = first if everywhere else np.where(present, first, 0)
+    energy = (last if everywhere else np.where(present, last, 0)) - begin
     down = energy < 0
     if down.any():
         tenth = roll_over // 10
         wrapped = down & (begin >= roll_over - tenth) & (begin < roll_over) & (begin + energy < tenth)
         energy = np.where(wrapped, energy + roll_over, energy)
         present = present & (~down | wrapped)
+    elif everywhere:
+        return energy
     return np.asarray(np.where(present, energy, MISSING), dtype=np.int64)

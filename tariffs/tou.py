@@ -94,24 +94,16 @@ def energy_by_period(
     if points != len(periods) + 1:
         raise ValueError(f"{points} registers do not bound {len(periods)} slots")
     there = registers != MISSING
-    column = np.arange(points)
-    newest = np.maximum.accumulate(np.where(there, column, -1), axis=1)
-    # the register before each one: the newest of those to its left
-    before = np.concatenate([np.full((meters, 1), -1), newest[:, :-1]], axis=1)
-    row, end = np.nonzero(there & (before >= 0))
-    begin = before[row, end]
-    gained = advance(registers[row, begin], registers[row, end], roll_over)
-    valid = np.ones(meters, dtype=np.bool_)
-    valid[row[gained == MISSING]] = False
-    gained = np.where(gained == MISSING, 0, gained)
-
-    # seen[p, c]: slots of period p left of column c; a span touches p when the count grows across it
-    seen = np.zeros((len(PERIODS), points), dtype=np.int64)
-    seen[:, 1:] = np.cumsum(periods[None, :] == np.arange(len(PERIODS))[:, None], axis=1)
-    touched = seen[:, end] > seen[:, begin]
-    bits = (touched * (1 << np.arange(len(PERIODS)))[:, None]).sum(axis=0)
     by_set = np.zeros((meters, _SETS), dtype=np.int64)
-    np.add.at(by_set, (row, bits), gained)
+    valid = np.ones(meters, dtype=np.bool_)
+    # Nearly every curve is whole and rises; for those the registers where the period changes are enough.
+    whole = there.all(axis=1) & (registers[:, 1:] >= registers[:, :-1]).all(axis=1)
+    edges = np.unique([0, *(np.flatnonzero(np.diff(periods)) + 1), points - 1])
+    gained = np.diff(registers[np.ix_(whole, edges)], axis=1)
+    for period in range(len(PERIODS)):
+        by_set[whole, 1 << period] = gained[:, periods[edges[:-1]] == period].sum(axis=1)
+    rest = np.flatnonzero(~whole)
+    by_set[rest], valid[rest] = _with_holes(registers[rest], periods, roll_over)
 
     single = 1 << np.arange(len(PERIODS))
     energy = by_set[:, single].copy()
@@ -123,8 +115,33 @@ def energy_by_period(
         complete=np.asarray(there[:, 0] & there[:, -1], dtype=np.bool_),
         valid=valid,
         first=np.where(some, there.argmax(axis=1), -1),
-        last=newest[:, -1],
+        last=np.where(some, points - 1 - there[:, ::-1].argmax(axis=1), -1),
     )
+
+
+def _with_holes(registers: Ints, periods: NDArray[np.int8], roll_over: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """(energy by set of periods int64[meter, 16], valid bool[meter]) of curves with holes, roll-overs or
+    decreases.
+    """
+    meters, points = registers.shape
+    there = registers != MISSING
+    newest = np.maximum.accumulate(np.where(there, np.arange(points), -1), axis=1)
+    # the register before each one: the newest of those to its left
+    before = np.concatenate([np.full((meters, 1), -1), newest[:, :-1]], axis=1)
+    row, end = np.nonzero(there & (before >= 0))
+    begin = before[row, end]
+    gained = advance(registers[row, begin], registers[row, end], roll_over)
+    valid = np.ones(meters, dtype=np.bool_)
+    valid[row[gained == MISSING]] = False
+
+    # seen[p, c]: slots of period p left of column c; a span touches p when the count grows across it
+    seen = np.zeros((len(PERIODS), points), dtype=np.int64)
+    seen[:, 1:] = np.cumsum(periods[None, :] == np.arange(len(PERIODS))[:, None], axis=1)
+    touched = seen[:, end] > seen[:, begin]
+    bits = (touched * (1 << np.arange(len(PERIODS)))[:, None]).sum(axis=0)
+    by_set = np.zeros((meters, _SETS), dtype=np.int64)
+    np.add.at(by_set, (row, bits), np.where(gained == MISSING, 0, gained))
+    return by_set, valid
 
 
 def charge_bounds(parts: PeriodEnergy, prices: Ints, multiplier: Ints) -> Charge:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tariffs.charge import daily_entry
 from tariffs.ledger import (
     Entry,
     LedgerError,
@@ -20,6 +22,7 @@ from tariffs.ledger import (
     inputs_hash,
     inputs_hashes,
 )
+from tariffs.money import to_fen
 
 KEY = {"account": 7, "kind": "energy", "period": "2026-03-11"}
 
@@ -138,3 +141,32 @@ def test_hashes_of_a_batch_are_the_hashes_of_its_rows() -> None:
     assert batch == [inputs_hash({**common, "account": 7 + n, "first": first[n].tolist()}) for n in range(2)]
     with pytest.raises(ValueError, match="both common and a column"):
         inputs_hashes({"account": 1}, {"account": np.array([7])})
+
+
+@given(
+    charges=st.lists(st.integers(0, 10**9), min_size=1, max_size=8),
+    seed=st.randoms(use_true_random=False),
+)
+def test_running_equals_recomputed_in_any_order_of_arrival(charges: list[int], seed: random.Random) -> None:
+    """Day freezes arrive in any order; the month's entry follows the newest freeze there is.
+
+    A late freeze of an earlier day changes nothing, a newer one adds what is missing, and the sum is what a ledger
+    made from scratch with all freezes would hold.
+    """
+    to_date = np.array(charges, dtype=np.int64).cumsum()
+    arrivals = list(range(len(charges)))
+    seed.shuffle(arrivals)
+    ledger: list[Entry] = []
+    seen: set[int] = set()
+    for day in arrivals:
+        seen.add(day)
+        newest = max(seen)
+        fen = int(to_fen(to_date[newest]))
+        ledger += derive(ledger, **KEY, amount_fen=fen, inputs_hash=inputs_hash({"day": newest}))  # type: ignore[arg-type]
+        assert -balance(ledger) == fen
+        # the two ways of saying what a day's entry is agree
+        if len(ledger) > 1:
+            earlier = sum(entry.amount_fen for entry in ledger[:-1])
+            assert ledger[-1].amount_fen == int(daily_entry(to_date[newest], np.array(earlier)))
+    scratch = derive([], **KEY, amount_fen=int(to_fen(to_date[-1])), inputs_hash="scratch")  # type: ignore[arg-type]
+    assert balance(ledger) == balance(scratch)

@@ -108,6 +108,12 @@ def test_roll_over_and_decrease() -> None:
     assert charge.low.tolist() == [40 * (2 * 5680 + 7 * 2880), MISSING]
 
 
+def test_no_slots_no_energy() -> None:
+    parts = energy_by_period(np.array([[5], [MISSING]]), SIX[:0])
+    assert parts.energy.sum() == 0
+    assert parts.complete.tolist() == [True, False]
+
+
 def test_shapes_and_floats_are_refused() -> None:
     with pytest.raises(ValueError, match="do not bound"):
         energy_by_period(np.zeros((1, 6), dtype=np.int64), SIX)
