@@ -7,13 +7,17 @@ A frame is `<KIND TO TEXT>`: `<? 7 volts>` asks meter 7, `<= 7 volts:230>` answe
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Callable, Generator
+import tty
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from protocols.dlt645.exchange import AddressRequest, Device, ReadRequest
+from protocols.dlt645.words import NO_DATA
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Event, Ignored, Send
 from terminals.links.link import Link, LinkLost
@@ -134,6 +138,33 @@ class ToyLine:
         self.closed = True
 
 
+class Meter645:
+    """DL/T 645 meters on one line: `answer(bytes) -> bytes`. `data` are the reads they answer, by DI."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.devices = [Device(address) for address in addresses]
+        self.data: dict[int, bytes] = {}
+        self.asked: list[Any] = []
+
+    def answer(self, data: bytes) -> bytes:
+        answers = b""
+        for device in self.devices:
+            device.receive_data(data)
+            while (event := device.next_event()) is not NEED_DATA:
+                answers += self._one(device, event)
+        return answers
+
+    def _one(self, device: Device, event: Any) -> bytes:
+        if isinstance(event, Send):
+            return event.data
+        self.asked.append(event)
+        if isinstance(event, AddressRequest):
+            return device.answer()
+        if isinstance(event, ReadRequest) and event.di in self.data:
+            return device.answer(self.data[event.di])
+        return device.refuse(NO_DATA)
+
+
 class Server:
     """A TCP server whose `answer(data)` gives the reply to what arrives; the links it has seen are kept."""
 
@@ -176,6 +207,23 @@ async def server() -> AsyncIterator[Server]:
     for transport in server.transports:
         transport.abort()
     await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def meter645() -> type[Meter645]:
+    return Meter645
+
+
+@pytest.fixture
+def pty() -> Iterator[tuple[int, str]]:
+    """(descriptor of the far end, name of the serial port)."""
+    far, near = os.openpty()
+    tty.setraw(near)
+    os.set_blocking(far, False)
+    name = os.ttyname(near)
+    os.close(near)
+    yield far, name
+    os.close(far)
 
 
 @pytest.fixture

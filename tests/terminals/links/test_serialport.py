@@ -2,23 +2,11 @@
 
 import asyncio
 import os
-import tty
 
 import pytest
 
 from terminals.links.link import CannotConnect, LinkLost
 from terminals.links.serialport import Port, SerialPipe, open_port
-
-
-@pytest.fixture
-def pty():
-    far, near = os.openpty()
-    tty.setraw(near)
-    os.set_blocking(far, False)
-    name = os.ttyname(near)
-    os.close(near)
-    yield far, name
-    os.close(far)
 
 
 async def _far_read(far, size):
