@@ -220,9 +220,9 @@ def pty() -> Iterator[tuple[int, str]]:
     far, near = os.openpty()
     tty.setraw(near)
     os.set_blocking(far, False)
-    name = os.ttyname(near)
+    yield far, os.ttyname(near)
+    # Kept until now: without anybody on the near side, reading the far side is an error.
     os.close(near)
-    yield far, name
     os.close(far)
 
 
