@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from protocols.errors import FrameError, Refused
 from protocols.exchange import NEED_DATA, Answer, Exchange, Ignored, Send
@@ -19,6 +19,9 @@ T = TypeVar("T")
 Guard = Callable[[], None]
 #: Called once per round trip with the bytes sent, the bytes received and the seconds; for counters and dumps.
 OnExchange = Callable[[bytes, bytes, float], None]
+
+#: Bytes of one round trip kept for the observer: the longest message there is, and as much noise before it.
+DUMP_LIMIT: Final = 128 * 1024
 
 
 @dataclass(slots=True)
@@ -220,9 +223,7 @@ class _Trip:
         self._now = asyncio.get_running_loop().time
         self._begun = self._deadline = self._limit = 0.0
         self._sent = b""
-        # The dump of one round trip; exchanges bound what they accept, this is bounded by time and line
-        # speed.
-        self._received: list[bytes] = []
+        self._received = bytearray()  # the dump of one round trip, up to DUMP_LIMIT
         self._framed = False
 
     def begin(self, data: bytes) -> None:
@@ -273,7 +274,7 @@ class _Trip:
         now = self._now()
         if self.latency is None:
             self.latency = now - self._begun
-        self._received.append(data)
+        self._received += data[: max(0, DUMP_LIMIT - len(self._received))]
         session.counts.received += len(data)
         # Bytes are coming: give the rest of the frame its gap, but never beyond the limit of this round trip,
         # or a babbling neighbour would hold the line for ever.
@@ -283,7 +284,7 @@ class _Trip:
     def report(self) -> None:
         """Hand the finished round trip to the observer."""
         if self._sent:
-            self.session.emit(self._sent, b"".join(self._received), self._now() - self._begun)
+            self.session.emit(self._sent, bytes(self._received), self._now() - self._begun)
         self._sent = b""
         self._received.clear()
 
