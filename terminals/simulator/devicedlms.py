@@ -34,6 +34,8 @@ DENIED: Final = 3
 UNDEFINED: Final = 4
 TYPE_UNMATCHED: Final = 12
 
+#: entries_in_use of a profile (Blue Book, IC 7, attribute 7): a driver need not ask for it, a meter has it.
+ENTRIES_IN_USE: Final = 7
 #: With this control mode a remote reconnect makes the relay ready, and the customer's key closes it.
 CONTROL_MODE: Final = 3
 
@@ -177,7 +179,7 @@ class LogicalDevice:
             return values.array(*(capture_object(*column) for column in _captured(codes)))
         if request.attribute == model.CAPTURE_PERIOD:
             return Data(values.DOUBLE_LONG_UNSIGNED, period)
-        if request.attribute == model.ENTRIES_IN_USE:
+        if request.attribute == ENTRIES_IN_USE:
             return Data(values.DOUBLE_LONG_UNSIGNED, len(self._rows(request.obis, None, codes, now)[0]))
         if request.attribute == model.PROFILE_ENTRIES:
             return Data(values.DOUBLE_LONG_UNSIGNED, entries)

@@ -186,7 +186,7 @@ def _spread(rng: np.random.Generator, plan: AreaPlan, kw: Floats, ordinary: NDAr
         movable = kw[ours & ordinary].sum(axis=0)
         if not (ours & ordinary).any():
             continue
-        factor = np.clip((plan.shares[p] * total - fixed) / movable, 0.25, 3.0)
+        factor = np.clip((plan.shares[p] * total - fixed) / movable, 0.1, 10.0)
         out[ours & ordinary] *= factor * (1.0 + rng.normal(0.0, 0.012, SLOTS))
     return out
 

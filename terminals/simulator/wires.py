@@ -240,7 +240,8 @@ class SerialLine:
         os.set_blocking(self._master, False)
         asyncio.get_running_loop().add_reader(self._master, self._readable)
         # We keep the slave open too: else the master reports an error whenever the head-end closes the port.
-        return f"serial://{os.ttyname(self._slave)}?baud=9600&parity=E"
+        # A pty has no parity, and refuses the settings of a port that asks for one.
+        return f"serial://{os.ttyname(self._slave)}?baud=9600&parity=N"
 
     async def stop(self) -> None:
         if self._master >= 0:
