@@ -16,6 +16,11 @@ from terminals.links.pipe import Pipe
 
 PARITIES: Final = {"E": serial.PARITY_EVEN, "O": serial.PARITY_ODD, "N": serial.PARITY_NONE}
 STOP_BITS: Final = {1: serial.STOPBITS_ONE, 2: serial.STOPBITS_TWO}
+#: Seconds in which the lock of a port that was just closed may still hold: seen to outlast `close` for a moment,
+#: and a search of settings opens the same port again at once.
+RELEASE: Final = 0.2
+
+_BUSY: Final = "another program uses it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,17 @@ class SerialPipe(Pipe):
 
 async def open_port(port: Port) -> SerialPipe:
     """Open the device for us alone. CannotConnect says what to look at."""
+    deadline = asyncio.get_running_loop().time() + RELEASE
+    while True:
+        try:
+            return await _open(port)
+        except CannotConnect as error:
+            if error.reason != _BUSY or asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(RELEASE / 10)
+
+
+async def _open(port: Port) -> SerialPipe:
     loop = asyncio.get_running_loop()
     try:
         _, pipe = await serial_asyncio_fast.create_serial_connection(
@@ -112,5 +128,5 @@ def _explain(error: Exception) -> tuple[str, str]:
     if code == errno.EACCES:
         return "permission denied", "add the user to the group that owns the device (dialout on Debian)"
     if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in str(error):
-        return "another program uses it", "close that program (fuser -v shows which)"
+        return _BUSY, "close that program (fuser -v shows which)"
     return str(error), "check that it is a serial device and supports this baud and parity"
