@@ -62,7 +62,7 @@ def build(settings: ServerSettings) -> FastAPI:
         version=__version__,
         summary="Meter data acquisition head-end",
         lifespan=lifespan,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=f"{operations.PREFIX}/openapi.json",
         # the usual pages load their scripts from elsewhere; a control room has no elsewhere
         docs_url=None,
         redoc_url=None,
@@ -74,7 +74,7 @@ def build(settings: ServerSettings) -> FastAPI:
     problems.install(app)
     operations.measure(app)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
-    api = APIRouter(prefix="/api/v1")
+    api = APIRouter(prefix=operations.PREFIX)
     for noun in (customers, meters, commands, losses, findings, changes, fleet):
         api.include_router(noun.router)
     app.include_router(api)

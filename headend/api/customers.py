@@ -344,9 +344,9 @@ def _relay(found: dict[str, Any] | None) -> dict[str, Any]:
             "action": proof["action"],
             "state": proof["state"],
             "outcome": proof["outcome"],
-            "verified_at": proof["result"].get("read_at") or proof["ended_at"],
-            "load_kw": proof["result"].get("load_kw"),
-            "read_back": proof["result"],
+            "verified_at": proof["result"]["read_back_at"],
+            "load_kw": proof["result"]["relay"]["load_kw"],
+            "read_back": proof["result"]["relay"],
         },
         "open_command": running
         and {

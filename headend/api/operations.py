@@ -23,6 +23,9 @@ from headend.store import fleet
 
 router = APIRouter(tags=["operations"])
 
+#: where the nouns live
+PREFIX = "/api/v1"
+
 
 class Meters:
     """The application's own measurements; labels are route templates, methods and statuses, so their number
@@ -81,6 +84,15 @@ def metrics(request: Request, house: Here) -> Response:
     return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
 
 
+def _template(request: Request) -> str:
+    """The path with its parameters unfilled. FastAPI names a route of an included router without the router's prefix."""
+    path = str(getattr(request.scope.get("route"), "path", "unmatched"))
+    missing = (
+        request.url.path.startswith(f"{PREFIX}/") and path != "unmatched" and not path.startswith(PREFIX)
+    )
+    return PREFIX + path if missing else path
+
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -97,7 +109,7 @@ def measure(app: FastAPI) -> None:
             status = response.status_code
             return response
         finally:
-            template = getattr(request.scope.get("route"), "path", "unmatched")
+            template = _template(request)
             method = request.method if request.method in _METHODS else "other"
             meters.requests.labels(template, method, str(status)).inc()
             meters.seconds.labels(template).observe(time.perf_counter() - began)

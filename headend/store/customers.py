@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from headend.control.readback import NO_LOAD_KW
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
@@ -136,36 +137,38 @@ def payments(
 
 
 def relay(conn: Connection, meter_id: int) -> dict[str, Any]:
-    """What is proven about a meter's relay, from the newest order that read it back, and the relay order that
-    is open now.
+    """What is proven about a meter's relay, from the newest command that read it back.
 
-    state   open, closed, close-permitted (open until the customer presses the key), open-with-load (current
-    flows although the
-            relay says open: a bypass), or unknown: no order has read it back yet
-    proof   that order, or None
-    running the open relay order, or None
+    state    closed, open, close-permitted (open until the customer presses the key), open-with-load (current flows although the
+             relay says open), or unknown: never read back, or a later command was sent and nobody has seen what it did
+    proof    the newest order that read the relay back, or None; in doubt it is the state before the command in doubt
+    running  the open relay order, or None
     """
+    sent = conn.execute(
+        "SELECT order_id, action, state, outcome, result, sent_at, ended_at, is_open FROM orders "
+        "WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL ORDER BY order_id DESC LIMIT 1",
+        (meter_id,),
+    ).fetchone()
     proof = conn.execute(
-        "SELECT order_id, kind, action, state, outcome, result, sent_at, ended_at FROM orders "
-        "WHERE meter_id = %s AND result ? 'open' ORDER BY order_id DESC LIMIT 1",
+        "SELECT order_id, action, state, outcome, result, sent_at, ended_at, is_open FROM orders "
+        "WHERE meter_id = %s AND kind = 'relay' AND result ? 'relay' ORDER BY order_id DESC LIMIT 1",
         (meter_id,),
     ).fetchone()
     running = conn.execute(
         "SELECT order_id, action, state FROM orders WHERE meter_id = %s AND kind = 'relay' AND is_open",
         (meter_id,),
     ).fetchone()
-    return {"state": _relay_state(proof["result"] if proof else None), "proof": proof, "running": running}
+    in_doubt = sent is not None and (proof is None or sent["order_id"] > proof["order_id"])
+    # the meter said no: nothing happened, and what was proven before still holds
+    if in_doubt and sent is not None and sent["state"] == "failed":
+        in_doubt = False
+    state = "unknown" if in_doubt or proof is None else _relay_state(proof["result"]["relay"])
+    return {"state": state, "proof": proof, "running": running}
 
 
-#: a load below this is what the meter itself and the noise of its current path show [kW]
-NO_LOAD_KW = 0.02
-
-
-def _relay_state(read_back: dict[str, Any] | None) -> str:
-    if read_back is None:
-        return "unknown"
-    if not read_back["open"]:
+def _relay_state(seen: dict[str, Any]) -> str:
+    if not seen["open"]:
         return "closed"
-    if float(read_back.get("load_kw") or 0) > NO_LOAD_KW:
+    if float(seen["load_kw"]) > NO_LOAD_KW:
         return "open-with-load"
-    return "close-permitted" if read_back.get("permitted") else "open"
+    return "close-permitted" if seen["permitted"] else "open"

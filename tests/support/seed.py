@@ -207,7 +207,9 @@ def _meter_day(
     prompt = got & ~late
     for chunk in np.array_split(np.flatnonzero(prompt), 4):
         if len(chunk):
-            yield Attempt(meter, CURVE, due[chunk], due[chunk], due[:0], due[chunk[-1]] + np.timedelta64(95, "s"))
+            yield Attempt(
+                meter, CURVE, due[chunk], due[chunk], due[:0], due[chunk[-1]] + np.timedelta64(95, "s")
+            )
     if late.any():
         at = due[late][-1] + np.timedelta64(270, "m")
         yield Attempt(meter, CURVE, due[late], due[late], due[:0], at)
@@ -268,7 +270,9 @@ def _freezes(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
         second = rng.random(len(meters)) < 0.012
         for meter, there, twice in zip(meters.tolist(), have, second, strict=True):
             if twice or not there:
-                attempts.append(Attempt(meter, DAY, when, when[:0], when[:0], first, "no-answer", "3 attempts, 2 s each"))
+                attempts.append(
+                    Attempt(meter, DAY, when, when[:0], when[:0], first, "no-answer", "3 attempts, 2 s each")
+                )
             if there:
                 attempts.append(Attempt(meter, DAY, when, when, when[:0], again if twice else first))
     coverage.record(conn, attempts, ZONE)
@@ -288,7 +292,9 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
             )  # fmt: skip
             continue
         supplied = int(rng.integers(9_000_000, 31_000_000))
-        rate = 0.118 if a == 12 else -0.006 if a == 19 else 0.062 if a == 7 else float(rng.uniform(0.012, 0.041))
+        rate = (
+            0.118 if a == 12 else -0.006 if a == 19 else 0.062 if a == 7 else float(rng.uniform(0.012, 0.041))
+        )
         loss = int(supplied * rate)
         half = int(supplied * 0.0047)
         losses.append(
@@ -322,7 +328,11 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
     ]  # fmt: skip
     unique = {(f.rule, f.subject_kind, f.subject_id): f for f in found}
     results.save_findings(
-        conn, YESTERDAY, sorted({f.rule for f in found}), list(unique.values()), now=NOW - np.timedelta64(12, "h")
+        conn,
+        YESTERDAY,
+        sorted({f.rule for f in found}),
+        list(unique.values()),
+        now=NOW - np.timedelta64(12, "h"),
     )
 
 
@@ -332,8 +342,20 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
     ).fetchall()
     for k, row in enumerate(accounts):
         level = ("ok", "ok", "ok", "warn1", "ok", "warn2", "ok", "ok", "stop", "ok")[k % 10]
-        bought, used = 20_000, 9_000 if level == "ok" else 16_500 if level == "warn1" else 18_200 if level == "warn2" else 20_480
-        for kind, period, fen in (("payment", f"bank/2026-03-01/{k:06d}", bought), ("charge", "2026-03-10", -used)):
+        bought, used = (
+            20_000,
+            9_000
+            if level == "ok"
+            else 16_500
+            if level == "warn1"
+            else 18_200
+            if level == "warn2"
+            else 20_480,
+        )
+        for kind, period, fen in (
+            ("payment", f"bank/2026-03-01/{k:06d}", bought),
+            ("charge", "2026-03-10", -used),
+        ):
             entry = _one(
                 conn,
                 "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
@@ -369,10 +391,15 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
         )  # fmt: skip
 
 
+def _seen(is_open: bool, permitted: bool, load_kw: float) -> dict[str, Any]:
+    seen = {"open": is_open, "permitted": permitted, "keep_power": False, "load_kw": load_kw, "detail": ""}
+    return {"relay": seen, "read_back_at": as_datetime(NOW).isoformat()}
+
+
 #: name -> (kind, action, steps (state, event), outcome, result, minutes ago)
 _ORDERS: dict[str, tuple[str, str, list[tuple[str, str]], str, dict[str, Any], int]] = {
     "verified-close": ("relay", "close", [("approved", "request"), ("sending", "send"), ("answered", "answer"), ("verified", "prove")],
-                       "relay closed, load 0.84 kW", {"open": False, "permitted": False, "keep_power": False, "load_kw": 0.84}, 190),
+                       "relay closed, load 0.84 kW", _seen(False, False, 0.84), 190),
     "failed-read": ("read", "", [("approved", "request"), ("sending", "send"), ("failed", "reject")],
                     "meter refused: no such data", {}, 171),
     "refused-trip": ("relay", "trip", [("refused", "request")],
@@ -381,13 +408,13 @@ _ORDERS: dict[str, tuple[str, str, list[tuple[str, str]], str, dict[str, Any], i
     "cancelled-trip": ("relay", "trip", [("wanted", "request"), ("cancelled", "cancel")], "withdrawn by 李敏", {}, 120),
     "verified-trip": ("relay", "trip",
                       [("wanted", "request"), ("approved", "approve"), ("sending", "send"), ("answered", "answer"), ("verified", "prove")],
-                      "relay open, load 0.00 kW", {"open": True, "permitted": False, "keep_power": False, "load_kw": 0.0}, 96),
+                      "relay open, load 0.00 kW", _seen(True, False, 0.0), 96),
     "verified-read": ("read", "", [("approved", "request"), ("sending", "send"), ("answered", "answer"), ("verified", "prove")],
                       "6 registers read", {"active_import": "12345.6789"}, 55),
     "unknown-trip": ("relay", "trip", [("wanted", "request"), ("approved", "approve"), ("sending", "send"), ("unknown", "lose")],
                      "answer lost: the relay is being read", {}, 11),
     "pending-permit": ("relay", "permit", [("approved", "request"), ("sending", "send"), ("answered", "answer"), ("pending", "hold")],
-                       "permitted, waiting for the customer's key", {"open": True, "permitted": True, "keep_power": False, "load_kw": 0.0}, 9),
+                       "permitted, waiting for the customer's key", _seen(True, True, 0.0), 9),
     "answered-close": ("relay", "close", [("approved", "request"), ("sending", "send"), ("answered", "answer")], "", {}, 4),
     "sending-read": ("read", "", [("approved", "request"), ("sending", "send")], "", {}, 2),
     "approved-clock": ("clock", "set", [("approved", "request")], "", {}, 2),
@@ -417,10 +444,26 @@ def _orders(conn: Connection, ids: list[list[int]]) -> dict[str, int]:
             None if is_open else ended, outcome, json.dumps(result), meter,
         )  # fmt: skip
         for s, (state_then, event) in enumerate(steps):
-            who = "job:prepaid" if trip and s == 0 else "李敏" if event in ("approve", "cancel") else "陈晓" if s == 0 else "collector-1"
+            who = (
+                "job:prepaid"
+                if trip and s == 0
+                else "李敏"
+                if event in ("approve", "cancel")
+                else "陈晓"
+                if s == 0
+                else "collector-1"
+            )
             conn.execute(
                 "INSERT INTO order_event (order_id, seq, at, event, state, who, detail) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                (order, s + 1, at + dt.timedelta(seconds=20 * s), event, state_then, who, outcome if s == len(steps) - 1 else ""),
+                (
+                    order,
+                    s + 1,
+                    at + dt.timedelta(seconds=20 * s),
+                    event,
+                    state_then,
+                    who,
+                    outcome if s == len(steps) - 1 else "",
+                ),
             )
     return made
 
@@ -435,4 +478,6 @@ if __name__ == "__main__":  # python -m tests.support.seed DSN: a store to look 
     import sys
 
     with seeded(sys.argv[1]) as (_, made):
-        print(f"{sum(map(len, made.assets))} meters in {Path(__file__).name}'s utility; domain time {as_datetime(NOW, ZONE)}")
+        print(
+            f"{sum(map(len, made.assets))} meters in {Path(__file__).name}'s utility; domain time {as_datetime(NOW, ZONE)}"
+        )

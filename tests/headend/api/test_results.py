@@ -1,0 +1,102 @@
+"""Losses, findings, the fleet, and the feed over HTTP."""
+
+from __future__ import annotations
+
+from headend.store import feed
+from tests.support.app import Desk, problem
+
+
+def test_losses_with_bounds_and_unknown_ones_named(desk: Desk) -> None:
+    document = desk.get("/losses").json()
+    assert (document["day"], document["unit"]) == ("2026-03-10", "kWh")
+    known = [area for area in document["areas"] if area["status"] == "known"]
+    rates = [area["rate"] for area in known]
+    assert rates == sorted(rates, reverse=True)
+    for area in known:
+        assert float(area["loss_low"]) <= float(area["loss"]) <= float(area["loss_high"])
+    unknown = [area for area in document["areas"] if area["status"] == "unknown"]
+    assert [area["area"] for area in unknown] == ["TQ003"]
+    assert unknown[0]["loss"] is None
+    assert unknown[0]["rate"] is None
+    assert unknown[0]["missing"] == [desk.made.assets[2][4]]
+    assert "no answer" in unknown[0]["why"]
+    assert desk.get("/losses?day=2026-03-01").json()["areas"] == []
+
+
+def test_losses_before_the_first_run(desk: Desk) -> None:
+    desk.conn.execute("DELETE FROM loss_result")
+    desk.conn.commit()
+    assert desk.get("/losses").json()["day"] is None
+
+
+def test_a_finding_is_acknowledged_by_name(desk: Desk) -> None:
+    found = desk.get("/findings?limit=3").json()
+    assert len(found["findings"]) == 3
+    rest = desk.get(f"/findings?cursor={found['next']}").json()["findings"]
+    ids = [f["id"] for f in found["findings"] + rest]
+    assert ids == sorted(ids, reverse=True)
+    first = found["findings"][0]
+    assert first["evidence"]
+    assert first["title_zh"]
+    response = desk.post(f"/findings/{first['id']}/acknowledge", who="operator", once="f1")
+    assert response.json() == {"id": first["id"], "state": "acknowledged", "who": "陈晓"}
+    acknowledged = desk.get("/findings?state=acknowledged").json()["findings"]
+    assert [(f["id"], f["who"]) for f in acknowledged] == [(first["id"], "陈晓")]
+    assert first["id"] not in [f["id"] for f in desk.get("/findings?state=new").json()["findings"]]
+    changes = desk.get("/changes?topic=finding").json()["changes"]
+    assert changes[-1]["key"] == str(first["id"])
+
+
+def test_the_fleet_in_numbers(desk: Desk) -> None:
+    document = desk.get("/fleet").json()
+    assert (document["terminals"], document["meters"], document["areas"]) == (4, 24, 4)
+    assert document["commands_open"] == sum(document["commands_by_state"].values()) == 6
+    assert document["today"]["curve_due"] == 24 * 58
+    assert 0.9 < document["today"]["integrity"] < 1
+    assert document["yesterday"]["freeze_due"] == 24
+
+
+def test_the_feed_is_followed_by_its_cursor(desk: Desk) -> None:
+    everything = desk.get("/changes").json()["changes"]
+    followed, path = [], "/changes?limit=3"
+    while True:
+        response = desk.get(path)
+        body = response.json()
+        followed += body["changes"]
+        assert ("Link" in response.headers) == body["more"]
+        path = f"/changes?limit=3&cursor={body['next']}"
+        if not body["more"]:
+            break
+    assert followed == everything
+    assert desk.get(path).json() == {"changes": [], "next": body["next"], "more": False}
+    latest = desk.get("/changes?cursor=latest").json()
+    assert latest["changes"] == []
+    feed.publish(desk.conn, "curve", [("m1", None), ("m1", None), ("m2", None)])
+    desk.conn.commit()
+    fresh = desk.get(f"/changes?cursor={latest['next']}").json()["changes"]
+    assert [(change["topic"], change["key"]) for change in fresh] == [("curve", "m1"), ("curve", "m2")]
+    assert desk.get(f"/changes?cursor={latest['next']}&topic=loss,bill").json()["changes"] == []
+
+
+def test_cursors_that_are_none_and_cursors_from_before(desk: Desk) -> None:
+    cursor = desk.get("/changes").json()["next"]
+    for wrong in ("x", "1.2", "1.2.x", "1.-2.3", "1.2.3.4", "1.2.9999999999999999999"):
+        problem(desk.get(f"/changes?cursor={wrong}"), 400, "bad-cursor")
+    problem(desk.get("/changes?topic=weather"), 400, "bad-cursor")
+    problem(desk.get("/changes?cursor=1.999999999.1"), 410, "stale-cursor")  # from another database
+    desk.conn.execute("UPDATE cluster SET epoch = epoch + 1")
+    desk.conn.commit()
+    body = problem(desk.get(f"/changes?cursor={cursor}"), 410, "stale-cursor")
+    assert "restore" in body["detail"]
+    assert desk.get("/changes").json()["next"].startswith("2.")
+
+
+def test_the_description_covers_every_path(desk: Desk) -> None:
+    paths = desk.client.get("/api/v1/openapi.json").json()["paths"]
+    assert {
+        "/api/v1/customers", "/api/v1/customers/{number}/usage", "/api/v1/meters/{asset}/reads", "/api/v1/meters/{asset}/why/{day}",
+        "/api/v1/commands/{command}/approve", "/api/v1/losses", "/api/v1/findings/{finding}/acknowledge", "/api/v1/changes", "/api/v1/fleet",
+    } <= paths.keys()  # fmt: skip
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert operation["description"], f"{method} {path} has no description"

@@ -1,0 +1,3 @@
+from tests.support.app import desk
+
+__all__ = ["desk"]
