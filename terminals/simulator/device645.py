@@ -319,6 +319,8 @@ class Device645:
             typed = [value.value for value in values.decode(request.di, request.data)]
         except FrameError:
             return self._device.refuse(OTHER)
+        if typed[0] is None:  # a field of fillers is no time
+            return self._device.refuse(OTHER)
         clock = as_datetime(self.meter.clock(now), ZONE).replace(tzinfo=None)
         if request.di == 0x04000101:
             day = np.datetime64(str(typed[0]), "D")

@@ -68,13 +68,20 @@ class Fleet:
         self._keys: dict[int, asyncio.TimerHandle] = {}
 
     async def start(self) -> None:
-        """Write the truth, open the wires, write the archive, say that all is ready."""
+        """Write the truth, open the wires, write the archive, say that all is ready.
+
+        CannotListen: a port is taken; what was opened before is closed again.
+        """
         world = truth.build(self.scenario)
         acts = self._resume(world)
         self._witness = Witness(self.directory / "acts.jsonl")
         self.terminals = tuple(self._terminal(world, plan) for plan in world.plans)
         self._restore(acts)
-        await self._open()
+        try:
+            await self._open()
+        except BaseException:
+            await self.stop()
+            raise
         archive.write(self.directory / "archive", world, self.endpoints)
         self._announce()
 

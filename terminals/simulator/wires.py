@@ -13,6 +13,7 @@ from typing import Final, cast
 import numpy as np
 
 from terminals.dtu import DtuText, LineFilter
+from terminals.links.link import CannotListen
 from terminals.simulator.terminal import Terminal
 
 #: Seconds a registration or heartbeat may stay unanswered before a terminal dials anew.
@@ -70,9 +71,13 @@ class DialOut:
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int) -> str:
-        """Listen (0: any free port); returns host:port."""
+        """Listen (0: any free port); returns host:port. CannotListen when the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, "127.0.0.1", port)
+        try:
+            self._server = await loop.create_server(self._accept, "127.0.0.1", port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CannotListen(f"tcp://127.0.0.1:{port}", reason, "choose another first port") from error
         self.port = self._server.sockets[0].getsockname()[1]
         return f"127.0.0.1:{self.port}"
 

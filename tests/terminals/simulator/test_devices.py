@@ -270,6 +270,8 @@ def test_clock_write_needs_the_password(bench, at):
     bench.ask(Master(), Write(address, 0x04000101, bytes.fromhex("05 13 03 26"), password=password))
     assert bench.meters[1].clock(bench.now) == at("2026-03-13 12:30")
     with pytest.raises(Refused):
+        bench.ask(Master(), Write(address, 0x04000102, b"\xff" * 3, password=password))
+    with pytest.raises(Refused):
         bench.ask(Master(), Write(address, 0x04000103, b"\x30", password=password))
 
 

@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import uvloop
 
 from protocols.dlt645.exchange import Read
 from protocols.localtime import day_slots
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Meter, RelayAction
-from terminals.links.link import LinkLost
+from terminals.links.link import CannotListen, LinkLost
 from terminals.links.listener import Listener
 from terminals.links.tcp import connect
 from terminals.links.url import parse
@@ -289,6 +290,40 @@ async def test_dialling_in_waits_for_the_head_end(make_fleet, house):
         await late.close()
     finally:
         await fleet.stop()
+
+
+async def test_a_port_in_use_is_one_clear_line_and_leaves_nothing_open(make_fleet, house):
+    fleet = make_fleet(NIGHT)
+    fleet._first_port = house.listener.port
+    with pytest.raises(CannotListen, match=f"cannot listen on tcp://127.0.0.1:{house.listener.port}: "):
+        await fleet.start()
+    assert fleet.wires == []
+    assert not (fleet.directory / "ready.json").exists()
+
+
+async def test_it_runs_on_uvloop_too(make_fleet, at):
+    """Sockets and pty on the other loop, in a thread of its own."""
+
+    async def read_all():
+        fleet = make_fleet(NIGHT)
+        await fleet.start()
+        try:
+            archive, found = Archive(fleet.directory), []
+            for number, terminal in enumerate(archive.terminals.values()):
+                if terminal["link"] == "dial-in":
+                    continue
+                dead = fleet.terminals[number].plan.dead
+                row = next(r for k, r in enumerate(archive.behind(terminal)) if k not in dead)
+                wire = await parse(url_of(terminal)).open(2.0)
+                found.append(await run(wire, row, lambda d, m: d.clock(m)))
+                await wire.close()
+            return found
+        finally:
+            await fleet.stop()
+
+    clocks = await asyncio.to_thread(uvloop.run, read_all())
+    assert len(clocks) == 3
+    assert all(abs(clock - at(NIGHT)) <= np.timedelta64(4, "s") for clock in clocks)
 
 
 async def test_a_read_from_nobody_is_silence(fleet, dial):
