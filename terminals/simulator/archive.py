@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from terminals.simulator.codes import area_code, customer_code, point_code, terminal_code
 from terminals.simulator.faults import Spot, three_phase_count
 from terminals.simulator.layout import HOME, AreaPlan
 from terminals.simulator.scenario import stream
@@ -27,23 +28,6 @@ _GIVEN: Final = (
 )  # fmt: skip
 _SHOPS: Final = ("便利店", "早餐铺", "理发店", "五金店", "水果店", "药房", "面馆", "洗衣店")
 _CHANNELS: Final = ("营业厅", "微信", "支付宝", "银行代收")
-
-
-def area_code(area: int) -> str:
-    return f"TQ{area + 1:04d}"
-
-
-def terminal_code(area: int) -> str:
-    """The terminal's asset number, which is also what it registers with when it dials in."""
-    return f"33{area + 1:06d}"
-
-
-def customer_code(spot: Spot) -> str:
-    return f"{7_000_000_000 + (spot.area + 1) * 1_000 + spot.customer + 1}"
-
-
-def point_code(area: int, meter: int) -> str:
-    return f"JL{area + 1:05d}{meter + 1:03d}"
 
 
 def passwords(world: World, area: int) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from terminals.simulator import archive, truth
 from terminals.simulator.area import Area
+from terminals.simulator.codes import terminal_code
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.scenario import Scenario, stream
@@ -151,9 +152,7 @@ class Fleet:
                 self.endpoints[area] = await serial.start()
                 self.wires.append(serial)
             else:
-                dialling = DialIn(
-                    terminal, around, archive.terminal_code(area), self._listener, self._heartbeat
-                )
+                dialling = DialIn(terminal, around, terminal_code(area), self._listener, self._heartbeat)
                 self.endpoints[area] = ""
                 await dialling.start()
                 self.wires.append(dialling)
@@ -166,7 +165,7 @@ class Fleet:
             "seed": self.scenario.seed,
             "listener": f"{self._listener[0]}:{self._listener[1]}",
             "terminals": {
-                archive.terminal_code(t.plan.area): {
+                terminal_code(t.plan.area): {
                     "protocol": t.plan.protocol,
                     "link": t.plan.link,
                     "endpoint": self.endpoints[t.plan.area],

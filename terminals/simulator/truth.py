@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from protocols.localtime import day_slots, midnight
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES
 from terminals.simulator.area import Area
+from terminals.simulator.codes import area_code, customer_code
 from terminals.simulator.faults import Faults, Spot
 from terminals.simulator.layout import AreaPlan, Floats, Ints, lay_out
 from terminals.simulator.money import Payment, charged, opening_payments
@@ -72,7 +73,9 @@ def build(scenario: Scenario) -> World:
 class Expected:
     """What a head-end has to end up with, for the local days first..last.
 
-    meters     asset numbers, the [meter] axis; area_of int[meter]
+    meters     asset numbers, the [meter] axis
+    areas      area codes, the [area] axis
+    area_of    int[meter]             index into areas
     answers    bool[meter]            False for the dead ones
     slots      datetime64[us][slot]   ends, UTC
     recorded   bool[meter, slot]      which slots the meter has at all
@@ -85,6 +88,7 @@ class Expected:
     """
 
     meters: tuple[str, ...]
+    areas: tuple[str, ...]
     area_of: Ints
     answers: NDArray[np.bool_]
     slots: NDArray[np.datetime64]
@@ -98,7 +102,7 @@ class Expected:
     stolen: Floats
     faults: Mapping[str, Any]
     _world: World
-    _areas: Mapping[int, Area]
+    _areas: dict[int, Area]
 
     @property
     def available(self) -> NDArray[np.bool_]:
@@ -110,23 +114,39 @@ class Expected:
         """Asset numbers of the prepaid customers' meters."""
         return tuple(self._world.asset(payment.spot) for payment in self._world.payments)
 
+    def customer(self, asset: str) -> str:
+        """The customer number behind a customer's meter."""
+        number, meter = self._find(asset)
+        return customer_code(Spot(number, meter - 1))
+
+    def opening_fen(self, asset: str) -> int:
+        """What the prepaid customer of this meter paid before the first day."""
+        return next(p.fen for p in self._world.payments if self._world.asset(p.spot) == asset)
+
     def charge(self, asset: str, begin: np.datetime64, end: np.datetime64) -> int:
         """Fen for what this meter registered between two instants (UTC)."""
-        row = self.meters.index(asset)
-        number = int(self.area_of[row])
-        meter = row - int(np.searchsorted(self.area_of, number))
-        area = self._areas.get(number) or Area(self._world.scenario, self._world.plans[number])
-        return charged(self._world.scenario.tariff, area, meter, begin, end)
+        number, meter = self._find(asset)
+        return charged(self._world.scenario.tariff, self._area(number), meter, begin, end)
 
     def registers(self, asset: str, at: np.datetime64) -> list[int]:
         """Total and four tariffs, 1e-4 kWh, as this meter displays them at an instant (UTC)."""
-        row = self.meters.index(asset)
-        number = int(self.area_of[row])
-        area = self._areas.get(number) or Area(self._world.scenario, self._world.plans[number])
-        found = area.registers(at)
+        number, meter = self._find(asset)
+        found = self._area(number).registers(at)
         if found is None:
             raise ValueError(f"{at} lies before history")
-        return [int(value) for value in found[:, row - int(np.searchsorted(self.area_of, number))]]
+        return [int(value) for value in found[:, meter]]
+
+    def _find(self, asset: str) -> tuple[int, int]:
+        """Index of the area, and of the meter in it."""
+        row = self.meters.index(asset)
+        number = int(self.area_of[row])
+        return number, row - int(np.searchsorted(self.area_of, number))
+
+    def _area(self, number: int) -> Area:
+        """The area as the acts left it; an untouched one is solved when it is asked for."""
+        if number not in self._areas:
+            self._areas[number] = Area(self._world.scenario, self._world.plans[number])
+        return self._areas[number]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +220,7 @@ def load(directory: Path) -> Truth:
 
 
 def faults_by_asset(world: World) -> dict[str, Any]:
-    """The planted faults as a head-end would name them: by asset number, area by its number from 0."""
+    """The planted faults as a head-end would name them: meters by asset number, areas by their code."""
     faults, scenario = world.faults, world.scenario
     slots = {
         day: day_slots(scenario.first_day + dt.timedelta(days=day), ZONE)
@@ -219,10 +239,11 @@ def faults_by_asset(world: World) -> dict[str, Any]:
             for gap in faults.missing
         ],
         "thieves": [
-            {"meter": world.asset(t.spot), "area": t.spot.area, "bypass": t.bypass} for t in faults.thieves
+            {"meter": world.asset(t.spot), "area": area_code(t.spot.area), "bypass": t.bypass}
+            for t in faults.thieves
         ],
         "excursions": [world.asset(spot) for spot in faults.excursions],
-        "unbalanced": list(faults.unbalanced),
+        "unbalanced": [area_code(area) for area in faults.unbalanced],
         "broke": world.asset(faults.broke),
         "late": world.asset(faults.late),
         "protected": world.asset(faults.protected),
@@ -286,7 +307,7 @@ def _touched(world: World, acts: Iterable[Act]) -> dict[int, Area]:
 
 
 def _expected(
-    world: World, arrays: Mapping[str, NDArray[Any]], areas: Mapping[int, Area], begin: int, end: int
+    world: World, arrays: Mapping[str, NDArray[Any]], areas: dict[int, Area], begin: int, end: int
 ) -> Expected:
     scenario = world.scenario
     days = [scenario.first_day + dt.timedelta(days=day) for day in range(begin, end + 1)]
@@ -303,6 +324,7 @@ def _expected(
     dead = {world.asset(spot) for spot in world.faults.dead}
     return Expected(
         meters=world.assets,
+        areas=tuple(area_code(plan.area) for plan in world.plans),
         area_of=np.repeat(np.arange(len(world.plans)), [plan.meters for plan in world.plans]),
         answers=np.array([asset not in dead for asset in world.assets]),
         slots=np.concatenate([day_slots(day, ZONE) for day in days]),

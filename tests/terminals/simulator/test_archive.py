@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from terminals.simulator import archive, truth
+from terminals.simulator import archive, codes, truth
 from terminals.simulator.scenario import Scenario
 
 COLUMNS = {
@@ -71,7 +71,7 @@ def test_customers_and_payments(tables):
     prepaid = {row["customer"] for row in read["customers"] if row["prepaid"] == "yes"}
     assert prepaid == {row["customer"] for row in read["payments"]}
     protected = [row["customer"] for row in read["customers"] if row["protected"]]
-    assert protected == [archive.customer_code(world.faults.protected)]
+    assert protected == [codes.customer_code(world.faults.protected)]
     assert set(protected) < prepaid
     for row in read["payments"]:
         assert row["at"] < "2026-03-10T23:00"

@@ -110,6 +110,19 @@ def test_expected_with_a_trip_and_a_key(written, at):
     assert acted.registers(meter, end)[0] == acted.freezes["active_import"][row, 0]
 
 
+def test_expected_knows_people_and_places(written):
+    expected, faults = written.expected(), written.world.faults
+    assert expected.areas == ("TQ0001", "TQ0002", "TQ0003", "TQ0004")
+    assert expected.faults["thieves"][0]["area"] == expected.areas[faults.thieves[0].spot.area]
+    broke = written.world.asset(faults.broke)
+    assert broke in expected.prepaid
+    assert (
+        expected.customer(broke)
+        == f"{7_000_000_001 + (faults.broke.area + 1) * 1_000 + faults.broke.customer}"
+    )
+    assert 0 < expected.opening_fen(broke) < 2_000
+
+
 def test_expected_knows_its_span(written):
     with pytest.raises(ValueError, match="covers 4 days"):
         written.expected(last=dt.date(2026, 4, 1))
