@@ -88,9 +88,10 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
         )
     # xmin again, in the statement that reads the rows: it must belong to the very snapshot that decides which
     # rows are seen
+    # (xid_text must not be named xid: ORDER BY would take the text, and 999 comes after 1000 there)
     rows: list[dict[str, Any]] = conn.execute(
         """
-        SELECT xid::text AS xid, seq, topic, key, day FROM feed
+        SELECT xid::text AS xid_text, seq, topic, key, day FROM feed
         WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s::bigint)
           AND xid < pg_snapshot_xmin(pg_current_snapshot())
           AND (%(topics)s::text[] = '{}' OR topic = ANY(%(topics)s::text[]))
@@ -99,7 +100,7 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
         {"xid": str(xid), "seq": seq, "topics": list(topics), "limit": limit + 1},
     ).fetchall()
     changes = [
-        Change(row["topic"], row["key"], row["day"], _text(epoch, int(row["xid"]), row["seq"]))
+        Change(row["topic"], row["key"], row["day"], _text(epoch, int(row["xid_text"]), row["seq"]))
         for row in rows[:limit]
     ]
     after = changes[-1].cursor if changes else _text(epoch, xid, seq)

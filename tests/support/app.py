@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,21 @@ def desk(database: str) -> Iterator[Desk]:
         app = build(ServerSettings(dsn=database, zone=ZONE, clock=Clock()))
         with TestClient(app, raise_server_exceptions=False) as client:
             yield Desk(conn, made, app, client, issued)
+
+
+def settle(conn: Connection) -> None:
+    """Wait until the feed shows all that is committed: a transaction anywhere in the server, of another test, holds it back."""
+    conn.commit()
+    deadline = time.monotonic() + 30
+    while True:
+        row = conn.execute(
+            "SELECT coalesce(max(xid), '0'::xid8) < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM feed"
+        ).fetchone()
+        conn.commit()
+        if row is not None and row["shown"]:
+            return
+        assert time.monotonic() < deadline, "the feed does not move"
+        time.sleep(0.01)
 
 
 def problem(response: Any, status: int, kind: str) -> dict[str, Any]:

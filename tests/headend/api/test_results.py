@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headend.store import feed
-from tests.support.app import Desk, problem
+from tests.support.app import Desk, problem, settle
 
 
 def test_losses_with_bounds_and_unknown_ones_named(desk: Desk) -> None:
@@ -43,6 +43,7 @@ def test_a_finding_is_acknowledged_by_name(desk: Desk) -> None:
     acknowledged = desk.get("/findings?state=acknowledged").json()["findings"]
     assert [(f["id"], f["who"]) for f in acknowledged] == [(first["id"], "陈晓")]
     assert first["id"] not in [f["id"] for f in desk.get("/findings?state=new").json()["findings"]]
+    settle(desk.conn)
     changes = desk.get("/changes?topic=finding").json()["changes"]
     assert changes[-1]["key"] == str(first["id"])
 
@@ -57,6 +58,7 @@ def test_the_fleet_in_numbers(desk: Desk) -> None:
 
 
 def test_the_feed_is_followed_by_its_cursor(desk: Desk) -> None:
+    settle(desk.conn)
     everything = desk.get("/changes").json()["changes"]
     followed, path = [], "/changes?limit=3"
     while True:
@@ -72,13 +74,14 @@ def test_the_feed_is_followed_by_its_cursor(desk: Desk) -> None:
     latest = desk.get("/changes?cursor=latest").json()
     assert latest["changes"] == []
     feed.publish(desk.conn, "curve", [("m1", None), ("m1", None), ("m2", None)])
-    desk.conn.commit()
+    settle(desk.conn)
     fresh = desk.get(f"/changes?cursor={latest['next']}").json()["changes"]
     assert [(change["topic"], change["key"]) for change in fresh] == [("curve", "m1"), ("curve", "m2")]
     assert desk.get(f"/changes?cursor={latest['next']}&topic=loss,bill").json()["changes"] == []
 
 
 def test_cursors_that_are_none_and_cursors_from_before(desk: Desk) -> None:
+    settle(desk.conn)
     cursor = desk.get("/changes").json()["next"]
     for wrong in ("x", "1.2", "1.2.x", "1.-2.3", "1.2.3.4", "1.2.9999999999999999999"):
         problem(desk.get(f"/changes?cursor={wrong}"), 400, "bad-cursor")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from headend.store import db, feed, migrate
+from tests.support.app import settle
 
 
 def test_a_long_transaction_holds_the_reader_back_instead_of_being_skipped(database: str) -> None:
@@ -22,6 +23,7 @@ def test_a_long_transaction_holds_the_reader_back_instead_of_being_skipped(datab
         reader.commit()
         assert before.changes == []
         slow.commit()
+        settle(slow)
         after = feed.read(reader, before.cursor, 10)
         assert [change.key for change in after.changes] == ["slow", "quick"]
 
@@ -33,7 +35,7 @@ def test_what_is_rolled_back_never_happened(database: str) -> None:
         feed.publish(conn, "curve", [("gone", None)])
         conn.rollback()
         feed.publish(conn, "curve", [("kept", None)])
-        conn.commit()
+        settle(conn)
         assert [change.key for change in feed.read(conn, None, 10).changes] == ["kept"]
         with pytest.raises(ValueError, match="unknown feed topic"):
             feed.publish(conn, "weather", [("x", None)])
@@ -78,9 +80,26 @@ def test_a_consumer_ends_with_exactly_the_table(database: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    with db.connect(database) as conn:
+        settle(conn)
     done.set()
     consumer.join()
     with db.connect(database) as conn:
         table = [row["key"] for row in conn.execute("SELECT key FROM feed ORDER BY xid, seq")]
     assert len(table) > writers
     assert seen == table
+
+
+def test_transactions_are_ordered_by_number_not_by_text(database: str) -> None:
+    with db.connect(database) as conn:
+        migrate.migrate(conn)
+        conn.execute(
+            "INSERT INTO feed (xid, topic, key) VALUES ('99', 'loss', 'c'), ('9', 'loss', 'a'), ('10', 'loss', 'b')"
+        )
+        conn.commit()
+        keys, cursor = [], None
+        for _ in range(3):
+            page = feed.read(conn, cursor, 1)
+            keys += [change.key for change in page.changes]
+            cursor = page.cursor
+        assert keys == ["a", "b", "c"]
