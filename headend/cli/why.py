@@ -24,10 +24,11 @@ def command(app: App, meter: str, day: dt.date, as_json: bool) -> None:
     if as_json:
         print_json(told.to_dict())
         return
-    _print(app, told)
+    show(app, told)
 
 
-def _print(app: App, told: Why) -> None:
+def show(app: App, told: Why) -> None:
+    """For people."""
     out = app.console
     out.print(f"[bold]meter {told.asset}[/bold], day {told.day} (asked {told.now:%Y-%m-%d %H:%M})", highlight=False)
     if not told.commissioned:

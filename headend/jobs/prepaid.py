@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.control.gates import calendar
 from headend.jobs.frame import Run
 from headend.store import accounts, blocks, cluster, ledger, orders
 from headend.store.accounts import Accounts

@@ -133,3 +133,10 @@ def reachable(conn: Connection) -> bool:
         "SELECT to_regclass('cluster') IS NOT NULL AND to_regclass('feed') IS NOT NULL AS ok"
     ).fetchone()
     return bool(row and row["ok"])
+
+
+def owners(conn: Connection) -> list[dict[str, Any]]:
+    """Collectors that hold terminals now, and how many."""
+    return conn.execute(
+        "SELECT owner, count(*) AS terminals FROM lease WHERE until > clock_timestamp() GROUP BY owner ORDER BY owner"
+    ).fetchall()

@@ -45,28 +45,40 @@ def timestamps(times: Times) -> NDArray[np.int64]:
 
 
 def pack(fields: Sequence[Field]) -> bytes:
-    """The whole payload of COPY ... FROM STDIN (FORMAT BINARY) for n rows; rows keep their order within a NULL pattern."""
+    """The whole payload of COPY ... FROM STDIN (FORMAT BINARY) for n rows, in their order."""
     n = len(fields[0].values)
     pattern = np.zeros(n, dtype=np.int64)
     for bit, field in enumerate(fields):
         if field.valid is not None:
             pattern |= (~field.valid).astype(np.int64) << bit
-    parts = [HEADER]
-    for nulls in np.unique(pattern):
-        rows = np.flatnonzero(pattern == nulls)
-        layout: list[tuple[str, str]] = [("n", ">i2")]
-        for bit, field in enumerate(fields):
-            layout.append((f"l{bit}", ">i4"))
-            if not nulls >> bit & 1:
-                layout.append((f"v{bit}", _WIRE[field.type]))
-        block = np.empty(len(rows), dtype=np.dtype(layout))
-        block["n"] = len(fields)
-        for bit, field in enumerate(fields):
-            if nulls >> bit & 1:
-                block[f"l{bit}"] = -1
-            else:
-                block[f"l{bit}"] = np.dtype(_WIRE[field.type]).itemsize
-                block[f"v{bit}"] = field.values[rows]
-        parts.append(block.tobytes())
-    parts.append(TRAILER)
-    return b"".join(parts)
+    patterns, which = np.unique(pattern, return_inverse=True)
+    blocks = [_block(fields, int(nulls), np.flatnonzero(pattern == nulls)) for nulls in patterns]
+    if len(blocks) == 1:
+        return b"".join((HEADER, blocks[0].tobytes(), TRAILER))
+    # each row's bytes go to where its predecessors end, so that rows of different length stay in order
+    width = np.array([block.dtype.itemsize for block in blocks])[which]
+    end = np.cumsum(width)
+    body = np.empty(int(end[-1]) if n else 0, dtype=np.uint8)
+    for k, block in enumerate(blocks):
+        size = block.dtype.itemsize
+        at = (end - width)[which == k]
+        body[at[:, None] + np.arange(size)] = block.view(np.uint8).reshape(-1, size)
+    return b"".join((HEADER, body.tobytes(), TRAILER))
+
+
+def _block(fields: Sequence[Field], nulls: int, rows: NDArray[np.intp]) -> NDArray[np.void]:
+    """The chosen rows, whose NULLs are the fields whose bits are set in `nulls`."""
+    layout: list[tuple[str, str]] = [("n", ">i2")]
+    for bit, field in enumerate(fields):
+        layout.append((f"l{bit}", ">i4"))
+        if not nulls >> bit & 1:
+            layout.append((f"v{bit}", _WIRE[field.type]))
+    block = np.empty(len(rows), dtype=np.dtype(layout))
+    block["n"] = len(fields)
+    for bit, field in enumerate(fields):
+        if nulls >> bit & 1:
+            block[f"l{bit}"] = -1
+        else:
+            block[f"l{bit}"] = np.dtype(_WIRE[field.type]).itemsize
+            block[f"v{bit}"] = field.values[rows]
+    return block

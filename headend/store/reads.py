@@ -95,7 +95,10 @@ def _write_distinct(
 def _write_staged(
     conn: Connection, table: _Table, payload: bytes, n: int, now: np.datetime64, reason: str, who: str
 ) -> Written:
-    """The slow way, for a batch with at least one row that exists: compare, revise, complete, insert."""
+    """The slow way, for a batch with at least one row that exists: insert, complete, compare, revise.
+
+    The upsert comes first: it locks every row that is there, completed or not, so that what is compared afterwards is what stays,
+    whoever else writes the same meter at this moment."""
     stage = f"stage_{table.name}"
     keys = ", ".join(table.keys)
     same = " AND ".join(f"r.{key} = s.{key}" for key in table.keys)
@@ -110,8 +113,20 @@ def _write_staged(
         assert bounds is not None
         # bounded by time, so that only the partitions concerned are touched
         within = "r.ts BETWEEN %(lo)s AND %(hi)s"
+        existing = cursor.execute(
+            f"SELECT count(*) AS n FROM {stage} s JOIN {table.name} r ON {same} AND {within}", bounds
+        ).fetchone()
+        assert existing is not None
+        fill = ", ".join(f"{code} = coalesce(r.{code}, excluded.{code})" for code in table.codes)
+        holes = " OR ".join(f"(r.{code} IS NULL AND excluded.{code} IS NOT NULL)" for code in table.codes)
+        cursor.execute(
+            f"INSERT INTO {table.name} AS r ({', '.join(table.columns)}) "
+            f"SELECT {', '.join(table.columns)} FROM {stage} ORDER BY {keys} "
+            f"ON CONFLICT ({keys}) DO UPDATE SET {fill} WHERE {holes}"
+        )
+        # a real's shortest text is exact; its cast to numeric is cut off after six digits
         differing = " UNION ALL ".join(
-            f"SELECT s.meter_id, s.ts, '{code}' AS quantity, s.{code}::numeric AS value FROM {stage} s JOIN {table.name} r "
+            f"SELECT s.meter_id, s.ts, '{code}' AS quantity, s.{code}::text::numeric AS value FROM {stage} s JOIN {table.name} r "
             f"ON {same} AND {within} WHERE s.{code} <> r.{code}"
             for code in table.codes
         )
@@ -129,17 +144,6 @@ def _write_staged(
             """,
             {**bounds, "source": table.source, "reason": reason, "who": who, "at": as_datetime(now)},
         ).rowcount
-        existing = cursor.execute(
-            f"SELECT count(*) AS n FROM {stage} s JOIN {table.name} r ON {same} AND {within}", bounds
-        ).fetchone()
-        assert existing is not None
-        fill = ", ".join(f"{code} = coalesce(r.{code}, excluded.{code})" for code in table.codes)
-        holes = " OR ".join(f"(r.{code} IS NULL AND excluded.{code} IS NOT NULL)" for code in table.codes)
-        cursor.execute(
-            f"INSERT INTO {table.name} AS r ({', '.join(table.columns)}) "
-            f"SELECT {', '.join(table.columns)} FROM {stage} ORDER BY {keys} "
-            f"ON CONFLICT ({keys}) DO UPDATE SET {fill} WHERE {holes}"
-        )
     return Written(n - existing["n"], existing["n"], revised)
 
 

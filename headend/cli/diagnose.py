@@ -1,0 +1,103 @@
+"""`headend diagnose URL|METER`: what a field technician runs at the meter, or an engineer for a meter behind a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from zoneinfo import ZoneInfo
+
+import rich_click as click
+
+from headend.cli import why as chain
+from headend.cli.common import App, json_option, pass_app, print_json
+from headend.cli.loop import run_loop
+from headend.cli.read import live
+from headend.clock import parse
+from headend.store import coverage
+from headend.store.db import StoreError
+from terminals.diagnose.candidates import known_candidates
+from terminals.diagnose.diagnosis import Diagnosis, State, Step
+from terminals.diagnose.engine import diagnose
+
+MARK = {State.OK: "[green]ok[/green]", State.FAILED: "[red]failed[/red]", State.UNKNOWN: "[yellow]?[/yellow]"}
+
+
+@click.command(name="diagnose")
+@click.argument("target", metavar="URL|METER")
+@click.option("--address", help="The meter's address, where several share the line.")
+@click.option("--password", "passwords", multiple=True, help="Password to try (at most two are tried: meters lock).")
+@click.option("--zone", default="Asia/Shanghai", show_default=True, help="Civil time of the meter's clock.")
+@click.option("--frames", is_flag=True, help="Show every frame.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@json_option
+@pass_app
+def command(
+    app: App, target: str, address: str | None, passwords: tuple[str, ...], zone: str, frames: bool, lang: str, as_json: bool
+) -> None:
+    """Find out what is wrong.
+
+    URL (tcp://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E) talks to the line directly and needs no database. METER (asset
+    number) explains what the head-end knows of it and reads it through the collector that owns its terminal.
+    """
+    if "://" not in target:
+        _through_the_store(app, target, as_json)
+        return
+    told: list[Diagnosis] = []
+
+    def report(step: Step) -> None:
+        if not as_json:
+            _show(app, step, frames, lang)
+
+    async def run() -> None:
+        local = ZoneInfo(zone)
+        clock = parse(app.settings.clock, local)
+        told.append(await diagnose(target, address, known_candidates(), passwords, report, now=clock.now, zone=local))
+
+    run_loop(run())
+    diagnosis = told[0]
+    if as_json:
+        print_json(
+            {
+                "url": diagnosis.url,
+                "protocol": diagnosis.protocol,
+                "address": diagnosis.address,
+                "clock_offset_seconds": diagnosis.clock_offset,
+                "steps": [
+                    {"step": s.key, "state": s.state.value, "cause": s.cause.value, "en": s.detail.en, "zh": s.detail.zh, "seconds": round(s.seconds, 3),
+                     "frames": [dataclasses.asdict(t) for t in s.trips] if frames else len(s.trips)}
+                    for s in diagnosis.steps
+                ],
+                "verdict_en": diagnosis.verdict.en,
+                "verdict_zh": diagnosis.verdict.zh,
+            }
+        )  # fmt: skip
+    else:
+        app.console.print(f"[bold]{getattr(diagnosis.verdict, lang)}[/bold]", highlight=False)
+    if not diagnosis.ok:
+        raise click.exceptions.Exit(1)
+
+
+def _show(app: App, step: Step, frames: bool, lang: str) -> None:
+    app.console.print(
+        f"{MARK[step.state]:<24} {getattr(step.name, lang):<22} {getattr(step.detail, lang)}  [dim]{step.seconds:.2f} s[/dim]", highlight=False
+    )
+    for trip in step.trips if frames else ():
+        app.console.print(f"      → {trip.sent}\n      ← {trip.received or '(nothing)'}  {trip.seconds:.3f} s", highlight=False, style="dim")
+
+
+def _through_the_store(app: App, meter: str, as_json: bool) -> None:
+    told = coverage.why(app.conn, asset=meter, day=app.today(), now=app.clock.now(), zone=app.zone)
+    app.conn.rollback()
+    try:
+        values, error = live(app, meter, "diagnose", 15.0)["result"]["values"], None
+    except StoreError as failed:
+        values, error = None, str(failed)
+    if as_json:
+        print_json({"why": told.to_dict(), "live": values, "live_error": error})
+    else:
+        chain.show(app, told)
+        if values is not None:
+            app.show("read now", ("quantity", ">value", "unit"), [(code, v["value"], v["unit"]) for code, v in values.items()])
+        else:
+            app.console.print(f"[red]read now failed[/red]: {error}", highlight=False)
+    if error:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,58 @@
+"""`headend lineloss`: loss by transformer area, with bounds, and unknown where it is unknown."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import rich_click as click
+
+from headend.cli.common import App, Day, json_option, kwh, pass_app, print_json
+from headend.jobs.frame import run
+from headend.jobs.schedule import JOBS
+from headend.store import results
+
+
+@click.group(name="lineloss")
+def command() -> None:
+    """Line loss (线损) of transformer areas by day."""
+
+
+@command.command()
+@click.argument("day", type=Day(), default="today")
+@json_option
+@pass_app
+def show(app: App, day: dt.date, as_json: bool) -> None:
+    """Losses of DAY, highest rate first, unknown areas last."""
+    rows = results.losses(app.conn, day)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo(f"no losses computed for {day}; `headend lineloss run {day}` computes them")
+        return
+    app.show(
+        f"line loss {day}",
+        ("area", "name", ">supplied kWh", ">sold kWh", ">loss kWh", ">rate", ">truth within", ">meters", "why unknown"),
+        [_row(r) for r in rows],
+        note="'truth within': what register resolution and the meters' class of accuracy allow",
+    )
+
+
+def _row(r: dict[str, Any]) -> tuple[Any, ...]:
+    meters = f"{r['meters_complete']}/{r['meters_due']}"
+    if r["status"] == "unknown":
+        missing = ", ".join(r["missing_assets"][:3]) + (" …" if len(r["missing_assets"]) > 3 else "")
+        why = f"{r['why']}: {missing}" if missing else r["why"]
+        return r["area"], r["name"], "–", "–", "–", "unknown", "–", meters, why
+    rate = f"{r['rate']:.2%}" if r["rate"] is not None else "–"
+    within = f"{kwh(r['loss_low'], 1)} … {kwh(r['loss_high'], 1)}"
+    return r["area"], r["name"], kwh(r["supplied"]), kwh(r["sold"]), kwh(r["loss"]), rate, within, meters, ""
+
+
+@command.command(name="run")
+@click.argument("day", type=Day(), default="today")
+@pass_app
+def run_(app: App, day: dt.date) -> None:
+    """Compute the losses of DAY now."""
+    click.echo(run("lineloss", JOBS["lineloss"], app.conn, app.zone, app.clock, day))

@@ -1,0 +1,41 @@
+"""Orders at the command line: ask, then wait for the proven outcome."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import rich_click as click
+
+from headend.cli.common import App
+from headend.store import orders
+
+#: states in which nothing more will happen without somebody else: a person, or the customer's key
+RESTING = ("wanted", "pending")
+
+
+def wait_for(app: App, order_id: int, seconds: float) -> dict[str, Any]:
+    """The order as it stands when it has ended, rests, or `seconds` are over."""
+    until = time.monotonic() + seconds
+    while True:
+        order = orders.get(app.conn, order_id)
+        app.conn.rollback()
+        if not order["is_open"] or order["state"] in RESTING or time.monotonic() > until:
+            return order
+        time.sleep(0.1)
+
+
+def show(app: App, order: dict[str, Any]) -> None:
+    """One order and its history."""
+    app.console.print(
+        f"[bold]order {order['order_id']}[/bold] {order['kind']} {order['action']} of meter {order['asset']}: "
+        f"[bold]{order['state']}[/bold] – {order['outcome'] or order['reason']}",
+        highlight=False,
+    )
+    for event in order["events"]:
+        app.console.print(
+            f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {event['who']}  {event['detail']}", highlight=False
+        )
+
+
+wait_option = click.option("--wait", default=15.0, show_default=True, help="Seconds to wait for the outcome.")

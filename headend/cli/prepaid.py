@@ -1,0 +1,138 @@
+"""`headend prepaid`: balances, the entries behind them, payments."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+
+import rich_click as click
+
+from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
+from headend.jobs.frame import Run, run
+from headend.jobs.schedule import JOBS
+from headend.store import accounts, ledger
+from headend.store.db import StoreError
+
+
+@click.group(name="prepaid")
+def command() -> None:
+    """Prepaid balances: sums of ledger entries, and what has been used since."""
+
+
+class Yuan(click.ParamType):
+    """An amount with at most two decimals, as fen: never through a float."""
+
+    name = "yuan"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,2}))?", value)
+        if not match:
+            self.fail(f"{value!r} is not an amount such as 100 or 99.50", param, ctx)
+        return int(match[1]) * 100 + int((match[2] or "0").ljust(2, "0"))
+
+
+@command.command()
+@json_option
+@pass_app
+def balances(app: App, as_json: bool) -> None:
+    """Every prepaid account: ledger, running balance with bounds, level."""
+    who = accounts.load(app.conn, now=app.clock.now(), zone=app.zone, prepaid_only=True)
+    rows = []
+    for k, account in enumerate(who.account_id.tolist()):
+        row = ledger.balance(app.conn, account) or {}
+        rows.append({"customer": who.customer[k], "name": who.name[k], "meter": who.asset[k], **row})
+    if as_json:
+        print_json(rows)
+        return
+    app.show(
+        "prepaid balances (yuan)",
+        ("customer", "name", "meter", ">ledger", ">now at least", ">now at most", "level", "newest reading", "protected"),
+        [
+            (
+                r["customer"], r["name"], r["meter"], yuan(r["ledger_fen"]), yuan(r["provisional_low_fen"]), yuan(r["provisional_high_fen"]),
+                r["level"] or "–", app.local(r["newest_reading"]), r["protected"],
+            )
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+@command.command()
+@click.argument("customer")
+@json_option
+@pass_app
+def show(app: App, customer: str, as_json: bool) -> None:
+    """The ledger entries of CUSTOMER (户号), newest first, and what each was derived from."""
+    who = accounts.load(app.conn, now=app.clock.now(), zone=app.zone)
+    if customer not in who.customer:
+        raise ledger.UnknownCustomer(customer)
+    account = int(who.account_id[list(who.customer).index(customer)])
+    rows = ledger.entries(app.conn, account, 100)
+    balance = ledger.balance(app.conn, account)
+    if as_json:
+        print_json({"balance": balance, "entries": rows})
+        return
+    app.show(
+        f"ledger of {customer}: {yuan(balance['ledger_fen'] if balance else 0)} yuan",
+        (">entry", "kind", "period", ">rev", ">yuan", "derived from"),
+        [(r["entry_id"], r["kind"], r["period"], r["revision"], yuan(r["amount_fen"]), _from(r["detail"])) for r in rows],
+    )
+
+
+def _from(detail: dict[str, Any]) -> str:
+    if "registers_to" not in detail:
+        return f"{detail.get('channel')} {detail.get('serial')}"
+    total = detail["registers_to"][0] - detail["registers_from"][0]
+    return f"{total * detail['multiplier'] / 10_000:.2f} kWh since {detail['from'][:16]}Z, {detail['tariff']}"
+
+
+@command.command()
+@click.argument("customer")
+@click.argument("amount", type=Yuan())
+@click.option("--channel", default="counter", show_default=True, help="Where it was paid.")
+@click.option("--serial", required=True, help="The channel's own number: the same payment is booked once however often it is sent.")
+@json_option
+@pass_app
+def pay(app: App, customer: str, amount: int, channel: str, serial: str, as_json: bool) -> None:
+    """Book a payment of AMOUNT yuan for CUSTOMER."""
+    now = app.clock.now()
+    booked = ledger.pay(
+        app.conn,
+        customer=customer,
+        channel=channel,
+        accounting_date=app.today(),
+        serial=serial,
+        amount_fen=amount,
+        paid_at=now,
+        now=now,
+    )
+    if as_json:
+        print_json({"entry": booked.entry_id, "duplicate": booked.duplicate})
+        return
+    click.echo(f"{yuan(amount)} yuan for {customer}: " + ("booked before, nothing done" if booked.duplicate else f"entry {booked.entry_id}"))
+
+
+@command.command(name="run")
+@pass_app
+def run_(app: App) -> None:
+    """Compute the running balances now, notify, and ask for the trips and permits that follow."""
+    click.echo(run("prepaid", JOBS["prepaid"], app.conn, app.zone, app.clock, app.today()))
+    from headend.jobs import prepaid  # noqa: PLC0415 - the job's second half, after its transaction
+
+    trips, permits, refusals = prepaid.act(Run(app.conn, app.zone, app.clock.now()))
+    click.echo(f"{trips} trips and {permits} permits asked for")
+    for refusal in refusals:
+        click.echo(f"not asked for: {refusal}")
+
+
+@command.command()
+@click.argument("day", type=Day(), default="yesterday")
+@pass_app
+def settle(app: App, day: dt.date) -> None:
+    """Derive the month's charges up to DAY again; only what differs makes an entry."""
+    if day >= app.today():
+        raise StoreError(f"{day} is not over yet")
+    click.echo(run("settle", JOBS["settle"], app.conn, app.zone, app.clock, day))

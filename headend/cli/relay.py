@@ -1,0 +1,159 @@
+"""`headend relay`: trip, permit, close, keep-power. A trip passes every gate and needs a second person; nothing counts until read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rich_click as click
+
+from headend.cli import orders as shown
+from headend.cli.common import App, json_option, pass_app, person_option, print_json
+from headend.control import gates
+from headend.store import cluster, orders
+from headend.store.db import StoreError
+
+
+@click.group(name="relay")
+def command() -> None:
+    """Relay commands with a proven outcome."""
+
+
+def _add(action: str, help_: str) -> None:
+    @command.command(name=action, help=help_)
+    @click.argument("meter")
+    @click.option("--reason", required=True, help="Why; kept with the order for ever.")
+    @click.option("--hours", default=4.0, show_default=True, help="How long the order stays valid.")
+    @person_option
+    @shown.wait_option
+    @json_option
+    @pass_app
+    def _(app: App, meter: str, reason: str, hours: float, person: str, wait: float, as_json: bool) -> None:
+        now = app.clock.now()
+        order_id = orders.request(
+            app.conn,
+            kind="relay",
+            action=action,
+            asset=meter,
+            reason=reason,
+            who=person,
+            now=now,
+            expires=now + np.timedelta64(round(hours * 3600), "s"),
+            priority=1,
+        )
+        _finish(app, shown.wait_for(app, order_id, wait), as_json)
+
+
+_add("trip", "Ask to cut METER off (跳闸). Waits for another person's `headend relay approve`.")
+_add("permit", "Permit METER to be closed by the customer's key (合闸允许): the default way to give supply back.")
+_add("close", "Close METER's relay directly (直接合闸).")
+_add("keep-power", "Make METER refuse every trip (保电).")
+_add("end-keep-power", "End keep-power of METER (保电解除).")
+
+
+@command.command()
+@click.argument("order", type=int)
+@person_option
+@shown.wait_option
+@json_option
+@pass_app
+def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
+    """Approve a trip that somebody else asked for."""
+    _moved(lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()))
+    _finish(app, shown.wait_for(app, order, wait), as_json)
+
+
+@command.command()
+@click.argument("order", type=int)
+@person_option
+@json_option
+@pass_app
+def cancel(app: App, order: int, person: str, as_json: bool) -> None:
+    """Withdraw an order that has not been sent."""
+    _moved(lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()))
+    _finish(app, orders.get(app.conn, order), as_json)
+
+
+@command.command()
+@click.argument("order", type=int)
+@json_option
+@pass_app
+def show(app: App, order: int, as_json: bool) -> None:
+    """One order, step by step."""
+    _finish(app, orders.get(app.conn, order), as_json)
+
+
+@command.command(name="list")
+@click.option("--meter", help="Only this meter.")
+@click.option("--open", "open_only", is_flag=True, help="Only orders that are not ended.")
+@json_option
+@pass_app
+def list_(app: App, meter: str | None, open_only: bool, as_json: bool) -> None:
+    """Relay orders, newest first."""
+    rows = orders.listing(app.conn, limit=100, meter=meter, open_only=open_only, kind="relay")
+    if as_json:
+        print_json(rows)
+        return
+    app.show(
+        "relay orders",
+        (">order", "meter", "action", "state", "asked by", "approved by", "sent", "outcome"),
+        [
+            (r["order_id"], r["asset"], r["action"], r["state"], r["requested_by"], r["approved_by"], app.local(r["sent_at"]), r["outcome"] or r["reason"])
+            for r in rows
+        ],
+    )
+
+
+@command.command()
+@click.argument("meter")
+@json_option
+@pass_app
+def check(app: App, meter: str, as_json: bool) -> None:
+    """Ask every gate whether METER could be tripped now. Nothing is ordered."""
+    facts, limits = orders.facts(app.conn, meter, app.clock.now())
+    refusals = gates.ask(facts, limits)
+    if as_json:
+        print_json({"allowed": not refusals, "refusals": [{"gate": r.gate, "why": r.why} for r in refusals]})
+    elif refusals:
+        app.show(f"a trip of {meter} is refused", ("gate", "why"), [(r.gate, r.why) for r in refusals])
+    else:
+        click.echo(f"no gate refuses a trip of {meter} now; it still needs a second person")
+
+
+@command.command(name="limits")
+@click.argument("changes", nargs=-1, metavar="[NAME=VALUE]...")
+@json_option
+@pass_app
+def limits_(app: App, changes: tuple[str, ...], as_json: bool) -> None:
+    """Show the limits for trips, or change some: trip_from=08:00 balance_age=7200 trips_per_hour=20."""
+    if changes:
+        pairs: dict[str, Any] = {}
+        for change in changes:
+            name, sign, value = change.partition("=")
+            if not sign:
+                raise click.UsageError(f"{change!r} is not NAME=VALUE")
+            pairs[name] = value
+        cluster.set_limits(app.conn, pairs)
+        app.conn.commit()
+    current = cluster.shown(cluster.limits(app.conn))
+    if as_json:
+        print_json(current)
+        return
+    app.show("limits for trips", ("limit", "value"), list(current.items()))
+
+
+def _moved(move: Callable[[], object]) -> None:
+    try:
+        move()
+    except orders.NoSuchStep as error:
+        raise StoreError(str(error)) from None
+
+
+def _finish(app: App, order: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(order)
+    else:
+        shown.show(app, order)
+    if order["state"] in ("failed", "refused", "expired"):
+        raise click.exceptions.Exit(1)
