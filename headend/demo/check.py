@@ -375,19 +375,14 @@ def _rest(g: _Ground) -> Iterator[Check]:
     for row in prepaid:
         said = g.crm.get(f"customers/{row['number']}/balance")
         same(f"balance of {row['number']}", [a["ledger"]["fen"] for a in said["accounts"]], [row["fen"]])
-        relay = g.crm.get(f"customers/{row['number']}/relay")["accounts"][0]["state"]
+        relay = g.crm.get(f"customers/{row['number']}/relay")["accounts"][0]["relay"]
         open_ = {act.meter: act.open for act in g.acts if act.act != "refused"}.get(row["asset"])
         same(f"relay of {row['number']}", relay, "unknown" if open_ is None else "open" if open_ else "closed")
-    losses = {row["area"]: row for row in _every(g.crm, f"losses?day={DAY}", "losses")}
+    losses = {row["area"]: row for row in g.crm.get(f"losses?day={DAY}")["areas"]}
     for row in g.conn.execute("SELECT a.code, l.status FROM loss_result l JOIN area a USING (area_id) WHERE day = %s", (DAY,)).fetchall():
         same(f"loss of {row['code']}", losses.get(row["code"], {}).get("status"), row["status"])
     asset = next(a for k, a in enumerate(g.expected.meters) if g.expected.answers[k])
     why = g.crm.get(f"meters/{asset}/why/{DAY}")
     same(f"points of {asset}", why["plans"][0]["present"], int(g.expected.available[g.expected.meters.index(asset)][-96:].sum()))
     yield Check("the CRM gets the same facts over REST", not wrong, f"{2 * len(prepaid) + len(losses) + 1} facts" + (f"; {wrong[0]}" if wrong else ""))
-
-
-def _every(api: Rest, path: str, key: str) -> Iterator[dict[str, Any]]:
-    page = api.get(path + "&limit=500")
-    yield from page[key]
 
