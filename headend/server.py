@@ -1,6 +1,4 @@
-"""The web application: REST for the CRM and operators, the console, and what a supervisor asks. Run by
-uvicorn.
-"""
+"""The web application: REST for the CRM and operators, the console, and what a supervisor asks."""
 
 from __future__ import annotations
 
@@ -20,6 +18,7 @@ from headend.api import (
     customers,
     findings,
     fleet,
+    keys,
     losses,
     meters,
     operations,
@@ -75,7 +74,7 @@ def build(settings: ServerSettings) -> FastAPI:
     operations.measure(app)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
     api = APIRouter(prefix=operations.PREFIX)
-    for noun in (customers, meters, commands, losses, findings, changes, fleet):
+    for noun in (customers, meters, commands, losses, findings, changes, fleet, keys):
         api.include_router(noun.router)
     app.include_router(api)
     app.include_router(operations.router)

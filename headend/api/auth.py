@@ -90,7 +90,7 @@ def caller(request: Request, response: Response, house: Here) -> Key:
         raise Problem(
             401,
             "unauthorized",
-            "send a valid API key as 'Authorization: Bearer hes_...'; `headend keys issue` makes one",
+            "send a valid API key as 'Authorization: Bearer hes_...'; `headend init --key-for PERSON` makes one",
             headers={"WWW-Authenticate": 'Bearer realm="headend"'},
         )
     left, reset = shield.requests.take(key.prefix)
@@ -131,3 +131,4 @@ Reader = Annotated[Key, Depends(need("read"))]
 Operator = Annotated[Key, Depends(need("operate"))]
 Approver = Annotated[Key, Depends(need("approve"))]
 Cashier = Annotated[Key, Depends(need("pay"))]
+Admin = Annotated[Key, Depends(need("admin"))]

@@ -17,7 +17,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from headend.control.order_state import NoSuchStep
-from headend.store import customers, feed, idempotency, ledger, orders, results
+from headend.store import customers, feed, idempotency, keys, ledger, orders, results
 from headend.store.coverage import UnknownMeter
 from headend.store.db import StoreError, Unreachable
 
@@ -71,6 +71,7 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     orders.Refused: (409, "refused"),
     NoSuchStep: (409, "command-not-in-that-state"),
     ledger.PaymentConflict: (409, "payment-conflict"),
+    keys.UnknownKey: (404, "unknown-key"),
     feed.BadCursor: (400, "bad-cursor"),
     feed.StaleCursor: (410, "stale-cursor"),
     idempotency.KeyReused: (422, "idempotency-key-reused"),

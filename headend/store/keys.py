@@ -82,7 +82,9 @@ def check(conn: Connection, text: str) -> Key | None:
 def revoke(conn: Connection, prefix: str) -> None:
     """Make a key useless from the next request on."""
     if conn.execute("UPDATE api_key SET revoked = true WHERE prefix = %s", (prefix,)).rowcount == 0:
-        raise UnknownKey(f"no API key has the prefix {prefix!r}; list them with `headend keys`")
+        raise UnknownKey(
+            f"no API key has the prefix {prefix!r}: it is what stands between hes_ and the next _"
+        )
 
 
 def listing(conn: Connection) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ async function poll() {
     render();
   } catch (error) {
     state.failedSince ||= performance.now();
-    state.why = error.name === "TimeoutError" ? `${PATIENCE_MS / 1000} s` : error instanceof TypeError ? "–" : error.message;
+    state.why = error.name === "TimeoutError" ? `${PATIENCE_MS / 1000} s` : error instanceof TypeError ? word("network") : error.message;
   }
   freshness();
   timer = setTimeout(poll, document.hidden ? HIDDEN_MS : POLL_MS);
@@ -125,7 +125,7 @@ function figures({ overview, rates }) {
   const notes = (...list) => list.filter(([n]) => n > 0).map(([n, name, kind]) => ({ text: word(name, { n: whole(n) }), kind }));
   const items = [
     { name: "terminals", value: whole(overview.terminals_online), of: whole(overview.terminals),
-      more: notes([away - overview.terminals_never_seen, "offline_n", "alarm"], [overview.terminals_never_seen, "never_seen", "warn"]), calm: "all_online" },
+      more: notes([away - overview.terminals_never_seen, "offline_n", "alarm"], [overview.terminals_never_seen, "never_seen", "warn"]), calm: overview.terminals ? "all_online" : "no_terminals" },
     { name: "meters", value: whole(overview.meters), more: [], plain: word("areas_customers", { a: whole(overview.areas), c: whole(overview.customers) }) },
     { name: "completeness", value: percent(today.integrity, 2), more: [],
       plain: !today.curve_due ? word("nothing_due") : missing ? word("missing_of", { n: whole(missing), m: whole(today.curve_due) }) : word("all_there") },
@@ -134,14 +134,11 @@ function figures({ overview, rates }) {
     { name: "open_commands", value: whole(overview.commands_open), more: notes([states.wanted ?? 0, "awaiting", "warn"], [states.unknown ?? 0, "unknown_n", "alarm"]),
       calm: overview.commands_open ? "under_way" : "none_open" },
     { name: "new_findings", value: whole(fresh.alarm + fresh.warning + fresh.info), more: notes([fresh.alarm, "alarms", "alarm"], [fresh.warning, "warnings", "warn"]), calm: "quiet" },
-    { name: "balances", value: whole(Object.values(levels).reduce((a, b) => a + b, 0)),
+    { name: "balances", value: Object.keys(levels).length ? whole(Object.values(levels).reduce((a, b) => a + b, 0)) : "–",
       more: notes([levels.stop ?? 0, "to_stop", "alarm"], [(levels.warn1 ?? 0) + (levels.warn2 ?? 0), "to_warn", "warn"]),
       calm: Object.keys(levels).length ? "balances_ok" : "no_balances" },
   ];
-  const holder = at("figures");
-  let list = holder.querySelector(".figures-list");
-  if (!list) list = holder;
-  keyed(list, items, (item) => item.name, (item) => {
+  keyed(at("figures"), items, (item) => item.name, (item) => {
     const more = item.more.length ? item.more.flatMap((note, k) => [k ? " · " : "", make("b", { class: note.kind }, note.text)]) : [item.plain ?? word(item.calm)];
     return make("div", { class: "figure" },
       make("div", { class: "label" }, word(item.name)),

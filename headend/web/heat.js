@@ -40,7 +40,7 @@ function legend() {
   for (const row of heat.rows) {
     row.missing.forEach((n, k) => n && counts.set(heat.causes[row.cause[k]], counts.get(heat.causes[row.cause[k]]) + n));
   }
-  const items = [{ code: "complete", text: word("complete") }];
+  const items = heat.rows.length ? [{ code: "complete", text: word("complete") }] : [];
   for (const [code, n] of counts) if (n) items.push({ code, text: brief(code), n });
   keyed(document.getElementById("heat-legend"), items, (i) => i.code, (i) => {
     const swatch = make("i");

@@ -37,8 +37,8 @@ function bar(area) {
   return make("div", { class: "area", title: `${area.area} ${area.name}: ${detail}` },
     make("span", { class: "name" }, area.name),
     make("svg", { role: "img", "aria-label": detail },
-      make("rect", { x: `${from}%`, y: 4, width: `${Math.max(0.3, to - from)}%`, height: 10, rx: 1.5, class: value < 0 ? "bar negative" : "bar" }),
-      line(at(0), at(0), 1, 17, "zero"),
-      line(at(low), at(high), 9, 9, "range"), line(at(low), at(low), 6, 12, "range"), line(at(high), at(high), 6, 12, "range")),
+      make("rect", { x: `${from}%`, y: 3.5, width: `${Math.max(0.3, to - from)}%`, height: 9, rx: 1.5, class: value < 0 ? "bar negative" : "bar" }),
+      line(at(0), at(0), 0, 16, "zero"),
+      line(at(low), at(high), 8, 8, "range"), line(at(low), at(low), 5, 11, "range"), line(at(high), at(high), 5, 11, "range")),
     make("span", { class: "rate" }, `${perCent(value)} % `, make("small", {}, `± ${((high - low) * 50).toFixed(2)}`)));
 }

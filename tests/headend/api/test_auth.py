@@ -57,6 +57,20 @@ def test_each_write_needs_its_scope(desk: Desk) -> None:
     assert desk.post("/commands", command, who="admin", once="admin-1").status_code == 202
 
 
+def test_an_admin_sees_who_holds_keys_and_takes_one_away(desk: Desk) -> None:
+    problem(desk.get("/keys", "operator"), 403, "scope-missing")
+    listed = desk.get("/keys", "admin").json()["keys"]
+    assert {row["person"] for row in listed} == {"crm", "陈晓", "李敏", "bank", "root"}
+    assert not any(secret.rpartition("_")[2] in str(listed) for secret in desk.keys.values())
+    prefix = desk.keys["cashier"].split("_")[1]
+    assert desk.post(f"/keys/{prefix}/revoke", who="admin", once="k").json() == {
+        "prefix": prefix,
+        "revoked": True,
+    }
+    problem(desk.get("/fleet", "cashier"), 401, "unauthorized")
+    problem(desk.post("/keys/00/revoke", who="admin", once="l"), 404, "unknown-key")
+
+
 def test_a_caller_is_told_its_rate_and_stopped_at_it(desk: Desk, database: str) -> None:
     app = build(ServerSettings(dsn=database, zone=ZONE, clock=Clock(), requests_per_minute=3))
     with TestClient(app) as client:
