@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import rich_click as click
@@ -28,13 +29,20 @@ def import_(app: App, folder: Path, dry_run: bool, as_json: bool) -> None:
         summary = archive.load(app.conn, folder, zone=app.zone, tariffs=set(plan.shipped()), dry_run=dry_run)
     except ArchiveError as error:
         if as_json:
-            print_json({"errors": [dict(file=c.file, line=c.line, column=c.column, reason=c.reason) for c in error.complaints]})
+            print_json({"errors": [asdict(c) for c in error.complaints]})
         for complaint in error.complaints:
             click.echo(str(complaint), err=True)
         raise
     app.conn.commit()
     if as_json:
-        print_json({"dry_run": dry_run, "new": summary.new, "changed": summary.changed, "unchanged": summary.unchanged})
+        print_json(
+            {
+                "dry_run": dry_run,
+                "new": summary.new,
+                "changed": summary.changed,
+                "unchanged": summary.unchanged,
+            }
+        )
         return
     app.show(
         f"archive {'checked, nothing changed' if dry_run else 'imported'} from {folder}",
@@ -55,5 +63,10 @@ def list_(app: App, what: str, as_json: bool) -> None:
         return
     columns = list(rows[0]) if rows else ["nothing yet"]
     app.show(
-        f"{len(rows)} {what}", columns, [[app.local(v, "%Y-%m-%d %H:%M") if hasattr(v, "astimezone") else v for v in r.values()] for r in rows]
+        f"{len(rows)} {what}",
+        columns,
+        [
+            [app.local(v, "%Y-%m-%d %H:%M") if hasattr(v, "astimezone") else v for v in r.values()]
+            for r in rows
+        ],
     )

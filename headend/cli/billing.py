@@ -20,9 +20,15 @@ def command() -> None:
 
 
 @command.command(name="run")
-@click.option("--date", "last", type=Day(), default="yesterday", show_default=True, help="The (last) day to bill.")
+@click.option(
+    "--date", "last", type=Day(), default="yesterday", show_default=True, help="The (last) day to bill."
+)
 @click.option("--from", "first", type=Day(), help="First day (default: the same day).")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files (default HOME/export).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the files (default HOME/export).",
+)
 @json_option
 @pass_app
 def run_(app: App, last: dt.date, first: dt.date | None, out: Path | None, as_json: bool) -> None:
@@ -62,5 +68,8 @@ def show(app: App, customer: str | None, as_json: bool) -> None:
     app.show(
         "bills",
         ("customer", "name", "from", "to", ">rev", ">yuan"),
-        [(r["customer"], r["name"], r["first_day"], r["last_day"], r["revision"], yuan(r["amount_fen"])) for r in rows],
+        [
+            (r["customer"], r["name"], r["first_day"], r["last_day"], r["revision"], yuan(r["amount_fen"]))
+            for r in rows
+        ],
     )

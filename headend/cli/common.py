@@ -64,9 +64,8 @@ class App:
         conn = self._stack.enter_context(connect(self.dsn))
         row = conn.execute("SELECT to_regclass('cluster') IS NOT NULL AS there").fetchone()
         conn.rollback()
-        if not (row and row["there"]):
-            if self.settings.dsn:
-                raise StoreError("the database has no head-end schema yet; run `headend init`")
+        if self.settings.dsn and not (row and row["there"]):
+            raise StoreError("the database has no head-end schema yet; run `headend init`")
         migrate(conn)
         return conn
 
@@ -93,9 +92,17 @@ class App:
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> None:
         """A table for people. A column name that starts with '>' is right-aligned."""
-        table = Table(title=title, title_justify="left", header_style="bold", caption=note or None, caption_justify="left")
+        table = Table(
+            title=title,
+            title_justify="left",
+            header_style="bold",
+            caption=note or None,
+            caption_justify="left",
+        )
         for column in columns:
-            table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+            table.add_column(
+                column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+            )
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         self.console.print(table)
@@ -112,11 +119,14 @@ def person() -> str:
 
 
 person_option = click.option(
-    "--person", default=person, show_default="the operating system's user", help="The person who answers for this."
+    "--person",
+    default=person,
+    show_default="the operating system's user",
+    help="The person who answers for this.",
 )
 
 
-class Day(click.ParamType):
+class Day(click.ParamType[dt.date]):
     """A local day: 2026-03-11, today or yesterday. Parsed against domain time."""
 
     name = "day"

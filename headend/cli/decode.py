@@ -14,7 +14,9 @@ from protocols.errors import FrameError, ProtocolError
 
 @click.command(name="decode")
 @click.argument("hexes", nargs=-1, required=True, metavar="HEX...")
-@click.option("--protocol", type=click.Choice(list(registry.PROTOCOLS)), help="Without it, each protocol is tried.")
+@click.option(
+    "--protocol", type=click.Choice(list(registry.PROTOCOLS)), help="Without it, each protocol is tried."
+)
 @click.option("--reveal", is_flag=True, help="Show passwords too.")
 @json_option
 @pass_app

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import rich_click as click
+from click.exceptions import Exit
 from rich.progress import BarColumn, Progress, TextColumn
 
 from headend.cli.common import App, pass_app
@@ -24,17 +25,59 @@ WATCH, ONCE = 120.0, 480.0
 
 
 @click.command(name="demo")
-@click.option("--once", is_flag=True, help="One accelerated day, a report, exit code 0 only if every number checks against the truth.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="One accelerated day, a report, exit code 0 only if every number checks against the truth.",
+)
 @click.option("--seed", type=click.IntRange(0), help="The fleet's seed (default: random, printed).")
-@click.option("--size", type=click.Choice(["full", "small"]), default="full", show_default=True, help="24 terminals of 20 meters, or 4 of 6.")
-@click.option("--speed", type=click.FloatRange(1, 2000), help=f"Domain time per real time (default {WATCH:.0f}, with --once {ONCE:.0f}).")
-@click.option("--kill", "kills", type=click.IntRange(0, 20), default=0, help="kill -9 the collector so often at random moments (with --once).")
-@click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port of console and API (default 7080, with --once any free one).")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where everything of this run goes (default HOME/demo); emptied first.")
-@click.option("--check", "check_only", is_flag=True, help="Check the last run's store against its truth again; start nothing new.")
+@click.option(
+    "--size",
+    type=click.Choice(["full", "small"]),
+    default="full",
+    show_default=True,
+    help="24 terminals of 20 meters, or 4 of 6.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(1, 2000),
+    help=f"Domain time per real time (default {WATCH:.0f}, with --once {ONCE:.0f}).",
+)
+@click.option(
+    "--kill",
+    "kills",
+    type=click.IntRange(0, 20),
+    default=0,
+    help="kill -9 the collector so often at random moments (with --once).",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Port of console and API (default 7080, with --once any free one).",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where everything of this run goes (default HOME/demo); emptied first.",
+)
+@click.option(
+    "--check",
+    "check_only",
+    is_flag=True,
+    help="Check the last run's store against its truth again; start nothing new.",
+)
 @pass_app
 def command(
-    app: App, once: bool, seed: int | None, size: str, speed: float | None, kills: int, port: int | None, folder: Path | None, check_only: bool
+    app: App,
+    once: bool,
+    seed: int | None,
+    size: str,
+    speed: float | None,
+    kills: int,
+    port: int | None,
+    folder: Path | None,
+    check_only: bool,
 ) -> None:
     """Watch the main job: a fleet is read over TCP with DL/T 645 and DLMS, losses, findings and balances appear in the console, a
     customer whose prepaid balance ran out is cut off and proven open, another pays and is closed again. Ctrl-C ends it."""
@@ -44,7 +87,12 @@ def command(
         return
     if kills and not once:
         raise click.UsageError("--kill goes with --once")
-    if place.exists() and any(place.iterdir()) and not (place / "demo.json").exists() and not (place / "logs").exists():
+    if (
+        place.exists()
+        and any(place.iterdir())
+        and not (place / "demo.json").exists()
+        and not (place / "logs").exists()
+    ):
         raise StoreError(f"{place} is not empty and not a demo's folder; choose another with --folder")
     if port is None:
         port = 0 if once else 7080
@@ -60,14 +108,20 @@ def _once(app: App, made: World) -> None:
     begun = time.monotonic()
     click.echo(f"seed {made.seed} (repeat with --seed {made.seed}), folder {made.folder}")
     with _bar() as progress:
-        task = progress.add_task("", total=float((instant(run.END) - instant(START)) / np.timedelta64(1, "m")), what="starting")
+        task = progress.add_task(
+            "", total=float((instant(run.END) - instant(START)) / np.timedelta64(1, "m")), what="starting"
+        )
 
         def say(text: str) -> None:
             progress.console.print(text, highlight=False, soft_wrap=True)
 
         def tell(now: np.datetime64, present: int, owed: int) -> None:
             done = float((now - instant(START)) / np.timedelta64(1, "m"))
-            progress.update(task, completed=done, what=f"{as_datetime(now, ZONE):%m-%d %H:%M}  {present} of the day's {owed} points in the store")
+            progress.update(
+                task,
+                completed=done,
+                what=f"{as_datetime(now, ZONE):%m-%d %H:%M}  {present} of the day's {owed} points in the store",
+            )
 
         with run.stage(made, app.settings.dsn, say) as (cast, conn, clock):
             run.play(made, cast, conn, clock, say, tell, end=True)
@@ -118,13 +172,28 @@ def _report(app: App, made: World, checks: list[Check], seconds: float | None) -
     )
     failed = [c for c in checks if not c.ok]
     (made.folder / "report.json").write_text(
-        json.dumps({"seed": made.seed, "ok": not failed, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]}, ensure_ascii=False, indent=1)
+        json.dumps(
+            {
+                "seed": made.seed,
+                "ok": not failed,
+                "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks],
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
     )
     took = f" in {seconds:.0f} s" if seconds is not None else ""
-    click.echo(f"{len(checks) - len(failed)} of {len(checks)} statements hold{took}; report in {made.folder / 'report.json'}")
+    click.echo(
+        f"{len(checks) - len(failed)} of {len(checks)} statements hold{took}; report in {made.folder / 'report.json'}"
+    )
     if failed:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
 
 
 def _bar() -> Progress:
-    return Progress(TextColumn("{task.fields[what]}"), BarColumn(bar_width=30), transient=True, disable=not sys.stdout.isatty())
+    return Progress(
+        TextColumn("{task.fields[what]}"),
+        BarColumn(bar_width=30),
+        transient=True,
+        disable=not sys.stdout.isatty(),
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import rich_click as click
+from click.exceptions import Exit
 
 from headend.cli import why as chain
 from headend.cli.common import App, json_option, pass_app, print_json
@@ -24,14 +26,23 @@ MARK = {State.OK: "[green]ok[/green]", State.FAILED: "[red]failed[/red]", State.
 @click.command(name="diagnose")
 @click.argument("target", metavar="URL|METER")
 @click.option("--address", help="The meter's address, where several share the line.")
-@click.option("--password", "passwords", multiple=True, help="Password to try (at most two are tried: meters lock).")
+@click.option(
+    "--password", "passwords", multiple=True, help="Password to try (at most two are tried: meters lock)."
+)
 @click.option("--zone", default="Asia/Shanghai", show_default=True, help="Civil time of the meter's clock.")
 @click.option("--frames", is_flag=True, help="Show every frame.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @json_option
 @pass_app
 def command(
-    app: App, target: str, address: str | None, passwords: tuple[str, ...], zone: str, frames: bool, lang: str, as_json: bool
+    app: App,
+    target: str,
+    address: str | None,
+    passwords: tuple[str, ...],
+    zone: str,
+    frames: bool,
+    lang: str,
+    as_json: bool,
 ) -> None:
     """Find out what is wrong.
 
@@ -50,38 +61,54 @@ def command(
     async def run() -> None:
         local = ZoneInfo(zone)
         clock = parse(app.settings.clock, local)
-        told.append(await diagnose(target, address, known_candidates(), passwords, report, now=clock.now, zone=local))
+        told.append(
+            await diagnose(target, address, known_candidates(), passwords, report, now=clock.now, zone=local)
+        )
 
     run_loop(run())
     diagnosis = told[0]
     if as_json:
-        print_json(
-            {
-                "url": diagnosis.url,
-                "protocol": diagnosis.protocol,
-                "address": diagnosis.address,
-                "clock_offset_seconds": diagnosis.clock_offset,
-                "steps": [
-                    {"step": s.key, "state": s.state.value, "cause": s.cause.value, "en": s.detail.en, "zh": s.detail.zh, "seconds": round(s.seconds, 3),
-                     "frames": [dataclasses.asdict(t) for t in s.trips] if frames else len(s.trips)}
-                    for s in diagnosis.steps
-                ],
-                "verdict_en": diagnosis.verdict.en,
-                "verdict_zh": diagnosis.verdict.zh,
-            }
-        )  # fmt: skip
+        print_json(_document(diagnosis, frames))
     else:
         app.console.print(f"[bold]{getattr(diagnosis.verdict, lang)}[/bold]", highlight=False)
     if not diagnosis.ok:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
+
+
+def _document(diagnosis: Diagnosis, frames: bool) -> dict[str, Any]:
+    return {
+        "url": diagnosis.url,
+        "protocol": diagnosis.protocol,
+        "address": diagnosis.address,
+        "clock_offset_seconds": diagnosis.clock_offset,
+        "steps": [
+            {
+                "step": step.key,
+                "state": step.state.value,
+                "cause": step.cause.value,
+                "en": step.detail.en,
+                "zh": step.detail.zh,
+                "seconds": round(step.seconds, 3),
+                "frames": [dataclasses.asdict(trip) for trip in step.trips] if frames else len(step.trips),
+            }
+            for step in diagnosis.steps
+        ],
+        "verdict_en": diagnosis.verdict.en,
+        "verdict_zh": diagnosis.verdict.zh,
+    }
 
 
 def _show(app: App, step: Step, frames: bool, lang: str) -> None:
     app.console.print(
-        f"{MARK[step.state]:<24} {getattr(step.name, lang):<22} {getattr(step.detail, lang)}  [dim]{step.seconds:.2f} s[/dim]", highlight=False
+        f"{MARK[step.state]:<24} {getattr(step.name, lang):<22} {getattr(step.detail, lang)}  [dim]{step.seconds:.2f} s[/dim]",
+        highlight=False,
     )
     for trip in step.trips if frames else ():
-        app.console.print(f"      → {trip.sent}\n      ← {trip.received or '(nothing)'}  {trip.seconds:.3f} s", highlight=False, style="dim")
+        app.console.print(
+            f"      → {trip.sent}\n      ← {trip.received or '(nothing)'}  {trip.seconds:.3f} s",
+            highlight=False,
+            style="dim",
+        )
 
 
 def _through_the_store(app: App, meter: str, as_json: bool) -> None:
@@ -96,8 +123,12 @@ def _through_the_store(app: App, meter: str, as_json: bool) -> None:
     else:
         chain.show(app, told)
         if values is not None:
-            app.show("read now", ("quantity", ">value", "unit"), [(code, v["value"], v["unit"]) for code, v in values.items()])
+            app.show(
+                "read now",
+                ("quantity", ">value", "unit"),
+                [(code, v["value"], v["unit"]) for code, v in values.items()],
+            )
         else:
             app.console.print(f"[red]read now failed[/red]: {error}", highlight=False)
     if error:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)

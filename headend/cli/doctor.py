@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 
 import rich_click as click
+from click.exceptions import Exit
 
 from headend import __version__
 from headend.cli.common import App, json_option, pass_app, print_json
@@ -23,8 +24,16 @@ from headend.store.migrate import detect
 @pass_app
 def command(app: App, as_json: bool) -> None:
     """Check the database, the schema, the calendar, the clock, the disk and the collectors. Exit code 1 if something is wrong."""
-    checks: list[tuple[str, str, str]] = [("ok", "program", f"headend {__version__}, Python {platform.python_version()}")]
-    for name, look in (("database", _database), ("collectors", _collectors), ("calendar", _calendar), ("clock", _clock), ("disk", _disk)):
+    checks: list[tuple[str, str, str]] = [
+        ("ok", "program", f"headend {__version__}, Python {platform.python_version()}")
+    ]
+    for name, look in (
+        ("database", _database),
+        ("collectors", _collectors),
+        ("calendar", _calendar),
+        ("clock", _clock),
+        ("disk", _disk),
+    ):
         checks.append(_checked(app, name, look))
     bad = any(state == "wrong" for state, _, _ in checks)
     if as_json:
@@ -32,7 +41,7 @@ def command(app: App, as_json: bool) -> None:
     else:
         app.show("doctor", ("", "what", "finding"), [(_mark(s), w, d) for s, w, d in checks])
     if bad:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
 
 
 def _mark(state: str) -> str:
@@ -50,7 +59,11 @@ def _checked(app: App, name: str, look: Callable[[App], tuple[str, str]]) -> tup
 def _database(app: App) -> tuple[str, str]:
     server = detect(app.conn)
     where = "HEADEND_DSN" if app.settings.dsn else f"embedded in {app.settings.home.resolve()}"
-    scale = f"TimescaleDB {server.timescaledb} ({server.licence})" if server.timescaledb else "without TimescaleDB: native partitions"
+    scale = (
+        f"TimescaleDB {server.timescaledb} ({server.licence})"
+        if server.timescaledb
+        else "without TimescaleDB: native partitions"
+    )
     return "ok", f"PostgreSQL {server.postgres}, {scale}; {where}"
 
 
@@ -83,4 +96,6 @@ def _disk(app: App) -> tuple[str, str]:
     home = app.settings.home.resolve()
     place = home if home.exists() else home.parent
     free = shutil.disk_usage(place).free / 2**30
-    return ("ok" if free > 5 else "wrong"), f"{free:.0f} GiB free at {place}" + ("" if os.access(place, os.W_OK) else ", not writable")
+    return ("ok" if free > 5 else "wrong"), f"{free:.0f} GiB free at {place}" + (
+        "" if os.access(place, os.W_OK) else ", not writable"
+    )

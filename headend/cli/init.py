@@ -11,8 +11,14 @@ from headend.store.migrate import detect, migrate
 
 
 @click.command(name="init")
-@click.option("--zone", default=None, help="Civil time zone of all meters (default Asia/Shanghai); fixed once readings exist.")
-@click.option("--key-for", "key_for", metavar="PERSON", help="Make an API key for this person and print it once.")
+@click.option(
+    "--zone",
+    default=None,
+    help="Civil time zone of all meters (default Asia/Shanghai); fixed once readings exist.",
+)
+@click.option(
+    "--key-for", "key_for", metavar="PERSON", help="Make an API key for this person and print it once."
+)
 @click.option(
     "--scopes", default="read", show_default=True, help="Scopes of that key: read,operate,approve,pay,admin."
 )

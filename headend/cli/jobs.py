@@ -56,7 +56,14 @@ def list_(app: App, as_json: bool) -> None:
         "job runs",
         ("job", "day", "started", ">seconds", "", "summary"),
         [
-            (r["job"], r["day"], app.local(r["started"]), f"{r['seconds']:.2f}", "ok" if r["ok"] else "FAILED", r["summary"])
+            (
+                r["job"],
+                r["day"],
+                app.local(r["started"]),
+                f"{r['seconds']:.2f}",
+                "ok" if r["ok"] else "FAILED",
+                r["summary"],
+            )
             for r in rows
         ],
     )

@@ -33,7 +33,17 @@ def show(app: App, day: dt.date, as_json: bool) -> None:
         return
     app.show(
         f"line loss {day}",
-        ("area", "name", ">supplied kWh", ">sold kWh", ">loss kWh", ">rate", ">truth within", ">meters", "why unknown"),
+        (
+            "area",
+            "name",
+            ">supplied kWh",
+            ">sold kWh",
+            ">loss kWh",
+            ">rate",
+            ">truth within",
+            ">meters",
+            "why unknown",
+        ),
         [_row(r) for r in rows],
         note="'truth within': what register resolution and the meters' class of accuracy allow",
     )

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import rich_click as click
 import structlog
+from click.exceptions import Exit
 
 from headend import __version__
 from headend.cli.common import App
@@ -67,7 +68,9 @@ class _Commands(click.RichGroup):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="headend")
 @click.option("--dsn", help="PostgreSQL DSN; without it (and HEADEND_DSN) the embedded database is used.")
-@click.option("--home", type=click.Path(file_okay=False), help="Folder of the embedded database and of exports.")
+@click.option(
+    "--home", type=click.Path(file_okay=False), help="Folder of the embedded database and of exports."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
 def cli(ctx: click.Context, dsn: str | None, home: str | None, verbose: bool) -> None:
@@ -78,7 +81,9 @@ def cli(ctx: click.Context, dsn: str | None, home: str | None, verbose: bool) ->
 
 def _log_to_stderr(verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.INFO
-    renderer: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -95,7 +100,7 @@ def main() -> None:
     """The console script."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Exit as leave:
+    except Exit as leave:
         code = leave.exit_code
     except click.ClickException as error:
         error.show()
@@ -107,7 +112,10 @@ def main() -> None:
         code = 1
     except psycopg.OperationalError as error:
         lines = str(error).strip().splitlines()
-        click.echo(f"headend: the database went away: {lines[0] if lines else 'no answer'}; `headend doctor` looks into it", err=True)
+        click.echo(
+            f"headend: the database went away: {lines[0] if lines else 'no answer'}; `headend doctor` looks into it",
+            err=True,
+        )
         code = 1
     except BrokenPipeError:
         code = 0

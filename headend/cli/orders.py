@@ -34,7 +34,8 @@ def show(app: App, order: dict[str, Any]) -> None:
     )
     for event in order["events"]:
         app.console.print(
-            f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {event['who']}  {event['detail']}", highlight=False
+            f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {event['who']}  {event['detail']}",
+            highlight=False,
         )
 
 

@@ -20,7 +20,7 @@ def command() -> None:
     """Prepaid balances: sums of ledger entries, and what has been used since."""
 
 
-class Yuan(click.ParamType):
+class Yuan(click.ParamType[int]):
     """An amount with at most two decimals, as fen: never through a float."""
 
     name = "yuan"
@@ -78,7 +78,10 @@ def show(app: App, customer: str, as_json: bool) -> None:
     app.show(
         f"ledger of {customer}: {yuan(balance['ledger_fen'] if balance else 0)} yuan",
         (">entry", "kind", "period", ">rev", ">yuan", "derived from"),
-        [(r["entry_id"], r["kind"], r["period"], r["revision"], yuan(r["amount_fen"]), _from(r["detail"])) for r in rows],
+        [
+            (r["entry_id"], r["kind"], r["period"], r["revision"], yuan(r["amount_fen"]), _from(r["detail"]))
+            for r in rows
+        ],
     )
 
 
@@ -93,7 +96,11 @@ def _from(detail: dict[str, Any]) -> str:
 @click.argument("customer")
 @click.argument("amount", type=Yuan())
 @click.option("--channel", default="counter", show_default=True, help="Where it was paid.")
-@click.option("--serial", required=True, help="The channel's own number: the same payment is booked once however often it is sent.")
+@click.option(
+    "--serial",
+    required=True,
+    help="The channel's own number: the same payment is booked once however often it is sent.",
+)
 @json_option
 @pass_app
 def pay(app: App, customer: str, amount: int, channel: str, serial: str, as_json: bool) -> None:
@@ -112,7 +119,10 @@ def pay(app: App, customer: str, amount: int, channel: str, serial: str, as_json
     if as_json:
         print_json({"entry": booked.entry_id, "duplicate": booked.duplicate})
         return
-    click.echo(f"{yuan(amount)} yuan for {customer}: " + ("booked before, nothing done" if booked.duplicate else f"entry {booked.entry_id}"))
+    click.echo(
+        f"{yuan(amount)} yuan for {customer}: "
+        + ("booked before, nothing done" if booked.duplicate else f"entry {booked.entry_id}")
+    )
 
 
 @command.command(name="run")

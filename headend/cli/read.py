@@ -30,7 +30,14 @@ def command(app: App, meter: str, items: tuple[str, ...], person: str, wait: flo
     order = live(app, meter, person, wait)
     values = {code: v for code, v in order["result"]["values"].items() if not items or code in items}
     if as_json:
-        print_json({"meter": meter, "read_at": order["result"]["read_at"], "order": order["order_id"], "values": values})
+        print_json(
+            {
+                "meter": meter,
+                "read_at": order["result"]["read_at"],
+                "order": order["order_id"],
+                "values": values,
+            }
+        )
         return
     app.show(
         f"meter {meter}, read {app.local(order['sent_at'], '%Y-%m-%d %H:%M:%S')}",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import rich_click as click
+from click.exceptions import Exit
 
 from headend.cli import orders as shown
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
@@ -46,7 +47,10 @@ def _add(action: str, help_: str) -> None:
 
 
 _add("trip", "Ask to cut METER off (跳闸). Waits for another person's `headend relay approve`.")
-_add("permit", "Permit METER to be closed by the customer's key (合闸允许): the default way to give supply back.")
+_add(
+    "permit",
+    "Permit METER to be closed by the customer's key (合闸允许): the default way to give supply back.",
+)
 _add("close", "Close METER's relay directly (直接合闸).")
 _add("keep-power", "Make METER refuse every trip (保电).")
 _add("end-keep-power", "End keep-power of METER (保电解除).")
@@ -99,7 +103,16 @@ def list_(app: App, meter: str | None, open_only: bool, as_json: bool) -> None:
         "relay orders",
         (">order", "meter", "action", "state", "asked by", "approved by", "sent", "outcome"),
         [
-            (r["order_id"], r["asset"], r["action"], r["state"], r["requested_by"], r["approved_by"], app.local(r["sent_at"]), r["outcome"] or r["reason"])
+            (
+                r["order_id"],
+                r["asset"],
+                r["action"],
+                r["state"],
+                r["requested_by"],
+                r["approved_by"],
+                app.local(r["sent_at"]),
+                r["outcome"] or r["reason"],
+            )
             for r in rows
         ],
     )
@@ -156,4 +169,4 @@ def _finish(app: App, order: dict[str, Any], as_json: bool) -> None:
     else:
         shown.show(app, order)
     if order["state"] in ("failed", "refused", "expired"):
-        raise click.exceptions.Exit(1)
+        raise Exit(1)

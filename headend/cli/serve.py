@@ -23,7 +23,10 @@ def command(app: App, listen: str | None) -> None:
     sock = _bound(host, port)
     application = build(ServerSettings(dsn=app.dsn, zone=app.zone, clock=app.clock))
     app.conn.close()
-    click.echo(f"console http://{host}:{sock.getsockname()[1]}/  API http://{host}:{sock.getsockname()[1]}/api/v1", err=True)
+    click.echo(
+        f"console http://{host}:{sock.getsockname()[1]}/  API http://{host}:{sock.getsockname()[1]}/api/v1",
+        err=True,
+    )
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False, loop="uvloop"))
     with sock:
         server.run(sockets=[sock])
@@ -43,6 +46,8 @@ def _bound(host: str, port: int) -> socket.socket:
         raise CannotListen(
             f"http://{host}:{port}",
             "the port is in use" if in_use else (error.strerror or str(error)),
-            "stop the program that holds it or choose another with --listen" if in_use else "check the address",
+            "stop the program that holds it or choose another with --listen"
+            if in_use
+            else "check the address",
         ) from None
     return sock

@@ -48,9 +48,26 @@ def scenario(seed: int, size: str) -> Scenario:
 @click.command(name="simulate")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--seed", type=click.IntRange(0), help="Same seed, same fleet (default: random, printed).")
-@click.option("--size", type=click.Choice(["full", "small"]), default="full", show_default=True, help="24 terminals of 20 meters, or 4 of 6.")
-@click.option("--head-end", "listener", default="127.0.0.1:7040", show_default=True, help="Where terminals that dial in find the collector.")
-@click.option("--first-port", type=click.IntRange(0, 65000), default=0, help="First port of terminals that wait (default: any free ones).")
+@click.option(
+    "--size",
+    type=click.Choice(["full", "small"]),
+    default="full",
+    show_default=True,
+    help="24 terminals of 20 meters, or 4 of 6.",
+)
+@click.option(
+    "--head-end",
+    "listener",
+    default="127.0.0.1:7040",
+    show_default=True,
+    help="Where terminals that dial in find the collector.",
+)
+@click.option(
+    "--first-port",
+    type=click.IntRange(0, 65000),
+    default=0,
+    help="First port of terminals that wait (default: any free ones).",
+)
 @pass_app
 def command(app: App, directory: Path, seed: int | None, size: str, listener: str, first_port: int) -> None:
     """Run a fleet of simulated terminals and meters (DL/T 645, DLMS) until stopped.

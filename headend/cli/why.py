@@ -30,7 +30,9 @@ def command(app: App, meter: str, day: dt.date, as_json: bool) -> None:
 def show(app: App, told: Why) -> None:
     """For people."""
     out = app.console
-    out.print(f"[bold]meter {told.asset}[/bold], day {told.day} (asked {told.now:%Y-%m-%d %H:%M})", highlight=False)
+    out.print(
+        f"[bold]meter {told.asset}[/bold], day {told.day} (asked {told.now:%Y-%m-%d %H:%M})", highlight=False
+    )
     if not told.commissioned:
         out.print("  not installed on that day: nothing is expected of it")
         return
@@ -46,7 +48,11 @@ def show(app: App, told: Why) -> None:
 
 def _print_plan(app: App, plan: PlanDay) -> None:
     out = app.console
-    mark = "[green]complete[/green]" if plan.present >= plan.due else f"[yellow]{plan.due - plan.present} missing[/yellow]"
+    mark = (
+        "[green]complete[/green]"
+        if plan.present >= plan.due
+        else f"[yellow]{plan.due - plan.present} missing[/yellow]"
+    )
     out.print(
         f"  [bold]{plan.plan.name} {plan.plan.name_zh}[/bold]: expected {plan.expected}, due {plan.due}, present {plan.present} "
         f"({plan.late} late), not recorded {plan.absent}: {mark}",

@@ -64,21 +64,40 @@ def check(world: World, conn: Connection) -> list[Check]:
             f"sha256 {found.sha256[:16]}…, seed {world.seed}",
         )
     ]
-    for look in (_fleet, _slots, _freezes, _ledger_agrees, _losses, _findings, _relays, _balances, _billing, _rest):
+    for look in (
+        _fleet,
+        _slots,
+        _freezes,
+        _ledger_agrees,
+        _losses,
+        _findings,
+        _relays,
+        _balances,
+        _billing,
+        _rest,
+    ):
         checks += list(look(ground))
     conn.rollback()
     return checks
 
 
 def _fleet(g: _Ground) -> Iterator[Check]:
-    rows = g.conn.execute("SELECT protocol, link, count(*) AS n FROM terminal GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+    rows = g.conn.execute(
+        "SELECT protocol, link, count(*) AS n FROM terminal GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
     meters = g.conn.execute("SELECT count(*) AS n FROM meter").fetchone()
     assert meters is not None
     terminals = sum(row["n"] for row in rows)
     big = g.world.size == "small" or (terminals >= 20 and meters["n"] >= 400)
-    both = {row["protocol"] for row in rows} == {"dlt645", "dlms"} and {"dial-in", "dial-out"} <= {row["link"] for row in rows}
+    both = {row["protocol"] for row in rows} == {"dlt645", "dlms"} and {"dial-in", "dial-out"} <= {
+        row["link"] for row in rows
+    }
     kinds = ", ".join(f"{row['n']} {row['protocol']} {row['link']}" for row in rows)
-    yield Check("the fleet: both protocols, dial-in and dial-out", big and both, f"{terminals} terminals, {meters['n']} meters: {kinds}")
+    yield Check(
+        "the fleet: both protocols, dial-in and dial-out",
+        big and both,
+        f"{terminals} terminals, {meters['n']} meters: {kinds}",
+    )
 
 
 def _slots(g: _Ground) -> Iterator[Check]:
@@ -97,19 +116,24 @@ def _slots(g: _Ground) -> Iterator[Check]:
     wrong = [
         f"{code} of {g.expected.meters[m]} at {as_datetime(times[s], ZONE):%H:%M}"
         for code in SLOT_QUANTITIES
-        for m, s in zip(*np.nonzero(_differ(code, stored[code], g.expected.curve[code][:, wanted]) & available & here), strict=True)
+        for m, s in zip(
+            *np.nonzero(_differ(code, stored[code], g.expected.curve[code][:, wanted]) & available & here),
+            strict=True,
+        )
     ]
     values = int((available & here).sum()) * len(SLOT_QUANTITIES)
     yield Check(
         "every value of every point is what the meter displayed",
         not wrong,
-        f"{values} values compared" + (f"; {len(wrong)} differ, first: {wrong[0]}" if wrong else ", none differs"),
+        f"{values} values compared"
+        + (f"; {len(wrong)} differ, first: {wrong[0]}" if wrong else ", none differs"),
     )
     revisions = g.conn.execute("SELECT count(*) AS n FROM revision").fetchone()
     doubles = g.conn.execute(
         "SELECT count(*) AS n FROM (SELECT meter_id, ts FROM slot_read GROUP BY 1, 2 HAVING count(*) > 1) d"
     ).fetchone()
-    assert revisions is not None and doubles is not None
+    assert revisions is not None
+    assert doubles is not None
     yield Check(
         "no duplicate, and nothing was read twice with different results",
         revisions["n"] == 0 and doubles["n"] == 0,
@@ -124,13 +148,17 @@ def _differ(code: str, stored: Any, expected: Any) -> Any:
     return ~((stored == wanted) | (np.isnan(stored) & np.isnan(wanted)))
 
 
-def _stored(g: _Ground, table: str, codes: tuple[str, ...], times: Any, where: str) -> tuple[dict[str, Any], int]:
+def _stored(
+    g: _Ground, table: str, codes: tuple[str, ...], times: Any, where: str
+) -> tuple[dict[str, Any], int]:
     """code -> [meter, time] as stored, plus 'absent' [code, meter, time]; and the rows of meters or times that do not exist."""
     meters = {asset: k for k, asset in enumerate(g.expected.meters)}
     columns = {when.item(): k for k, when in enumerate(times.astype("datetime64[us]"))}
     shape = (len(meters), len(columns))
     grids: dict[str, Any] = {
-        code: np.full(shape, MISSING, dtype=np.int64) if quantities()[code].kind == "register" else np.full(shape, np.nan, dtype=np.float32)
+        code: np.full(shape, MISSING, dtype=np.int64)
+        if quantities()[code].kind == "register"
+        else np.full(shape, np.nan, dtype=np.float32)
         for code in codes
     }
     absent = np.ones((len(codes), *shape), dtype=np.bool_)
@@ -152,23 +180,38 @@ def _stored(g: _Ground, table: str, codes: tuple[str, ...], times: Any, where: s
 
 
 def _freezes(g: _Ground) -> Iterator[Check]:
-    stored, extra = _stored(g, "register_read", REGISTER_QUANTITIES, g.expected.midnights, f"AND kind = {DAY_FREEZE}")
+    stored, extra = _stored(
+        g, "register_read", REGISTER_QUANTITIES, g.expected.midnights, f"AND kind = {DAY_FREEZE}"
+    )
     alive = g.expected.answers
     wrong = extra
     for code in REGISTER_QUANTITIES:
         wrong += int((stored[code][alive] != g.expected.freezes[code][alive]).sum())
         wrong += int((stored[code][~alive] != MISSING).sum())
     n = int(alive.sum()) * len(g.expected.midnights)
-    yield Check("every day freeze, by tariff, is what the meter froze", wrong == 0, f"{n} freezes of {int(alive.sum())} meters, {wrong} registers wrong")
+    yield Check(
+        "every day freeze, by tariff, is what the meter froze",
+        wrong == 0,
+        f"{n} freezes of {int(alive.sum())} meters, {wrong} registers wrong",
+    )
 
 
 def _ledger_agrees(g: _Ground) -> Iterator[Check]:
-    bits = g.conn.execute("SELECT coalesce(sum(bit_count(present)), 0)::bigint AS n FROM coverage WHERE day = %s AND plan = 1", (DAY,)).fetchone()
-    rows = g.conn.execute(
-        "SELECT count(*) AS n FROM slot_read WHERE ts > %s AND ts <= %s", (as_datetime(midnight(DAY, ZONE)), as_datetime(midnight(NEXT, ZONE)))
+    bits = g.conn.execute(
+        "SELECT coalesce(sum(bit_count(present)), 0)::bigint AS n FROM coverage WHERE day = %s AND plan = 1",
+        (DAY,),
     ).fetchone()
-    absent = g.conn.execute("SELECT coalesce(sum(bit_count(absent)), 0)::bigint AS n FROM coverage WHERE day = %s AND plan = 1", (DAY,)).fetchone()
-    assert bits is not None and rows is not None and absent is not None
+    rows = g.conn.execute(
+        "SELECT count(*) AS n FROM slot_read WHERE ts > %s AND ts <= %s",
+        (as_datetime(midnight(DAY, ZONE)), as_datetime(midnight(NEXT, ZONE))),
+    ).fetchone()
+    absent = g.conn.execute(
+        "SELECT coalesce(sum(bit_count(absent)), 0)::bigint AS n FROM coverage WHERE day = %s AND plan = 1",
+        (DAY,),
+    ).fetchone()
+    assert bits is not None
+    assert rows is not None
+    assert absent is not None
     planted = sum(len(gap["slots"]) for gap in g.faults["missing"])
     yield Check(
         "the completeness ledger agrees with the rows, and knows what was never recorded",
@@ -181,7 +224,12 @@ def _losses(g: _Ground) -> Iterator[Check]:
     e = g.expected
     day = (e.slots > midnight(DAY, ZONE)) & (e.slots <= midnight(NEXT, ZONE))
     true_loss = (e.technical[:, day] + e.stolen[:, day]).sum(axis=1) * 10_000  # 1e-4 kWh
-    rows = {row["code"]: row for row in g.conn.execute("SELECT a.code, l.* FROM loss_result l JOIN area a USING (area_id) WHERE day = %s", (DAY,))}
+    rows = {
+        row["code"]: row
+        for row in g.conn.execute(
+            "SELECT a.code, l.* FROM loss_result l JOIN area a USING (area_id) WHERE day = %s", (DAY,)
+        )
+    }
     ratio = {
         row["asset"]: (row["role"], row["multiplier"])
         for row in g.conn.execute(
@@ -206,7 +254,11 @@ def _losses(g: _Ground) -> Iterator[Check]:
             role, multiplier = ratio[e.meters[m]]
             registers = e.freezes["active_import"][m]
             total[role] += int(registers[1] - registers[0]) * multiplier
-        if (row["supplied"], row["sold"], row["loss"]) != (total["supply"], total["receive"], total["supply"] - total["receive"]):
+        if (row["supplied"], row["sold"], row["loss"]) != (
+            total["supply"],
+            total["receive"],
+            total["supply"] - total["receive"],
+        ):
             inexact.append(code)
         if not row["loss_low"] <= true_loss[number] <= row["loss_high"]:
             outside.append(code)
@@ -217,11 +269,16 @@ def _losses(g: _Ground) -> Iterator[Check]:
         not wrong_status,
         f"{known} known, {unknown} unknown" + (f"; wrong: {', '.join(wrong_status)}" if wrong_status else ""),
     )
-    yield Check("supplied, sold and loss are the registers' to the last digit", not inexact, f"{known} areas" + (f"; wrong: {', '.join(inexact)}" if inexact else ""))
+    yield Check(
+        "supplied, sold and loss are the registers' to the last digit",
+        not inexact,
+        f"{known} areas" + (f"; wrong: {', '.join(inexact)}" if inexact else ""),
+    )
     yield Check(
         "the true loss of every known area lies within its bounds",
         not outside,
-        f"{known} areas, bounds {np.median(widths):.1%} of supply wide at the median" + (f"; outside: {', '.join(outside)}" if outside else ""),
+        f"{known} areas, bounds {np.median(widths):.1%} of supply wide at the median"
+        + (f"; outside: {', '.join(outside)}" if outside else ""),
     )
 
 
@@ -253,8 +310,16 @@ def _findings(g: _Ground) -> Iterator[Check]:
     }
     overlooked, accused = planted - said, said - allowed
     found = ", ".join(" ".join(item) for item in sorted(planted & said))
-    yield Check("everything planted was found", not overlooked, f"found: {found}" + (f"; overlooked: {sorted(overlooked)}" if overlooked else ""))
-    yield Check("nothing and nobody else is accused", not accused, f"{len(said)} findings" + (f"; wrong: {sorted(accused)}" if accused else ""))
+    yield Check(
+        "everything planted was found",
+        not overlooked,
+        f"found: {found}" + (f"; overlooked: {sorted(overlooked)}" if overlooked else ""),
+    )
+    yield Check(
+        "nothing and nobody else is accused",
+        not accused,
+        f"{len(said)} findings" + (f"; wrong: {sorted(accused)}" if accused else ""),
+    )
 
 
 def _relays(g: _Ground) -> Iterator[Check]:
@@ -280,7 +345,9 @@ def _relays(g: _Ground) -> Iterator[Check]:
     refused = by.get((safe, "trip"), [])
     yield Check(
         "the protected customer was not, and the refusal is on record",
-        bool(refused) and all(o["state"] == "refused" and o["sent_at"] is None for o in refused) and not any(m == safe for m, _ in acts),
+        bool(refused)
+        and all(o["state"] == "refused" and o["sent_at"] is None for o in refused)
+        and not any(m == safe for m, _ in acts),
         f"meter {safe}: {refused[-1]['outcome'] if refused else 'no record'}",
     )
     cut, given = by.get((late, "trip"), []), by.get((late, "permit"), [])
@@ -293,8 +360,16 @@ def _relays(g: _Ground) -> Iterator[Check]:
         f"meter {late}: {given[-1]['outcome'] if given else 'no permit'}",
     )
     others = sorted({m for m, _ in acts} - {broke, late})
-    persons = all(o["approved_by"] and o["approved_by"] != o["requested_by"] for o in orders if o["action"] == "trip" and o["sent_at"])
-    yield Check("no other relay moved; every trip had a second person", not others and persons, f"{len(acts)} acts of relays" + (f"; others: {others}" if others else ""))
+    persons = all(
+        o["approved_by"] and o["approved_by"] != o["requested_by"]
+        for o in orders
+        if o["action"] == "trip" and o["sent_at"]
+    )
+    yield Check(
+        "no other relay moved; every trip had a second person",
+        not others and persons,
+        f"{len(acts)} acts of relays" + (f"; others: {others}" if others else ""),
+    )
 
 
 def _balances(g: _Ground) -> Iterator[Check]:
@@ -313,9 +388,15 @@ def _balances(g: _Ground) -> Iterator[Check]:
         "WHERE a.prepaid GROUP BY 1, 2 ORDER BY 1"
     ).fetchall()
     for row in rows:
-        charge = e.charge(row["asset"], midnight(DAY, ZONE), midnight(NEXT, ZONE)) if e.answers[e.meters.index(row["asset"])] else 0
+        charge = (
+            e.charge(row["asset"], midnight(DAY, ZONE), midnight(NEXT, ZONE))
+            if e.answers[e.meters.index(row["asset"])]
+            else 0
+        )
         if row["fen"] != paid.get(row["number"], 0) - charge:
-            wrong.append(f"{row['number']}: {row['fen']} instead of {paid.get(row['number'], 0) - charge} fen")
+            wrong.append(
+                f"{row['number']}: {row['fen']} instead of {paid.get(row['number'], 0) - charge} fen"
+            )
     yield Check(
         "every prepaid balance is right to the fen",
         not wrong and {row["asset"] for row in rows} == set(e.prepaid),
@@ -331,11 +412,13 @@ def _billing(g: _Ground) -> Iterator[Check]:
         return
     manifest = json.loads(path.read_text())
     sealed = all(
-        hashlib.sha256((folder / file["name"]).read_bytes()).hexdigest() == file["sha256"] for file in manifest["files"]
+        hashlib.sha256((folder / file["name"]).read_bytes()).hexdigest() == file["sha256"]
+        for file in manifest["files"]
     )
     e = g.expected
     rows = g.conn.execute(
-        "SELECT c.number, m.asset FROM account a JOIN customer c USING (customer_id) JOIN installation i USING (point_id) JOIN meter m USING (meter_id)"
+        "SELECT c.number, m.asset FROM account a JOIN customer c USING (customer_id) "
+        "JOIN installation i USING (point_id) JOIN meter m USING (meter_id)"
     ).fetchall()
     asset_of = {row["number"]: row["asset"] for row in rows}
     with (folder / f"billing-{DAY}-accounts.csv").open(encoding="utf-8") as handle:
@@ -345,13 +428,20 @@ def _billing(g: _Ground) -> Iterator[Check]:
         for row in csv.DictReader(handle):
             lines[row["customer"]] = lines.get(row["customer"], 0) + _fen(row["amount_yuan"])
     wrong = [
-        number for number, fen in billed.items() if fen != e.charge(asset_of[number], midnight(DAY, ZONE), midnight(NEXT, ZONE)) or lines[number] != fen
+        number
+        for number, fen in billed.items()
+        if fen != e.charge(asset_of[number], midnight(DAY, ZONE), midnight(NEXT, ZONE))
+        or lines[number] != fen
     ]
     alive = {number for number, asset in asset_of.items() if e.answers[e.meters.index(asset)]}
     yield Check(
         "every bill is right to the fen, its lines sum to it, and its file is sealed",
-        not wrong and sealed and set(billed) == alive and manifest["total_amount_fen"] == sum(billed.values()),
-        f"{len(billed)} bills, {manifest['total_amount_yuan']} yuan, {manifest['exceptions']} exceptions (dead meters)" + (f"; wrong: {wrong[:3]}" if wrong else ""),
+        not wrong
+        and sealed
+        and set(billed) == alive
+        and manifest["total_amount_fen"] == sum(billed.values()),
+        f"{len(billed)} bills, {manifest['total_amount_yuan']} yuan, {manifest['exceptions']} exceptions (dead meters)"
+        + (f"; wrong: {wrong[:3]}" if wrong else ""),
     )
 
 
@@ -377,12 +467,23 @@ def _rest(g: _Ground) -> Iterator[Check]:
         same(f"balance of {row['number']}", [a["ledger"]["fen"] for a in said["accounts"]], [row["fen"]])
         relay = g.crm.get(f"customers/{row['number']}/relay")["accounts"][0]["relay"]
         open_ = {act.meter: act.open for act in g.acts if act.act != "refused"}.get(row["asset"])
-        same(f"relay of {row['number']}", relay, "unknown" if open_ is None else "open" if open_ else "closed")
+        same(
+            f"relay of {row['number']}", relay, "unknown" if open_ is None else "open" if open_ else "closed"
+        )
     losses = {row["area"]: row for row in g.crm.get(f"losses?day={DAY}")["areas"]}
-    for row in g.conn.execute("SELECT a.code, l.status FROM loss_result l JOIN area a USING (area_id) WHERE day = %s", (DAY,)).fetchall():
+    for row in g.conn.execute(
+        "SELECT a.code, l.status FROM loss_result l JOIN area a USING (area_id) WHERE day = %s", (DAY,)
+    ).fetchall():
         same(f"loss of {row['code']}", losses.get(row["code"], {}).get("status"), row["status"])
     asset = next(a for k, a in enumerate(g.expected.meters) if g.expected.answers[k])
     why = g.crm.get(f"meters/{asset}/why/{DAY}")
-    same(f"points of {asset}", why["plans"][0]["present"], int(g.expected.available[g.expected.meters.index(asset)][-96:].sum()))
-    yield Check("the CRM gets the same facts over REST", not wrong, f"{2 * len(prepaid) + len(losses) + 1} facts" + (f"; {wrong[0]}" if wrong else ""))
-
+    same(
+        f"points of {asset}",
+        why["plans"][0]["present"],
+        int(g.expected.available[g.expected.meters.index(asset)][-96:].sum()),
+    )
+    yield Check(
+        "the CRM gets the same facts over REST",
+        not wrong,
+        f"{2 * len(prepaid) + len(losses) + 1} facts" + (f"; {wrong[0]}" if wrong else ""),
+    )

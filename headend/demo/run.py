@@ -110,7 +110,10 @@ def stage(world: World, dsn: str, say: Say) -> Iterator[tuple[Cast, Connection, 
             with connect(running) as conn:
                 migrate(conn)
                 calendar.seed(conn)
-                world.keys = {person: keys.issue(conn, person=person, scopes=scopes) for person, scopes in PEOPLE.items()}
+                world.keys = {
+                    person: keys.issue(conn, person=person, scopes=scopes)
+                    for person, scopes in PEOPLE.items()
+                }
                 conn.commit()
                 ready = world.simulator / "ready.json"
                 _until(ready.exists, 60, cast, "the simulator is not ready")
@@ -139,7 +142,9 @@ def _database(world: World, dsn: str) -> Iterator[str]:
         with connect(dsn) as conn:
             row = conn.execute("SELECT to_regclass('cluster') IS NOT NULL AS used").fetchone()
         if row and row["used"]:
-            raise DemoError("the database given by the DSN holds a head-end already; the demo wants an empty one")
+            raise DemoError(
+                "the database given by the DSN holds a head-end already; the demo wants an empty one"
+            )
         yield dsn
         return
     with Embedded(world.home) as running:
@@ -221,7 +226,12 @@ class Story:
         if self.tripped_at is not None and not self.paid and now - self.tripped_at >= PAY_AFTER:
             Rest(self.world.base, self.world.keys[CRM]).post(
                 f"customers/{self.payer_customer}/payments",
-                {"channel": "微信", "accounting_date": DAY.isoformat(), "serial": "DEMO-0001", "amount_fen": PAYS_FEN},
+                {
+                    "channel": "微信",
+                    "accounting_date": DAY.isoformat(),
+                    "serial": "DEMO-0001",
+                    "amount_fen": PAYS_FEN,
+                },
             )
             self.paid = True
             self.world.payments.append((self.payer_customer, PAYS_FEN))
@@ -230,7 +240,9 @@ class Story:
 
     def _tell(self, command: dict[str, Any]) -> None:
         at = as_datetime(self.clock.now(), ZONE)
-        self.say(f"{at:%H:%M} order {command['id']} {command['action']} {command['meter']}: {command['state']} – {command['outcome'] or command['reason']}")
+        self.say(
+            f"{at:%H:%M} order {command['id']} {command['action']} {command['meter']}: {command['state']} – {command['outcome'] or command['reason']}"
+        )
 
 
 def cast_story(world: World, conn: Connection, clock: Clock, say: Say) -> Story:
@@ -247,7 +259,13 @@ def cast_story(world: World, conn: Connection, clock: Clock, say: Say) -> Story:
 
 
 def play(
-    world: World, cast: Cast, conn: Connection, clock: Clock, say: Say, progress: Callable[[np.datetime64, int, int], None], end: bool
+    world: World,
+    cast: Cast,
+    conn: Connection,
+    clock: Clock,
+    say: Say,
+    progress: Callable[[np.datetime64, int, int], None],
+    end: bool,
 ) -> None:
     """Let the day pass. With `end`: until the day is collected, judged and billed."""
     story = cast_story(world, conn, clock, say)
@@ -296,14 +314,19 @@ def _settle(world: World, cast: Cast, conn: Connection, clock: Clock, say: Say, 
 
 def _closed(conn: Connection, clock: Clock, dead: set[str]) -> np.datetime64 | None:
     """When the last reading of the day came, if nothing is open but what dead meters owe."""
-    ids = [row["meter_id"] for row in conn.execute("SELECT meter_id FROM meter WHERE asset = ANY(%s)", (list(dead),))]
+    ids = [
+        row["meter_id"]
+        for row in conn.execute("SELECT meter_id FROM meter WHERE asset = ANY(%s)", (list(dead),))
+    ]
     try:
         for p in PLANS.values():
             matrix = coverage.day_matrix(conn, p, DAY, now=clock.now(), zone=ZONE)
             alive = ~np.isin(matrix.meters, ids)
             if matrix.open[alive].any() or not (matrix.present | matrix.absent)[alive].all():
                 return None
-        row = conn.execute("SELECT max(last_at) AS at FROM coverage WHERE day = %s AND meter_id <> ALL(%s)", (DAY, ids)).fetchone()
+        row = conn.execute(
+            "SELECT max(last_at) AS at FROM coverage WHERE day = %s AND meter_id <> ALL(%s)", (DAY, ids)
+        ).fetchone()
     finally:
         conn.rollback()
     return instant(row["at"]) if row and row["at"] else None
@@ -314,7 +337,10 @@ def _judged(conn: Connection, closed_at: np.datetime64) -> bool:
     done = {
         run["job"]
         for run in results.runs(conn, 500)
-        if run["ok"] and run["day"] == DAY and instant(run["started"]) > closed_at and instant(run["started"]) > midnight(DAY + dt.timedelta(days=1), ZONE)
+        if run["ok"]
+        and run["day"] == DAY
+        and instant(run["started"]) > closed_at
+        and instant(run["started"]) > midnight(DAY + dt.timedelta(days=1), ZONE)
     }
     conn.rollback()
     return {"settle", "lineloss", "anomalies", "billing"} <= done

@@ -64,7 +64,9 @@ class World:
         """Write demo.json, readable by its owner alone: it holds keys."""
         path = self.folder / "demo.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps({**asdict(self), "folder": str(self.folder)}, indent=1, ensure_ascii=False))
+        path.write_text(
+            json.dumps({**asdict(self), "folder": str(self.folder)}, indent=1, ensure_ascii=False)
+        )
 
     def environment(self, dsn: str) -> dict[str, str]:
         """What every process of the demo is told."""
@@ -88,7 +90,12 @@ def create(folder: Path, *, seed: int | None, size: str, speed: float, port: int
     free(port)
     start = ScaledClock(instant(START), time.time() + SETUP, speed)
     return World(
-        folder, secrets.randbelow(2**32) if seed is None else seed, size, start.text(), free(0), port or free(0)
+        folder,
+        secrets.randbelow(2**32) if seed is None else seed,
+        size,
+        start.text(),
+        free(0),
+        port or free(0),
     )
 
 
@@ -107,6 +114,8 @@ def free(port: int) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise CannotListen(f"127.0.0.1:{port}", "the port is in use", "choose another with --port") from None
+            raise CannotListen(
+                f"127.0.0.1:{port}", "the port is in use", "choose another with --port"
+            ) from None
         number: int = probe.getsockname()[1]
         return number

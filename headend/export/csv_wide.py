@@ -32,7 +32,10 @@ def write(path: Path, block: Block, assets: Sequence[str], zone: ZoneInfo) -> tu
         for meter in np.flatnonzero(there.any(axis=1)).tolist():
             slots = np.flatnonzero(there[meter])
             columns = [_texts(block, code, meter, slots) for code in codes]
-            writer.writerows([assets[meter], stamps[slot], *cells] for slot, *cells in zip(slots.tolist(), *columns, strict=True))
+            writer.writerows(
+                [assets[meter], stamps[slot], *cells]
+                for slot, *cells in zip(slots.tolist(), *columns, strict=True)
+            )
     digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     partial.replace(path)
     return int(there.sum()), digest
@@ -42,4 +45,7 @@ def _texts(block: Block, code: str, meter: int, slots: np.ndarray) -> list[str]:
     if code in block.registers:
         values = block.registers[code][meter, slots + 1].tolist()
         return ["" if v == MISSING else f"{v // 10_000}.{v % 10_000:04d}" for v in values]
-    return ["" if np.isnan(v) else f"{v:.4f}".rstrip("0").rstrip(".") for v in block.instants[code][meter, slots].tolist()]
+    return [
+        "" if np.isnan(v) else f"{v:.4f}".rstrip("0").rstrip(".")
+        for v in block.instants[code][meter, slots].tolist()
+    ]

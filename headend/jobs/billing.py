@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from headend.store import accounts, bills
 from headend.store.accounts import Accounts
 from headend.store.bills import Bill as Stored
 from protocols.localtime import midnight
+from protocols.reading import MISSING
 from tariffs import billing, plan
 from tariffs.charge import Problem
 from tariffs.ledger import inputs_hashes
@@ -53,121 +54,148 @@ class Batch:
     bills: list[Stored]
 
 
-def compute(run: Run, first: dt.date, last: dt.date) -> Batch:
-    """The batch for local days first..last (both included). Nothing is written."""
-    who = accounts.load(run.conn, now=run.now, zone=run.zone)
-    lines: list[list[str]] = []
-    determinants: list[list[str]] = []
-    exceptions: list[list[str]] = []
-    stored: list[Stored] = []
-    total_fen = 0
-    total_energy = 0
-    tariffs = plan.shipped()
-    for name in np.unique(who.tariff) if len(who) else []:
-        rows = np.array(
-            [k for k in np.flatnonzero(who.tariff == name) if who.start[k] <= first], dtype=np.int64
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """The rows of the three files as they come together, and the bills to keep."""
+
+    run: Run
+    who: Accounts
+    first: dt.date
+    last: dt.date
+    lines: list[list[str]] = field(default_factory=list)
+    determinants: list[list[str]] = field(default_factory=list)
+    exceptions: list[list[str]] = field(default_factory=list)
+    bills: list[Stored] = field(default_factory=list)
+    energies: list[int] = field(default_factory=list)
+
+    def names(self, row: int, *more: str) -> list[str]:
+        """What every row begins with."""
+        who = self.who
+        return [
+            who.customer[row],
+            who.point[row],
+            who.asset[row],
+            *more,
+            self.first.isoformat(),
+            self.last.isoformat(),
+        ]
+
+    def bill(self, tariff: plan.Tariff, members: list[int]) -> None:
+        """Bill the accounts of one tariff."""
+        whole = [row for row in members if self.who.start[row] <= self.first]
+        self.exceptions.extend(
+            [*self.names(row), "the account does not cover the whole span"]
+            for row in members
+            if self.who.start[row] > self.first
         )
-        for k in np.flatnonzero(who.tariff == name):
-            if who.start[k] > first:
-                exceptions.append(
-                    [
-                        *_who(who, int(k), first, last, tariff=None),
-                        "the account does not cover the whole span",
-                    ]
-                )
-        if not len(rows):
-            continue
-        segments = tariffs[str(name)].spans(first, last + dt.timedelta(days=1))
-        edges = np.array(
-            [midnight(a, run.zone) for a, _, _ in segments] + [midnight(segments[-1][1], run.zone)]
-        )
-        frozen = accounts.freezes(run.conn, who.meter_id[rows], edges)
+        if not whole:
+            return
+        rows = np.array(whole, dtype=np.int64)
+        segments = tariff.spans(self.first, self.last + dt.timedelta(days=1))
+        versions = [version for _, _, version in segments]
+        days = [begin for begin, _, _ in segments] + [segments[-1][1]]
+        edges = np.array([midnight(day, self.run.zone) for day in days])
+        frozen = accounts.freezes(self.run.conn, self.who.meter_id[rows], edges)
         ends = np.stack([frozen[:, :-1], frozen[:, 1:]], axis=2)
-        multiplier = np.repeat(who.multiplier[rows][:, None], len(segments), axis=1)
-        bill = billing.bill(ends, multiplier, [version for _, _, version in segments])
+        multiplier = np.repeat(self.who.multiplier[rows][:, None], len(segments), axis=1)
+        computed = billing.bill(ends, multiplier, versions)
         hashes = inputs_hashes(
             {
-                "tariff": str(name),
-                "versions": [v.facts() for _, _, v in segments],
-                "first": first,
-                "last": last,
+                "tariff": tariff.name,
+                "versions": [v.facts() for v in versions],
+                "first": self.first,
+                "last": self.last,
             },
             {"registers": ends, "multiplier": multiplier},
         )
-        flat = billing.flat_lines(bill, rows)
+        lines = self._lines(tariff, billing.flat_lines(computed, rows))
+        for k, row in enumerate(whole):  # a row of output each: results, not readings
+            self.exceptions.extend(
+                [*self.names(row), text] for flag, text in PROBLEMS.items() if computed.problem[k] & flag
+            )
+            if computed.computed[k]:
+                self._account(tariff, row, ends[k], computed, k, hashes[k], lines.get(row, []))
+
+    def _lines(self, tariff: plan.Tariff, flat: billing.Lines) -> dict[int, list[list[str]]]:
         of_account: dict[int, list[list[str]]] = {}
-        for account, period, energy, price, fen in zip(
-            flat.account.tolist(),
-            flat.period.tolist(),
-            flat.energy.tolist(),
-            flat.price.tolist(),
-            flat.amount_fen.tolist(),
-            strict=True,
-        ):
-            of_account.setdefault(account, []).append(
+        columns = (flat.account, flat.period, flat.energy, flat.price, flat.amount_fen)
+        for row, period, energy, price, fen in zip(*(column.tolist() for column in columns), strict=True):
+            of_account.setdefault(row, []).append(
                 [
-                    *_who(who, account, first, last, tariff=str(name)),
+                    *self.names(row, tariff.name),
                     PERIODS[period],
-                    _kwh(energy),
-                    _price(price),
+                    _decimal(energy),
+                    _decimal(price),
                     yuan_text(fen),
                 ]
             )
-        for j, row in enumerate(rows.tolist()):
-            for flag, text in PROBLEMS.items():
-                if bill.problem[j] & flag:
-                    exceptions.append([*_who(who, row, first, last, tariff=None), text])
-            if not bill.computed[j]:
-                continue
-            lines += of_account.get(row, [])
-            determinants.append(
-                [
-                    *_who(who, row, first, last, tariff=str(name)),
-                    str(int(who.multiplier[row])),
-                    *(_kwh(v) for v in ends[j, 0, 0].tolist()),
-                    *(_kwh(v) for v in ends[j, -1, 1].tolist()),
-                    _kwh(int(bill.total_energy[j])),
-                    yuan_text(int(bill.total_fen[j])),
-                    hashes[j],
-                ]
-            )
-            total_fen += int(bill.total_fen[j])
-            total_energy += int(bill.total_energy[j])
-            stored.append(
-                Stored(
-                    int(who.account_id[row]), first, last, int(bill.total_fen[j]),
-                    [dict(zip(LINE_COLUMNS[6:], line[6:], strict=True)) for line in of_account.get(row, [])],
-                    bytes.fromhex(hashes[j]),
-                )
-            )  # fmt: skip
+        return of_account
+
+    def _account(
+        self,
+        tariff: plan.Tariff,
+        row: int,
+        ends: Any,
+        computed: billing.Bill,
+        k: int,
+        digest: str,
+        lines: list[list[str]],
+    ) -> None:
+        fen, energy = int(computed.total_fen[k]), int(computed.total_energy[k])
+        registers = [*ends[0, 0].tolist(), *ends[-1, 1].tolist()]
+        self.lines.extend(lines)
+        self.determinants.append(
+            [
+                *self.names(row, tariff.name),
+                str(int(self.who.multiplier[row])),
+                *("" if value == MISSING else _decimal(value) for value in registers),
+                _decimal(energy),
+                yuan_text(fen),
+                digest,
+            ]
+        )
+        self.energies.append(energy)
+        kept = [dict(zip(LINE_COLUMNS[6:], line[6:], strict=True)) for line in lines]
+        self.bills.append(
+            Stored(int(self.who.account_id[row]), self.first, self.last, fen, kept, bytes.fromhex(digest))
+        )
+
+
+def compute(run: Run, first: dt.date, last: dt.date) -> Batch:
+    """The batch for local days first..last (both included). Nothing is written."""
+    sheet = _Sheet(run, accounts.load(run.conn, now=run.now, zone=run.zone), first, last)
+    tariffs = plan.shipped()
+    for name in np.unique(sheet.who.tariff).tolist():
+        sheet.bill(tariffs[name], np.flatnonzero(sheet.who.tariff == name).tolist())
     stem = f"billing-{first}" if first == last else f"billing-{first}--{last}"
     files = {
-        f"{stem}-lines.csv": _csv(LINE_COLUMNS, sorted(lines)),
-        f"{stem}-accounts.csv": _csv(DETERMINANT_COLUMNS, sorted(determinants)),
-        f"{stem}-exceptions.csv": _csv(EXCEPTION_COLUMNS, sorted(exceptions)),
+        f"{stem}-lines.csv": _csv(LINE_COLUMNS, sorted(sheet.lines)),
+        f"{stem}-accounts.csv": _csv(DETERMINANT_COLUMNS, sorted(sheet.determinants)),
+        f"{stem}-exceptions.csv": _csv(EXCEPTION_COLUMNS, sorted(sheet.exceptions)),
     }
+    total_fen = sum(bill.amount_fen for bill in sheet.bills)
     manifest = {
         "first_day": first.isoformat(),
         "last_day": last.isoformat(),
         "zone": str(run.zone),
-        "accounts": len(who),
-        "billed": len(stored),
-        "exceptions": len(exceptions),
-        "total_energy_kwh": _kwh(total_energy),
+        "accounts": len(sheet.who),
+        "billed": len(sheet.bills),
+        "exceptions": len(sheet.exceptions),
+        "total_energy_kwh": _decimal(sum(sheet.energies)),
         "total_amount_yuan": yuan_text(total_fen),
         "total_amount_fen": total_fen,
         "files": [
             {
-                "name": n,
+                "name": name,
                 "rows": body.count(b"\n") - 1,
                 "bytes": len(body),
                 "sha256": hashlib.sha256(body).hexdigest(),
             }
-            for n, body in files.items()
+            for name, body in files.items()
         ],
     }
     files[f"{stem}.manifest.json"] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
-    return Batch(files, manifest, stored)
+    return Batch(files, manifest, sheet.bills)
 
 
 def write(batch: Batch, folder: Path) -> list[Path]:
@@ -191,19 +219,10 @@ def run_span(run: Run, first: dt.date, last: dt.date, folder: Path) -> tuple[Bat
     return batch, changed
 
 
-def _who(who: Accounts, row: int, first: dt.date, last: dt.date, *, tariff: str | None) -> list[str]:
-    names = [who.customer[row], who.point[row], who.asset[row]]
-    return [*names, *([tariff] if tariff is not None else []), first.isoformat(), last.isoformat()]
-
-
-def _kwh(units: int) -> str:
-    """1e-4 kWh, exactly."""
+def _decimal(units: int) -> str:
+    """1e-4 units, exactly: kWh and prices alike."""
     sign = "-" if units < 0 else ""
     return f"{sign}{abs(units) // 10_000}.{abs(units) % 10_000:04d}"
-
-
-def _price(units: int) -> str:
-    return f"{units // 10_000}.{units % 10_000:04d}"
 
 
 def _csv(columns: tuple[str, ...], rows: list[list[str]]) -> bytes:

@@ -187,12 +187,17 @@ def act(run: Run) -> tuple[int, int, list[str]]:
     limits = cluster.limits(run.conn)
     trips = permits = 0
     refusals: list[str] = []
-    for row in ledger.to_act_on(run.conn, now=run.now):
+    closed: str | None = None
+    for k, row in enumerate(ledger.to_act_on(run.conn, now=run.now)):
         last = row["last_action"]
+        if k == 0:  # the same for all: out of hours nobody is asked for, instead of everybody being refused
+            facts, _ = orders.facts(run.conn, row["asset"], run.now)
+            closed = calendar.why_not(facts, limits)
         try:
             if row["level"] == "stop" and row["high_fen"] < 0 and last != "trip":
                 if (
-                    row["noticed_at"] is None
+                    closed is not None
+                    or row["noticed_at"] is None
                     or as_datetime(run.now) - row["noticed_at"] < limits.notice_before
                 ):
                     continue
@@ -207,7 +212,7 @@ def act(run: Run) -> tuple[int, int, list[str]]:
                     expires=run.now + TRIP_LASTS,
                 )
                 trips += 1
-            elif last == "trip" and row["last_state"] == "verified" and row["high_fen"] >= 0:
+            elif last == "trip" and row["high_fen"] >= 0:
                 orders.request(
                     run.conn,
                     kind="relay",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -211,76 +212,17 @@ def _cells(
 def _check_references(
     conn: Connection, files: dict[str, Rows], tariffs: set[str] | None, complaints: _Complaints
 ) -> None:
-    def known(table: str, column: str, file: str, key: str) -> set[str]:
-        stored = {row["k"] for row in conn.execute(f"SELECT {column} AS k FROM {table}")}
+    """What one row says of another: every code it names exists, here or in the store, and nothing is there twice."""
+
+    def known(table: str, file: str, key: str) -> set[str]:
+        stored = {row["code"] for row in conn.execute(f"SELECT code FROM {table}")}
         return stored | {row[key] for _, row in files.get(file, [])}
 
-    areas = known("area", "code", "areas.csv", "area")
-    terminals = known("terminal", "code", "terminals.csv", "terminal")
-    points = known("point", "code", "meters.csv", "point")
-    protocol_of = {
-        row["code"]: row["protocol"] for row in conn.execute("SELECT code, protocol FROM terminal")
-    }
-    protocol_of |= {row["terminal"]: row["protocol"] for _, row in files.get("terminals.csv", [])}
-    logins: dict[str, int] = {}
-    for line, row in files.get("terminals.csv", []):
-        if (row["link"] == "dial-in") != bool(row["login"]):
-            complaints.add("terminals.csv", line, "login", "is needed for dial-in, and only there")
-        if (row["link"] == "dial-in") == bool(row["endpoint"]):
-            complaints.add(
-                "terminals.csv", line, "endpoint", "is needed for dial-out and serial, and only there"
-            )
-        elif row["link"] == "dial-out" and not _is_host_port(row["endpoint"]):
-            complaints.add("terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not host:port")
-        elif row["link"] == "serial" and not row["endpoint"].startswith("serial://"):
-            complaints.add(
-                "terminals.csv", line, "endpoint", f"{row['endpoint']!r} is not serial:///dev/…?baud=…"
-            )
-        if row["login"] and logins.setdefault(row["login"], line) != line:
-            complaints.add(
-                "terminals.csv",
-                line,
-                "login",
-                f"{row['login']!r} stands in line {logins[row['login']]} already",
-            )
-    routes: dict[tuple[str, str], int] = {}
-    on_point: dict[str, int] = {}
-    for line, row in files.get("meters.csv", []):
-        if row["area"] not in areas:
-            complaints.add("meters.csv", line, "area", f"no area {row['area']!r} in areas.csv or the store")
-        if row["terminal"] not in terminals:
-            complaints.add(
-                "meters.csv",
-                line,
-                "terminal",
-                f"no terminal {row['terminal']!r} in terminals.csv or the store",
-            )
-        elif protocol_of.get(row["terminal"]) != row["protocol"]:
-            complaints.add(
-                "meters.csv", line, "protocol",
-                f"{row['protocol']} behind terminal {row['terminal']}, which speaks {protocol_of.get(row['terminal'])}",
-            )  # fmt: skip
-        if row["protocol"] == "dlt645" and not (row["address"].isdigit() and len(row["address"]) == 12):
-            complaints.add("meters.csv", line, "address", f"{row['address']!r} is not 12 digits (DL/T 645)")
-        if row["protocol"] == "dlms" and not (row["address"].isdigit() and 0 < int(row["address"]) < 65536):
-            complaints.add(
-                "meters.csv",
-                line,
-                "address",
-                f"{row['address']!r} is not a wrapper port from 1 to 65535 (DLMS)",
-            )
-        if routes.setdefault((row["terminal"], row["address"]), line) != line:
-            complaints.add(
-                "meters.csv", line, "address",
-                f"{row['address']!r} behind {row['terminal']} stands in line {routes[row['terminal'], row['address']]} already",
-            )  # fmt: skip
-        if on_point.setdefault(row["point"], line) != line:
-            complaints.add(
-                "meters.csv",
-                line,
-                "point",
-                f"{row['point']!r} has a meter in line {on_point[row['point']]} already",
-            )
+    protocols = {row["code"]: row["protocol"] for row in conn.execute("SELECT code, protocol FROM terminal")}
+    protocols |= {row["terminal"]: row["protocol"] for _, row in files.get("terminals.csv", [])}
+    _check_terminals(files.get("terminals.csv", []), complaints)
+    _check_meters(files.get("meters.csv", []), known("area", "areas.csv", "area"), protocols, complaints)
+    points = known("point", "meters.csv", "point")
     for line, row in files.get("customers.csv", []):
         if row["point"] not in points:
             complaints.add(
@@ -290,12 +232,66 @@ def _check_references(
                 f"no metering point {row['point']!r} in meters.csv or the store",
             )
         if tariffs is not None and row["tariff"] not in tariffs:
-            complaints.add(
-                "customers.csv",
-                line,
-                "tariff",
-                f"no tariff {row['tariff']!r}; there are {', '.join(sorted(tariffs))}",
+            there = ", ".join(sorted(tariffs))
+            complaints.add("customers.csv", line, "tariff", f"no tariff {row['tariff']!r}; there are {there}")
+
+
+def _check_terminals(rows: Rows, complaints: _Complaints) -> None:
+    logins: dict[str, int] = {}
+    for line, row in rows:
+
+        def complain(column: str, reason: str, line: int = line) -> None:
+            complaints.add("terminals.csv", line, column, reason)
+
+        if (row["link"] == "dial-in") != bool(row["login"]):
+            complain("login", "is needed for dial-in, and only there")
+        if (row["link"] == "dial-in") == bool(row["endpoint"]):
+            complain("endpoint", "is needed for dial-out and serial, and only there")
+        elif row["link"] == "dial-out" and not _is_host_port(row["endpoint"]):
+            complain("endpoint", f"{row['endpoint']!r} is not host:port")
+        elif row["link"] == "serial" and not row["endpoint"].startswith("serial://"):
+            complain("endpoint", f"{row['endpoint']!r} is not serial:///dev/…?baud=…")
+        if row["login"] and logins.setdefault(row["login"], line) != line:
+            complain("login", f"{row['login']!r} stands in line {logins[row['login']]} already")
+
+
+def _check_meters(rows: Rows, areas: set[str], protocols: Mapping[str, str], complaints: _Complaints) -> None:
+    routes: dict[tuple[str, str], int] = {}
+    points: dict[str, int] = {}
+    for line, row in rows:
+
+        def complain(column: str, reason: str, line: int = line) -> None:
+            complaints.add("meters.csv", line, column, reason)
+
+        terminal, address = row["terminal"], row["address"]
+        if row["area"] not in areas:
+            complain("area", f"no area {row['area']!r} in areas.csv or the store")
+        if terminal not in protocols:
+            complain("terminal", f"no terminal {terminal!r} in terminals.csv or the store")
+        elif protocols[terminal] != row["protocol"]:
+            complain(
+                "protocol",
+                f"{row['protocol']} behind terminal {terminal}, which speaks {protocols[terminal]}",
             )
+        why = _ADDRESSES[row["protocol"]](address)
+        if why:
+            complain("address", f"{address!r} {why}")
+        if routes.setdefault((terminal, address), line) != line:
+            complain(
+                "address", f"{address!r} behind {terminal} stands in line {routes[terminal, address]} already"
+            )
+        if points.setdefault(row["point"], line) != line:
+            complain("point", f"{row['point']!r} has a meter in line {points[row['point']]} already")
+
+
+_ADDRESSES: dict[str, Callable[[str], str]] = {
+    "dlt645": lambda text: "" if re.fullmatch(r"[0-9]{12}", text) else "is not 12 digits (DL/T 645)",
+    "dlms": lambda text: (
+        ""
+        if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536
+        else "is not a wrapper port from 1 to 65535 (DLMS)"
+    ),
+}
 
 
 def _is_host_port(text: str) -> bool:
@@ -540,4 +536,7 @@ def listing(conn: Connection, what: str, now: Any) -> list[dict[str, Any]]:
 
 def capacities(conn: Connection) -> dict[int, float]:
     """area_id -> transformer capacity [kVA]."""
-    return {row["area_id"]: float(row["capacity_kva"]) for row in conn.execute("SELECT area_id, capacity_kva FROM area")}
+    return {
+        row["area_id"]: float(row["capacity_kva"])
+        for row in conn.execute("SELECT area_id, capacity_kva FROM area")
+    }

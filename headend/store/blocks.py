@@ -222,6 +222,8 @@ def assets(conn: Connection, meters: I64) -> list[str]:
     """Asset numbers of meter_ids, in the given order."""
     found = {
         row["meter_id"]: row["asset"]
-        for row in conn.execute("SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (np.unique(meters).tolist(),))
+        for row in conn.execute(
+            "SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (np.unique(meters).tolist(),)
+        )
     }
     return [found[meter] for meter in meters.tolist()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -464,7 +465,7 @@ def _plan_day(
     times = matrix.times
     edges = np.flatnonzero(np.diff(cause[k], prepend=-2, append=-2))
     holes = []
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in pairwise(edges.tolist()):
         if cause[k, begin] < 0:
             continue
         reason = names[cause[k, begin]]
