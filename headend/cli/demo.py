@@ -21,7 +21,7 @@ from headend.store.embedded import Embedded
 from protocols.localtime import as_datetime, instant
 
 #: domain seconds per real second: watching, and --once
-WATCH, ONCE = 120.0, 480.0
+WATCH, ONCE = 120.0, 600.0
 
 
 @click.command(name="demo")

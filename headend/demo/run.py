@@ -31,7 +31,7 @@ from protocols.localtime import as_datetime, instant, midnight
 from tariffs import plan
 
 #: domain time at which the day is over, its freezes read, and the night's jobs have run
-END: Final = dt.datetime(2026, 3, 12, 1, 15, tzinfo=ZONE)
+END: Final = dt.datetime(2026, 3, 12, 0, 50, tzinfo=ZONE)
 #: domain time that people take
 APPROVE_AFTER: Final = np.timedelta64(2 * 60, "s")
 PAY_AFTER: Final = np.timedelta64(45 * 60, "s")

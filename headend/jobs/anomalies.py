@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headend.jobs import lineloss, network
 from headend.jobs.frame import Run
 from headend.jobs.network import PATIENCE, Network
 from headend.plans import CURVE
 from headend.store import archive, coverage, results
+from headend.store.coverage import DayMatrix
 from headend.store.results import Found
 from lineloss.finding import Finding
 from lineloss.rules import loss, missing, theft, unbalance, voltage
 from lineloss.suspects import find_suspects
 
 RULES = (voltage.RULE, unbalance.RULE, missing.RULE, loss.RULE, theft.RULE)
+#: rules that judge a whole day: a rate of part of a day, or a suspicion from half a curve, accuses the honest
+WHOLE_DAY = frozenset((loss.RULE, theft.RULE))
 
 
 def job(run: Run, day: dt.date) -> str:
     net = network.load(run, day)
     if net is None:
         return "nothing due yet"
-    found = [*_voltage(net), *_unbalance(run, net), *_missing(run, day)]
-    rules = [voltage.RULE, unbalance.RULE, missing.RULE]
-    if net.complete:  # a rate of part of a day, or a suspicion from half a curve, accuses the honest
-        found += [*loss.find(lineloss.balance(net)), *_theft(net)]
-        rules += [loss.RULE, theft.RULE]
+    ledger = coverage.day_matrix(run.conn, CURVE, day, now=run.now - PATIENCE, zone=run.zone)
+    rules = [rule for rule in RULES if net.complete or rule not in WHOLE_DAY]
+    found = judge(net, archive.capacities(run.conn), ledger)
     added, withdrawn = results.save_findings(
         run.conn, day, rules, [_plain(finding) for finding in found], now=run.now
     )
     return f"{len(found)} findings, {added} new, {withdrawn} withdrawn"
+
+
+def judge(net: Network, capacity: Mapping[int, float], ledger: DayMatrix) -> list[Finding]:
+    """What the rules say about a day. Pure: everything the rules look at is an argument.
+
+    capacity  area_id -> [kVA] of its transformer
+    """
+    found = [*_voltage(net), *_unbalance(net, capacity), *_missing(ledger)]
+    if net.complete:
+        found += [*loss.find(lineloss.balance(net)), *_theft(net)]
+    return found
 
 
 def _plain(f: Finding) -> Found:
@@ -41,28 +54,27 @@ def _plain(f: Finding) -> Found:
     )
 
 
+def _phases(net: Network, what: str) -> NDArray[np.float64]:
+    """float64[meter, 3, slot] of `what`_a, _b and _c; NaN where not delivered."""
+    slots = net.imports.shape[1] - 1
+    return np.stack([net.block.instants[f"{what}_{p}"][:, :slots] for p in "abc"], axis=1).astype(np.float64)
+
+
 def _voltage(net: Network) -> Sequence[Finding]:
-    slots = net.imports.shape[1] - 1
-    phases = [net.block.instants[f"voltage_{phase}"][:, :slots] for phase in "abc"]
-    return voltage.find(net.topology.meter, np.stack(phases, axis=1).astype(np.float64))
+    return voltage.find(net.topology.meter, _phases(net, "voltage"))
 
 
-def _unbalance(run: Run, net: Network) -> Sequence[Finding]:
-    slots = net.imports.shape[1] - 1
-    current = np.stack([net.block.instants[f"current_{p}"][:, :slots] for p in "abc"], axis=1).astype(
-        np.float64
-    )
-    capacity = archive.capacities(run.conn)
+def _unbalance(net: Network, capacity: Mapping[int, float]) -> Sequence[Finding]:
     kva = np.array([capacity.get(int(area), np.nan) for area in net.block.rows.area])
-    return unbalance.find(net.topology, current, unbalance.rated_current(kva, net.topology.multiplier))
+    rated = unbalance.rated_current(kva, net.topology.multiplier)
+    return unbalance.find(net.topology, _phases(net, "current"), rated)
 
 
 def _theft(net: Network) -> Sequence[Finding]:
     return theft.find(net.topology, find_suspects(net.topology, net.imports, net.exports))
 
 
-def _missing(run: Run, day: dt.date) -> Sequence[Finding]:
-    matrix = coverage.day_matrix(run.conn, CURVE, day, now=run.now - PATIENCE, zone=run.zone)
+def _missing(matrix: DayMatrix) -> Sequence[Finding]:
     cause, names = coverage.causes(matrix)
     columns: list[tuple[np.ndarray, str, np.ndarray, np.ndarray, np.ndarray]] = []
     last = len(matrix.times) - 1

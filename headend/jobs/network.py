@@ -46,9 +46,12 @@ def load(run: Run, day: dt.date) -> Network | None:
     if slots < 1:
         return None
     block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES)
-    if not len(block.rows.meter):
-        return None
-    complete = slots == len(times)
+    return assemble(block, slots) if len(block.rows.meter) else None
+
+
+def assemble(block: Block, slots: int) -> Network:
+    """The network of a day's block, of which the first `slots` slots may be expected. Pure."""
+    complete = slots == len(block.times) - 1
     area_id = np.unique(block.rows.area[block.rows.area >= 0])
     imports = block.registers["active_import"][:, : slots + 1].copy()
     exports = block.registers["active_export"][:, : slots + 1].copy()
