@@ -36,7 +36,7 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
 
     async def run() -> None:
         with pool(app.dsn, size=4) as opened:
-            daemon = Daemon(Database(opened, zone), clock, options)
+            daemon = Daemon(Database(app.dsn, opened, zone), clock, options)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, daemon.stop)

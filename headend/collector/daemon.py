@@ -78,6 +78,7 @@ class Daemon:
         self._held: dict[int, _Held] = {}
         self._valid_until: dict[int, float] = {}
         self._stopping = asyncio.Event()
+        self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._by_login: dict[str, Terminal] = {}
         self._retired: set[asyncio.Task[None]] = set()
@@ -103,11 +104,12 @@ class Daemon:
             log.info("listening for terminals", address=listener.name)
         tasks = [
             asyncio.create_task(self._writer.run()),
+            asyncio.create_task(self._every(0.0, self._orders_when_told, "orders")),
+            asyncio.create_task(self._every(1.0, self._hear_of_orders, "order notices")),
             *(
                 asyncio.create_task(self._every(seconds, work, name))
                 for seconds, work, name in (
                     (self._options.lease_seconds / 4, self._keep_leases, "leases"),
-                    (self._options.poll_seconds, self._look_for_orders, "orders"),
                     (STATUS, self._tell_status, "status"),
                     (STATUS, self._absent_terminals, "absent terminals"),
                 )
@@ -293,6 +295,19 @@ class Daemon:
             await self._writer.put(result)
 
     # --- orders and status -----------------------------------------------------------------------------------
+
+    async def _hear_of_orders(self) -> None:
+        """Wake up when an order of a terminal of ours is made or moved. Only a help: looking regularly is what counts."""
+        async for terminal in self._database.notices("headend_orders"):
+            if terminal.isdigit() and int(terminal) in self._held:
+                self._told.set()
+
+    async def _orders_when_told(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.poll_seconds):
+                await self._told.wait()
+        self._told.clear()
+        await self._look_for_orders()
 
     async def _look_for_orders(self) -> None:
         now = self._clock.now()

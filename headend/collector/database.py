@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
+from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from headend.store.db import Connection
@@ -24,7 +25,8 @@ AWAY = 1.0
 class Database:
     """A pool and the store's time zone."""
 
-    def __init__(self, pool: ConnectionPool[Connection], zone: ZoneInfo) -> None:
+    def __init__(self, dsn: str, pool: ConnectionPool[Connection], zone: ZoneInfo) -> None:
+        self._dsn = dsn
         self._pool = pool
         self.zone = zone
         self.away = False
@@ -58,3 +60,10 @@ class Database:
                         error=str(error).splitlines()[0] if str(error) else "",
                     )
                 await asyncio.sleep(AWAY)
+
+    async def notices(self, channel: str) -> AsyncIterator[str]:
+        """Payloads of NOTIFY on `channel`, on a connection of its own; ends with psycopg.OperationalError when that is lost."""
+        async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, connect_timeout=10) as conn:
+            await conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            async for notice in conn.notifies():
+                yield notice.payload

@@ -17,6 +17,7 @@ from headend.store.coverage import DayMatrix
 from headend.store.results import Found
 from lineloss.finding import Finding
 from lineloss.rules import loss, missing, theft, unbalance, voltage
+from lineloss.service import service_loss
 from lineloss.suspects import find_suspects
 
 RULES = (voltage.RULE, unbalance.RULE, missing.RULE, loss.RULE, theft.RULE)
@@ -71,7 +72,8 @@ def _unbalance(net: Network, capacity: Mapping[int, float]) -> Sequence[Finding]
 
 
 def _theft(net: Network) -> Sequence[Finding]:
-    return theft.find(net.topology, find_suspects(net.topology, net.imports, net.exports))
+    service = service_loss(net.topology, _phases(net, "voltage"), _phases(net, "current"))
+    return theft.find(net.topology, find_suspects(net.topology, net.imports, net.exports, service=service))
 
 
 def _missing(matrix: DayMatrix) -> Sequence[Finding]:
