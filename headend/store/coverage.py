@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headend.plans import CURVE, DAY, PLANS, REASONS, Plan, due, expected, locate, points
 from headend.store.db import Connection, StoreError
-from protocols.localtime import Times, as_datetime, instant, local_day
+from protocols.localtime import Times, as_datetime, instant, local_day, midnight
 
 Bits = NDArray[np.bool_]
 #: installations that never end; PostgreSQL's infinity does not fit a Python datetime
@@ -76,7 +76,7 @@ def _record_present(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
     conn.execute(
         """
         INSERT INTO coverage AS c (meter_id, day, plan, present, late, absent, attempts, first_at, last_at)
-        SELECT m, d, %(plan)s, p::varbit, l::varbit, a::varbit, n, f, t
+        SELECT m, d, %(plan)s, p::varbit, l::varbit, a::varbit & ~p::varbit, n, f, t
         FROM unnest(%(m)s::int[], %(d)s::date[], %(p)s::text[], %(l)s::text[], %(a)s::text[], %(n)s::int[],
                     %(f)s::timestamptz[], %(t)s::timestamptz[]) AS u(m, d, p, l, a, n, f, t)
         ORDER BY m, d
@@ -85,6 +85,7 @@ def _record_present(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
             late = c.late | (excluded.late & ~c.present),
             absent = (c.absent | excluded.absent) & ~(c.present | excluded.present),
             attempts = c.attempts + excluded.attempts,
+            first_at = least(c.first_at, excluded.first_at),
             last_at = greatest(c.last_at, excluded.last_at)
         """,
         {
@@ -101,9 +102,20 @@ def _record_present(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Vain:
+    """What was asked in vain for one reason: which points, how often, since and until when."""
+
+    slots: Bits
+    attempts: int
+    since: dt.datetime
+    last: dt.datetime
+    detail: str
+
+
 def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone: ZoneInfo) -> None:
-    rows: dict[tuple[int, dt.date, str], tuple[str, dt.datetime, str]] = {}
-    for attempt in attempts:
+    rows: dict[tuple[int, dt.date, str], _Vain] = {}
+    for attempt in sorted(attempts, key=lambda a: a.at):
         if attempt.reason not in REASONS:
             raise ValueError(f"unknown reason {attempt.reason!r}")
         holes = np.setdiff1d(np.setdiff1d(attempt.asked, attempt.got), attempt.absent)
@@ -113,23 +125,26 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
             bits = np.zeros(len(points(plan, owner, zone)), dtype=np.bool_)
             there = index[(day == number) & (index >= 0)]
             bits[there] = True
-            key = (attempt.meter, owner, attempt.reason)
-            if key in rows:  # two attempts of one batch: fold
-                bits |= _bits([rows[key][0]], len(bits))[0]
-            rows[key] = (_text(bits), as_datetime(attempt.at), attempt.detail)
+            at, key = as_datetime(attempt.at), (attempt.meter, owner, attempt.reason)
+            before = rows.get(key)
+            if before is None:
+                rows[key] = _Vain(bits, 1, at, at, attempt.detail)
+            else:  # two attempts of one batch: fold
+                rows[key] = _Vain(before.slots | bits, before.attempts + 1, before.since, at, attempt.detail)
     keys = sorted(rows)
     if not keys:
         return
     conn.execute(
         """
-        INSERT INTO gap_reason AS g (meter_id, day, plan, reason, slots, since, last_at, detail)
-        SELECT m, d, %(plan)s, r, b::varbit, t, t, x
-        FROM unnest(%(m)s::int[], %(d)s::date[], %(r)s::text[], %(b)s::text[], %(t)s::timestamptz[], %(x)s::text[])
-             AS u(m, d, r, b, t, x)
+        INSERT INTO gap_reason AS g (meter_id, day, plan, reason, slots, attempts, since, last_at, detail)
+        SELECT m, d, %(plan)s, r, b::varbit, n, f, t, x
+        FROM unnest(%(m)s::int[], %(d)s::date[], %(r)s::text[], %(b)s::text[], %(n)s::int[], %(f)s::timestamptz[],
+                    %(t)s::timestamptz[], %(x)s::text[]) AS u(m, d, r, b, n, f, t, x)
         ORDER BY m, d, r
         ON CONFLICT (meter_id, day, plan, reason) DO UPDATE SET
             slots = g.slots | excluded.slots,
-            attempts = g.attempts + 1,
+            attempts = g.attempts + excluded.attempts,
+            since = least(g.since, excluded.since),
             last_at = greatest(g.last_at, excluded.last_at),
             detail = excluded.detail
         """,
@@ -138,9 +153,11 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
             "m": [meter for meter, _, _ in keys],
             "d": [day for _, day, _ in keys],
             "r": [reason for _, _, reason in keys],
-            "b": [rows[key][0] for key in keys],
-            "t": [rows[key][1] for key in keys],
-            "x": [rows[key][2] for key in keys],
+            "b": [_text(rows[key].slots) for key in keys],
+            "n": [rows[key].attempts for key in keys],
+            "f": [rows[key].since for key in keys],
+            "t": [rows[key].last for key in keys],
+            "x": [rows[key].detail for key in keys],
         },
     )
 
@@ -251,8 +268,8 @@ def day_matrix(
         ORDER BY meter_id, valid_from
         """,
         {
-            "begin": as_datetime(times[0]) - dt.timedelta(days=1),
-            "end": as_datetime(times[-1]),
+            "begin": as_datetime(midnight(day, zone)),
+            "end": as_datetime(midnight(day + dt.timedelta(days=1), zone)),
             "terminals": None if terminals is None else list(terminals),
         },
     ).fetchall()
@@ -420,23 +437,28 @@ def why(conn: Connection, *, asset: str, day: dt.date, now: np.datetime64, zone:
     if meter is None:
         raise UnknownMeter(asset)
     meter_id: int = meter["meter_id"]
-    end = points(DAY, day, zone)[0]
-    route = conn.execute(
+    routes = conn.execute(
         """
         SELECT p.code AS point, t.code AS terminal, t.protocol, i.address, t.online, t.last_seen, t.terminal_id,
                (SELECT string_agg(a.code, ', ' ORDER BY a.code) FROM point_role r JOIN area a USING (area_id)
-                WHERE r.point_id = i.point_id AND r.valid_from < %(end)s AND r.valid_to > %(end)s - interval '1 day') AS area
+                WHERE r.point_id = i.point_id AND r.valid_from < %(end)s AND r.valid_to > %(begin)s) AS area
         FROM installation i JOIN point p USING (point_id) JOIN terminal t USING (terminal_id)
-        WHERE i.meter_id = %(meter)s AND i.valid_from < %(end)s AND i.valid_to > %(end)s - interval '1 day'
-        ORDER BY i.valid_from DESC LIMIT 1
+        WHERE i.meter_id = %(meter)s AND i.valid_from < %(end)s AND i.valid_to > %(begin)s
+        ORDER BY i.valid_from DESC
         """,
-        {"meter": meter_id, "end": as_datetime(end)},
-    ).fetchone()
-    if route is None:
+        {
+            "meter": meter_id,
+            "begin": as_datetime(midnight(day, zone)),
+            "end": as_datetime(midnight(day + dt.timedelta(days=1), zone)),
+        },
+    ).fetchall()
+    if not routes:
         return Why(asset, day, as_datetime(now, zone), False, "", "", "", "", "", False, None, ())
-    plans = tuple(
-        _plan_day(conn, plan, meter_id, route["terminal_id"], day, now, zone) for plan in (CURVE, DAY)
-    )
+    route = routes[
+        0
+    ]  # where it hung last; a meter that moved in the day owes its points behind both terminals
+    terminals = sorted({row["terminal_id"] for row in routes})
+    plans = tuple(_plan_day(conn, plan, meter_id, terminals, day, now, zone) for plan in (CURVE, DAY))
     return Why(
         asset, day, as_datetime(now, zone), True, route["point"], route["area"] or "", route["terminal"], route["protocol"],
         route["address"], route["online"], route["last_seen"], plans,
@@ -447,12 +469,12 @@ def _plan_day(
     conn: Connection,
     plan: Plan,
     meter_id: int,
-    terminal_id: int,
+    terminals: list[int],
     day: dt.date,
     now: np.datetime64,
     zone: ZoneInfo,
 ) -> PlanDay:
-    matrix = day_matrix(conn, plan, day, now=now, zone=zone, terminals=[terminal_id])
+    matrix = day_matrix(conn, plan, day, now=now, zone=zone, terminals=terminals)
     k = int(np.searchsorted(matrix.meters, meter_id))
     cause, names = causes(matrix)
     told = {

@@ -1,13 +1,12 @@
 """PostgreSQL's binary COPY format built by numpy: no Python loop over rows.
 
-Rows whose NULLs fall in the same columns have the same byte layout, so each such pattern is one structured array. A batch from one
-kind of meter has one or two patterns.
+All rows are laid out as one structured array as if nothing were NULL; then the bytes of the NULLs are cut out.
 Format: PostgreSQL documentation, COPY, "Binary Format".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,38 +46,34 @@ def timestamps(times: Times) -> NDArray[np.int64]:
 def pack(fields: Sequence[Field]) -> bytes:
     """The whole payload of COPY ... FROM STDIN (FORMAT BINARY) for n rows, in their order."""
     n = len(fields[0].values)
-    pattern = np.zeros(n, dtype=np.int64)
-    for bit, field in enumerate(fields):
-        if field.valid is not None:
-            pattern |= (~field.valid).astype(np.int64) << bit
-    patterns, which = np.unique(pattern, return_inverse=True)
-    blocks = [_block(fields, int(nulls), np.flatnonzero(pattern == nulls)) for nulls in patterns]
-    if len(blocks) == 1:
-        return b"".join((HEADER, blocks[0].tobytes(), TRAILER))
-    # each row's bytes go to where its predecessors end, so that rows of different length stay in order
-    width = np.array([block.dtype.itemsize for block in blocks])[which]
-    end = np.cumsum(width)
-    body = np.empty(int(end[-1]) if n else 0, dtype=np.uint8)
-    for k, block in enumerate(blocks):
-        size = block.dtype.itemsize
-        at = (end - width)[which == k]
-        body[at[:, None] + np.arange(size)] = block.view(np.uint8).reshape(-1, size)
-    return b"".join((HEADER, body.tobytes(), TRAILER))
-
-
-def _block(fields: Sequence[Field], nulls: int, rows: NDArray[np.intp]) -> NDArray[np.void]:
-    """The chosen rows, whose NULLs are the fields whose bits are set in `nulls`."""
     layout: list[tuple[str, str]] = [("n", ">i2")]
-    for bit, field in enumerate(fields):
-        layout.append((f"l{bit}", ">i4"))
-        if not nulls >> bit & 1:
-            layout.append((f"v{bit}", _WIRE[field.type]))
-    block = np.empty(len(rows), dtype=np.dtype(layout))
+    for k, field in enumerate(fields):
+        layout.append((f"l{k}", ">i4"))
+        if field.valid is None or field.valid.any():
+            layout.append((f"v{k}", _WIRE[field.type]))
+    names = {name for name, _ in layout}
+    block = np.empty(n, dtype=np.dtype(layout))
     block["n"] = len(fields)
-    for bit, field in enumerate(fields):
-        if nulls >> bit & 1:
-            block[f"l{bit}"] = -1
-        else:
-            block[f"l{bit}"] = np.dtype(_WIRE[field.type]).itemsize
-            block[f"v{bit}"] = field.values[rows]
-    return block
+    holes = {}
+    for k, field in enumerate(fields):
+        block[f"l{k}"] = np.dtype(_WIRE[field.type]).itemsize
+        if f"v{k}" in names:
+            block[f"v{k}"] = field.values
+        if field.valid is not None and not field.valid.all():
+            block[f"l{k}"][~field.valid] = -1
+            if f"v{k}" in names:
+                holes[f"v{k}"] = ~field.valid
+    return b"".join((HEADER, _without(block, holes), TRAILER))
+
+
+def _without(block: NDArray[np.void], holes: Mapping[str, NDArray[np.bool_]]) -> bytes:
+    """The rows' bytes, without the values of the named columns where the mask says so: a NULL is a length alone."""
+    if not holes:
+        return block.tobytes()
+    keep = np.ones((len(block), block.dtype.itemsize), dtype=np.bool_)
+    at = block.dtype.fields
+    assert at is not None
+    for name, mask in holes.items():
+        kind, offset = at[name][:2]
+        keep[mask, offset : offset + kind.itemsize] = False
+    return block.view(np.uint8).reshape(keep.shape)[keep].tobytes()
