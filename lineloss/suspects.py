@@ -3,9 +3,11 @@
 A customer who passes a share of his use by the meter loses the area k kWh for every kWh he is metered, at
 the very hours he uses it. So, over the slots s in which every meter of the area has both ends,
 
-    loss[s] = c + a supply[s] + t supply[s]^2 + sum over customers of k_i profile_i[s] + noise[s]
+    loss[s] = c + a supply[s] + t supply[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
 
-where t supply^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
+where service_i is what the voltages say is lost on the way to customer i (service.py): a corroded joint loses
+energy in step with its customer's use, as a thief does, but the voltage shows it, so it is deducted before
+anybody is blamed. t supply^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
 multiplier or gain of the supply meter, and c for a constant burden. An honest k is the meter's class error;
 a bypass of 40 % is 0.67.
 
@@ -77,6 +79,8 @@ class Suspects:
     error        float64[suspect]  its standard error
     energy       float64[suspect]  unmetered energy over the block [kWh], primary side
     share        float64[suspect]  of the area's loss over the slots used, as a fraction
+    service      float64[suspect]  deducted beforehand: loss in the service per metered energy; 0 where no
+                                   voltages were given
     slots        int64[area]       complete slots, of which the regression used all or none
     examined     bool[area]        False: too few slots or nothing to regress on; absence of suspects proves
                                    nothing
@@ -89,6 +93,7 @@ class Suspects:
     error: Floats
     energy: Floats
     share: Floats
+    service: Floats
     slots: NDArray[np.int64]
     examined: NDArray[np.bool_]
 
@@ -98,7 +103,7 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    """One area, all kWh: loss [slot], nuisance terms [slot, 1 to 3], profiles [slot, customer]; the known
+    """One area, all kWh: loss [slot] without the services', nuisance terms [slot, 1 to 3], profiles [slot, customer]; the known
     part of the covariance and the shape of its smooth part [slot, slot]; the most that can have been lost at
     all.
     """
@@ -144,6 +149,7 @@ def find_suspects(
     imports: Registers,
     exports: Registers | None = None,
     *,
+    service: Floats | None = None,
     resolution: int | NDArray[np.int64] = RESOLUTION,
     roll_over: int = ROLL_OVER,
     settings: Settings | None = None,
@@ -152,6 +158,8 @@ def find_suspects(
     """The customers of every area whose profile explains its loss.
 
     imports, exports  int64[meter, slots + 1] [1e-4 kWh], secondary side, as for balance.day_balance
+    service           float64[meter, slot] [kWh], primary side: service_loss() of the same slots, NaN where not
+                      measured: there a customer's mean share stands in
     resolution        worth of a register's last digit [1e-4 kWh], scalar or [meter]
     only              bool[area]: areas to examine; all by default
 
@@ -171,11 +179,12 @@ def find_suspects(
     if only is not None:
         examined &= only
 
-    found: list[tuple[int, int, float, float, float, float]] = []
+    found: list[tuple[int, int, float, float, float, float, float]] = []
     for area in np.flatnonzero(examined).tolist():
         members = rows[start[area] : start[area + 1]]
         customers = members[topology.role[members] == Role.RECEIVE]
-        energy = forward[np.ix_(customers, np.flatnonzero(slots.known[area]))]
+        at = np.flatnonzero(slots.known[area])
+        energy = forward[np.ix_(customers, at)]
         primary = energy * topology.multiplier[customers, None] * _KWH
         usable = (primary.std(axis=1) > 0) & (primary.sum(axis=1) > 0)
         if not usable.any() or not np.any(slots.supplied[area][slots.known[area]] > 0):
@@ -183,14 +192,16 @@ def find_suspects(
             continue
         customers, primary = customers[usable], primary[usable]
         counted = members[topology.role[members] != Role.AUXILIARY]
-        curves = _curves(slots, area, primary, topology.accuracy[customers], digit[counted])
-        whole = float(curves.loss.sum())
+        explained = _explained(primary, None if service is None else service[np.ix_(customers, at)])
+        curves = _curves(slots, area, primary, explained, topology.accuracy[customers], digit[counted])
+        whole = float(slots.loss[area, at].sum()) * _KWH
         for column, coefficient, error in _explain(curves, settings):
             energy_lost = coefficient * float(primary[column].sum())
             share = energy_lost / whole if whole > 0 else np.nan
-            found.append((area, int(customers[column]), coefficient, error, energy_lost, share))
+            deducted = float(explained[column].sum() / primary[column].sum())
+            found.append((area, int(customers[column]), coefficient, error, energy_lost, share, deducted))
 
-    table = np.array(found, dtype=np.float64).reshape(-1, 6)
+    table = np.array(found, dtype=np.float64).reshape(-1, 7)
     who = table[:, 1].astype(np.int64)
     return Suspects(
         area=table[:, 0].astype(np.int64),
@@ -200,17 +211,31 @@ def find_suspects(
         error=table[:, 3],
         energy=table[:, 4],
         share=table[:, 5],
+        service=table[:, 6],
         slots=complete.astype(np.int64),
         examined=examined,
     )
 
 
-def _curves(slots: SlotBalance, area: int, profiles: Floats, accuracy: Floats, digits: Floats) -> _Curves:
-    """The regression of one area: profiles [customer, slot] [kWh], worth of each register's last digit
-    [kWh].
+def _explained(profiles: Floats, service: Floats | None) -> Floats:
+    """What the services lose, [customer, slot] [kWh]; a gap is filled with the customer's own share."""
+    if service is None:
+        return np.zeros_like(profiles)
+    measured = ~np.isnan(service)
+    lost = np.where(measured, service, 0.0)
+    used = np.where(measured, profiles, 0.0).sum(axis=1)
+    share = lost.sum(axis=1) / np.where(used > 0, used, np.inf)
+    return np.where(measured, lost, share[:, None] * profiles)
+
+
+def _curves(
+    slots: SlotBalance, area: int, profiles: Floats, explained: Floats, accuracy: Floats, digits: Floats
+) -> _Curves:
+    """The regression of one area: profiles and the services' losses [customer, slot] [kWh], worth of each
+    register's last digit [kWh].
     """
     at = np.flatnonzero(slots.known[area])
-    loss, supply = slots.loss[area, at] * _KWH, slots.supplied[area, at] * _KWH
+    loss, supply = slots.loss[area, at] * _KWH - explained.sum(axis=0), slots.supplied[area, at] * _KWH
     level = supply / supply.mean()
     # An orthogonal basis, because coarse registers can make the supply two-valued and its square the same
     # term again.
@@ -265,7 +290,10 @@ def _best(grams: _Grams, inside: list[int]) -> tuple[int, int] | None:
 
 
 def _survives_rivals(grams: _Grams, at: int, inside: list[int], term: int) -> bool:
-    """No other single customer, set free beside this one, takes the loss away from him."""
+    """No other single customer, set free beside this one, takes the loss away from him.
+
+    A rival who would have to give energy away, a negative coefficient, takes nothing.
+    """
     rest = grams.without(inside)[at]
     size = np.diagonal(rest)
     rivals = size > 1e-9 * np.diagonal(grams.table[at])
@@ -275,7 +303,8 @@ def _survives_rivals(grams: _Grams, at: int, inside: list[int], term: int) -> bo
     if np.any(determinant <= 1e-9 * size[term] * other):
         return False  # the same profile twice: nobody can say which of the two it is
     coefficient = (rest[term, -1] * other - loss * own) / determinant
-    return bool(np.all(coefficient > _RIVAL * np.sqrt(other / determinant)))
+    takes = loss * size[term] - rest[term, -1] * own > 0
+    return bool(np.all(~takes | (coefficient > _RIVAL * np.sqrt(other / determinant))))
 
 
 def _explain(curves: _Curves, settings: Settings) -> list[tuple[int, float, float]]:

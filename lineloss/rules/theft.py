@@ -11,7 +11,7 @@ from lineloss.suspects import Suspects
 from lineloss.topology import Topology
 
 RULE: Final = "theft"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def find(topology: Topology, suspects: Suspects, *, days: float = 1.0) -> list[Finding]:
@@ -37,6 +37,8 @@ def find(topology: Topology, suspects: Suspects, *, days: float = 1.0) -> list[F
                     "unmetered_share": number(bypass, 3),
                     "kwh_per_day": number(daily, 2),
                     "share_of_loss": number(suspects.share[n], 3),
+                    # what the voltages explain, deducted before the coefficient was sought
+                    "service_loss_share": number(suspects.service[n], 3),
                     "slots": int(suspects.slots[area]),
                 },
                 f"Profile explains the area's loss: about {daily:.1f} kWh a day ({bypass:.0%}) unmetered",

@@ -22,6 +22,9 @@ KIOSK: Final = 3  # a small, steady shop: the customers whose balance runs out
 #: The bus voltage that wires are designed with, and what is left behind the bad service at its full load.
 NOMINAL: Final = 231.0
 SAGGING: Final = 189.0
+#: Rated capacity [kVA] -> ratio of the current transformers beside it, the next standard one above the rated
+#: current (80 kVA: 115 A, 150/5 A). Larger ones would show a quarter-hour of such a load in a few digits.
+RATIOS: Final = {30: 10, 50: 15, 63: 20, 80: 30, 100: 30, 125: 40}
 WORKSHOP_SHARE: Final = 0.09
 KIOSK_SHARE: Final = 0.028
 
@@ -102,8 +105,8 @@ def _area(scenario: Scenario, faults: Faults, area: int) -> AreaPlan:
     n = scenario.customers
     phase = np.arange(n) % 3
     phase[n - three_phase_count(n) :] = 3
-    ct = int(rng.choice([40, 50, 60, 80, 100, 120] if n >= 12 else [40, 50]))
-    level = ct * float(rng.uniform(0.20, 0.26))
+    capacity = int(rng.choice([50, 63, 80, 100, 125] if n >= 12 else [30, 50]))
+    level = capacity * float(rng.uniform(0.20, 0.26))
     kind = np.where(rng.random(n) < 0.2, SHOP, HOME)
     weight = np.clip(rng.lognormal(0.0, 0.35, n), 0.5, 1.9)
     weight[phase == 3] = rng.uniform(1.5, 2.1, int((phase == 3).sum()))
@@ -116,8 +119,8 @@ def _area(scenario: Scenario, faults: Faults, area: int) -> AreaPlan:
         area=area,
         protocol=protocol,
         link=link,
-        capacity_kva={40: 100, 50: 160, 60: 200, 80: 250, 100: 315, 120: 400}[ct],
-        ct=ct,
+        capacity_kva=capacity,
+        ct=RATIOS[capacity],
         level=level,
         kind=kind,
         phase=phase,

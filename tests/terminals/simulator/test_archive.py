@@ -51,7 +51,7 @@ def test_meters(tables):
         assert row["from"] == "2026-03-10T23:00"
         assert (row["role"] == "supply") == (int(row["ct"]) > 1)
         if row["role"] == "supply":
-            assert 40 <= int(row["ct"]) <= 120
+            assert 10 <= int(row["ct"]) <= 40
             assert row["phases"] == "3"
         assert len(row["password"]) == (6 if row["protocol"] == "dlt645" else 8)
         assert (row["address"] == row["meter"]) == (row["protocol"] == "dlt645")
