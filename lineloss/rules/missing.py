@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from lineloss.finding import Finding, Severity
 
 RULE: Final = "missing"
-VERSION: Final = 1
+VERSION: Final = 2
 
-#: cause -> (title of a hole, title of a whole day, the same in Chinese). What is not here is reported by its
-#: own name.
+#: cause, as the completeness ledger calls it -> (title of a hole, title of a whole day, the same in Chinese). What is not
+#: here is reported by its own name.
 CAUSES: Final[dict[str, tuple[str, str, str, str]]] = {
-    "terminal_offline": ("terminal offline", "terminal offline all day", "终端离线", "终端全天离线"),
-    "no_answer": ("meter did not answer at times", "meter not answering", "电表时有无应答", "电表无应答"),
-    "checksum": ("garbled answers", "only garbled answers", "应答校验错误", "应答全部校验错误"),
+    "offline": ("terminal offline", "terminal offline all day", "终端离线", "终端全天离线"),
+    "link-lost": ("connection lost during exchanges", "connection lost at every exchange", "通信时有中断", "通信全部中断"),
+    "no-answer": ("meter did not answer at times", "meter not answering", "电表时有无应答", "电表无应答"),
+    "garbled": ("garbled answers", "only garbled answers", "应答校验错误", "应答全部校验错误"),
     "refused": ("meter refused requests", "meter refused every request", "电表拒绝请求", "电表拒绝所有请求"),
-    "clock_wrong": ("meter clock wrong", "meter clock wrong all day", "电表时钟错误", "电表时钟全天错误"),
-    "overwritten": ("records overwritten before they were read", "all records overwritten before read",
-                    "数据读取前已被覆盖", "全部数据读取前已被覆盖"),
-    "not_recorded": ("intervals not recorded", "no interval recorded", "部分时段未记录", "电表全天无记录"),
+    "missing-in-answer": ("intervals missing in the answers", "answers without any interval", "应答缺点", "应答无任何数据点"),
+    "not-recorded": ("intervals not recorded", "no interval recorded", "部分时段未记录", "电表全天无记录"),
+    "expired": ("records overwritten before they were read", "all records overwritten before read",
+                "数据读取前已被覆盖", "全部数据读取前已被覆盖"),
 }  # fmt: skip
-#: Nobody owes data for these: known and agreed, so no finding.
-EXPECTED: Final = frozenset({"not_commissioned"})
+#: Nobody owes data for these, or nobody has asked for it yet: no finding.
+EXPECTED: Final = frozenset({"not-commissioned", "not-due", "not-asked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def find(
         cause, owner = str(missing.cause[rows[group[0]]]), int(row_terminal[group[0]])
         # one meter is not a storm, unless the cause is the terminal's by name
         everyone = len(np.unique(missing.meter[rows[group]])) == size[owner]
-        if everyone and (size[owner] > 1 or cause == "terminal_offline"):
+        if everyone and (size[owner] > 1 or cause == "offline"):
             stormy[group] = True
             findings.append(_terminal(missing, rows[group], owner, row_due[group]))
     findings += [
@@ -112,7 +113,7 @@ def _titles(cause: str, all_day: bool) -> tuple[str, str]:
 def _severity(cause: str, all_day: bool) -> Severity:
     if all_day:
         return "alarm"
-    return "info" if cause == "not_recorded" else "warning"
+    return "info" if cause == "not-recorded" else "warning"
 
 
 def _utc(when: Any) -> str | None:

@@ -15,6 +15,7 @@ from lineloss.balance import Balance, Reason, day_balance
 from lineloss.finding import Finding
 from lineloss.norms import norms
 from lineloss.rules import loss, missing, theft, unbalance, voltage
+from lineloss.service import service_loss
 from lineloss.suspects import find_suspects
 from lineloss.topology import Role, Topology
 from protocols.reading import MISSING
@@ -203,11 +204,11 @@ def holes(*rows: tuple[int, str, int]) -> missing.Missing:
 @pytest.mark.parametrize(
     ("row", "severity", "title"),
     [
-        ((11, "no_answer", 96), "alarm", "Meter not answering"),
-        ((11, "no_answer", 5), "warning", "Meter did not answer at times"),
-        ((11, "not_recorded", 4), "info", "Intervals not recorded"),
-        ((11, "checksum", 3), "warning", "Garbled answers"),
-        ((11, "something_new", 3), "warning", "Something_new"),
+        ((11, "no-answer", 96), "alarm", "Meter not answering"),
+        ((11, "no-answer", 5), "warning", "Meter did not answer at times"),
+        ((11, "not-recorded", 4), "info", "Intervals not recorded"),
+        ((11, "garbled", 3), "warning", "Garbled answers"),
+        ((11, "something-new", 3), "warning", "Something-new"),
     ],
 )
 def test_missing_by_cause(row: tuple[int, str, int], severity: str, title: str) -> None:
@@ -219,8 +220,8 @@ def test_missing_by_cause(row: tuple[int, str, int], severity: str, title: str) 
 
 
 def test_one_cause_on_all_meters_is_one_finding_on_the_terminal() -> None:
-    rows = [(meter, "terminal_offline", 96) for meter in (11, 12, 13)]
-    findings = plain(missing.find(holes(*rows, (21, "no_answer", 96)), *FLEET))
+    rows = [(meter, "offline", 96) for meter in (11, 12, 13)]
+    findings = plain(missing.find(holes(*rows, (21, "no-answer", 96)), *FLEET))
     assert [(f.subject_kind, f.subject_id) for f in findings] == [("terminal", 1), ("meter", 21)]
     assert findings[0].evidence["meters"] == 3
     assert findings[0].evidence["missing_slots"] == 288
@@ -228,17 +229,17 @@ def test_one_cause_on_all_meters_is_one_finding_on_the_terminal() -> None:
 
 
 def test_two_of_three_meters_are_two_findings() -> None:
-    findings = missing.find(holes((11, "no_answer", 96), (12, "no_answer", 96)), *FLEET)
+    findings = missing.find(holes((11, "no-answer", 96), (12, "no-answer", 96)), *FLEET)
     assert [f.subject_id for f in findings] == [11, 12]
 
 
 def test_a_terminal_with_one_meter_speaks_for_itself_only_when_it_is_at_fault() -> None:
-    assert missing.find(holes((21, "terminal_offline", 96)), *FLEET)[0].subject_kind == "terminal"
-    assert missing.find(holes((21, "no_answer", 96)), *FLEET)[0].subject_kind == "meter"
+    assert missing.find(holes((21, "offline", 96)), *FLEET)[0].subject_kind == "terminal"
+    assert missing.find(holes((21, "no-answer", 96)), *FLEET)[0].subject_kind == "meter"
 
 
 def test_different_causes_are_different_findings() -> None:
-    rows = [(11, "no_answer", 4), (12, "checksum", 4), (13, "no_answer", 4)]
+    rows = [(11, "no-answer", 4), (12, "garbled", 4), (13, "no-answer", 4)]
     assert [f.subject_kind for f in missing.find(holes(*rows), *FLEET)] == ["meter"] * 3
 
 
@@ -246,9 +247,10 @@ def test_different_causes_are_different_findings() -> None:
     "rows",
     [
         [],
-        [(11, "no_answer", 0)],  # came late, but came
-        [(11, "not_commissioned", 96)],  # owes nothing
-        [(99, "no_answer", 96)],  # not a commissioned meter
+        [(11, "no-answer", 0)],  # came late, but came
+        [(11, "not-commissioned", 96)],  # owes nothing
+        [(11, "not-asked", 96)],  # the collector owes the question
+        [(99, "no-answer", 96)],  # not a commissioned meter
     ],
 )
 def test_missing_near_misses(rows: list[tuple[int, str, int]]) -> None:
@@ -256,7 +258,7 @@ def test_missing_near_misses(rows: list[tuple[int, str, int]]) -> None:
 
 
 def test_missing_threshold() -> None:
-    assert missing.find(holes((11, "checksum", 3)), *FLEET, slots=4) == []
+    assert missing.find(holes((11, "garbled", 3)), *FLEET, slots=4) == []
 
 
 # -- loss
@@ -338,6 +340,45 @@ def test_theft_names_the_meter_with_its_numbers(fleet: Any) -> None:
     used = (registers[thief[0], -1] - registers[thief[0], 0]) / KWH
     assert evidence["kwh_per_day"] == pytest.approx(used * evidence["coefficient"], rel=0.01)
     assert day_balance(topology, registers).known[0]
+
+
+def workshop(fleet: Any, *, ohm: float, bypass: float = 0.0) -> tuple[Any, ...]:
+    """(topology, registers, voltage, current, row) of an honest area in which one customer is a workshop: 3 kW for
+    eight hours, behind a service of `ohm`, a share of `bypass` past its meter. The supply meter sees all of it.
+    """
+    topology, registers, _ = fleet(1, 20, 10, 23)
+    row = 7
+    used = np.where((np.arange(96) >= 36) & (np.arange(96) < 68), 0.75, 0.02)  # kWh a slot
+    through = used * 4000 / 225  # A, all that the wire carries
+    change = used + ohm * through**2 / 4000 - np.diff(registers[row]) / KWH
+    registers[0, 1:] += np.round(np.cumsum(change) / topology.multiplier[0] * 100).astype(np.int64) * 100
+    registers[row, 1:] = (
+        registers[row, 0] + np.floor(np.cumsum(used * (1 - bypass)) * 100).astype(np.int64) * 100
+    )
+    current, voltage = np.full((21, 3, 96), np.nan), np.full((21, 3, 96), np.nan)
+    current[:, 0] = np.diff(registers, axis=1) / KWH * 4000 / 225
+    voltage[:, 0] = 230 - 0.05 * current[:, 0]
+    voltage[0] = 230.0
+    voltage[row, 0] = 230 - ohm * through
+    return topology, registers, voltage, current, row
+
+
+def test_a_bad_service_is_no_theft_but_its_voltage_speaks(fleet: Any) -> None:
+    topology, registers, volt, ampere, row = workshop(fleet, ohm=4.0)
+    blind = theft.find(topology, find_suspects(topology, registers))
+    assert [f.subject_id for f in blind] == [topology.meter[row]]  # without the voltages it looks like one
+    service = service_loss(topology, volt, ampere)
+    assert theft.find(topology, find_suspects(topology, registers, service=service)) == []
+    assert [f.subject_id for f in voltage.find(topology.meter, volt)] == [topology.meter[row]]
+
+
+def test_a_thief_behind_a_bad_service_is_found_and_the_evidence_names_the_service(fleet: Any) -> None:
+    topology, registers, volt, ampere, row = workshop(fleet, ohm=4.0, bypass=0.5)
+    suspects = find_suspects(topology, registers, service=service_loss(topology, volt, ampere))
+    (finding,) = plain(theft.find(topology, suspects))
+    assert finding.subject_id == topology.meter[row]
+    assert 0.05 < finding.evidence["service_loss_share"] < 0.25
+    assert finding.evidence["coefficient"] == pytest.approx(1.0, abs=0.15)
 
 
 @pytest.mark.parametrize("bypass", [None, (0.02, 0.05)])
