@@ -81,8 +81,6 @@ def _missing(matrix: DayMatrix) -> Sequence[Finding]:
     columns: list[tuple[np.ndarray, str, np.ndarray, np.ndarray, np.ndarray]] = []
     last = len(matrix.times) - 1
     for k, name in enumerate(names):
-        if name == "not-asked":
-            continue
         mask = cause == k
         rows = np.flatnonzero(mask.any(axis=1))
         chosen = mask[rows]

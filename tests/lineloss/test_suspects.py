@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lineloss.service import service_loss
 from lineloss.suspects import Settings, find_suspects
 from lineloss.topology import Role, Topology
 from protocols.reading import MISSING
@@ -104,6 +105,44 @@ def test_a_wrong_ratio_of_the_supply_meter_accuses_nobody(fleet: Fleet) -> None:
     first = registers[supply, :1]
     registers[supply] = first + (registers[supply] - first) * 5 // 4
     assert len(find_suspects(topology, registers)) == 0
+
+
+def services(topology: Topology, registers: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """service_loss() of an area whose supply registers are raised by what random services, some of them rotten, lose.
+
+    Voltages wander, jitter, and are read up to half a percent wrong.
+    """
+    random = np.random.default_rng(seed)
+    shape = (len(topology), 3, registers.shape[1] - 1)
+    supply = topology.role == Role.SUPPLY
+    ohm = np.where(random.random(len(topology)) < 0.1, random.uniform(2, 6, len(topology)), 0.3)
+    current, voltage = np.full(shape, np.nan), np.full(shape, np.nan)
+    current[:, 0] = np.diff(registers, axis=1) / 10_000 * 4000 / 225
+    voltage[:, 0] = 230 - (ohm * ~supply)[:, None] * current[:, 0]
+    voltage[supply] = 230 + random.normal(0.0, 0.3, (int(supply.sum()), *shape[1:]))
+    voltage *= random.uniform(0.995, 1.005, (len(topology), 1, 1))
+    lost = np.where(supply, 0.0, ohm)[:, None] * current[:, 0] ** 2 / 4000
+    change = topology.sum_by_area(lost).cumsum(axis=1) / topology.multiplier[supply][:, None]
+    registers[supply, 1:] += np.floor(change * 100).astype(np.int64) * 100
+    return service_loss(topology, voltage, current)
+
+
+@pytest.mark.parametrize("multiplier", [1, 10])
+def test_honest_customers_behind_bad_services_are_not_accused(fleet: Fleet, multiplier: int) -> None:
+    topology, registers, _ = fleet(100, 20, multiplier, 14)
+    lost = services(topology, registers, 15)
+    assert len(find_suspects(topology, registers, service=lost)) == 0
+
+
+def test_thieves_beside_bad_services_are_found_all_the_same(fleet: Fleet) -> None:
+    topology, registers, thief = fleet(100, 20, 10, 16, bypass=(0.4, 0.9))
+    lost = services(topology, registers, 17)
+    lost[:, 20:24] = np.nan  # an hour without voltages
+    suspects = find_suspects(topology, registers, service=lost)
+    right = suspects.row == thief[suspects.area]
+    assert right.sum() >= 90
+    assert right.all()
+    assert (suspects.service >= 0).all()
 
 
 def test_nothing_to_regress_on(fleet: Fleet) -> None:
