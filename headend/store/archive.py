@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -64,10 +66,12 @@ def _text(value: str) -> str:
         raise ValueError("is empty")
     if len(value) > 200:
         raise ValueError(f"has {len(value)} characters, at most 200 fit")
-    return value
+    return _any(value)
 
 
 def _any(value: str) -> str:
+    if any(unicodedata.category(char) == "Cc" for char in value):
+        raise ValueError(f"{value!r} holds a control character")
     return value
 
 
@@ -89,7 +93,9 @@ def _positive(most: int) -> Callable[[str], int]:
     return parse
 
 
-def _decimal(low: str, high: str) -> Callable[[str], Decimal]:
+def _decimal(low: str, high: str, places: int) -> Callable[[str], Decimal]:
+    """Between `low` and `high`, with as many decimals as the store keeps: more would differ at every import."""
+
     def parse(value: str) -> Decimal:
         try:
             number = Decimal(value)
@@ -97,6 +103,8 @@ def _decimal(low: str, high: str) -> Callable[[str], Decimal]:
             raise ValueError(f"{value!r} is not a number") from None
         if not number.is_finite() or not Decimal(low) <= number <= Decimal(high):
             raise ValueError(f"{value!r} is not between {low} and {high}")
+        if round(number, places) != number:
+            raise ValueError(f"{value!r} has more than {places} decimal place{'s' if places > 1 else ''}")
         return number
 
     return parse
@@ -110,13 +118,18 @@ def _yes_no(value: str) -> bool:
 
 def _moment(value: str) -> dt.datetime:
     try:
-        return dt.datetime.fromisoformat(value)
+        moment = dt.datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(f"{value!r} is not an ISO date-time such as 2026-03-10T23:00") from None
+    if (
+        not 1980 <= moment.year < 2100
+    ):  # what people type for "always" leaves the calendar when a zone is applied
+        raise ValueError(f"{value!r} is not between the years 1980 and 2100")
+    return moment
 
 
 _FILES: dict[str, dict[str, Callable[[str], Any]]] = {
-    "areas.csv": {"area": _text, "name": _text, "capacity_kva": _decimal("0.1", "100000")},
+    "areas.csv": {"area": _text, "name": _text, "capacity_kva": _decimal("0.1", "100000", 1)},
     "terminals.csv": {
         "terminal": _text, "name": _text, "protocol": _choice("dlt645", "dlms"),
         "link": _choice("dial-out", "dial-in", "serial"), "endpoint": _any, "login": _any,
@@ -124,7 +137,7 @@ _FILES: dict[str, dict[str, Callable[[str], Any]]] = {
     "meters.csv": {
         "meter": _text, "point": _text, "area": _text, "role": _choice("supply", "receive", "auxiliary"),
         "terminal": _text, "protocol": _choice("dlt645", "dlms"), "address": _text, "phases": _choice("1", "3"),
-        "ct": _positive(10_000), "pt": _positive(10_000), "accuracy": _decimal("0.0005", "0.05"), "from": _moment,
+        "ct": _positive(10_000), "pt": _positive(10_000), "accuracy": _decimal("0.0005", "0.05", 4), "from": _moment,
         "password": _any,
     },
     "customers.csv": {
@@ -161,37 +174,37 @@ def _read_file(path: Path, complaints: _Complaints) -> Rows:
     parsers = _FILES[path.name]
     rows: Rows = []
     seen: dict[Any, int] = {}
+    raw = path.read_bytes()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            absent = [name for name in parsers if name not in (reader.fieldnames or [])]
-            if absent:
-                complaints.add(
-                    path.name, 1, absent[0], f"column missing; the header needs {','.join(parsers)}"
-                )
-                return rows
-            for record in reader:
-                line = reader.line_num
-                if None in record or any(value is None for value in record.values()):
-                    complaints.add(
-                        path.name, line, "row", f"does not have {len(reader.fieldnames or [])} cells"
-                    )
-                    continue
-                row = dict(_cells(path.name, line, record, parsers, complaints))
-                if len(row) != len(parsers):
-                    continue
-                key = row[_KEY[path.name]]
-                if key in seen:
-                    complaints.add(
-                        path.name, line, _KEY[path.name], f"{key!r} stands in line {seen[key]} already"
-                    )
-                    continue
-                seen[key] = line
-                rows.append((line, row))
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        complaints.add(path.name, 1, "file", f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+        line = raw.count(b"\n", 0, error.start) + 1
+        complaints.add(path.name, line, "file", f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+        return rows
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        absent = [name for name in parsers if name not in (reader.fieldnames or [])]
+        if absent:
+            complaints.add(path.name, 1, absent[0], f"column missing; the header needs {','.join(parsers)}")
+            return rows
+        for record in reader:
+            line = reader.line_num
+            if None in record or any(value is None for value in record.values()):
+                complaints.add(path.name, line, "row", f"does not have {len(reader.fieldnames or [])} cells")
+                continue
+            row = dict(_cells(path.name, line, record, parsers, complaints))
+            if len(row) != len(parsers):
+                continue
+            key = row[_KEY[path.name]]
+            if key in seen:
+                complaints.add(
+                    path.name, line, _KEY[path.name], f"{key!r} stands in line {seen[key]} already"
+                )
+                continue
+            seen[key] = line
+            rows.append((line, row))
     except csv.Error as error:
-        complaints.add(path.name, reader.line_num, "row", f"is not CSV: {error}")
+        complaints.add(path.name, reader.line_num + 1, "row", f"is not CSV: {error}")
     return rows
 
 
@@ -220,7 +233,11 @@ def _check_references(
 
     protocols = {row["code"]: row["protocol"] for row in conn.execute("SELECT code, protocol FROM terminal")}
     protocols |= {row["terminal"]: row["protocol"] for _, row in files.get("terminals.csv", [])}
-    _check_terminals(files.get("terminals.csv", []), complaints)
+    logins = {
+        row["login"]: row["code"]
+        for row in conn.execute("SELECT login, code FROM terminal WHERE login IS NOT NULL")
+    }
+    _check_terminals(files.get("terminals.csv", []), logins, complaints)
     _check_meters(files.get("meters.csv", []), known("area", "areas.csv", "area"), protocols, complaints)
     points = known("point", "meters.csv", "point")
     for line, row in files.get("customers.csv", []):
@@ -236,7 +253,7 @@ def _check_references(
             complaints.add("customers.csv", line, "tariff", f"no tariff {row['tariff']!r}; there are {there}")
 
 
-def _check_terminals(rows: Rows, complaints: _Complaints) -> None:
+def _check_terminals(rows: Rows, stored: Mapping[str, str], complaints: _Complaints) -> None:
     logins: dict[str, int] = {}
     for line, row in rows:
 
@@ -253,6 +270,8 @@ def _check_terminals(rows: Rows, complaints: _Complaints) -> None:
             complain("endpoint", f"{row['endpoint']!r} is not serial:///dev/…?baud=…")
         if row["login"] and logins.setdefault(row["login"], line) != line:
             complain("login", f"{row['login']!r} stands in line {logins[row['login']]} already")
+        elif stored.get(row["login"], row["terminal"]) != row["terminal"]:
+            complain("login", f"{row['login']!r} belongs to terminal {stored[row['login']]!r} in the store")
 
 
 def _check_meters(rows: Rows, areas: set[str], protocols: Mapping[str, str], complaints: _Complaints) -> None:
@@ -296,7 +315,7 @@ _ADDRESSES: dict[str, Callable[[str], str]] = {
 
 def _is_host_port(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 65536
+    return bool(host) and re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
 
 
 def load(
@@ -333,8 +352,11 @@ def load(
         for line, row in files.get("meters.csv", []):
             try:
                 _count(counts, "meters", _install(conn, row, zone))
-            except ValueError as error:
-                raise ArchiveError([Complaint("meters.csv", line, "from", str(error))], 1) from None
+            except _TooEarly as error:
+                complaints.add("meters.csv", line, "from", str(error))
+        _check_routes(conn, files.get("meters.csv", []), complaints)
+        if complaints.total:
+            raise ArchiveError(complaints.kept, complaints.total)
         for _, row in files.get("customers.csv", []):
             _count(counts, "customers", _open_account(conn, row))
     return Summary(*({kind: tally[k] for kind, tally in counts.items()} for k in range(3)))
@@ -365,54 +387,110 @@ def _upsert(conn: Connection, table: str, key: str, value: str, **columns: Any) 
     return _CHANGED
 
 
+class _TooEarly(Exception):
+    """A change that would rewrite what was so before."""
+
+
+def _check_routes(conn: Connection, rows: Rows, complaints: _Complaints) -> None:
+    """Two meters that answer to one address behind one terminal would be read as each other."""
+    others = {
+        row["asset"]: row["others"]
+        for row in conn.execute(
+            "SELECT m.asset, string_agg(n.asset, ', ' ORDER BY n.asset) AS others FROM installation i JOIN meter m USING (meter_id) "
+            "JOIN installation j ON (j.terminal_id, j.address) = (i.terminal_id, i.address) AND j.valid_to = 'infinity' "
+            "JOIN meter n ON n.meter_id = j.meter_id AND n.meter_id <> m.meter_id "
+            "WHERE i.valid_to = 'infinity' AND m.asset = ANY(%s) GROUP BY 1",
+            ([row["meter"] for _, row in rows],),
+        )
+    }
+    for line, row in rows:
+        if row["meter"] in others:
+            complaints.add(
+                "meters.csv", line, "address",
+                f"{row['address']!r} behind {row['terminal']} belongs to meter {others[row['meter']]} in the store",
+            )  # fmt: skip
+
+
 def _install(conn: Connection, row: dict[str, Any], zone: ZoneInfo) -> int:
     start: dt.datetime = row["from"] if row["from"].tzinfo else row["from"].replace(tzinfo=zone)
-    accuracy = float(row["accuracy"])
-    meter = _one(
-        conn,
-        "INSERT INTO meter (asset, phases, accuracy) VALUES (%s, %s, %s) "
-        "ON CONFLICT (asset) DO UPDATE SET phases = excluded.phases, accuracy = excluded.accuracy RETURNING meter_id AS id",
-        (row["meter"], int(row["phases"]), accuracy),
+    what = _upsert(
+        conn, "meter", "asset", row["meter"], phases=int(row["phases"]), accuracy=float(row["accuracy"])
     )
+    meter = _one(conn, "SELECT meter_id AS id FROM meter WHERE asset = %s", (row["meter"],))
     point = _one(
         conn,
         "INSERT INTO point (code) VALUES (%s) ON CONFLICT (code) DO UPDATE SET code = excluded.code RETURNING point_id AS id",
         (row["point"],),
     )
-    area = _one(conn, "SELECT area_id AS id FROM area WHERE code = %s", (row["area"],))
     terminal = _one(conn, "SELECT terminal_id AS id FROM terminal WHERE code = %s", (row["terminal"],))
-    conn.execute(
-        "INSERT INTO point_role (point_id, area_id, role, valid_from) SELECT %s, %s, %s, %s WHERE NOT EXISTS "
-        "(SELECT FROM point_role WHERE point_id = %s AND area_id = %s AND role = %s AND valid_to = 'infinity')",
-        (point, area, row["role"], start, point, area, row["role"]),
-    )
     secrets = {"password": row["password"]} if row["password"] else {}
     now = (point, terminal, row["address"], row["ct"], row["pt"], secrets)
     current = conn.execute(
-        "SELECT installation_id, point_id, terminal_id, address, ct, pt, secrets, valid_from FROM installation "
-        "WHERE meter_id = %s AND valid_to = 'infinity'",
+        "SELECT point_id, terminal_id, address, ct, pt, secrets FROM installation WHERE meter_id = %s AND valid_to = 'infinity'",
         (meter,),
     ).fetchone()
-    if current is not None:
-        was = tuple(current[name] for name in ("point_id", "terminal_id", "address", "ct", "pt", "secrets"))
-        if was == now:
-            return _UNCHANGED
-        if start <= current["valid_from"]:
-            raise ValueError(
-                f"meter {row['meter']} is installed differently since {current['valid_from'].astimezone(zone).isoformat()}; "
-                "a change needs a later `from`"
-            )
-    # a new meter on the point, or this meter moving, ends what was there
+    changed = _give_role(conn, point, row, start, zone)
+    if current is None or tuple(current.values()) != now:
+        _hang(conn, meter, now, row, start, zone)
+        changed = True
+    return _CHANGED if changed and what == _UNCHANGED else what
+
+
+def _hang(
+    conn: Connection,
+    meter: int,
+    place: tuple[Any, ...],
+    row: dict[str, Any],
+    start: dt.datetime,
+    zone: ZoneInfo,
+) -> None:
+    """A new meter on the point, or this meter moving, ends what was there. _TooEarly if that was not yet so at `start`."""
+    later = conn.execute(
+        "SELECT m.asset, p.code, i.valid_from, nullif(i.valid_to, 'infinity') AS valid_to FROM installation i "
+        "JOIN meter m USING (meter_id) JOIN point p USING (point_id) "
+        "WHERE (i.meter_id = %(meter)s OR i.point_id = %(point)s) "
+        "AND (i.valid_from >= %(start)s OR (i.valid_to > %(start)s AND i.valid_to <> 'infinity')) ORDER BY i.valid_from DESC LIMIT 1",
+        {"meter": meter, "point": place[0], "start": start},
+    ).fetchone()
+    if later is not None:
+        until = f" until {later['valid_to'].astimezone(zone).isoformat()}" if later["valid_to"] else ""
+        raise _TooEarly(
+            f"meter {later['asset']} is installed at {later['code']} since {later['valid_from'].astimezone(zone).isoformat()}{until}; "
+            "a change needs a later `from`"
+        )
     conn.execute(
-        "UPDATE installation SET valid_to = %s WHERE (point_id = %s OR meter_id = %s) AND valid_to = 'infinity' AND valid_from < %s",
-        (start, point, meter, start),
+        "UPDATE installation SET valid_to = %s WHERE (point_id = %s OR meter_id = %s) AND valid_to = 'infinity'",
+        (start, place[0], meter),
     )
     conn.execute(
         "INSERT INTO installation (point_id, terminal_id, address, ct, pt, secrets, meter_id, valid_from) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-        (*now[:5], json.dumps(secrets), meter, start),
+        (*place[:5], json.dumps(place[5]), meter, start),
     )
-    return _NEW if current is None else _CHANGED
+
+
+def _give_role(conn: Connection, point: int, row: dict[str, Any], start: dt.datetime, zone: ZoneInfo) -> bool:
+    """The point's area and role from `start` on; what it was before ends. False if it is so already."""
+    area = _one(conn, "SELECT area_id AS id FROM area WHERE code = %s", (row["area"],))
+    open_roles = conn.execute(
+        "SELECT area_id, role, valid_from FROM point_role WHERE point_id = %s AND valid_to = 'infinity' ORDER BY valid_from",
+        (point,),
+    ).fetchall()
+    if [(held["area_id"], held["role"]) for held in open_roles] == [(area, row["role"])]:
+        return False
+    if open_roles and start <= open_roles[-1]["valid_from"]:
+        raise _TooEarly(
+            f"point {row['point']} has another area or role since {open_roles[-1]['valid_from'].astimezone(zone).isoformat()}; "
+            "a change needs a later `from`"
+        )
+    conn.execute(
+        "UPDATE point_role SET valid_to = %s WHERE point_id = %s AND valid_to = 'infinity'", (start, point)
+    )
+    conn.execute(
+        "INSERT INTO point_role (point_id, area_id, role, valid_from) VALUES (%s, %s, %s, %s)",
+        (point, area, row["role"], start),
+    )
+    return True
 
 
 def _open_account(conn: Connection, row: dict[str, Any]) -> int:

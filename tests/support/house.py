@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from psycopg.rows import tuple_row
 
 from headend.store import reads
 from headend.store.db import Connection
@@ -165,6 +166,7 @@ def one(conn: Connection, sql: str, *parameters: Any) -> Any:
 
 def table(conn: Connection, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """Rows as tuples; leaves no transaction open."""
-    found = [tuple(row.values()) for row in conn.execute(sql, parameters).fetchall()]
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        found = cursor.execute(sql, parameters).fetchall()
     conn.commit()
     return found
