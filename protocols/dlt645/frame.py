@@ -72,6 +72,8 @@ class Frame:
 
 def encode_address(address: str) -> bytes:
     """12 digits -> 6 bytes, low byte first. Misuse unless every pair is two digits or AA."""
+    if len(address) == 12 and address.isascii() and address.isdecimal():
+        return bytes.fromhex(address)[::-1]
     pairs = [address[i : i + 2].upper() for i in range(0, len(address), 2)]
     if len(address) != 12 or not all(pair == "AA" or (pair.isascii() and pair.isdecimal()) for pair in pairs):
         raise Misuse(f"address: {address!r} is not 12 digits")

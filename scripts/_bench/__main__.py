@@ -1,0 +1,84 @@
+"""scripts/bench."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+import codec
+import collect
+import ingest
+import report
+from measure import Race
+from servers import KINDS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BENCHES = ("codec", "ingest", "collect")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="Measures this program beside others, in interleaved rounds."
+    )
+    parser.add_argument(
+        "bench", nargs="?", choices=(*BENCHES, "all"), default="all", help="default: all of them"
+    )
+    parser.add_argument("--rounds", type=_positive, default=4, help="of codec and ingest (default 4)")
+    parser.add_argument("--write", action="store_true", help="put the table into BENCHMARKS.md")
+    sizes = parser.add_argument_group("sizes")
+    sizes.add_argument("--frames", type=_positive, default=20_000, help="645 frames (default 20000)")
+    sizes.add_argument(
+        "--days", type=_positive, default=100, help="meter-days of 645 load records (default 100)"
+    )
+    sizes.add_argument("--profiles", type=_positive, default=100, help="DLMS profiles of a day (default 100)")
+    sizes.add_argument(
+        "--meters", type=_positive, default=512, help="meters of one load, 96 rows each (default 512)"
+    )
+    sizes.add_argument(
+        "--batch", type=_positive, default=256, help="meters' answers a transaction (default 256)"
+    )
+    sizes.add_argument("--large", type=_positive, default=512, help="the same, large (default 512)")
+    sizes.add_argument(
+        "--fleet", choices=("small", "full"), default="full", help="24 or 480 meters (default full)"
+    )
+    sizes.add_argument(
+        "--server", choices=KINDS, action="append", help="only this one (repeatable; default: both)"
+    )
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def main() -> None:
+    told = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))  # so that the servers are stopped
+    load = os.getloadavg()[0]
+    wanted = BENCHES if told.bench == "all" else (told.bench,)
+    kinds = told.server or KINDS
+    races: list[Race] = []
+    servers: list[str] = []
+    notes: list[str] = []
+    if "codec" in wanted:
+        races += codec.run(told.rounds, told.frames, told.days, told.profiles)
+    if "ingest" in wanted:
+        loaded, servers = ingest.run(kinds, told.rounds, told.meters, told.batch, told.large)
+        races += loaded
+    if "collect" in wanted:
+        collected, notes = collect.run(kinds, told.fleet)
+        races += collected
+    facts = [*report.facts(REPOSITORY, servers, told.rounds, load), *notes]
+    print("\n".join(facts), report.text(races), sep="\n\n")
+    if told.write:
+        report.write(REPOSITORY / "BENCHMARKS.md", report.markdown(races, facts))
+
+
+if __name__ == "__main__":
+    main()
