@@ -127,8 +127,8 @@ def load(
             cells = np.full((len(meter), len(times)), np.nan, dtype=np.float32)
             cells[at_meter, at_time] = table[code]
             instants[code] = cells
-    _lay_revisions(conn, "slot", meter, times, registers, instants)
-    freezes = _freezes(conn, meter, begin, times[-1])
+    _lay_revisions(conn, "slot", meter, times, registers, instants, last)
+    freezes = _freezes(conn, meter, times[[0, -1]], last)
     return Block(
         day,
         times,
@@ -139,19 +139,18 @@ def load(
     )
 
 
-def _freezes(conn: Connection, meter: I64, begin: np.datetime64, end: np.datetime64) -> dict[str, I64]:
-    table = _copy(conn, "register_read", REGISTER_QUANTITIES, begin, end, f"AND kind = {DAY_FREEZE}")
-    times = np.array([begin, end])
+def _freezes(conn: Connection, meter: I64, times: Times, last: np.datetime64) -> dict[str, I64]:
+    table = _copy(conn, "register_read", REGISTER_QUANTITIES, times[0], last, f"AND kind = {DAY_FREEZE}")
     place = np.searchsorted(meter, table["meter_id"])
     ok = place < len(meter)
     table, place = table[ok], place[ok]
     ok = (meter[place] == table["meter_id"]) & np.isin(table["ts"], times)
     table, place = table[ok], place[ok]
-    column = (table["ts"] == end).astype(np.int64)
+    column = (table["ts"] == times[1]).astype(np.int64)
     freezes = {code: np.full((len(meter), 2), MISSING, dtype=np.int64) for code in REGISTER_QUANTITIES}
     for code, grid in freezes.items():
         grid[place, column] = table[code]
-    _lay_revisions(conn, "day", meter, times, freezes, {})
+    _lay_revisions(conn, "day", meter, times, freezes, {}, last)
     return freezes
 
 
@@ -162,12 +161,13 @@ def _lay_revisions(
     times: Times,
     registers: dict[str, I64],
     instants: dict[str, NDArray[np.float32]],
+    last: np.datetime64,
 ) -> None:
-    """The newest revision of a value lies over the first reading."""
+    """The newest revision of a value lies over the first reading, for instants up to `last`."""
     for row in conn.execute(
         "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value FROM revision "
         "WHERE source = %s AND ts BETWEEN %s AND %s ORDER BY meter_id, ts, quantity, version DESC",
-        (source, as_datetime(times[0]), as_datetime(times[-1])),
+        (source, as_datetime(times[0]), as_datetime(last)),
     ):
         m, t = int(np.searchsorted(meter, row["meter_id"])), int(np.searchsorted(times, instant(row["ts"])))
         if (
