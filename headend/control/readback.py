@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ SETTLE: Final = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The relay as read back."""
+    """The relay as read back; `load_kw` is NaN where the meter shows none, which proves nothing."""
 
     open: bool
     permitted: bool
@@ -28,14 +29,18 @@ def judge(action: str, seen: Seen, age: dt.timedelta, pending: bool) -> tuple[Ev
     """`age` since the command was sent; `pending`: the meter said that it acts later.
 
     Returns PROVE, HOLD or DISPROVE and the sentence to keep."""
-    load = f"load {seen.load_kw:.4f} kW"
+    blind = math.isnan(seen.load_kw)
+    load = "load not known" if blind else f"load {seen.load_kw:.4f} kW"
     waiting = pending or age < SETTLE
     if action == "trip":
         if seen.open and not seen.permitted:
             if seen.load_kw > NO_LOAD_KW:
                 return Event.DISPROVE, f"relay open but {load}: bypassed or welded; send somebody"
-            return Event.PROVE, f"relay read back open, {load}"
-        state = "open with closing permitted" if seen.open else "closed"
+            if not blind:
+                return Event.PROVE, f"relay read back open, {load}"
+            state = "open"
+        else:
+            state = "open with closing permitted" if seen.open else "closed"
         return (
             (Event.HOLD, f"relay still {state}, {load}")
             if waiting

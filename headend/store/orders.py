@@ -98,13 +98,19 @@ def request(
                 conn, kind, action, asset, reason, who, now, expires, request_key, priority
             )
     except psycopg.errors.UniqueViolation as error:
-        if error.diag.constraint_name != "one_open_relay_order":
-            raise
-        row = conn.execute(
-            "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open",
-            (asset,),
-        ).fetchone()
-        raise AlreadyOpen(row["order_id"] if row else 0) from None
+        with conn.transaction():
+            if (
+                error.diag.constraint_name == "orders_request_key_key"
+            ):  # the same request, at the same moment, elsewhere
+                order_id, refusals = _request(
+                    conn, kind, action, asset, reason, who, now, expires, request_key, priority
+                )
+            else:
+                row = conn.execute(
+                    "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open",
+                    (asset,),
+                ).fetchone()
+                raise AlreadyOpen(row["order_id"] if row else 0) from None
     conn.commit()
     if refusals:
         raise Refused(refusals, order_id)
@@ -117,7 +123,14 @@ def _request(
 ) -> tuple[int, list[Refusal]]:  # fmt: skip
     at, until = as_datetime(now), as_datetime(expires)
     if request_key is not None:
-        known = conn.execute("SELECT order_id FROM orders WHERE request_key = %s", (request_key,)).fetchone()
+        known = conn.execute(
+            "SELECT order_id, (kind, action, asset) = (%s, %s, %s) AS same FROM orders JOIN meter USING (meter_id) WHERE request_key = %s",
+            (kind, action, asset, request_key),
+        ).fetchone()
+        if known and not known["same"]:
+            raise OrderError(
+                f"request key {request_key!r} belongs to order {known['order_id']}, which is another one"
+            )
         if known:
             return known["order_id"], []
     meter = conn.execute("SELECT meter_id FROM meter WHERE asset = %s", (asset,)).fetchone()
@@ -204,11 +217,13 @@ def begin(conn: Connection, order_id: int, *, fence: Fence, now: Any) -> list[Re
     StaleOwner if the lease is not ours, NoSuchStep if the order is not approved (any more)."""
     with conn.transaction():
         row = _lock(conn, order_id)
-        _check(conn, fence, order_id)
+        _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
         refusals: list[Refusal] = []
         if (row["kind"], row["action"]) == ("relay", "trip"):
+            # one trip at a time passes the gates: two that count at once would both be the last that the cap allows
+            conn.execute("SELECT pg_advisory_xact_lock(hashtext('trip'))")
             facts = _facts(
                 conn,
                 row["meter_id"],
@@ -246,7 +261,7 @@ def step(
     """Move an order on behalf of its terminal's owner; commits. StaleOwner, NoSuchStep."""
     with conn.transaction():
         row = _lock(conn, order_id)
-        _check(conn, fence, order_id)
+        _check(conn, fence, row)
         state = _move(conn, row, event, fence.owner, as_datetime(now), detail, result)
     conn.commit()
     return state
@@ -320,10 +335,13 @@ def _lock(conn: Connection, order_id: int) -> dict[str, Any]:
     return row
 
 
-def _check(conn: Connection, fence: Fence, order_id: int) -> None:
-    if not leases.held(conn, fence.owner, fence.terminal_id, fence.epoch):
+def _check(conn: Connection, fence: Fence, row: dict[str, Any]) -> None:
+    if row["terminal_id"] != fence.terminal_id or not leases.held(
+        conn, fence.owner, fence.terminal_id, fence.epoch
+    ):
         raise StaleOwner(
-            f"order {order_id}: terminal {fence.terminal_id} is no longer held by {fence.owner} (epoch {fence.epoch})"
+            f"order {row['order_id']}: terminal {row['terminal_id']} is not held by {fence.owner} "
+            f"(terminal {fence.terminal_id}, epoch {fence.epoch})"
         )
 
 

@@ -6,8 +6,8 @@ from headend.control.facts import Facts, Limits
 def why_not(facts: Facts, limits: Limits) -> str | None:
     if facts.approved_by is None:
         return "nobody has approved it" if facts.sending else None
-    if facts.approved_by.startswith("job:"):
-        return f"{facts.approved_by} is not a person"
+    if not facts.approved_by.strip() or facts.approved_by.startswith("job:"):
+        return f"{facts.approved_by!r} is not a person"
     if facts.approved_by == facts.requested_by:
         return f"{facts.approved_by} asked for it and cannot approve it"
     return None

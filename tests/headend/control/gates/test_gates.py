@@ -1,0 +1,123 @@
+"""Each gate alone, at its very edge, and whatever is not known: never allowed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headend.control import gates
+from headend.control.facts import Limits
+from tests.support.trip import NOW, facts
+
+LIMITS = Limits()
+SECOND, MICRO = dt.timedelta(seconds=1), dt.timedelta(microseconds=1)
+
+
+def refused(**changes: Any) -> list[str]:
+    return [refusal.gate for refusal in gates.ask(facts(**changes), LIMITS)]
+
+
+def test_a_trip_that_nothing_forbids() -> None:
+    assert gates.ask(facts(), LIMITS) == []
+
+
+def test_every_gate_file_is_asked() -> None:
+    files = {path.stem for path in Path(gates.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {gate.__name__.rpartition(".")[2] for gate in gates.GATES} == files
+
+
+#: gate -> changes of one fact that it alone forbids, and beside each the near miss that passes
+EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
+    "protected": [({"protected": "透析"}, {"protected": ""}), ({"protected": " "}, None), ({"protected": None}, None)],
+    "calendar": [
+        ({"day_kind": None}, None),
+        ({"next_day_kind": None}, None),
+        *(({"day_kind": kind}, {"day_kind": "workday"}) for kind in ("weekend", "holiday", "no-trip", "")),
+        *(({"next_day_kind": kind}, {"next_day_kind": "workday"}) for kind in ("weekend", "holiday", "no-trip", "")),
+        ({"local": NOW.replace(hour=7, minute=59, second=59, microsecond=999_999)}, {"local": NOW.replace(hour=8)}),
+        ({"local": NOW.replace(hour=17)}, {"local": NOW.replace(hour=16, minute=59, second=59, microsecond=999_999)}),
+        ({"local": NOW.replace(hour=0)}, None),
+    ],
+    "balance": [
+        ({"prepaid": None}, None),
+        ({"prepaid": False}, {"prepaid": True}),
+        ({"balance_high_fen": None}, None),
+        ({"balance_high_fen": 0}, {"balance_high_fen": -1}),
+        ({"balance_high_fen": 1}, None),
+        ({"balance_as_of": None}, None),
+        ({"balance_as_of": NOW - LIMITS.balance_age - MICRO}, {"balance_as_of": NOW - LIMITS.balance_age}),
+        ({"balance_as_of": NOW + MICRO}, {"balance_as_of": NOW}),
+        ({"balance_valid": False}, {"balance_valid": True}),
+        ({"newest_reading": None}, None),
+        ({"newest_reading": NOW - LIMITS.reading_age - MICRO}, {"newest_reading": NOW - LIMITS.reading_age}),
+        ({"newest_reading": NOW + MICRO}, {"newest_reading": NOW}),
+    ],
+    "notice": [
+        ({"noticed_at": None}, None),
+        ({"noticed_at": NOW - LIMITS.notice_before + MICRO}, {"noticed_at": NOW - LIMITS.notice_before}),
+        ({"noticed_at": NOW + SECOND}, None),
+    ],
+    "cap": [
+        ({"trips_hour": 20}, {"trips_hour": 19}),
+        ({"trips_day": 100}, {"trips_day": 99}),
+        ({"trips_area_hour": 5}, {"trips_area_hour": 4}),
+        ({"trips_hour": 21}, None),
+    ],
+    "second_person": [
+        ({"approved_by": None}, {"approved_by": None, "sending": False}),
+        ({"approved_by": "job:prepaid"}, {"approved_by": "陈晓"}),
+        ({"approved_by": "job:other"}, None),
+        ({"approved_by": ""}, None),
+        ({"approved_by": " ", "sending": False}, None),
+        ({"approved_by": "李敏", "requested_by": "李敏"}, {"approved_by": "李敏", "requested_by": "陈晓"}),
+        ({"approved_by": "李敏", "requested_by": "李敏", "sending": False}, None),
+    ],
+    "expiry": [({"expires": NOW}, {"expires": NOW + MICRO}), ({"expires": NOW - SECOND}, None)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gate", EDGES)
+def test_each_gate_alone(gate: str) -> None:
+    for forbidden, near_miss in EDGES[gate]:
+        assert refused(**forbidden) == [gate], forbidden
+        if near_miss is not None:
+            assert refused(**near_miss) == [], near_miss
+
+
+def test_every_gate_has_its_edges() -> None:
+    assert set(EDGES) == {gate.__name__.rpartition(".")[2] for gate in gates.GATES}
+
+
+def test_nothing_known_means_everything_is_refused() -> None:
+    known_nothing = facts(
+        protected=None, day_kind=None, next_day_kind=None, prepaid=None, balance_high_fen=None, balance_as_of=None,
+        balance_valid=False, newest_reading=None, noticed_at=None, approved_by=None,
+    )  # fmt: skip
+    told = gates.ask(known_nothing, LIMITS)
+    assert [r.gate for r in told] == ["protected", "calendar", "balance", "notice", "second_person"]
+    assert all(r.why for r in told)
+
+
+def test_all_refusals_are_told_with_their_reasons() -> None:
+    told = gates.ask(facts(protected="透析", trips_hour=20, balance_high_fen=12_345), LIMITS)
+    assert [(r.gate, r.why) for r in told] == [
+        ("protected", "the customer is protected: 透析"),
+        ("balance", "the balance may be 123.45 yuan, which is not below zero"),
+        ("cap", "20 trips in the last hour; the cap is 20"),
+    ]
+
+
+def test_the_utilitys_own_limits() -> None:
+    own = replace(
+        LIMITS,
+        trips_per_hour=0,
+        trip_from=dt.time(11),
+        balance_age=dt.timedelta(0),
+        notice_before=dt.timedelta(hours=24),
+    )
+    told = gates.ask(facts(balance_as_of=NOW - MICRO), own)
+    assert [r.gate for r in told] == ["calendar", "balance", "notice", "cap"]
