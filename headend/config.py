@@ -76,13 +76,19 @@ def load(**overrides: Any) -> Settings:
         try:
             overrides.setdefault("dsn", path.read_text(encoding="utf-8").strip())
         except OSError as error:
-            raise ConfigError(f"HEADEND_DSN_FILE: {error}") from None
+            raise ConfigError(
+                f"HEADEND_DSN_FILE names {path}: {(error.strerror or str(error)).lower()}"
+            ) from None
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = "HEADEND_" + ".".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(f"{name}: {first['msg']}") from None
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"{file}: there is no setting {key!r}; there are {', '.join(Settings.model_fields)}"
+            ) from None
+        raise ConfigError(f"HEADEND_{key.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:  # TOML
         raise ConfigError(f"{file}: {error}") from None
 

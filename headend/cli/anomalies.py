@@ -30,12 +30,16 @@ def show(app: App, day: dt.date | None, rule: str | None, evidence: bool, as_jso
         print_json(rows)
         return
     app.show(
-        f"{len(rows)} findings" + (f" of {day}" if day else ""),
-        (">id", "day", "severity", "rule", "subject", "finding", "state", *(["evidence"] if evidence else [])),
+        f"{len(rows)} finding{'s' if len(rows) != 1 else ''}" + (f" of {day}" if day else ""),
+        (">id", "severity", "subject", "~finding, and the numbers behind it")
+        if evidence
+        else (">id", "day", "severity", "rule", "subject", "~finding", "state"),
         [
-            (
-                r["finding_id"], r["day"], r["severity"], r["rule"], f"{r['subject_kind']} {r['subject']}", r["title_en"], r["state"],
-                *([_short(r["evidence"])] if evidence else []),
+            (r["finding_id"], r["severity"], f"{r['subject_kind']} {r['subject']}", f"{r['title_en']}\n{_short(r['evidence'])}")
+            if evidence
+            else (
+                r["finding_id"], r["day"], r["severity"], r["rule"], f"{r['subject_kind']} {r['subject']}",
+                r["title_en"], r["state"],
             )
             for r in rows
         ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -61,12 +63,42 @@ def list_(app: App, what: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = list(rows[0]) if rows else ["nothing yet"]
-    app.show(
-        f"{len(rows)} {what}",
-        columns,
-        [
-            [app.local(v, "%Y-%m-%d %H:%M") if hasattr(v, "astimezone") else v for v in r.values()]
-            for r in rows
-        ],
+    columns, row = VIEWS[what]
+    app.show(f"{len(rows)} {what}", columns, [row(app, r) for r in rows])
+
+
+def _terminal(app: App, r: dict[str, Any]) -> tuple[Any, ...]:
+    heard = "now" if r["online"] else app.local(r["last_seen"], "%m-%d %H:%M")
+    return r["terminal"], r["name"], r["protocol"], r["link"], r["address"], heard, r["meters"]
+
+
+def _meter(app: App, r: dict[str, Any]) -> tuple[Any, ...]:
+    since = app.local(r["since"], "%Y-%m-%d")
+    accuracy = f"{float(r['accuracy']) * 100:g}"
+    return (
+        r["meter"],
+        r["point"],
+        r["terminal"],
+        r["address"],
+        r["phases"],
+        f"{r['ct']}×{r['pt']}",
+        accuracy,
+        since,
     )
+
+
+def _area(app: App, r: dict[str, Any]) -> tuple[Any, ...]:
+    return r["area"], r["name"], f"{r['capacity_kva']:g}", r["supply"], r["receive"]
+
+
+def _customer(app: App, r: dict[str, Any]) -> tuple[Any, ...]:
+    return r["customer"], r["name"], r["point"], r["tariff"], r["prepaid"], r["protected"]
+
+
+#: what -> columns and how a row fills them; --json has everything
+VIEWS: dict[str, tuple[tuple[str, ...], Callable[[App, dict[str, Any]], tuple[Any, ...]]]] = {
+    "terminals": (("terminal", "~name", "protocol", "link", "~address", "last heard", ">meters"), _terminal),
+    "meters": (("meter", "point", "terminal", "address", ">ph", ">CT×PT", ">class", "since"), _meter),
+    "areas": (("area", "~name", ">kVA", ">supply", ">receive"), _area),
+    "customers": (("customer", "name", "point", "~tariff", "prepaid", "~protected"), _customer),
+}

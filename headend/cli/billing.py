@@ -67,7 +67,7 @@ def show(app: App, customer: str | None, as_json: bool) -> None:
         return
     app.show(
         "bills",
-        ("customer", "name", "from", "to", ">rev", ">yuan"),
+        ("customer", "~name", "from", "to", ">rev", ">yuan"),
         [
             (r["customer"], r["name"], r["first_day"], r["last_day"], r["revision"], yuan(r["amount_fen"]))
             for r in rows

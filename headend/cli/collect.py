@@ -7,7 +7,7 @@ import signal
 
 import rich_click as click
 
-from headend.cli.common import App, pass_app
+from headend.cli.common import App, HostPort, pass_app
 from headend.cli.loop import run_loop
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
@@ -17,7 +17,12 @@ from terminals.pace import Timing
 
 
 @click.command(name="collect")
-@click.option("--listen", metavar="HOST:PORT", help="Where terminals dial in; 'none' for no listener.")
+@click.option(
+    "--listen",
+    type=HostPort(also="none"),
+    metavar="HOST:PORT",
+    help="Where terminals dial in (default HEADEND_LISTEN, 0.0.0.0:7040); 'none' for no listener.",
+)
 @click.option("--answer-seconds", type=float, help="First guess of a line's answer time; it adapts.")
 @pass_app
 def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
@@ -33,6 +38,7 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
         timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
     )
     zone, clock = app.zone, app.clock
+    app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off
 
     async def run() -> None:
         with pool(app.dsn, size=4) as opened:

@@ -14,8 +14,11 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import rich_click as click
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from headend import clock, config
 from headend.clock import Clock
@@ -28,6 +31,9 @@ from headend.store.migrate import migrate
 from protocols.localtime import as_datetime
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: a column that may fold is not squeezed below this
+FOLDED = 10
 
 
 class App:
@@ -91,21 +97,37 @@ class App:
         return as_datetime(self.clock.now(), self.zone)
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> None:
-        """A table for people. A column name that starts with '>' is right-aligned."""
+        """A table for people. Marks before a column's name: '>' right-aligned, '~' text that may fold.
+
+        Everything else stays in one piece: where the screen is too narrow, lines run on rather than cut a number.
+        """
         table = Table(
-            title=title,
-            title_justify="left",
-            header_style="bold",
-            caption=note or None,
-            caption_justify="left",
-        )
-        for column in columns:
+            title=title, title_justify="left", header_style="bold", caption=note or None, caption_justify="left",
+            box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
+        )  # fmt: skip
+        cells = [[_cell(cell) for cell in row] for row in rows]
+        needed = 0
+        for k, column in enumerate(columns):
+            name = column.lstrip(">~")
+            marks = column[: len(column) - len(name)]
+            folds = "~" in marks
             table.add_column(
-                column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+                name, justify="right" if ">" in marks else "left", no_wrap=not folds, overflow="fold"
             )
-        for row in rows:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
-        self.console.print(table)
+            widest = max((max(map(cell_len, row[k].plain.split("\n"))) for row in cells), default=0)
+            needed += max(cell_len(name), min(widest, FOLDED) if folds else widest) + 3
+        for row in cells:
+            table.add_row(*row)
+        self.console.print(table, width=max(self.console.width, needed), crop=False)
+
+
+def _cell(value: Any) -> Text:
+    """Never markup, unless it comes as Text: what people and meters wrote may hold brackets."""
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    return Text("" if value is None else str(value))
 
 
 pass_app = click.make_pass_decorator(App)
@@ -141,6 +163,37 @@ class Day(click.ParamType[dt.date]):
             return dt.date.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a day such as 2026-03-11, today or yesterday", param, ctx)
+
+
+class HostPort(click.ParamType[str]):
+    """Where to listen: host:port. `also`: a word that may stand in its place."""
+
+    name = "host:port"
+
+    def __init__(self, also: str = "") -> None:
+        self._also = also
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if self._also and value == self._also:
+            return str(value)
+        host, _, port = str(value).rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            self.fail(f"{value!r} is not HOST:PORT such as 0.0.0.0:7040", param, ctx)
+        return str(value)
+
+
+class Zone(click.ParamType[ZoneInfo]):
+    """A civil time zone by its name."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ZoneInfo:
+        if isinstance(value, ZoneInfo):
+            return value
+        try:
+            return ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            self.fail(f"there is no time zone {value!r}; names look like Asia/Shanghai", param, ctx)
 
 
 def print_json(data: Any) -> None:

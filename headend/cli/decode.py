@@ -15,7 +15,7 @@ from protocols.errors import FrameError, ProtocolError
 @click.command(name="decode")
 @click.argument("hexes", nargs=-1, required=True, metavar="HEX...")
 @click.option(
-    "--protocol", type=click.Choice(list(registry.PROTOCOLS)), help="Without it, each protocol is tried."
+    "--protocol", type=click.Choice(list(registry.available())), help="Without it, each protocol is tried."
 )
 @click.option("--reveal", is_flag=True, help="Show passwords too.")
 @json_option
@@ -54,4 +54,4 @@ def _show(app: App, name: str, meaning: dict[str, Any], as_json: bool) -> None:
             rows += [(f"  {v['name']}", f"{v['value']} {v.get('unit', '')}".rstrip()) for v in value]
         else:
             rows.append((key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    app.show("frame", ("", "meaning"), rows)
+    app.show("frame", ("", "~meaning"), rows)

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import rich_click as click
 from click.exceptions import Exit
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from headend.cli.common import App, pass_app
 from headend.demo import run, world
@@ -113,7 +115,7 @@ def _once(app: App, made: World) -> None:
         )
 
         def say(text: str) -> None:
-            progress.console.print(text, highlight=False, soft_wrap=True)
+            progress.console.print(escape(text), highlight=False, soft_wrap=True)
 
         def tell(now: np.datetime64, present: int, owed: int) -> None:
             done = float((now - instant(START)) / np.timedelta64(1, "m"))
@@ -134,7 +136,7 @@ def _watch(app: App, made: World) -> None:
     click.echo(f"seed {made.seed}, folder {made.folder}")
 
     def say(text: str) -> None:
-        app.console.print(text, highlight=False, soft_wrap=True)
+        app.console.print(escape(text), highlight=False, soft_wrap=True)
 
     with run.stage(made, app.settings.dsn, say) as (cast, conn, clock):
         say(f"[bold]console: {made.base}/[/bold]   (Ctrl-C ends the demo)")
@@ -167,8 +169,8 @@ def _check_again(app: App, place: Path) -> None:
 def _report(app: App, made: World, checks: list[Check], seconds: float | None) -> None:
     app.show(
         f"{DAY}, seed {made.seed}: the store against the simulator's truth",
-        ("", "statement", "figures"),
-        [("[green]✓[/green]" if c.ok else "[red]✗[/red]", c.name, c.detail) for c in checks],
+        ("", "~statement", "~figures"),
+        [(Text("✓", "green") if c.ok else Text("✗", "red"), c.name, c.detail) for c in checks],
     )
     failed = [c for c in checks if not c.ok]
     (made.folder / "report.json").write_text(

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import rich_click as click
 from click.exceptions import Exit
+from rich.markup import escape
 
 from headend.cli import why as chain
-from headend.cli.common import App, json_option, pass_app, print_json
+from headend.cli.common import App, Zone, json_option, pass_app, print_json
 from headend.cli.loop import run_loop
 from headend.cli.read import live
 from headend.clock import parse
 from headend.store import coverage
 from headend.store.db import StoreError
+from protocols.localtime import as_datetime
 from terminals.diagnose.candidates import known_candidates
 from terminals.diagnose.diagnosis import Diagnosis, State, Step
 from terminals.diagnose.engine import diagnose
+from terminals.links.link import BadAddress, Link
+from terminals.links.tap import Tap
+from terminals.links.url import Opener
+from terminals.links.url import parse as opener
 
 MARK = {State.OK: "[green]ok[/green]", State.FAILED: "[red]failed[/red]", State.UNKNOWN: "[yellow]?[/yellow]"}
 
@@ -29,8 +36,16 @@ MARK = {State.OK: "[green]ok[/green]", State.FAILED: "[red]failed[/red]", State.
 @click.option(
     "--password", "passwords", multiple=True, help="Password to try (at most two are tried: meters lock)."
 )
-@click.option("--zone", default="Asia/Shanghai", show_default=True, help="Civil time of the meter's clock.")
+@click.option(
+    "--zone", type=Zone(), default="Asia/Shanghai", show_default=True, help="Civil time of the meter's clock."
+)
 @click.option("--frames", is_flag=True, help="Show every frame.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the conversation to FILE in the form of hw-fixtures/, passwords included. A serial URL names its settings then.",
+)
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @json_option
 @pass_app
@@ -39,8 +54,9 @@ def command(
     target: str,
     address: str | None,
     passwords: tuple[str, ...],
-    zone: str,
+    zone: ZoneInfo,
     frames: bool,
+    record: Path | None,
     lang: str,
     as_json: bool,
 ) -> None:
@@ -50,8 +66,16 @@ def command(
     number) explains what the head-end knows of it and reads it through the collector that owns its terminal.
     """
     if "://" not in target:
+        if record is not None:
+            raise click.UsageError(
+                "--record needs a URL: the lines of the head-end's own terminals are the collector's"
+            )
         _through_the_store(app, target, as_json)
         return
+    try:
+        line = opener(target)
+    except BadAddress as error:
+        raise click.UsageError(str(error)) from None
     told: list[Diagnosis] = []
 
     def report(step: Step) -> None:
@@ -59,10 +83,10 @@ def command(
             _show(app, step, frames, lang)
 
     async def run() -> None:
-        local = ZoneInfo(zone)
-        clock = parse(app.settings.clock, local)
+        clock = parse(app.settings.clock, zone)
+        url = target if record is None else _tapped(line, record, str(as_datetime(clock.now(), zone)))
         told.append(
-            await diagnose(target, address, known_candidates(), passwords, report, now=clock.now, zone=local)
+            await diagnose(url, address, known_candidates(), passwords, report, now=clock.now, zone=zone)
         )
 
     run_loop(run())
@@ -70,9 +94,16 @@ def command(
     if as_json:
         print_json(_document(diagnosis, frames))
     else:
-        app.console.print(f"[bold]{getattr(diagnosis.verdict, lang)}[/bold]", highlight=False)
+        app.console.print(f"[bold]{escape(getattr(diagnosis.verdict, lang))}[/bold]", highlight=False)
     if not diagnosis.ok:
         raise Exit(1)
+
+
+def _tapped(line: Opener, path: Path, date: str) -> Opener:
+    async def opened(timeout: float) -> Link:
+        return Tap(await line.open(timeout), path, date)
+
+    return Opener(line.url, opened, line.port)
 
 
 def _document(diagnosis: Diagnosis, frames: bool) -> dict[str, Any]:
@@ -100,7 +131,7 @@ def _document(diagnosis: Diagnosis, frames: bool) -> dict[str, Any]:
 
 def _show(app: App, step: Step, frames: bool, lang: str) -> None:
     app.console.print(
-        f"{MARK[step.state]:<24} {getattr(step.name, lang):<22} {getattr(step.detail, lang)}  [dim]{step.seconds:.2f} s[/dim]",
+        f"{MARK[step.state]:<24} {getattr(step.name, lang):<22} {escape(getattr(step.detail, lang))}  [dim]{step.seconds:.2f} s[/dim]",
         highlight=False,
     )
     for trip in step.trips if frames else ():
@@ -129,6 +160,6 @@ def _through_the_store(app: App, meter: str, as_json: bool) -> None:
                 [(code, v["value"], v["unit"]) for code, v in values.items()],
             )
         else:
-            app.console.print(f"[red]read now failed[/red]: {error}", highlight=False)
+            app.console.print(f"[red]read now failed[/red]: {escape(error or '')}", highlight=False)
     if error:
         raise Exit(1)

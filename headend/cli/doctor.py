@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import rich_click as click
 from click.exceptions import Exit
+from rich.text import Text
 
 from headend import __version__
 from headend.cli.common import App, json_option, pass_app, print_json
@@ -35,17 +36,19 @@ def command(app: App, as_json: bool) -> None:
         ("disk", _disk),
     ):
         checks.append(_checked(app, name, look))
+        if checks[-1][:2] == ("wrong", "database"):
+            break  # the others ask it
     bad = any(state == "wrong" for state, _, _ in checks)
     if as_json:
         print_json([{"state": s, "what": w, "detail": d} for s, w, d in checks])
     else:
-        app.show("doctor", ("", "what", "finding"), [(_mark(s), w, d) for s, w, d in checks])
+        app.show("doctor", ("", "what", "~finding"), [(_mark(s), w, d) for s, w, d in checks])
     if bad:
         raise Exit(1)
 
 
-def _mark(state: str) -> str:
-    return {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "wrong": "[red]wrong[/red]"}[state]
+def _mark(state: str) -> Text:
+    return Text(state, {"ok": "green", "note": "yellow", "wrong": "red"}[state])
 
 
 def _checked(app: App, name: str, look: Callable[[App], tuple[str, str]]) -> tuple[str, str, str]:

@@ -26,12 +26,18 @@ from headend.store.migrate import detect, migrate
 @pass_app
 def command(app: App, zone: str | None, key_for: str | None, scopes: str, as_json: bool) -> None:
     """Prepare the database: schema, legal calendar, and with --key-for an API key. Safe to repeat."""
+    wanted = [scope.strip() for scope in scopes.split(",")]
+    unknown = [scope for scope in wanted if scope not in keys.SCOPES]
+    if unknown:
+        raise click.UsageError(
+            f"unknown scope {unknown[0]!r} in --scopes; there are {', '.join(keys.SCOPES)}"
+        )
     with connect(app.dsn) as conn:
         applied = migrate(conn)
         if zone:
             cluster.set_zone(conn, zone)
         days = calendar.seed(conn)
-        key = keys.issue(conn, person=key_for, scopes=scopes.split(",")) if key_for else None
+        key = keys.issue(conn, person=key_for, scopes=wanted) if key_for else None
         conn.commit()
         server = detect(conn)
     told = {

@@ -54,7 +54,7 @@ def list_(app: App, as_json: bool) -> None:
         return
     app.show(
         "job runs",
-        ("job", "day", "started", ">seconds", "", "summary"),
+        ("job", "day", "started", ">seconds", "", "~summary"),
         [
             (
                 r["job"],

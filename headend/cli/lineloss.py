@@ -32,18 +32,8 @@ def show(app: App, day: dt.date, as_json: bool) -> None:
         click.echo(f"no losses computed for {day}; `headend lineloss run {day}` computes them")
         return
     app.show(
-        f"line loss {day}",
-        (
-            "area",
-            "name",
-            ">supplied kWh",
-            ">sold kWh",
-            ">loss kWh",
-            ">rate",
-            ">truth within",
-            ">meters",
-            "why unknown",
-        ),
+        f"line loss {day} (kWh)",
+        ("area", "~name", ">supplied", ">sold", ">loss", ">rate", ">truth within", ">meters", "~why"),
         [_row(r) for r in rows],
         note="'truth within': what register resolution and the meters' class of accuracy allow",
     )

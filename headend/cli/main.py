@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import rich_click as click
 import structlog
-from click.exceptions import Exit
+from click.exceptions import Exit, NoArgsIsHelpError, UsageError
 
 from headend import __version__
 from headend.cli.common import App
@@ -102,8 +102,11 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
     except Exit as leave:
         code = leave.exit_code
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        _complain(error)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
@@ -111,12 +114,35 @@ def main() -> None:
         click.echo(f"headend: {error}", err=True)
         code = 1
     except psycopg.OperationalError as error:
-        lines = str(error).strip().splitlines()
         click.echo(
-            f"headend: the database went away: {lines[0] if lines else 'no answer'}; `headend doctor` looks into it",
-            err=True,
+            f"headend: the database went away: {_first_line(error)}; `headend doctor` looks into it", err=True
+        )
+        code = 1
+    except psycopg.errors.InsufficientPrivilege as error:
+        click.echo(
+            f"headend: the database refuses: {_first_line(error)}; ask its owner to grant it", err=True
         )
         code = 1
     except BrokenPipeError:
         code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(
+            f"headend: {error.filename}: {(error.strerror or str(error)).lower()}; name another place",
+            err=True,
+        )
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: click.ClickException) -> None:
+    """A wrong command line in one line, with where to read on."""
+    context = error.ctx if isinstance(error, UsageError) else None
+    command = context.command_path if context else "headend"
+    click.echo(f"{command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no answer"

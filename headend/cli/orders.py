@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import rich_click as click
+from rich.markup import escape
 
 from headend.cli.common import App
 from headend.store import orders
@@ -29,12 +30,12 @@ def show(app: App, order: dict[str, Any]) -> None:
     """One order and its history."""
     app.console.print(
         f"[bold]order {order['order_id']}[/bold] {order['kind']} {order['action']} of meter {order['asset']}: "
-        f"[bold]{order['state']}[/bold] – {order['outcome'] or order['reason']}",
+        f"[bold]{order['state']}[/bold] – {escape(order['outcome'] or order['reason'])}",
         highlight=False,
     )
     for event in order["events"]:
         app.console.print(
-            f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {event['who']}  {event['detail']}",
+            f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {escape(event['who'])}  {escape(event['detail'])}",
             highlight=False,
         )
 

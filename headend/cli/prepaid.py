@@ -49,15 +49,21 @@ def balances(app: App, as_json: bool) -> None:
         return
     app.show(
         "prepaid balances (yuan)",
-        ("customer", "name", "meter", ">ledger", ">now at least", ">now at most", "level", "newest reading", "protected"),
+        ("customer", "~name", "meter", ">ledger", "~>now", "level", "read", "~protected"),
         [
             (
-                r["customer"], r["name"], r["meter"], yuan(r["ledger_fen"]), yuan(r["provisional_low_fen"]), yuan(r["provisional_high_fen"]),
-                r["level"] or "–", app.local(r["newest_reading"]), r["protected"],
+                r["customer"], r["name"], r["meter"], yuan(r["ledger_fen"]), _now(r), r["level"] or "–",
+                app.local(r["newest_reading"], "%m-%d %H:%M"), r["protected"],
             )
             for r in rows
         ],
+        note="'ledger': payments less settled days; 'now': less what has been used since, two bounds where readings are missing",
     )  # fmt: skip
+
+
+def _now(row: dict[str, Any]) -> str:
+    low, high = row["provisional_low_fen"], row["provisional_high_fen"]
+    return yuan(high) if low == high else f"{yuan(low)} … {yuan(high)}"
 
 
 @command.command()
@@ -77,7 +83,7 @@ def show(app: App, customer: str, as_json: bool) -> None:
         return
     app.show(
         f"ledger of {customer}: {yuan(balance['ledger_fen'] if balance else 0)} yuan",
-        (">entry", "kind", "period", ">rev", ">yuan", "derived from"),
+        (">entry", "kind", "~period", ">rev", ">yuan", "~derived from"),
         [
             (r["entry_id"], r["kind"], r["period"], r["revision"], yuan(r["amount_fen"]), _from(r["detail"]))
             for r in rows

@@ -101,21 +101,25 @@ def list_(app: App, meter: str | None, open_only: bool, as_json: bool) -> None:
         return
     app.show(
         "relay orders",
-        (">order", "meter", "action", "state", "asked by", "approved by", "sent", "outcome"),
+        (">order", "meter", "action", "state", "~by", "sent", "~outcome"),
         [
             (
                 r["order_id"],
                 r["asset"],
                 r["action"],
                 r["state"],
-                r["requested_by"],
-                r["approved_by"],
-                app.local(r["sent_at"]),
+                _persons(r),
+                app.local(r["sent_at"], "%m-%d %H:%M"),
                 r["outcome"] or r["reason"],
             )
             for r in rows
         ],
     )
+
+
+def _persons(order: dict[str, Any]) -> str:
+    first, second = order["requested_by"], order["approved_by"]
+    return f"{first}, {second}" if second and second != first else str(first)
 
 
 @command.command()
@@ -129,7 +133,7 @@ def check(app: App, meter: str, as_json: bool) -> None:
     if as_json:
         print_json({"allowed": not refusals, "refusals": [{"gate": r.gate, "why": r.why} for r in refusals]})
     elif refusals:
-        app.show(f"a trip of {meter} is refused", ("gate", "why"), [(r.gate, r.why) for r in refusals])
+        app.show(f"a trip of {meter} is refused", ("gate", "~why"), [(r.gate, r.why) for r in refusals])
     else:
         click.echo(f"no gate refuses a trip of {meter} now; it still needs a second person")
 

@@ -8,14 +8,19 @@ import socket
 import rich_click as click
 import uvicorn
 
-from headend.cli.common import App, pass_app
+from headend.cli.common import App, HostPort, pass_app
 from headend.config import host_port
 from headend.server import ServerSettings, build
 from terminals.links.link import CannotListen
 
 
 @click.command(name="serve")
-@click.option("--listen", metavar="HOST:PORT", help="Where to listen (default HEADEND_API, 127.0.0.1:7080).")
+@click.option(
+    "--listen",
+    type=HostPort(),
+    metavar="HOST:PORT",
+    help="Where to listen (default HEADEND_API, 127.0.0.1:7080).",
+)
 @pass_app
 def command(app: App, listen: str | None) -> None:
     """Serve the REST API under /api/v1 and the console page at /."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from headend.cli.common import App, pass_app
+from headend.cli.common import App, HostPort, pass_app
 from headend.cli.loop import run_loop
 from headend.clock import parse
 from headend.config import host_port
@@ -58,6 +58,8 @@ def scenario(seed: int, size: str) -> Scenario:
 @click.option(
     "--head-end",
     "listener",
+    type=HostPort(),
+    metavar="HOST:PORT",
     default="127.0.0.1:7040",
     show_default=True,
     help="Where terminals that dial in find the collector.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import rich_click as click
+from rich.markup import escape
 
 from headend.cli.common import App, Day, json_option, pass_app, print_json
 from headend.plans import REASONS
@@ -74,4 +75,4 @@ def _sentence(app: App, hole: Hole) -> str:
     text += f" ({hole.points} point{'s' if hole.points != 1 else ''}): [bold]{en}[/bold] {zh}"
     if hole.attempts:
         text += f", {hole.attempts} attempts since {app.local(hole.since)}, last {app.local(hole.last_at)}"
-    return text + (f" – {hole.detail}" if hole.detail else "")
+    return text + (f" – {escape(hole.detail)}" if hole.detail else "")

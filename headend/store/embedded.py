@@ -241,7 +241,7 @@ class Embedded:
             home = stand_in
         _make_folder(home)
         if not os.access(home, os.W_OK | os.X_OK):
-            raise EmbeddedError(f"the database folder {home} is not writable for {_whoami()}; name another")
+            raise EmbeddedError(f"the database folder {home} is not writable for {_whoami()}; name another with --home or HEADEND_HOME")
         return home
 
     def _find_bindir(self) -> Path:
@@ -614,7 +614,10 @@ def _explain(what: str, output: str) -> str:
 def _os_error(error: OSError, home: Path) -> str:
     culprit = error.filename or home
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the database folder cannot be used: {culprit} is not writable for {_whoami()}; name another"
+        return f"the database folder cannot be used: {culprit} is not writable for {_whoami()}; name another with --home or HEADEND_HOME"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: free space where {culprit} is"
-    return f"the embedded database cannot be started: {error.strerror}: {culprit}"
+    return (
+        f"the embedded database cannot be started: {culprit}: {(error.strerror or str(error)).lower()}; "
+        "name another folder with --home or HEADEND_HOME"
+    )
