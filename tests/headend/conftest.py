@@ -1,21 +1,68 @@
-"""A store as the program finds it: migrated, on both servers."""
+"""A store as the program finds it: migrated and empty, on both servers."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 
 from headend.store import db, migrate
 from headend.store.db import Connection
 
+#: makes a used store new: whoever still holds a lock is ended, then everything is empty and counts from 1 again
+AFRESH = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'headend' AND pid <> pg_backend_pid();
+DO $$ BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(oid::regclass::text, ', ') || ' RESTART IDENTITY CASCADE' FROM pg_class
+             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+               AND relname NOT IN ('schema_migration', 'schema_layout'));
+END $$;
+INSERT INTO cluster DEFAULT VALUES;
+"""
+
+
+class Stores:
+    """One migrated database on each server, used by one test after the other: making one takes longer than most tests."""
+
+    def __init__(self, servers: Any) -> None:
+        self._servers = servers
+        self._made: dict[str, str] = {}
+
+    def empty(self, kind: str) -> str:
+        name = f"store_{os.getpid()}"
+        if kind in self._made:
+            with psycopg.connect(self._made[kind], autocommit=True) as conn:
+                conn.execute(AFRESH.encode())
+            return self._made[kind]
+        server = self._servers.dsn(kind)
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy".encode())
+        self._made[kind] = psycopg.conninfo.make_conninfo(server, dbname=name)
+        with db.connect(self._made[kind]) as conn:
+            migrate.migrate(conn)
+        return self._made[kind]
+
+    def close(self) -> None:
+        for kind in self._made:
+            with psycopg.connect(self._servers.dsn(kind), autocommit=True) as admin:
+                admin.execute(f"DROP DATABASE store_{os.getpid()} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def stores(servers: Any) -> Iterator[Stores]:
+    stores = Stores(servers)
+    yield stores
+    stores.close()
+
 
 @pytest.fixture
-def store_dsn(database: str) -> str:
+def store_dsn(stores: Stores, server_kind: str) -> str:
     """The DSN of an empty store."""
-    with db.connect(database) as conn:
-        migrate.migrate(conn)
-    return database
+    return stores.empty(server_kind)
 
 
 @pytest.fixture

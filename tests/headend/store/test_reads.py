@@ -128,10 +128,7 @@ def test_across_the_edges_of_weeks(store: Connection, server_kind: str) -> None:
     assert write(store, SLOTS, rows([1] * 5, times, active_import=list(range(5)))) == Written(0, 5, 0)
     assert [row[1] for row in cells(store)] == list(times)
     if server_kind == "embedded":
-        parts = table(
-            store,
-            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'slot_read'::regclass ORDER BY 1",
-        )
+        parts = table(store, "SELECT DISTINCT tableoid::regclass::text FROM slot_read ORDER BY 1")
         assert parts == [("slot_read_20260223",), ("slot_read_20260302",), ("slot_read_20260309",)]
 
 
