@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import psycopg
 import structlog
 
 from headend.clock import Clock
 from headend.collector.database import Database
+from headend.control.facts import Refusal
 from headend.control.order_state import Event, NoSuchStep, State
 from headend.control.readback import Seen, judge
-from headend.store import feed, orders, reads
+from headend.store import feed, leases, orders, reads
 from headend.store.db import Connection
 from headend.store.orders import Fence, StaleOwner
-from protocols.errors import ProtocolError
+from protocols.errors import Misuse, ProtocolError, Refused
 from protocols.localtime import as_datetime, instant
 from protocols.quantity import quantities
 from protocols.reading import Reads
@@ -36,6 +39,22 @@ CLOCK_TOLERANCE = 5.0
 
 class LeaseLost(Exception):
     """The terminal is somebody else's by now: nothing may be written."""
+
+
+class TooLate(Exception):
+    """The command's time ran out before it was written: not a byte of it has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Until when a relay command may act: the order's expiry, or the end of the lease if that comes first.
+
+    last   in domain time
+    shown  the same instant as the meter's own clock will show it: what stands in the frame
+    """
+
+    last: np.datetime64
+    shown: np.datetime64
 
 
 class Commands:
@@ -70,27 +89,62 @@ class Commands:
         except (StaleOwner, NoSuchStep, LeaseLost) as stale:
             # somebody else moved it, or owns the terminal now: it is his
             log.info("order left to its new owner", order=order["order_id"], why=str(stale))
+        except psycopg.Error as error:
+            # away, or it will not take what we say: the meters go on being read, and the order is looked at again as the store has it
+            log.error("order waits for the database", order=order["order_id"], why=str(error).strip())
 
     async def _send(self, bus: Bus, meter: Meter, order: dict[str, Any]) -> None:
         try:
             async with bus.turn(meter, self._driver, Priority.ORDER, guard=self._guard) as session:
-                refusals = await self._database.call(
-                    lambda conn: orders.begin(
-                        conn, order["order_id"], fence=self._fence, now=self._clock.now()
-                    )
-                )
+                ahead = await self._clock_ahead(session, meter, order) if order["kind"] == "relay" else None
+                asked = self._clock.now()
+                left, refusals = await self._database.call(self._begin(order))
                 if refusals:
                     log.warning(
                         "order refused at sending", order=order["order_id"], why=[r.why for r in refusals]
                     )
                     return
                 order["sent_at"] = as_datetime(self._clock.now())
-                await self._act(session, meter, order)
+                await self._act(session, meter, order, self._validity(order, asked, left, ahead))
         except WireTrouble as trouble:
-            # raised by `turn` itself: the session could not be opened, so the order has not been begun
-            log.info("order waits: no session with the meter", order=order["order_id"], why=str(trouble))
+            # before `begin` nothing has left and the order waits; after it the order's own state says what is known
+            log.info("order interrupted", order=order["order_id"], why=str(trouble))
 
-    async def _act(self, session: Session, meter: Meter, order: dict[str, Any]) -> None:
+    def _begin(self, order: dict[str, Any]) -> Callable[[Connection], tuple[float, list[Refusal]]]:
+        def work(conn: Connection) -> tuple[float, list[Refusal]]:
+            # asked before: a renewal in between only makes it longer
+            left = leases.left(conn, self._fence.owner, self._fence.terminal_id, self._fence.epoch)
+            return left, orders.begin(conn, order["order_id"], fence=self._fence, now=self._clock.now())
+
+        return work
+
+    async def _clock_ahead(
+        self, session: Session, meter: Meter, order: dict[str, Any]
+    ) -> np.timedelta64 | None:
+        """By how much the meter's clock is ahead of ours; negative if it is behind. Asked before anything is sent: a meter that is
+        silent now is not told to act.
+
+        None: the meter has no usable clock. Supply is given back all the same, but nobody is cut off by a command whose end the
+        meter cannot see."""
+        try:
+            shown = await session.run(self._driver.clock(meter))
+        except ProtocolError:
+            if order["action"] == "trip":
+                raise
+            return None
+        # our time after the answer: the difference is rather too small, and the validity with it
+        return np.timedelta64(shown - self._clock.now())
+
+    def _validity(
+        self, order: dict[str, Any], asked: np.datetime64, left: float, ahead: np.timedelta64 | None
+    ) -> Validity:
+        """`left` are the real seconds that the lease had at `asked`."""
+        expires = instant(order["expires_at"])
+        lease = np.timedelta64(int(left * getattr(self._clock, "rate", 1.0) * 1e6), "us")
+        last = min(expires, asked + lease)
+        return Validity(last, expires if ahead is None else last + ahead)
+
+    async def _act(self, session: Session, meter: Meter, order: dict[str, Any], validity: Validity) -> None:
         """The order is in state sending. Every way out of here moves it."""
         kind, action = order["kind"], order["action"]
         if kind == "read":
@@ -98,20 +152,34 @@ class Commands:
         elif kind == "clock":
             await self._clock_order(session, meter, order, set_it=action == "set")
         else:
-            await self._relay(session, meter, order)
+            await self._relay(session, meter, order, validity)
 
-    async def _relay(self, session: Session, meter: Meter, order: dict[str, Any]) -> None:
+    async def _relay(self, session: Session, meter: Meter, order: dict[str, Any], validity: Validity) -> None:
+        def in_time() -> None:
+            # a command without an expiry of its own (DLMS) acts when it arrives
+            if self._clock.now() >= validity.last:
+                raise TooLate("its time ran out before it was written")
+            self._guard()
+
+        session.guard = in_time
         try:
             answer = await session.run(
-                self._driver.relay(meter, RelayAction(order["action"]), instant(order["expires_at"])),
-                attempts=1,
+                self._driver.relay(meter, RelayAction(order["action"]), validity.shown), attempts=1
             )
-        except ProtocolError as refusal:
+        except Refused as refusal:
             await self._step(order, Event.REJECT, f"the meter refused: {refusal}")
             return
-        except WireTrouble as trouble:
+        except Misuse as mistake:
+            await self._step(order, Event.REJECT, f"not sent: {mistake}")
+            return
+        except TooLate as late:
+            await self._step(order, Event.LOSE, str(late))
+            return
+        except WireTrouble as trouble:  # a corrupt answer too: it says nothing about the relay
             await self._step(order, Event.LOSE, f"sent, but {trouble}")
             raise
+        finally:
+            session.guard = self._guard
         await self._step(
             order, Event.ANSWER, answer.detail or "the meter took the command", {"pending": answer.pending}
         )
@@ -120,9 +188,8 @@ class Commands:
     async def _find_out(self, bus: Bus, meter: Meter, order: dict[str, Any], *, pending: bool) -> None:
         try:
             async with bus.turn(meter, self._driver, Priority.ORDER) as session:
-                await self._judge(
-                    session, meter, order, pending=pending and order["result"].get("pending", False)
-                )
+                # what the meter said when it answered holds, whether or not it could be read back then
+                await self._judge(session, meter, order, pending=order["result"].get("pending", False))
         except WireTrouble as trouble:
             log.info("outcome still unknown", order=order["order_id"], why=str(trouble))
         now = as_datetime(self._clock.now())
@@ -149,7 +216,9 @@ class Commands:
             now - (order["sent_at"] or now),
             pending,
         )
-        result = {"relay": asdict(seen), "read_back_at": now.isoformat()}
+        # JSON knows no NaN
+        load = None if math.isnan(seen.load_kw) else seen.load_kw
+        result = {"relay": asdict(seen) | {"load_kw": load}, "read_back_at": now.isoformat()}
         fresh = await self._database.call(lambda conn: orders.get(conn, order["order_id"]))
         if event is Event.HOLD and fresh["state"] == State.PENDING:
             return

@@ -39,6 +39,8 @@ log = structlog.get_logger()
 RETRY = np.timedelta64(3 * 60, "s")
 #: domain time between looks at an order whose outcome is open (the customer's key, an unreadable relay)
 RECHECK = np.timedelta64(2 * 60, "s")
+#: the same for an order that could not be sent: a silent meter must not have the line to itself
+RESEND = np.timedelta64(30, "s")
 #: real seconds until a terminal that could not be reached is dialled again, doubled up to the cap
 REDIAL, REDIAL_CAP = 1.0, 30.0
 #: seconds a connection may take
@@ -287,4 +289,5 @@ class Worker:
 
     def _worth_a_look(self, order: dict[str, Any], now: np.datetime64) -> bool:
         looked = self._looked.get(order["order_id"])
-        return bool(order["state"] == "approved" or looked is None or now - looked >= RECHECK)
+        pause = RESEND if order["state"] == "approved" else RECHECK
+        return bool(looked is None or abs(now - looked) >= pause)

@@ -169,6 +169,6 @@ def relay(conn: Connection, meter_id: int) -> dict[str, Any]:
 def _relay_state(seen: dict[str, Any]) -> str:
     if not seen["open"]:
         return "closed"
-    if float(seen["load_kw"]) > NO_LOAD_KW:
+    if seen["load_kw"] is not None and abs(seen["load_kw"]) > NO_LOAD_KW:
         return "open-with-load"
     return "close-permitted" if seen["permitted"] else "open"

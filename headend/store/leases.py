@@ -60,6 +60,16 @@ def release(conn: Connection, owner: str) -> None:
     )
 
 
+def left(conn: Connection, owner: str, terminal_id: int, epoch: int) -> float:
+    """Seconds for which the lease is ours if nobody renews it; 0 if it is not."""
+    row = conn.execute(
+        "SELECT extract(epoch FROM until - clock_timestamp())::float8 AS seconds FROM lease "
+        "WHERE terminal_id = %s AND owner = %s AND epoch = %s",
+        (terminal_id, owner, epoch),
+    ).fetchone()
+    return max(0.0, float(row["seconds"])) if row else 0.0
+
+
 def held(conn: Connection, owner: str, terminal_id: int, epoch: int) -> bool:
     """Whether the lease is ours at this moment; locks the row, so that it stays so until the transaction ends."""
     row = conn.execute(
