@@ -19,6 +19,8 @@ from protocols.localtime import Times, as_datetime, instant, local_day, midnight
 Bits = NDArray[np.bool_]
 #: installations that never end; PostgreSQL's infinity does not fit a Python datetime
 FOREVER = np.datetime64("9999-01-01T00:00:00", "us")
+#: bits that hold a day's number (days since 1970) beside a meter's in one sortable integer: good until the year 4840
+_DAY_BITS = 20
 
 
 class UnknownMeter(StoreError):
@@ -52,27 +54,22 @@ def record(conn: Connection, attempts: Sequence[Attempt], zone: ZoneInfo) -> Non
 
 
 def _record_present(conn: Connection, plan: Plan, attempts: list[Attempt], zone: ZoneInfo) -> None:
-    asked = _Marks.of(plan, attempts, "asked", zone)
-    got = _Marks.of(plan, attempts, "got", zone)
-    absent = _Marks.of(plan, attempts, "absent", zone)
-    late_mask = got.at - got.time > np.timedelta64(plan.grace)
-    groups: dict[tuple[int, int], int] = {}
-    for marks in (asked, got, absent):
-        for key in zip(marks.meter.tolist(), marks.day.tolist(), strict=True):
-            groups.setdefault(key, len(groups))
-    keys = sorted(groups)
-    rank = {key: k for k, key in enumerate(keys)}
-    first_at: dict[tuple[int, int], np.datetime64] = {}
-    last_at: dict[tuple[int, int], np.datetime64] = {}
-    tries: dict[tuple[int, int], set[int]] = {}
-    for marks in (asked, got, absent):
-        for key, at, attempt in zip(
-            zip(marks.meter.tolist(), marks.day.tolist(), strict=True), marks.at, marks.attempt, strict=True
-        ):
-            first_at[key] = min(first_at.get(key, at), at)
-            last_at[key] = max(last_at.get(key, at), at)
-            tries.setdefault(key, set()).add(int(attempt))
-    widths = [len(points(plan, _date(day), zone)) for _, day in keys]
+    marks = [_Marks.of(plan, attempts, which, zone) for which in ("asked", "got", "absent")]
+    _, got, absent = marks
+    # one ledger row per (meter, day): both in one integer, which sorts as the pair does
+    keys, rows = np.unique(np.concatenate([m.key for m in marks]), return_inverse=True)
+    if not len(keys):
+        return
+    ats = np.concatenate([m.at for m in marks]).astype(np.int64)
+    first, last = np.full(len(keys), ats.max()), np.full(len(keys), ats.min())
+    np.minimum.at(first, rows, ats)
+    np.maximum.at(last, rows, ats)
+    tried = np.unique(rows * len(attempts) + np.concatenate([m.attempt for m in marks])) // len(attempts)
+    meters, days = keys >> _DAY_BITS, [_date(day) for day in (keys & (1 << _DAY_BITS) - 1).tolist()]
+    widths = [len(points(plan, day, zone)) for day in days]
+    ends = np.cumsum([len(m.key) for m in marks])
+    got_rows, absent_rows = rows[ends[0] : ends[1]], rows[ends[1] :]
+    late = got.at - got.time > np.timedelta64(plan.grace)
     conn.execute(
         """
         INSERT INTO coverage AS c (meter_id, day, plan, present, late, absent, attempts, first_at, last_at)
@@ -90,14 +87,14 @@ def _record_present(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
         """,
         {
             "plan": plan.id,
-            "m": [meter for meter, _ in keys],
-            "d": [_date(day) for _, day in keys],
-            "p": _bit_texts(got, rank, widths),
-            "l": _bit_texts(got, rank, widths, late_mask),
-            "a": _bit_texts(absent, rank, widths),
-            "n": [len(tries[key]) for key in keys],
-            "f": [as_datetime(first_at[key]) for key in keys],
-            "t": [as_datetime(last_at[key]) for key in keys],
+            "m": meters.tolist(),
+            "d": days,
+            "p": _bit_texts(got_rows, got.index, widths),
+            "l": _bit_texts(got_rows[late], got.index[late], widths),
+            "a": _bit_texts(absent_rows, absent.index, widths),
+            "n": np.bincount(tried, minlength=len(keys)).tolist(),
+            "f": [as_datetime(at) for at in first.astype("datetime64[us]")],
+            "t": [as_datetime(at) for at in last.astype("datetime64[us]")],
         },
     )
 
@@ -164,10 +161,9 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """Columns: one row per marked point of an attempt, points that are not the plan's left out."""
+    """Columns: one row per marked point of an attempt, points that are not the plan's left out. `key` is meter and day in one."""
 
-    meter: NDArray[np.int64]
-    day: NDArray[np.int64]
+    key: NDArray[np.int64]
     index: NDArray[np.int64]
     time: Times
     at: Times
@@ -181,8 +177,8 @@ class _Marks:
         day, index = locate(plan, time, zone)
         there = index >= 0
         return cls(
-            np.repeat(np.array([a.meter for a in attempts], dtype=np.int64), counts)[there],
-            day[there],
+            np.repeat(np.array([a.meter for a in attempts], dtype=np.int64), counts)[there] << _DAY_BITS
+            | day[there],
             index[there],
             time[there],
             np.repeat(np.array([a.at for a in attempts], dtype="datetime64[us]"), counts)[there],
@@ -190,16 +186,11 @@ class _Marks:
         )
 
 
-def _bit_texts(
-    marks: _Marks, rank: dict[tuple[int, int], int], widths: list[int], where: Bits | None = None
-) -> list[str]:
-    grid = np.zeros((len(rank), max(widths, default=1)), dtype=np.bool_)
-    chosen = np.ones(len(marks.meter), dtype=np.bool_) if where is None else where
-    rows = np.array(
-        [rank[key] for key in zip(marks.meter.tolist(), marks.day.tolist(), strict=True)], dtype=np.int64
-    )
-    grid[rows[chosen], marks.index[chosen]] = True
-    return [_text(bits[:width]) for bits, width in zip(grid, widths, strict=True)]
+def _bit_texts(rows: NDArray[np.int64], index: NDArray[np.int64], widths: list[int]) -> list[str]:
+    """One bit string per ledger row, with bit index[k] of row rows[k] set."""
+    grid = np.full((len(widths), max(widths)), ord("0"), dtype=np.uint8)
+    grid[rows, index] = ord("1")
+    return [bits[:width].tobytes().decode() for bits, width in zip(grid, widths, strict=True)]
 
 
 def _text(bits: Bits) -> str:
