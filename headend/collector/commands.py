@@ -98,7 +98,7 @@ class Commands:
             async with bus.turn(meter, self._driver, Priority.ORDER, guard=self._guard) as session:
                 ahead = await self._clock_ahead(session, meter, order) if order["kind"] == "relay" else None
                 asked = self._clock.now()
-                left, refusals = await self._database.call(self._begin(order))
+                left, refusals = await self._database.call(self._begin(order, meter.address))
                 if refusals:
                     log.warning(
                         "order refused at sending", order=order["order_id"], why=[r.why for r in refusals]
@@ -110,11 +110,14 @@ class Commands:
             # before `begin` nothing has left and the order waits; after it the order's own state says what is known
             log.info("order interrupted", order=order["order_id"], why=str(trouble))
 
-    def _begin(self, order: dict[str, Any]) -> Callable[[Connection], tuple[float, list[Refusal]]]:
+    def _begin(
+        self, order: dict[str, Any], address: str
+    ) -> Callable[[Connection], tuple[float, list[Refusal]]]:
         def work(conn: Connection) -> tuple[float, list[Refusal]]:
             # asked before: a renewal in between only makes it longer
             left = leases.left(conn, self._fence.owner, self._fence.terminal_id, self._fence.epoch)
-            return left, orders.begin(conn, order["order_id"], fence=self._fence, now=self._clock.now())
+            now = self._clock.now()
+            return left, orders.begin(conn, order["order_id"], fence=self._fence, now=now, address=address)
 
         return work
 

@@ -315,6 +315,7 @@ class Daemon:
 
         def look(conn: Connection) -> list[dict[str, object]]:
             orders.expire(conn, now=now, who=self.owner)
+            orders.reroute(conn, now=now, who=self.owner)
             return orders.work(conn, ours)
 
         waiting = await self._database.call(look)

@@ -70,8 +70,10 @@ def _pay(
     paid_at: Any,
     now: Any,
 ) -> Payment:
+    # locked: a trip that is about to be sent waits for this payment, and payments of an account are numbered in the order they commit
     accounts = conn.execute(
-        "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s ORDER BY account_id",
+        "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s ORDER BY account_id "
+        "FOR NO KEY UPDATE OF account",
         (customer, as_datetime(now)),
     ).fetchall()
     if not accounts:

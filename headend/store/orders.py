@@ -211,19 +211,27 @@ def cancel(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
     return state
 
 
-def begin(conn: Connection, order_id: int, *, fence: Fence, now: Any) -> list[Refusal]:
+def begin(
+    conn: Connection, order_id: int, *, fence: Fence, now: Any, address: str | None = None
+) -> list[Refusal]:
     """approved -> sending, committed before the first byte leaves; or refused, if a gate says no now. Commits.
 
+    `address` is where the frame will go: refused if the meter is not the one there any more.
     StaleOwner if the lease is not ours, NoSuchStep if the order is not approved (any more)."""
     with conn.transaction():
         row = _lock(conn, order_id)
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
-        refusals: list[Refusal] = []
-        if (row["kind"], row["action"]) == ("relay", "trip"):
+        refusals = _elsewhere(conn, row, at, address)
+        if not refusals and (row["kind"], row["action"]) == ("relay", "trip"):
             # one trip at a time passes the gates: two that count at once would both be the last that the cap allows
             conn.execute("SELECT pg_advisory_xact_lock(hashtext('trip'))")
+            # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
+            conn.execute(
+                "SELECT FROM account a JOIN installation i USING (point_id) WHERE i.meter_id = %s FOR NO KEY UPDATE OF a",
+                (row["meter_id"],),
+            )
             facts = _facts(
                 conn,
                 row["meter_id"],
@@ -282,6 +290,30 @@ def expire(conn: Connection, *, now: Any, who: str) -> list[int]:
             ended.append(row["order_id"])
     conn.commit()
     return ended
+
+
+def reroute(conn: Connection, *, now: Any, who: str) -> list[int]:
+    """Orders that were sent and whose meter hangs behind another terminal by now are found out about there; commits."""
+    with conn.transaction():
+        rows = conn.execute(
+            """
+            SELECT o.order_id, o.state, i.terminal_id, t.code FROM orders o
+            JOIN installation i ON i.meter_id = o.meter_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+            JOIN terminal t ON t.terminal_id = i.terminal_id
+            WHERE o.is_open AND o.state NOT IN ('wanted', 'approved') AND o.terminal_id <> i.terminal_id
+            FOR UPDATE OF o SKIP LOCKED
+            """,
+            {"now": as_datetime(now)},
+        ).fetchall()
+        for row in rows:
+            conn.execute(
+                "UPDATE orders SET terminal_id = %s WHERE order_id = %s",
+                (row["terminal_id"], row["order_id"]),
+            )
+            detail = f"the meter hangs behind terminal {row['code']} now"
+            _note(conn, row["order_id"], as_datetime(now), "reroute", row["state"], who, detail)
+    conn.commit()
+    return [row["order_id"] for row in rows]
 
 
 def work(conn: Connection, terminal_ids: list[int]) -> list[dict[str, Any]]:
@@ -383,6 +415,21 @@ def _note(
     feed.publish(conn, "order", [(str(order_id), None)])
 
 
+def _elsewhere(conn: Connection, row: dict[str, Any], at: dt.datetime, address: str | None) -> list[Refusal]:
+    """Whether the meter that was meant is still where the order goes: behind this terminal, at this address, not installed anew."""
+    there = conn.execute(
+        "SELECT FROM installation WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s AND valid_from <= %(asked)s "
+        "AND valid_to > %(now)s AND address = coalesce(%(address)s, address)",
+        {
+            "meter": row["meter_id"], "terminal": row["terminal_id"], "asked": row["requested_at"], "now": at,
+            "address": address,
+        },
+    ).fetchone()  # fmt: skip
+    if there is not None:
+        return []
+    return [Refusal("route", "the meter was exchanged, moved or re-addressed since this was asked for")]
+
+
 def _sentence(refusals: list[Refusal]) -> str:
     return "; ".join(f"{r.gate}: {r.why}" for r in refusals)
 
@@ -470,5 +517,5 @@ def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
 
 __all__ = [
     "ACTIONS", "RELAY_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError", "Refused", "StaleOwner",
-    "UnknownMeter", "UnknownOrder", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "step", "work",
+    "UnknownMeter", "UnknownOrder", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "reroute", "step", "work",
 ]  # fmt: skip
