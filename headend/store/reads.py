@@ -125,22 +125,22 @@ def _write_staged(
             f"ON CONFLICT ({keys}) DO UPDATE SET {fill} WHERE {holes}"
         )
         # a real's shortest text is exact; its cast to numeric is cut off after six digits
-        differing = " UNION ALL ".join(
-            f"SELECT s.meter_id, s.ts, '{code}' AS quantity, s.{code}::text::numeric AS value FROM {stage} s JOIN {table.name} r "
-            f"ON {same} AND {within} WHERE s.{code} <> r.{code}"
-            for code in table.codes
+        any_differs = " OR ".join(f"s.{code} <> r.{code}" for code in table.codes)
+        cells = ", ".join(
+            f"('{code}', s.{code}::text::numeric, s.{code} <> r.{code})" for code in table.codes
         )
         revised = cursor.execute(
             f"""
             INSERT INTO revision (meter_id, ts, source, quantity, version, value, method, reason, who, at)
-            SELECT d.meter_id, d.ts, %(source)s, d.quantity, coalesce(v.version, 1) + 1, d.value, 'read', %(reason)s, %(who)s, %(at)s
-            FROM ({differing}) d
+            SELECT s.meter_id, s.ts, %(source)s, d.quantity, coalesce(v.version, 1) + 1, d.value, 'read', %(reason)s, %(who)s, %(at)s
+            FROM {stage} s JOIN {table.name} r ON {same} AND {within} AND ({any_differs})
+            CROSS JOIN LATERAL (VALUES {cells}) d (quantity, value, differs)
             LEFT JOIN LATERAL (
                 SELECT version, value FROM revision v
-                WHERE (v.meter_id, v.ts, v.source, v.quantity) = (d.meter_id, d.ts, %(source)s, d.quantity)
+                WHERE (v.meter_id, v.ts, v.source, v.quantity) = (s.meter_id, s.ts, %(source)s, d.quantity)
                 ORDER BY version DESC LIMIT 1
             ) v ON true
-            WHERE v.value IS DISTINCT FROM d.value
+            WHERE d.differs AND v.value IS DISTINCT FROM d.value
             """,
             {**bounds, "source": table.source, "reason": reason, "who": who, "at": as_datetime(now)},
         ).rowcount
