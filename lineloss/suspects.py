@@ -17,6 +17,7 @@ in the next, so the noise of neighbouring slots is anticorrelated and its size i
 squares with
 
     cov = q (2, -1 tridiagonal) + w (white) + v (smooth, two hours) + class errors of the customers
+          + errors of the services' losses
 
 uses that. w and v are unknown (estimated by maximum likelihood on a grid): v keeps a street lamp or any
 other smooth unmetered load from being blamed on the customer who happens to resemble it most.
@@ -44,6 +45,9 @@ _GRID: Final = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
 _SMOOTH: Final = 8.0
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
+#: Standard error of a service's loss, as a fraction: samples stand for means, power factors are not all one,
+#: and a part of the drop belongs to the main that others share.
+_SERVICE: Final = 0.3
 _KWH: Final = 1e-4
 
 
@@ -248,13 +252,14 @@ def _curves(
     cut = np.where(distance == 0, 2.0, np.where(distance == 1, -1.0, 0.0)) * float(np.sum(digits**2)) / 12
     # Errors within a class are taken as evenly spread too, so their standard deviation is class / sqrt(3).
     honest = profiles * (accuracy[:, None] / np.sqrt(3.0))
+    guessed = _SERVICE * explained
     # Whoever explains the loss cannot explain more than was lost, with all meters erring his way.
     metered = float(supply.sum()) * float(accuracy.max()) + float((profiles.sum(axis=1) * accuracy).sum())
     return _Curves(
         loss=loss,
         nuisance=basis[:, spread > 1e-6 * spread[0]],
         profiles=profiles.T,
-        known=cut + honest.T @ honest,
+        known=cut + honest.T @ honest + guessed.T @ guessed,
         smooth=np.exp(-distance / _SMOOTH),
         most=float(loss.sum()) + metered + float(digits.sum()),
     )
