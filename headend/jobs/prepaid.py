@@ -18,7 +18,7 @@ from headend.store.ledger import Balances
 from protocols.localtime import as_datetime, midnight
 from protocols.reading import MISSING
 from tariffs import plan
-from tariffs.money import from_fen, to_fen, yuan_text
+from tariffs.money import FEN, from_fen, to_fen, yuan_text
 from tariffs.prepaid import Assessment, Decision, assess
 from tariffs.tou import Charge, charge_bounds, energy_by_period, slot_periods
 
@@ -68,10 +68,11 @@ def balances(run: Run) -> Running | None:
     settled = ledger.settled_until(run.conn)
     this_day = today(run.now, run.zone)
     begin = [max(settled.get(int(a), dt.date.min), s) for a, s in zip(who.account_id, who.start, strict=True)]
-    first = max(min(begin), this_day - dt.timedelta(days=MOST_DAYS))
+    first = min(this_day, max(min(begin), this_day - dt.timedelta(days=MOST_DAYS)))
     registers, times = _curve(run, who, first, this_day)
     # what lies before the settled midnight is in the ledger already
     settled_at = np.array([midnight(max(d, first), run.zone) for d in begin])
+    reached = np.array([first <= d <= this_day for d in begin])
     registers = np.where(times[None, :] < settled_at[:, None], MISSING, registers)
     low, likely, high = (np.full(len(who), MISSING, dtype=np.int64) for _ in range(3))
     newest = np.full(len(who), np.datetime64("NaT"), dtype="datetime64[us]")
@@ -83,7 +84,9 @@ def balances(run: Run) -> Running | None:
         parts = energy_by_period(registers[rows], slot_periods(tariff, times[1:], run.zone))
         charge = charge_bounds(parts, tariff.on(this_day).price_array, who.multiplier[rows])
         # counted from the settled register and from nowhere else
-        anchored = (parts.first >= 0) & (times[np.maximum(parts.first, 0)] == settled_at[rows])
+        anchored = (
+            reached[rows] & (parts.first >= 0) & (times[np.maximum(parts.first, 0)] == settled_at[rows])
+        )
         for target, side in ((low, charge.low), (likely, charge.likely), (high, charge.high)):
             target[rows] = np.where(anchored, side, MISSING)
         newest[rows] = np.where(anchored, times[np.maximum(parts.last, 0)], np.datetime64("NaT"))
@@ -136,8 +139,8 @@ def _save(run: Run, running: Running) -> list[str]:
         for gone, code in zip(unknown, a.decision, strict=True)
     ]
     # rounding never favours cutting off: down for the worst case, up for the best
-    low = to_fen(np.where(unknown, ledger_units, a.low))
-    high = to_fen(np.where(unknown, ledger_units, a.high))
+    low = np.where(unknown, ledger_units, a.low) // FEN
+    high = -(-np.where(unknown, ledger_units, a.high) // FEN)
     ledger.save_balances(
         run.conn,
         Balances(
@@ -222,7 +225,8 @@ def act(run: Run) -> tuple[int, int, list[str]]:
                     who=WHO,
                     now=run.now,
                     expires=run.now + PERMIT_LASTS,
-                    request_key=f"reclose-after:{row['last_order']}",
+                    # one permit for what is so now; where the last one failed or was never sent, there is another try
+                    request_key=f"reclose-after:{row['newest_order']}",
                     priority=1,
                 )
                 permits += 1
@@ -232,4 +236,5 @@ def act(run: Run) -> tuple[int, int, list[str]]:
             StoreError
         ) as error:  # an order is open already, or the meter went away: the next run looks again
             refusals.append(f"{row['asset']}: {error}")
+    run.conn.commit()  # nothing stays open between two quarter-hours: the server ends idle transactions
     return trips, permits, refusals

@@ -16,7 +16,7 @@ from headend.clock import Clock
 from headend.jobs import anomalies, billing, lineloss, prepaid, settle
 from headend.jobs.frame import Job, Run, run
 from headend.store.coverage import today
-from headend.store.db import Connection, connect
+from headend.store.db import Connection, Unreachable, connect
 from protocols.localtime import midnight
 
 log = structlog.get_logger()
@@ -59,7 +59,8 @@ class Schedule:
                     while not self.stop.is_set():
                         self.once(conn)
                         self.stop.wait(self._pause())
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, Unreachable) as error:
+                self._last.clear()  # what was due has perhaps not been done
                 log.error(
                     "jobs wait for the database", error=str(error).splitlines()[0] if str(error) else ""
                 )

@@ -1,7 +1,7 @@
 """The day's charge: from the day-freeze registers into the ledger, so that the month's entries always sum to its bill.
 
-Every day of the month up to the given one is derived again: a freeze that came late, or was read differently, becomes a
-visible correction entry; an unchanged day adds nothing.
+Every day of the month up to the given one is derived again, and of the months before it as far back as a meter's day freezes
+reach: a freeze that came late, or was read differently, becomes a visible correction entry; an unchanged day adds nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from tariffs.money import yuan_text
 
 I64 = NDArray[np.int64]
 
+#: how far back meters keep day freezes (DL/T 645-2007: 62); an older one cannot come any more
+KEPT = dt.timedelta(days=62)
+
 
 def job(run: Run, day: dt.date) -> str:
     who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True)
@@ -34,9 +37,19 @@ def job(run: Run, day: dt.date) -> str:
     tariffs = plan.shipped()
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
-        new, late, held = _settle(run, day, who, rows, tariffs[str(name)])
-        posted, corrected, waiting = posted + new, corrected + late, waiting + held
+        for last in _month_ends(day):
+            new, late, held = _settle(run, last, who, rows, tariffs[str(name)])
+            posted, corrected = posted + new, corrected + late
+        waiting += held  # for the newest day
     return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+
+
+def _month_ends(day: dt.date) -> list[dt.date]:
+    """The last day of each month that a late freeze may still change, then `day`."""
+    ends = [day]
+    while (before := ends[0].replace(day=1) - dt.timedelta(days=1)) >= day - KEPT:
+        ends.insert(0, before)
+    return ends
 
 
 def _settle(run: Run, day: dt.date, who: Accounts, rows: I64, tariff: plan.Tariff) -> tuple[int, int, int]:

@@ -272,17 +272,21 @@ def settled_until(conn: Connection) -> dict[int, dt.date]:
 def to_act_on(conn: Connection, *, now: Any) -> list[dict[str, Any]]:
     """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included.
 
-    `last_*` is the newest relay order of the meter that reached the wire."""
+    `last_*` is the newest relay order of the meter that did something: it was sent and has not failed, or it failed with the relay
+    open (bypassed, load not known). `newest_order` is the newest relay order of all."""
     return conn.execute(
         """
         SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
+               (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                    AND e.entry_id > b.ledger_entry_id AND e.amount_fen > 0), 0)::bigint AS high_fen
         FROM account a JOIN balance b USING (account_id)
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         JOIN meter m USING (meter_id)
         LEFT JOIN LATERAL (SELECT action, state, order_id FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay'
-                           AND sent_at IS NOT NULL AND state <> 'failed' ORDER BY order_id DESC LIMIT 1) o ON true
+                           AND sent_at IS NOT NULL
+                             AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
+                           ORDER BY order_id DESC LIMIT 1) o ON true
         LEFT JOIN LATERAL (SELECT at FROM notice WHERE notice.account_id = a.account_id AND level = 'stop'
                            ORDER BY at DESC LIMIT 1) n ON true
         WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s AND (b.level = 'stop' OR o.action = 'trip')
