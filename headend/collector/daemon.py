@@ -30,7 +30,7 @@ from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
 from protocols.reading import no_reads
-from terminals.links.link import Link
+from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
 from terminals.links.url import parse
 from terminals.pace import Timing
@@ -62,6 +62,20 @@ class _Held:
 
     worker: Worker
     task: asyncio.Task[None]
+
+
+def _opener(terminal: Terminal) -> Callable[[float], Awaitable[Link]]:
+    """How to call the terminal. One whose address is no address is like one that cannot be reached: its gaps say why."""
+    url = terminal.endpoint or ""
+    try:
+        return parse(url if "://" in url else f"tcp://{url}").open
+    except BadAddress as error:
+        why = error
+
+        async def never(timeout: float) -> Link:
+            raise why
+
+        return never
 
 
 class Daemon:
@@ -169,7 +183,7 @@ class Daemon:
             new = leases.claim(conn, self.owner, quota=room, seconds=seconds) if room > 0 else {}
             return ours, new, archive.terminals(conn)
 
-        ours, new, known = await self._database.call(renew)
+        ours, new, known = await self._database.at_once(renew)
         self._by_login = {t.login: t for t in known if t.login}
         for terminal_id in [*ours, *new]:
             # valid from before we asked: the server may have answered late
@@ -177,10 +191,16 @@ class Daemon:
         for terminal_id in [t for t in self._held if t not in ours and t not in new]:
             log.warning("lease lost", terminal=self._held[terminal_id].worker.terminal.code)
             self._end(terminal_id)
+        if self._stopping.is_set():
+            return
         by_id = {terminal.terminal_id: terminal for terminal in known}
-        for terminal_id, epoch in new.items():
+        for terminal_id, epoch in {**ours, **new}.items():
             terminal = by_id.get(terminal_id)
-            if terminal is not None:
+            if terminal is None or terminal.link == "dial-in":
+                continue
+            held = self._held.get(terminal_id)
+            # also one whose worker ended, and one that the archive says is elsewhere now: what answers at the old place is another's
+            if terminal_id in new or held is None or held.worker.terminal != terminal:
                 self._begin(terminal, epoch, None)
 
     def _begin(self, terminal: Terminal, epoch: int, link: Link | None) -> None:
@@ -189,12 +209,7 @@ class Daemon:
             self._context, terminal, self._drivers[terminal.protocol], epoch,
             lambda: self._loop.time() < self._valid_until.get(terminal.terminal_id, 0.0),
         )  # fmt: skip
-        if link is not None:
-            work = worker.serve(link)
-        else:
-            url = terminal.endpoint or ""
-            opener = parse(url if "://" in url else f"tcp://{url}")
-            work = worker.dial(opener.open)
+        work = worker.serve(link) if link is not None else worker.dial(_opener(terminal))
         self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(terminal, work)))
 
     async def _supervise(self, terminal: Terminal, work: Awaitable[None]) -> None:
@@ -207,9 +222,7 @@ class Daemon:
             held = self._held.get(terminal.terminal_id)
             if held is not None and held.task is asyncio.current_task() and not self._stopping.is_set():
                 del self._held[terminal.terminal_id]
-                if terminal.link != "dial-in":
-                    await asyncio.sleep(1.0)
-                    self._begin(terminal, held.worker.epoch, None)
+                # one that we dial is begun anew by the next lease round, if it is still ours
 
     def _end(self, terminal_id: int) -> None:
         held = self._held.pop(terminal_id, None)
@@ -231,7 +244,7 @@ class Daemon:
             return None
         asked = self._loop.time()
         seconds = self._options.lease_seconds
-        epoch = await self._database.call(
+        epoch = await self._database.at_once(
             lambda conn: leases.take(conn, self.owner, terminal.terminal_id, seconds=seconds)
         )
         self._valid_until[terminal.terminal_id] = asked + seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ import structlog
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from headend.store.db import Connection
+from headend.store.db import Connection, Unreachable, connect
 
 log = structlog.get_logger()
 
@@ -28,6 +29,7 @@ class Database:
     def __init__(self, dsn: str, pool: ConnectionPool[Connection], zone: ZoneInfo) -> None:
         self._dsn = dsn
         self._pool = pool
+        self._own_thread = ThreadPoolExecutor(1, "leases")
         self.zone = zone
         self.away = False
 
@@ -46,6 +48,19 @@ class Database:
             self.away = False
             log.info("database is back")
         return result
+
+    async def at_once(self, work: Callable[[Connection], T]) -> T:
+        """`call` in a thread and on a connection of its own, for what cannot wait behind the readings of thousands of terminals: leases
+        that run out while their renewal stands in a queue stop every worker, and their new start makes the queue longer."""
+
+        def run() -> T:
+            try:
+                with connect(self._dsn) as conn:
+                    return work(conn)
+            except Unreachable as error:
+                raise psycopg.OperationalError(str(error)) from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._own_thread, run)
 
     async def persist(self, work: Callable[[Connection], T]) -> T:
         """`call`, repeated until the database answers. `work` must be safe to repeat: a commit may have happened unseen."""

@@ -73,6 +73,8 @@ class Worker:
         self.epoch = epoch
         self.online = False
         self.last_seen: np.datetime64 | None = None
+        self._heard = 0
+        self._booked_offline: np.datetime64 | None = None
         self._context = context
         self._driver = driver
         self._lease_valid = lease_valid
@@ -101,12 +103,13 @@ class Worker:
                 link = await connect(DIAL)
             except LinkError as error:
                 await self._unreachable(str(error))
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, REDIAL_CAP)
-                continue
-            wait = REDIAL
-            await self.serve(link)
-            await asyncio.sleep(REDIAL)
+            else:
+                heard = self._heard
+                await self.serve(link)
+                if self._heard > heard:  # not where the other side takes every call and hangs up
+                    wait = REDIAL
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, REDIAL_CAP)
 
     async def serve(self, link: Link) -> None:
         """Serve the meters behind an open link until it is lost or we are cancelled."""
@@ -136,6 +139,7 @@ class Worker:
 
     def _exchanged(self, sent: bytes, received: bytes, seconds: float) -> None:
         if received:
+            self._heard += 1
             self.last_seen = self._context.clock.now()
 
     def _domain_seconds(self) -> float:
@@ -258,6 +262,9 @@ class Worker:
     async def _unreachable(self, why: str) -> None:
         """The terminal does not answer the call: every open gap behind it has that cause."""
         now = self._context.clock.now()
+        if self._booked_offline is not None and abs(now - self._booked_offline) < RETRY:
+            return  # no new reason: a day without a network must not be a day of writing that down
+        self._booked_offline = now
         for gap in open_gaps(await self._matrices(now), self._driver.retention, now):
             await self._book(gap, Outcome(no_reads(), NOTHING), "offline", why)
 

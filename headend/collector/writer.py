@@ -6,13 +6,11 @@ The queue is bounded; with the database away the lines wait at it, and what they
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import psycopg
 import structlog
 
 from headend.collector.database import Database
@@ -86,7 +84,9 @@ class Writer:
             written = await self._database.persist(
                 lambda conn: save(conn, batch, self._database.zone, self._owner)
             )
-        except psycopg.Error as error:
+        except (
+            Exception
+        ) as error:  # a mistake of ours too: were this task to end, every line would wait for it for ever
             if len(batch) > 1:  # one bad result must not take its neighbours with it
                 for result in batch:
                     await self._write([result])
@@ -96,19 +96,21 @@ class Writer:
                 "result refused by the store",
                 meter=attempt.meter,
                 plan=attempt.plan.name,
-                error=str(error).strip(),
+                error=f"{type(error).__name__}: {error}".strip(),
             )
             spoilt = replace(
                 attempt,
                 got=NOTHING,
                 absent=NOTHING,
                 reason="garbled",
-                detail=f"the store refused the values: {str(error).splitlines()[0]}",
+                detail=f"the store refused the values: {f'{error}'.partition(chr(10))[0]}",
             )
-            with contextlib.suppress(psycopg.Error):
+            try:
                 await self._database.persist(
                     lambda conn: save(conn, [Result(spoilt, no_reads())], self._database.zone, self._owner)
                 )
+            except Exception:
+                log.exception("attempt not booked", meter=attempt.meter, plan=attempt.plan.name)
             return
         self.tally.rows += written.new
         self.tally.repeated += written.repeated

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from headend.control.order_state import Event
 from headend.store import leases, ledger, orders
 from headend.store.db import Connection
 from headend.store.orders import Fence
@@ -87,7 +88,7 @@ def test_what_was_sent_is_found_out_about_where_the_meter_hangs_now(store: Conne
     assert [o["order_id"] for o in orders.work(store, [other.terminal])] == [order]
     assert orders.get(store, order)["events"][-1]["event"] == "reroute"
     with pytest.raises(orders.StaleOwner):
-        orders.step(store, order, orders.Event.ANSWER, fence=held, now=later)
+        orders.step(store, order, Event.ANSWER, fence=held, now=later)
 
 
 def test_an_order_not_yet_sent_does_not_follow_the_meter(store: Connection, debtor: Place) -> None:

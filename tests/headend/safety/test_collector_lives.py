@@ -1,0 +1,185 @@
+"""The collector a year on: no task ends unseen, no lease waits in a queue, no line is called for ever in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headend.collector import worker as worker_module
+from headend.collector import writer as writer_module
+from headend.collector.daemon import Daemon, Options
+from headend.collector.database import Database
+from headend.collector.worker import Context, Worker
+from headend.collector.writer import NOTHING, Result, Writer
+from headend.plans import CURVE
+from headend.store import archive, leases
+from headend.store.coverage import Attempt
+from headend.store.db import Connection
+from protocols.reading import no_reads
+from terminals.drivers.dlt645 import Dlt645Driver
+from terminals.links.tcp import connect
+from terminals.pace import Timing
+from tests.support.house import Place, at, one, place, table
+from tests.support.wire import HandClock
+
+NOW = at("2026-03-11 11:00")
+
+
+@pytest.fixture
+async def daemon(database_of: Database, clock: HandClock) -> AsyncIterator[Daemon]:
+    made = Daemon(database_of, clock, Options(listen=None))
+    yield made
+    await asyncio.sleep(0.01)  # a task that never ran leaves its work unawaited
+    tasks = [held.task for held in made._held.values()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, *made._retired, return_exceptions=True)
+
+
+def silence(where: Place, slot: str) -> Result:
+    times = np.array([at(slot)], dtype="datetime64[us]")
+    return Result(Attempt(where.meter, CURVE, times, NOTHING, NOTHING, NOW, "no-answer", ""), no_reads())
+
+
+async def test_a_mistake_in_one_result_does_not_end_the_writing(
+    store: Connection, database_of: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer's task ended unseen: the lines waited at its queue for ever, and the leases were renewed all the same."""
+    good, bad = place(store, "1"), place(store, "2")
+    save = writer_module.save
+
+    def choosy(conn: Any, batch: list[Result], *more: Any) -> Any:
+        if any(result.attempt.meter == bad.meter for result in batch):
+            raise KeyError("a mistake of ours")
+        return save(conn, batch, *more)
+
+    monkeypatch.setattr(writer_module, "save", choosy)
+    writer = Writer(database_of, "here")
+    task = asyncio.create_task(writer.run())
+    await writer.put(silence(bad, "2026-03-11 10:00"))
+    await writer.put(silence(good, "2026-03-11 10:00"))
+    async with asyncio.timeout(5):
+        await writer.flush()
+    assert not task.done()
+    assert table(store, "SELECT meter_id FROM gap_reason") == [(good.meter,)]
+    task.cancel()
+
+
+async def test_leases_do_not_wait_behind_the_readings(
+    daemon: Daemon, database_of: Database, store: Connection
+) -> None:
+    """Thousands of workers ask the store at once when a collector starts; its leases must not run out meanwhile."""
+    here = place(store, "1").terminal
+
+    def slowly(conn: Connection) -> None:
+        conn.execute("SELECT pg_sleep(0.5)")
+
+    crowd = [asyncio.create_task(database_of.call(slowly)) for _ in range(40)]
+    await asyncio.sleep(0.1)
+    begun = time.monotonic()
+    await daemon._keep_leases()
+    await daemon._keep_leases()
+    assert time.monotonic() - begun < 1.5
+    assert here in daemon._held
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_a_terminal_without_a_usable_address_takes_no_other_with_it(
+    daemon: Daemon, store: Connection
+) -> None:
+    bad = place(store, "1", terminal="T1", link="serial", endpoint="serial:///dev/null?baud=fast").terminal
+    good = place(store, "2", terminal="T2").terminal
+    await daemon._keep_leases()
+    assert set(daemon._held) == {bad, good}
+
+
+async def test_a_terminal_that_moved_is_called_at_its_new_address(daemon: Daemon, store: Connection) -> None:
+    """At the old one another terminal may answer by now, and DLMS meters behind it have the same numbers."""
+    here = place(store, "1").terminal
+    await daemon._keep_leases()
+    before = daemon._held[here].worker
+    await daemon._keep_leases()
+    assert daemon._held[here].worker is before
+    store.execute("UPDATE terminal SET endpoint = '127.0.0.1:2'")
+    store.commit()
+    await daemon._keep_leases()
+    assert daemon._held[here].worker.terminal.endpoint == "127.0.0.1:2"
+
+
+async def test_a_worker_that_failed_is_begun_anew_with_the_lease_as_it_is(
+    daemon: Daemon, store: Connection
+) -> None:
+    """It came back after a second with the epoch it had, whoever held the terminal by then."""
+    here = place(store, "1").terminal
+    await daemon._keep_leases()
+    failed = daemon._held[here]
+    await asyncio.sleep(0.05)
+    failed.task.cancel()
+    await asyncio.gather(failed.task, return_exceptions=True)
+    assert here not in daemon._held
+    leases.take(store, daemon.owner, here, seconds=20)  # lost and claimed again meanwhile
+    store.commit()
+    await daemon._keep_leases()
+    assert daemon._held[here].worker.epoch == failed.worker.epoch + 1
+    await asyncio.sleep(0.05)
+    daemon._held[here].task.cancel()
+    await asyncio.gather(daemon._held[here].task, return_exceptions=True)
+    leases.take(store, "somebody else", here, seconds=20)
+    store.commit()
+    await daemon._keep_leases()
+    await asyncio.sleep(1.1)
+    assert here not in daemon._held
+
+
+@pytest.fixture
+def alone(database_of: Database, clock: HandClock, store: Connection) -> Worker:
+    place(store, "1")
+    (terminal,) = archive.terminals(store)
+    store.commit()
+    context = Context(database_of, Writer(database_of, "here"), clock, Timing(), "here")
+    return Worker(context, terminal, Dlt645Driver(), 1, lambda: True)
+
+
+async def test_a_line_that_hangs_up_at_once_is_called_less_and_less(
+    alone: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "REDIAL", 0.02)
+    calls = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    writing = asyncio.create_task(alone._context.writer.run())
+    dialling = asyncio.create_task(alone.dial(lambda timeout: connect("127.0.0.1", port, timeout)))
+    await asyncio.sleep(2.0)
+    for task in (dialling, writing):
+        task.cancel()
+    await asyncio.gather(dialling, writing, return_exceptions=True)
+    server.close()
+    assert 1 <= calls <= 8
+
+
+async def test_what_cannot_be_reached_is_written_down_now_and_then(
+    alone: Worker, clock: HandClock, store: Connection
+) -> None:
+    """Every call in vain booked every open point of every meter again: an hour without a network was a flood of writes."""
+    writing = asyncio.create_task(alone._context.writer.run())
+    for minutes, attempts in ((0, 1), (1, 1), (3, 2)):
+        clock.time = NOW + np.timedelta64(minutes, "m")
+        for _ in range(3):
+            await alone._unreachable("nobody there")
+        await alone._context.writer.flush()
+        most = one(store, "SELECT max(attempts) FROM gap_reason WHERE reason = 'offline'")
+        assert most == attempts
+    writing.cancel()
