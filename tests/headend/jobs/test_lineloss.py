@@ -1,0 +1,176 @@
+"""Loss by area and day, and what the anomalies say: what was unknown becomes known when the data come."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from headend.jobs import anomalies, lineloss
+from headend.plans import CURVE, points
+from headend.store import coverage, results
+from headend.store.coverage import Attempt
+from headend.store.db import Connection
+from headend.store.reads import DAY_FREEZES, SLOTS
+from protocols.localtime import midnight
+from tests.support.house import SHANGHAI, Place, at, place, rows, table, write
+from tests.support.household import run
+
+DAY = dt.date(2026, 3, 10)
+NIGHT = "2026-03-11 00:40"
+TIMES = np.concatenate([[midnight(DAY, SHANGHAI)], points(CURVE, DAY, SHANGHAI)])
+
+
+def bring(conn: Connection, here: Place, a_slot: int, *, slots: int = 96, volts: float = 230.0) -> None:
+    """A steady curve [1e-4 kWh a slot] of the day's first slots, the freezes with it, and the ledger."""
+    n = slots + 1
+    energy = 5_000_000 + a_slot * np.arange(n)
+    write(
+        conn, SLOTS,
+        rows([here.meter] * n, TIMES[:n], active_import=energy.tolist(), active_export=[0] * n, voltage_a=[volts] * n, current_a=[1.0] * n),
+    )  # fmt: skip
+    if slots == 96:
+        write(
+            conn,
+            DAY_FREEZES,
+            rows(
+                [here.meter] * 2, TIMES[[0, -1]], active_import=energy[[0, -1]].tolist(), active_export=[0, 0]
+            ),
+        )
+    with conn.transaction():
+        coverage.record(
+            conn, [Attempt(here.meter, CURVE, TIMES[1:n], TIMES[1:n], TIMES[:0], at(NIGHT))], SHANGHAI
+        )
+    conn.commit()
+
+
+def silent(conn: Connection, here: Place) -> None:
+    with conn.transaction():
+        coverage.record(
+            conn,
+            [Attempt(here.meter, CURVE, TIMES[1:], TIMES[:0], TIMES[:0], at(NIGHT), "no-answer", "silent")],
+            SHANGHAI,
+        )
+    conn.commit()
+
+
+@pytest.fixture
+def area(store: Connection) -> list[Place]:
+    """A supply meter of 10 times a customer's energy behind CT 10, and three customers."""
+    return [place(store, "0", role="supply", ct=10, phases=3), *(place(store, f"{k}") for k in (1, 2, 3))]
+
+
+def work(conn: Connection, now: str = NIGHT, day: dt.date = DAY) -> tuple[str, str]:
+    with conn.transaction():
+        told = lineloss.job(run(conn, now), day), anomalies.job(run(conn, now), day)
+    conn.commit()
+    return told
+
+
+def losses(conn: Connection) -> list[tuple[object, ...]]:
+    return table(
+        conn,
+        "SELECT a.code, status, supplied, sold, loss, missing, why FROM loss_result JOIN area a USING (area_id) ORDER BY 1, day",
+    )
+
+
+def test_known(store: Connection, area: list[Place]) -> None:
+    bring(store, area[0], 310)  # 310 x 10 a slot, of which 3 x 1000 are sold
+    for here in area[1:]:
+        bring(store, here, 1000)
+    assert work(store) == ("1 of 1 areas known, 1 changed", "0 findings, 0 new, 0 withdrawn")
+    supplied, sold = 310 * 10 * 96, 3000 * 96
+    assert losses(store) == [("A1", "known", supplied, sold, supplied - sold, [], "")]
+    (found,) = results.losses(store, DAY)
+    assert found["rate"] == pytest.approx((supplied - sold) / supplied)
+    assert found["loss_low"] <= found["loss"] <= found["loss_high"]
+    assert (found["meters_due"], found["meters_complete"]) == (4, 4)
+    store.commit()
+    assert work(store)[0] == "1 of 1 areas known, 0 changed"  # the same again is no news
+    assert table(store, "SELECT key, day FROM feed WHERE topic = 'loss'") == [("A1", DAY)]
+
+
+def test_unknown_until_the_data_come(store: Connection, area: list[Place]) -> None:
+    bring(store, area[0], 310)
+    bring(store, area[1], 1000)
+    bring(store, area[2], 1000)
+    silent(store, area[3])
+    assert work(store) == ("0 of 1 areas known, 1 changed", "1 findings, 1 new, 0 withdrawn")
+    assert losses(store) == [
+        ("A1", "unknown", None, None, None, [area[3].meter], "registers are missing of 1 of 4 meters")
+    ]
+    (missing,) = results.findings(store, day=DAY)
+    assert (missing["rule"], missing["subject"], missing["title_en"], missing["state"]) == (
+        "missing",
+        "3",
+        "Meter not answering: 96 of 96 slots missing",
+        "new",
+    )
+    store.commit()
+    results.acknowledge(store, missing["finding_id"], "李敏", at(NIGHT))
+    store.commit()
+    work(store)
+    assert [f["state"] for f in results.findings(store, day=DAY)] == [
+        "acknowledged"
+    ]  # a second run does not shout again
+    store.commit()
+    bring(store, area[3], 1000)
+    assert work(store) == ("1 of 1 areas known, 1 changed", "0 findings, 0 new, 1 withdrawn")
+    assert results.findings(store, day=DAY) == []
+    assert [f["finding_id"] for f in results.findings(store, day=DAY, state="withdrawn")] == [
+        missing["finding_id"]
+    ]
+    store.commit()
+    assert (
+        table(store, "SELECT key FROM feed WHERE topic = 'finding' ORDER BY seq")
+        == [(str(missing["finding_id"]),)] * 3
+    )
+
+
+def test_a_finding_that_comes_back_is_new_again(store: Connection, area: list[Place]) -> None:
+    for here in area:
+        bring(store, here, 1000 if here is not area[0] else 310, volts=245.0 if here is area[1] else 230.0)
+    assert work(store)[1] == "1 findings, 1 new, 0 withdrawn"
+    (high,) = results.findings(store, rule="voltage")
+    assert high["subject"] == "1"
+    store.execute("UPDATE slot_read SET voltage_a = 230 WHERE meter_id = %s", (area[1].meter,))
+    store.commit()
+    assert work(store)[1] == "0 findings, 0 new, 1 withdrawn"
+    store.execute("UPDATE slot_read SET voltage_a = 245 WHERE meter_id = %s", (area[1].meter,))
+    store.commit()
+    work(store)
+    assert [(f["finding_id"], f["state"]) for f in results.findings(store)] == [(high["finding_id"], "new")]
+
+
+def test_part_of_a_day_accuses_nobody(store: Connection, area: list[Place]) -> None:
+    """Half of what is supplied is lost, until noon: a loss and a theft are judged by whole days."""
+    bring(store, area[0], 600, slots=48)
+    for here in area[1:]:
+        bring(store, here, 1000, slots=48)
+    assert work(store, "2026-03-10 12:30") == (
+        "1 of 1 areas known, 1 changed, day not over",
+        "0 findings, 0 new, 0 withdrawn",
+    )
+    assert losses(store)[0][4] == (6000 - 3000) * 48
+
+
+def test_before_anything_is_due(store: Connection, area: list[Place]) -> None:
+    assert work(store, "2026-03-10 00:40") == ("nothing due yet", "nothing due yet")
+
+
+def test_a_meter_exchanged_in_the_day_leaves_its_area_unknown(store: Connection, area: list[Place]) -> None:
+    for here in area:
+        bring(store, here, 310 if here is area[0] else 1000)
+    store.execute(
+        "UPDATE installation SET valid_to = '2026-03-10 10:00+08' WHERE meter_id = %s", (area[1].meter,)
+    )
+    place(store, "9", point="P1", since="2026-03-10 10:00")
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"
+    assert "registers are missing" in str(losses(store)[0][6])
+
+
+def test_an_area_without_a_supply_meter(store: Connection) -> None:
+    bring(store, place(store, "1"), 1000)
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"
+    assert losses(store)[0][6] == "the area has no supply meter in the archive"
