@@ -20,7 +20,7 @@ from protocols.reading import MISSING
 from tariffs import plan
 from tariffs.money import FEN, from_fen, to_fen, yuan_text
 from tariffs.prepaid import Assessment, Decision, assess
-from tariffs.tou import Charge, charge_bounds, energy_by_period, slot_periods
+from tariffs.tou import Charge, PeriodEnergy, charge_bounds, energy_by_period, slot_periods
 
 I64 = NDArray[np.int64]
 
@@ -82,7 +82,7 @@ def balances(run: Run) -> Running | None:
         rows = np.flatnonzero(who.tariff == name)
         tariff = tariffs[str(name)]
         parts = energy_by_period(registers[rows], slot_periods(tariff, times[1:], run.zone))
-        charge = charge_bounds(parts, tariff.on(this_day).price_array, who.multiplier[rows])
+        charge = _charge(parts, tariff, first, this_day, who.multiplier[rows])
         # counted from the settled register and from nowhere else
         anchored = (
             reached[rows] & (parts.first >= 0) & (times[np.maximum(parts.first, 0)] == settled_at[rows])
@@ -104,6 +104,24 @@ def balances(run: Run) -> Running | None:
         oldest=np.timedelta64(limits.reading_age),
     )
     return Running(who, assessment, newest, ledger_fen, entry_id)
+
+
+def _charge(
+    parts: PeriodEnergy, tariff: plan.Tariff, first: dt.date, last: dt.date, multiplier: I64
+) -> Charge:
+    """What the energy since `first` cost. Where the price changed meanwhile, between the lowest and the highest price of each period."""
+    versions = [version for _, _, version in tariff.spans(first, last + dt.timedelta(days=1))]
+    today_s = charge_bounds(parts, versions[-1].price_array, multiplier)
+    if len(versions) == 1:
+        return today_s
+    prices = np.array([version.price_array for version in versions])
+    has = np.array([version.used for version in versions])
+    least = np.where(has, prices, prices.max()).min(axis=0)
+    return Charge(
+        charge_bounds(parts, least, multiplier).low,
+        today_s.likely,
+        charge_bounds(parts, prices.max(axis=0), multiplier).high,
+    )
 
 
 def _curve(run: Run, who: Accounts, first: dt.date, last: dt.date) -> tuple[I64, NDArray[np.datetime64]]:

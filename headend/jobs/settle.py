@@ -35,10 +35,18 @@ def job(run: Run, day: dt.date) -> str:
     posted = corrected = 0
     waiting = 0
     tariffs = plan.shipped()
+    charged = ledger.charged_since(run.conn)
+    # where an account's charges begin: what meters remember of before then was charged by whoever ran them before
+    begins = np.array(
+        [
+            min(charged.get(int(account), day), start if start >= day - KEPT else day)
+            for account, start in zip(who.account_id, who.start, strict=True)
+        ]
+    )
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
         for last in _month_ends(day):
-            new, late, held = _settle(run, last, who, rows, tariffs[str(name)])
+            new, late, held = _settle(run, last, who, rows[begins[rows] <= last], tariffs[str(name)])
             posted, corrected = posted + new, corrected + late
         waiting += held  # for the newest day
     return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
@@ -68,28 +76,27 @@ def _settle(run: Run, day: dt.date, who: Accounts, rows: I64, tariff: plan.Tarif
         open_ = np.flatnonzero(base <= k)
         if not len(open_):
             continue
-        version = tariff.on(d)
         begin, end = registers[open_, base[open_]], registers[open_, k + 1]
-        energy = period_energy(begin, end, multiplier[open_], version)
-        usable = (energy.problem & ~np.int8(Problem.UNPRICED_PERIOD)) == 0
-        to_date = np.where(
-            usable, charge_to_date(np.where(usable[:, None], energy.energy, 0), version), MISSING
-        )
+        spans = tariff.spans(first + dt.timedelta(days=int(base[open_].min())), d + dt.timedelta(days=1))
+        edges = [((begins - first).days, (ends - first).days, version) for begins, ends, version in spans]
+        to_date = _to_date(registers[open_], base[open_], multiplier[open_], edges)
         amount = daily_entry(to_date, earlier[open_])
         ready = np.flatnonzero(amount != MISSING)
         waiting = len(open_) - len(ready)
         if not len(ready):
             continue
         at = open_[ready]
-        hashes = inputs_hashes(
-            {"tariff": tariff.name, "version": version.facts(), "day": d},
-            {
-                "begin": begin[ready],
-                "end": end[ready],
-                "multiplier": multiplier[at],
-                "earlier_fen": earlier[at],
-            },
-        )
+        common = {"tariff": tariff.name, "version": edges[-1][2].facts(), "day": d}
+        columns = {
+            "begin": begin[ready],
+            "end": end[ready],
+            "multiplier": multiplier[at],
+            "earlier_fen": earlier[at],
+        }
+        if len(edges) > 1:  # the price has changed since the month began
+            common["versions_before"] = [version.facts() for *_, version in edges[:-1]]
+            columns["between"] = registers[at][:, [index for index, *_ in edges[1:]]]
+        hashes = inputs_hashes(common, columns)
         append, difference, number = derive_many(
             standing[at, k], revision[at, k], [known[row][k] for row in at], amount[ready], hashes
         )
@@ -121,6 +128,25 @@ def _settle(run: Run, day: dt.date, who: Accounts, rows: I64, tariff: plan.Tarif
         corrected += int((number[append] > 0).sum())
         earlier[at] += amount[ready]
     return posted, corrected, waiting
+
+
+def _to_date(registers: I64, base: I64, multiplier: I64, edges: list[tuple[int, int, plan.Version]]) -> I64:
+    """The charge of the month to date int64[account] [1e-8 yuan], each day at its own day's price; MISSING without a register it needs.
+
+    registers  int64[account, midnight, 5];  base int64[account]: the midnight that the account is counted from
+    edges      (first midnight, last midnight, version) of the spans in which one version holds
+    """
+    rows = np.arange(len(registers))
+    charge = np.zeros(len(registers), dtype=np.int64)
+    for begin, end, version in edges:
+        since = np.maximum(base, begin)
+        energy = period_energy(
+            registers[rows, since], registers[rows, np.maximum(since, end)], multiplier, version
+        )
+        usable = (energy.problem & ~np.int8(Problem.UNPRICED_PERIOD)) == 0
+        part = charge_to_date(np.where(usable[:, None], energy.energy, 0), version)
+        charge = np.where(usable & (charge != MISSING), charge + part, MISSING)
+    return charge
 
 
 def _standing(run: Run, account_ids: I64, days: list[dt.date]) -> tuple[I64, I64, list[list[str]]]:

@@ -30,7 +30,8 @@ FREEZE_CODES = (
 class Accounts:
     """Open accounts whose point has one meter now, one row each, by account_id.
 
-    start  date[account]: the first local day that begins with the account open and this meter installed
+    start  date[account]: the first local day that begins with the account open and this meter on the point with these transformers;
+           a new terminal, address or password changes nothing of what the registers mean
     """
 
     account_id: NDArray[np.int64]
@@ -53,8 +54,14 @@ def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = Fal
     """Accounts open at `now` (datetime64 UTC)."""
     rows = conn.execute(
         """
+        WITH RECURSIVE span AS (
+            SELECT installation_id AS last, meter_id, point_id, ct, pt, valid_from AS since FROM installation
+            WHERE valid_from <= %(now)s AND valid_to > %(now)s
+            UNION ALL
+            SELECT s.last, s.meter_id, s.point_id, s.ct, s.pt, i.valid_from FROM span s JOIN installation i
+            ON (i.meter_id, i.point_id, i.ct, i.pt, i.valid_to) = (s.meter_id, s.point_id, s.ct, s.pt, s.since))
         SELECT a.account_id, c.number, c.name, p.code AS point, m.asset, i.meter_id, i.ct * i.pt AS multiplier, a.tariff, a.prepaid,
-               a.protected, greatest(a.valid_from, i.valid_from) AS since
+               a.protected, greatest(a.valid_from, (SELECT min(since) FROM span WHERE span.last = i.installation_id)) AS since
         FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id)
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         JOIN meter m USING (meter_id)

@@ -269,6 +269,14 @@ def settled_until(conn: Connection) -> dict[int, dt.date]:
     return {row["account_id"]: row["day"] for row in rows}
 
 
+def charged_since(conn: Connection) -> dict[int, dt.date]:
+    """account_id -> its first charged day."""
+    rows = conn.execute(
+        "SELECT account_id, min(period)::date AS day FROM ledger_entry WHERE kind = 'charge' GROUP BY 1"
+    )
+    return {row["account_id"]: row["day"] for row in rows}
+
+
 def to_act_on(conn: Connection, *, now: Any) -> list[dict[str, Any]]:
     """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included.
 
