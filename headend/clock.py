@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,6 +69,6 @@ def parse(text: str, zone: ZoneInfo) -> Clock:
         clock = ScaledClock(instant(start), float(anchor_text), float(rate_text))
     except ValueError as error:
         raise ValueError(f"clock {text!r} is not 'system' or 'START@UNIX_SECONDSxRATE': {error}") from None
-    if not clock.rate > 0:
-        raise ValueError(f"clock {text!r}: the rate must be positive")
+    if not (0 < clock.rate < math.inf and math.isfinite(clock.anchor)):
+        raise ValueError(f"clock {text!r}: the rate must be positive, and both numbers finite")
     return clock

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     @classmethod
     def _host_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise ValueError(f"{value!r} is not host:port")
         return value
 
@@ -71,6 +71,7 @@ def load(**overrides: Any) -> Settings:
     file = os.environ.get("HEADEND_CONFIG", "")
     if file and not Path(file).is_file():
         raise ConfigError(f"HEADEND_CONFIG names {file}, which is no file")
+    overrides = {name: value for name, value in overrides.items() if value is not None}
     if "HEADEND_DSN_FILE" in os.environ and "HEADEND_DSN" not in os.environ:
         path = Path(os.environ["HEADEND_DSN_FILE"])
         try:
@@ -79,8 +80,10 @@ def load(**overrides: Any) -> Settings:
             raise ConfigError(
                 f"HEADEND_DSN_FILE names {path}: {(error.strerror or str(error)).lower()}"
             ) from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"HEADEND_DSN_FILE names {path}: not UTF-8 text") from None
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
