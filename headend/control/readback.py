@@ -34,7 +34,7 @@ def judge(action: str, seen: Seen, age: dt.timedelta, pending: bool) -> tuple[Ev
     waiting = pending or age < SETTLE
     if action == "trip":
         if seen.open and not seen.permitted:
-            if seen.load_kw > NO_LOAD_KW:
+            if abs(seen.load_kw) > NO_LOAD_KW:  # fed from behind the meter, too
                 return Event.DISPROVE, f"relay open but {load}: bypassed or welded; send somebody"
             if not blind:
                 return Event.PROVE, f"relay read back open, {load}"

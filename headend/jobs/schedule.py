@@ -104,7 +104,16 @@ class Schedule:
             log.exception("job failed", job=name)
 
     def _act(self, conn: Connection) -> None:
-        trips, permits, refusals = prepaid.act(Run(conn, self.zone, self.clock.now()))
+        try:
+            trips, permits, refusals = prepaid.act(Run(conn, self.zone, self.clock.now()))
+        except psycopg.OperationalError:
+            raise
+        except (
+            Exception
+        ):  # whoever paid and waits for supply must not wait for somebody to start this process again
+            conn.rollback()
+            log.exception("orders not asked for")
+            return
         if trips or permits or refusals:
             log.info("prepaid orders", trips=trips, permits=permits, refusals=refusals)
 

@@ -357,8 +357,11 @@ def load(
         _check_routes(conn, files.get("meters.csv", []), complaints)
         if complaints.total:
             raise ArchiveError(complaints.kept, complaints.total)
-        for _, row in files.get("customers.csv", []):
-            _count(counts, "customers", _open_account(conn, row))
+        for line, row in files.get("customers.csv", []):
+            try:
+                _count(counts, "customers", _open_account(conn, row))
+            except ValueError as error:
+                raise ArchiveError([Complaint("customers.csv", line, "point", str(error))], 1) from None
     return Summary(*({kind: tally[k] for kind, tally in counts.items()} for k in range(3)))
 
 
@@ -506,10 +509,24 @@ def _open_account(conn: Connection, row: dict[str, Any]) -> int:
         (customer, point["point_id"]),
     ).fetchone()
     if account is None:
+        other = conn.execute(
+            "SELECT number FROM account JOIN customer USING (customer_id) WHERE point_id = %s AND valid_to = 'infinity'",
+            (point["point_id"],),
+        ).fetchone()
+        if other is not None:
+            raise ValueError(
+                f"{row['point']!r} has an open account of customer {other['number']}; a second one would be charged for the same energy"
+            )
+        # what was used before is the account's that was closed
         conn.execute(
-            "INSERT INTO account (customer_id, point_id, tariff, prepaid, protected, valid_from) VALUES (%s, %s, %s, %s, %s, %s)",
-            (customer, point["point_id"], row["tariff"], row["prepaid"], row["protected"], point["start"]),
-        )
+            "INSERT INTO account (customer_id, point_id, tariff, prepaid, protected, valid_from) "
+            "SELECT %(customer)s, %(point)s, %(tariff)s, %(prepaid)s, %(protected)s, greatest(%(start)s, max(valid_to)) "
+            "FROM account WHERE point_id = %(point)s",
+            {
+                "customer": customer, "point": point["point_id"], "tariff": row["tariff"], "prepaid": row["prepaid"],
+                "protected": row["protected"], "start": point["start"],
+            },
+        )  # fmt: skip
         return _NEW
     if (account["tariff"], account["prepaid"], account["protected"]) == (
         row["tariff"],

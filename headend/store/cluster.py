@@ -49,11 +49,13 @@ def parse_limits(stored: dict[str, Any]) -> Limits:
         try:
             if kind is dt.time:
                 values[name] = dt.time.fromisoformat(value)
+                if values[name].tzinfo is not None:  # compared with civil time, which has none
+                    raise ValueError
             elif kind is dt.timedelta:
                 values[name] = dt.timedelta(seconds=float(value))
             else:
                 values[name] = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise StoreError(f"limit {name}: {value!r} is not a {kind.__name__}") from None
     return Limits(**values)
 

@@ -15,6 +15,9 @@ from headend.store import feed
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
+#: by how much the clock of whoever takes payments may be ahead of ours
+AHEAD = dt.timedelta(hours=1)
+
 
 class UnknownCustomer(StoreError):
     def __init__(self, number: str) -> None:
@@ -50,6 +53,10 @@ def pay(
     """Book a payment once, however often it is sent; commits. UnknownCustomer, PaymentConflict."""
     if amount_fen <= 0:
         raise StoreError("a payment must be more than 0 yuan")
+    if (
+        as_datetime(paid_at) > as_datetime(now) + AHEAD
+    ):  # until then no notice would count, and each run would send another
+        raise StoreError(f"the payment is dated {as_datetime(paid_at).isoformat()}, which is still to come")
     try:
         with conn.transaction():
             booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
@@ -70,6 +77,19 @@ def _pay(
     paid_at: Any,
     now: Any,
 ) -> Payment:
+    # first of all: a repeat is a repeat, also when the account has been closed or a second one opened since
+    before = conn.execute(
+        "SELECT account_id, amount_fen, entry_id, number FROM payment JOIN account USING (account_id) JOIN customer USING (customer_id) "
+        "WHERE channel = %s AND accounting_date = %s AND serial = %s",
+        (channel, accounting_date, serial),
+    ).fetchone()
+    conflict = PaymentConflict(
+        f"payment {channel}/{accounting_date}/{serial} is booked with another customer or amount; nothing was booked"
+    )
+    if before is not None and before["number"] == customer:
+        if before["amount_fen"] != amount_fen:
+            raise conflict
+        return Payment(before["entry_id"], before["account_id"], True)
     # locked: a trip that is about to be sent waits for this payment, and payments of an account are numbered in the order they commit
     accounts = conn.execute(
         "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s ORDER BY account_id "
@@ -80,17 +100,9 @@ def _pay(
         raise UnknownCustomer(customer)
     if len(accounts) > 1:
         raise StoreError(f"customer {customer} has {len(accounts)} open accounts; say which")
-    account_id: int = accounts[0]["account_id"]
-    before = conn.execute(
-        "SELECT account_id, amount_fen, entry_id FROM payment WHERE channel = %s AND accounting_date = %s AND serial = %s",
-        (channel, accounting_date, serial),
-    ).fetchone()
     if before is not None:
-        if (before["account_id"], before["amount_fen"]) != (account_id, amount_fen):
-            raise PaymentConflict(
-                f"payment {channel}/{accounting_date}/{serial} is booked with another customer or amount; nothing was booked"
-            )
-        return Payment(before["entry_id"], account_id, True)
+        raise conflict
+    account_id: int = accounts[0]["account_id"]
     detail = {
         "channel": channel,
         "accounting_date": accounting_date.isoformat(),
