@@ -61,10 +61,12 @@ class BusError(Exception):
 
 
 class Quarantined(BusError):
-    """The meter has failed again and again; scheduled work is refused until `until` (on the bus's clock)."""
+    """The meter has failed again and again; scheduled work is refused until `until` (on the quarantine's clock)."""
 
     def __init__(self, name: str, key: Hashable, until: float, rest: float) -> None:
-        super().__init__(f"meter {key} on {name} is left alone for another {rest:.0f} s: it did not answer")
+        super().__init__(
+            f"meter {key} on {name} is left alone for another {rest:.0f} s: it gave no usable answer"
+        )
         self.key = key
         self.until = until
 
@@ -234,7 +236,7 @@ class Bus:
             raise LinkLost(lost.name, lost.reason)
         until = self.quarantine.until(key)
         if until is not None and priority is Priority.SCHEDULED:
-            raise Quarantined(self.link.name, key, until, until - self._loop.time())
+            raise Quarantined(self.link.name, key, until, self.quarantine.left(key))
 
     def _release(self) -> None:
         """Give the line to the next, or let it idle."""

@@ -58,3 +58,8 @@ class Quarantine:
         """When the rest of this meter ends; None if it may be asked."""
         failures, until = self._failures.get(meter, (0, 0.0))
         return until if failures >= self._backoff.tolerated and self._now() < until else None
+
+    def left(self, meter: Hashable) -> float:
+        """Seconds until the rest of this meter ends, on the clock it is counted on; 0 if it may be asked."""
+        until = self.until(meter)
+        return 0.0 if until is None else until - self._now()

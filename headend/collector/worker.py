@@ -84,6 +84,7 @@ class Worker:
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
+        self._failing: dict[int, str] = {}  # meter -> why its last question came to nothing
 
     # --- orders ------------------------------------------------------------------------------------------
 
@@ -228,8 +229,10 @@ class Worker:
                     outcome = await session.run(self._driver.curve(meter, gap.times))
             if len(np.setdiff1d(np.setdiff1d(gap.times, outcome.reads.time), outcome.absent)):
                 reason = "missing-in-answer"
-        except Quarantined as resting:
-            reason, detail = "no-answer", str(resting)
+        except (
+            Quarantined
+        ) as resting:  # nothing was asked now: the cause is what it was when it was asked last
+            reason, detail = self._failing.get(gap.meter) or "no-answer", str(resting)
         except NoAnswer as silent:
             reason, detail = "no-answer", str(silent)
         except Garbled as noise:
@@ -244,6 +247,7 @@ class Worker:
         except (LinkLost, SessionError, BusError) as lost:
             await self._book(gap, outcome, "link-lost", str(lost))
             raise
+        self._failing[gap.meter] = reason
         await self._book(gap, outcome, reason, detail)
 
     async def _book(self, gap: Gap, outcome: Outcome, reason: str, detail: str) -> None:

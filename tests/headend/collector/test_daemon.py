@@ -1,0 +1,493 @@
+"""The collector against terminals on real sockets: what is read, why the rest is not, and commands that are never sent twice.
+
+Between collector and fleet stands a wire of our own that can lose and spoil answers, and counts what reaches the device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import datetime as dt
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headend.collector.daemon import Daemon, Options
+from headend.collector.database import Database
+from headend.control.order_state import State
+from headend.store import archive, coverage, db, leases, orders
+from headend.store.db import Connection
+from protocols.localtime import instant
+from protocols.reading import SLOT_QUANTITIES
+from terminals.pace import Timing
+from terminals.simulator import truth
+from terminals.simulator.fleet import Fleet
+from terminals.simulator.scenario import ZONE, Group, Plan, small
+from tests.support.house import at, one, table
+
+FAST = Timing(first=0.25, floor=0.2, ceiling=0.5, gap=0.1, attempts=2, pause=0.0, whole=20.0)
+BUS = Group("dlt645", "dial-out", 4)
+BOTH = (Group("dlt645", "dial-out", 2), Group("dlms", "dial-out", 2))
+RELAY_645 = re.compile(rb"\x68.{6}\x68\x1c", re.DOTALL)
+
+
+class HandClock:
+    """Stands still until told otherwise; a domain second takes a thousandth of a real one to wait for."""
+
+    rate = 1000.0
+
+    def __init__(self, text: str) -> None:
+        self.set(text)
+
+    def set(self, text: str) -> None:
+        self.time = at(text)
+
+    def now(self) -> np.datetime64:
+        return self.time
+
+    def seconds_until(self, when: np.datetime64) -> float:
+        return max(0.0, float((when - self.time) / np.timedelta64(1, "s")) / 1000)
+
+
+class Wire:
+    """A TCP relay in front of one terminal."""
+
+    def __init__(self, endpoint: str) -> None:
+        host, _, port = endpoint.rpartition(":")
+        self._target = host, int(port)
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.requests: list[bytes] = []
+        self.lose_answer_to: re.Pattern[bytes] | None = None
+        self.spoil: Callable[[bytes], bytes] = bytes
+        self._losing = False
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def commands(self) -> int:
+        """Relay commands of DL/T 645 that the device was given."""
+        return len(RELAY_645.findall(b"".join(self.requests)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            device = await asyncio.open_connection(*self._target)
+            with contextlib.suppress(OSError):
+                await asyncio.gather(self._up(reader, device[1]), self._down(device[0], writer))
+        except (asyncio.CancelledError, OSError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _up(self, reader: asyncio.StreamReader, device: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            self.requests.append(data)
+            if self.lose_answer_to is not None:
+                self._losing = self.lose_answer_to.search(data) is not None
+            device.write(data)
+        device.close()
+
+    async def _down(self, device: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await device.read(4096):
+            if self._losing:
+                self._losing, self.lose_answer_to = False, None
+                continue
+            writer.write(self.spoil(data))
+        writer.close()
+
+
+class House:
+    """A small fleet, its wires, the store and a collector."""
+
+    def __init__(
+        self, dsn: str, conn: Connection, database: Database, folder: Path, clock: HandClock
+    ) -> None:
+        self.dsn = dsn
+        self.conn = conn
+        self.clock = clock
+        self.wires: dict[str, Wire] = {}
+        self._database = database
+        self._folder = folder
+        self._running: list[tuple[Daemon, asyncio.Task[None]]] = []
+        self.fleet: Fleet | None = None
+        self.dead = ""
+
+    async def open(self, *groups: Group, alone: bool, **plan: Any) -> None:
+        """The fleet of these groups; `alone`: one of its terminals is all that the archive knows."""
+        none = {
+            "dead": 0,
+            "missing": 0,
+            "thieves": 0,
+            "excursions": 0,
+            "unbalanced": 0,
+            "prepaid": 3,
+            "lost": 0.0,
+            "garbled": 0.0,
+        }
+        scenario = replace(small(7, plan=Plan(**{**none, **plan})), groups=groups)
+        self.fleet = Fleet(scenario, self._folder, self.clock, ("127.0.0.1", 9))
+        await self.fleet.start()
+        dead = [m.asset for t in self.fleet.terminals for m in t.meters if m.dead]
+        self.dead = dead[0] if dead else ""
+        meters = self._table("meters")
+        if alone:  # the one with the dead meter, if there is one
+            mine = next(
+                (row["terminal"] for row in meters if row["meter"] == self.dead), meters[0]["terminal"]
+            )
+            meters = [row for row in meters if row["terminal"] == mine]
+        points, codes = {row["point"] for row in meters}, {row["terminal"] for row in meters}
+        self._write("meters", meters)
+        self._write("customers", [row for row in self._table("customers") if row["point"] in points])
+        terminals = [row for row in self._table("terminals") if row["terminal"] in codes]
+        for row in terminals:
+            wire = self.wires[row["terminal"]] = Wire(row["endpoint"])
+            row["endpoint"] = await wire.start()
+        self._write("terminals", terminals)
+        archive.load(self.conn, self._folder / "archive", zone=ZONE)
+        self.conn.commit()
+
+    def _table(self, name: str) -> list[dict[str, str]]:
+        return list(
+            csv.DictReader(
+                (self._folder / "archive" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+            )
+        )
+
+    def _write(self, name: str, rows: list[dict[str, str]]) -> None:
+        with (self._folder / "archive" / f"{name}.csv").open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    @property
+    def wire(self) -> Wire:
+        (wire,) = self.wires.values()
+        return wire
+
+    def collect(self) -> Daemon:
+        """One more collector."""
+        daemon = Daemon(
+            self._database, self.clock, Options(None, lease_seconds=4.0, poll_seconds=0.1, timing=FAST)
+        )
+        self._running.append((daemon, asyncio.create_task(daemon.run())))
+        return daemon
+
+    async def leave(self) -> None:
+        for daemon, _ in self._running:
+            daemon.stop()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(task for _, task in self._running))
+        self._running.clear()
+
+    async def close(self) -> None:
+        await self.leave()
+        for wire in self.wires.values():
+            await wire.stop()
+        if self.fleet is not None:
+            await self.fleet.stop()
+
+    async def until(self, is_so: Callable[[], bool], seconds: float = 25.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not is_so():
+                assert not any(task.done() for _, task in self._running)
+                await asyncio.sleep(0.05)
+
+    # --- what the store says ---
+
+    def open_points(self, day: str = "2026-03-11") -> int:
+        """Points of a day that are due, missing and still worth asking for."""
+        matrix = coverage.day_matrix(
+            self.conn, coverage.CURVE, dt.date.fromisoformat(day), now=self.clock.now(), zone=ZONE
+        )
+        self.conn.commit()
+        return int(matrix.open.sum())
+
+    def state(self, order: int) -> State:
+        found = State(orders.get(self.conn, order)["state"])
+        self.conn.commit()
+        return found
+
+    def why(self, asset: str, day: str) -> coverage.Why:
+        told = coverage.why(
+            self.conn, asset=asset, day=dt.date.fromisoformat(day), now=self.clock.now(), zone=ZONE
+        )
+        self.conn.commit()
+        return told
+
+    def ask(self, asset: str, action: str, kind: str = "relay") -> int:
+        now = self.clock.now()
+        return orders.request(
+            self.conn,
+            kind=kind,
+            action=action,
+            asset=asset,
+            reason="test",
+            who="陈晓",
+            now=now,
+            expires=now + np.timedelta64(3, "h"),
+        )
+
+
+Open = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def open_house(store_dsn: str, store: Connection, tmp_path: Path) -> AsyncIterator[Open]:
+    made: list[House] = []
+    with db.pool(store_dsn, size=4) as pool:
+
+        async def build(
+            *groups: Group, now: str = "2026-03-11 02:07", alone: bool = True, **plan: Any
+        ) -> House:
+            house = House(store_dsn, store, Database(store_dsn, pool, ZONE), tmp_path, HandClock(now))
+            made.append(house)
+            await house.open(*groups or (BUS,), alone=alone, **plan)
+            return house
+
+        yield build
+        for house in made:
+            await house.close()
+
+
+def assets(house: House) -> list[str]:
+    return [asset for (asset,) in table(house.conn, "SELECT asset FROM meter ORDER BY asset")]
+
+
+def stored(house: House, asset: str) -> dict[np.datetime64, tuple[Any, ...]]:
+    sql = (
+        f"SELECT ts, {', '.join(SLOT_QUANTITIES)} FROM slot_read JOIN meter USING (meter_id) WHERE asset = %s"
+    )
+    return {instant(ts): tuple(values) for ts, *values in table(house.conn, sql, asset)}
+
+
+def same(mine: Any, true: Any) -> bool:
+    return (mine is None and np.isnan(true)) or mine == pytest.approx(float(true))
+
+
+async def test_what_the_fleet_has_is_read_and_no_more(open_house: Open) -> None:
+    """Both protocols, a dead meter, a record with holes; then an hour passes, and only that hour is read."""
+    house = await open_house(*BOTH, alone=False, dead=1)
+    house.collect()
+    for now, slots in (("2026-03-11 02:07", 8), ("2026-03-11 03:07", 12)):
+        house.clock.set(now)
+        await house.until(lambda slots=slots: house.open_points() == slots)  # the dead meter's
+        await house.until(lambda: house.open_points("2026-03-10") == 4)
+        expected = truth.load(house.fleet.directory).expected() if house.fleet else None
+        assert expected is not None
+        for k, asset in enumerate(expected.meters):
+            rows = stored(house, asset)
+            chosen = (expected.slots > at("2026-03-10 23:00")) & (expected.slots <= at(now))
+            there = expected.slots[chosen & expected.recorded[k]] if expected.answers[k] else []
+            assert sorted(rows) == list(there)
+            for j in np.flatnonzero(np.isin(expected.slots, list(rows))):
+                row = rows[expected.slots[j]]
+                assert all(
+                    same(row[c], expected.curve[code][k][j]) for c, code in enumerate(SLOT_QUANTITIES)
+                ), (asset, expected.slots[j])
+    assert one(house.conn, "SELECT count(*) FROM revision") == 0
+    told = house.why(house.dead, "2026-03-11")
+    assert [hole.reason for hole in told.plans[0].holes] == ["no-answer"]
+    assert told.terminal_online or told.terminal_last_seen is None
+    # the freeze of the day before came too
+    assert one(house.conn, "SELECT count(*) FROM register_read WHERE kind = 2") == len(assets(house)) - 1
+
+
+async def test_a_dead_meter_is_left_alone_and_its_neighbours_are_not(open_house: Open) -> None:
+    house = await open_house(dead=1)
+    house.collect()
+    detail = "SELECT coalesce(max(detail), '') FROM gap_reason WHERE reason = 'no-answer'"
+    await house.until(lambda: "is left alone for another" in one(house.conn, detail))
+    seconds = int(re.findall(r"for another (\d+) s", one(house.conn, detail))[0])
+    assert 0 < seconds <= 3600  # told in the time that the rest is counted in
+    await house.until(lambda: house.open_points() == 8)
+
+
+async def test_garbage_is_booked_as_garbled(open_house: Open) -> None:
+    house = await open_house()
+    house.wire.spoil = lambda data: data[:-2] + bytes([data[-2] ^ 0xFF]) + data[-1:]
+    house.collect()
+    sql = "SELECT count(DISTINCT meter_id) FROM gap_reason WHERE reason = 'garbled' AND detail LIKE 'only garbage from%%'"
+    await house.until(lambda: one(house.conn, sql) == len(assets(house)))
+    assert one(house.conn, "SELECT count(*) FROM slot_read") == 0
+    # those that rest by now are told by what they did, not as if they had been silent
+    assert one(house.conn, "SELECT count(*) FROM gap_reason WHERE reason <> 'garbled'") == 0
+    house.wire.spoil = bytes
+    house.clock.set("2026-03-11 03:37")
+    await house.until(lambda: one(house.conn, "SELECT count(*) FROM slot_read") > 0)
+    house.clock.set(
+        "2026-03-11 05:37"
+    )  # and when the line is good and everybody has rested, all of it is read
+    await house.until(lambda: house.open_points() == 0)
+    assert one(house.conn, "SELECT count(*) FROM slot_read WHERE ts > '2026-03-11 00:00+08'") == 22 * len(
+        assets(house)
+    )
+
+
+async def test_a_terminal_that_cannot_be_reached(open_house: Open) -> None:
+    house = await open_house()
+    await house.wire.stop()
+    house.collect()
+    sql = "SELECT count(DISTINCT meter_id) FROM gap_reason WHERE reason = 'offline'"
+    await house.until(lambda: one(house.conn, sql) == len(assets(house)))
+    told = house.why(assets(house)[0], "2026-03-11")
+    assert [(hole.reason, hole.points) for hole in told.plans[0].holes] == [("offline", 8)]
+    assert not told.terminal_online
+
+
+# --- orders ----------------------------------------------------------------------------------------------------
+
+
+def consumer(house: House) -> str:
+    """A meter with a relay that serves a customer."""
+    return one(
+        house.conn,
+        "SELECT min(asset) FROM meter JOIN installation USING (meter_id) JOIN point_role USING (point_id) WHERE role = 'receive'",
+    )
+
+
+def may_be_tripped(house: House, asset: str) -> None:
+    """The calendar, a balance below zero and a notice, as of an hour ago."""
+    conn, now = house.conn, house.clock.now().item().replace(tzinfo=dt.UTC)
+    conn.execute(
+        "INSERT INTO calendar_day (day, kind) VALUES ('2026-03-11', 'workday'), ('2026-03-12', 'workday')"
+    )
+    account = conn.execute(
+        "UPDATE account SET prepaid = true, protected = '' FROM installation JOIN meter USING (meter_id) "
+        "WHERE installation.point_id = account.point_id AND asset = %s RETURNING account_id",
+        (asset,),
+    ).fetchone()
+    assert account is not None
+    conn.execute(
+        "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, newest_reading, "
+        "valid, level) VALUES (%s, %s, -9, 0, -9, -9, %s, true, 'stop')",
+        (account["account_id"], now, now),
+    )
+    conn.execute(
+        "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, -9, '', '')",
+        (account["account_id"], now - dt.timedelta(hours=1)),
+    )
+    conn.commit()
+
+
+def acts(house: House) -> list[tuple[str, str]]:
+    """What the simulated relays did."""
+    assert house.fleet is not None
+    lines = (house.fleet.directory / "acts.jsonl").read_text().splitlines()
+    return [(act["meter"], act["act"]) for act in map(json.loads, lines)]
+
+
+async def test_a_trip_whose_answer_is_lost_is_proved_by_reading_and_sent_once(open_house: Open) -> None:
+    house = await open_house(now="2026-03-11 10:07")
+    asset = consumer(house)
+    may_be_tripped(house, asset)
+    house.collect()
+    await house.until(lambda: house.open_points() == 0)
+    order = house.ask(asset, "trip")
+    house.wire.lose_answer_to = RELAY_645
+    orders.approve(house.conn, order, who="李敏", now=house.clock.now())
+    await house.until(lambda: house.state(order) is not State.APPROVED)
+    await house.until(lambda: house.state(order) in (State.UNKNOWN, State.VERIFIED))
+    house.clock.set("2026-03-11 10:10")
+    await house.until(lambda: house.state(order) is State.VERIFIED)
+    found = orders.get(house.conn, order)
+    house.conn.commit()
+    assert [event["event"] for event in found["events"]] == ["request", "approve", "send", "lose", "prove"]
+    assert found["result"]["relay"]["open"] is True
+    assert found["result"]["relay"]["load_kw"] == 0
+    assert house.wire.commands == 1
+    assert acts(house) == [(asset, "trip")]
+
+
+async def test_an_owner_dies_in_sending_and_the_next_one_finds_out(open_house: Open) -> None:
+    """Nothing had left: the relay is read, and read again, and the order fails. Nothing is ever sent."""
+    house = await open_house(now="2026-03-11 10:07")
+    asset = consumer(house)
+    terminal = one(house.conn, "SELECT terminal_id FROM terminal")
+    order = house.ask(asset, "keep-power")
+    epoch = leases.take(house.conn, "the dead", terminal, seconds=1.0)
+    fence = orders.Fence("the dead", terminal, epoch)
+    house.conn.commit()
+    assert orders.begin(house.conn, order, fence=fence, now=house.clock.now()) == []
+    house.collect()
+    await house.until(lambda: house.state(order) is State.PENDING)  # not yet, but it may be on its way
+    house.clock.set("2026-03-11 10:18")
+    await house.until(lambda: house.state(order) is State.FAILED)
+    found = orders.get(house.conn, order)
+    house.conn.commit()
+    assert [event["event"] for event in found["events"]] == ["request", "send", "lose", "hold", "disprove"]
+    assert (
+        {event["who"] for event in found["events"][2:]}
+        == {event["who"] for event in found["events"][4:]}
+        != {"the dead"}
+    )
+    assert found["outcome"] == "keep-power not changed"
+    assert house.wire.commands == 0
+    with pytest.raises(orders.StaleOwner):  # and the dead, coming back, move nothing
+        orders.step(
+            house.conn, house.ask(asset, "keep-power"), orders.Event.LOSE, fence=fence, now=house.clock.now()
+        )
+
+
+async def test_a_read_and_a_clock_order(open_house: Open) -> None:
+    house = await open_house(now="2026-03-11 10:07")
+    asset = consumer(house)
+    house.collect()
+    read = house.ask(asset, "", "read")
+    await house.until(lambda: house.state(read) is State.VERIFIED)
+    values = orders.get(house.conn, read)["result"]["values"]
+    (register,) = table(house.conn, "SELECT active_import FROM register_read WHERE kind = 3")
+    assert values["active_import"]["value"] == f"{register[0] // 10_000}.{register[0] % 10_000:04d}"
+    assert one(house.conn, "SELECT count(*) FROM feed WHERE topic = 'spot' AND key = %s", asset) == 1
+    clock = house.ask(asset, "read", "clock")
+    await house.until(lambda: house.state(clock) is State.VERIFIED)
+    assert abs(orders.get(house.conn, clock)["result"]["offset_seconds"]) <= 4
+    house.conn.commit()
+
+
+async def test_a_meter_that_does_not_answer_is_told_nothing(open_house: Open) -> None:
+    house = await open_house(now="2026-03-11 10:07", dead=1)
+    house.collect()
+    order = house.ask(house.dead, "keep-power")
+    read = house.ask(house.dead, "", "read")
+    await house.until(lambda: house.state(read) is State.FAILED)
+    assert house.state(order) in (State.APPROVED, State.SENDING, State.UNKNOWN)
+    assert house.wire.commands <= 1
+
+
+async def test_two_collectors_share_and_inherit(open_house: Open) -> None:
+    house = await open_house(*BOTH, alone=False)
+    first, second = house.collect(), house.collect()
+    await house.until(lambda: house.open_points() == 0)
+    assert (
+        one(house.conn, "SELECT count(*) FROM lease WHERE owner = ANY(%s)", [first.owner, second.owner]) == 4
+    )
+    read = one(house.conn, "SELECT count(*) FROM slot_read")
+    assert one(house.conn, "SELECT count(*) FROM revision") == 0
+    await house.leave()
+    assert one(house.conn, "SELECT count(*) FROM lease WHERE until > clock_timestamp()") == 0
+    assert one(house.conn, "SELECT count(*) FROM terminal WHERE online") == 0
+    house.clock.set("2026-03-11 02:37")
+    third = house.collect()  # and nothing need wait for a lease to run out
+    await house.until(lambda: house.open_points() == 0)
+    assert one(house.conn, "SELECT count(*) FROM slot_read") == read + 2 * len(assets(house))
+    assert one(house.conn, "SELECT count(*) FROM lease WHERE owner = %s AND epoch >= 2", third.owner) == 4
