@@ -300,10 +300,12 @@ def _settle(world: World, cast: Cast, conn: Connection, clock: Clock, say: Say, 
     dead = set(json.loads((world.simulator / "truth.json").read_text())["faults"]["dead"])
     say("the day is over; waiting for the last readings and the night's jobs")
     until = time.monotonic() + PATIENCE
+    closed_at: np.datetime64 | None = None
     while True:
         cast.check()
         story.turn()
-        closed_at = _closed(conn, clock, dead)
+        if closed_at is None and _closed(conn, clock, dead):
+            closed_at = clock.now()  # when it was seen in the store: a reading is committed some time after it came
         if closed_at is not None and _judged(conn, closed_at) and not _open_orders(conn):
             return
         if time.monotonic() > until:
@@ -312,8 +314,8 @@ def _settle(world: World, cast: Cast, conn: Connection, clock: Clock, say: Say, 
         time.sleep(0.5)
 
 
-def _closed(conn: Connection, clock: Clock, dead: set[str]) -> np.datetime64 | None:
-    """When the last reading of the day came, if nothing is open but what dead meters owe."""
+def _closed(conn: Connection, clock: Clock, dead: set[str]) -> bool:
+    """Whether nothing of the day is open but what dead meters owe."""
     ids = [
         row["meter_id"]
         for row in conn.execute("SELECT meter_id FROM meter WHERE asset = ANY(%s)", (list(dead),))
@@ -323,13 +325,10 @@ def _closed(conn: Connection, clock: Clock, dead: set[str]) -> np.datetime64 | N
             matrix = coverage.day_matrix(conn, p, DAY, now=clock.now(), zone=ZONE)
             alive = ~np.isin(matrix.meters, ids)
             if matrix.open[alive].any() or not (matrix.present | matrix.absent)[alive].all():
-                return None
-        row = conn.execute(
-            "SELECT max(last_at) AS at FROM coverage WHERE day = %s AND meter_id <> ALL(%s)", (DAY, ids)
-        ).fetchone()
+                return False
     finally:
         conn.rollback()
-    return instant(row["at"]) if row and row["at"] else None
+    return True
 
 
 def _judged(conn: Connection, closed_at: np.datetime64) -> bool:
