@@ -87,3 +87,16 @@ def test_held_stays_so_until_the_transaction_ends(
     second.rollback()
     store.commit()
     assert leases.take(second, "b", terminals[0], seconds=60) == 2
+
+
+def test_what_is_left_of_a_lease(store: Connection, terminals: list[int]) -> None:
+    """For the validity of a command: nothing for whoever does not hold it."""
+    here = terminals[0]
+    assert leases.left(store, "a", here, 1) == 0
+    leases.claim(store, "a", quota=1, seconds=60)
+    assert 50 < leases.left(store, "a", here, 1) <= 60
+    assert leases.left(store, "b", here, 1) == 0
+    assert leases.left(store, "a", here, 2) == 0
+    store.commit()
+    expire(store)
+    assert leases.left(store, "a", here, 1) == 0
