@@ -30,7 +30,6 @@ class Event(StrEnum):
     CANCEL = "cancel"
     EXPIRE = "expire"
     SEND = "send"
-    DEFER = "defer"  # nothing left: the link was gone before the first byte
     ANSWER = "answer"
     REJECT = "reject"
     LOSE = "lose"  # no answer, lost link, or a restart in between
@@ -49,7 +48,6 @@ TABLE: Final[dict[tuple[State, Event], State]] = {
     (_S.APPROVED, _E.REFUSE): _S.REFUSED,
     (_S.APPROVED, _E.CANCEL): _S.CANCELLED,
     (_S.APPROVED, _E.EXPIRE): _S.EXPIRED,
-    (_S.SENDING, _E.DEFER): _S.APPROVED,
     (_S.SENDING, _E.ANSWER): _S.ANSWERED,
     (_S.SENDING, _E.REJECT): _S.FAILED,
     (_S.SENDING, _E.LOSE): _S.UNKNOWN,

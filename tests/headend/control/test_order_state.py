@@ -13,7 +13,7 @@ S, E = State, Event
 MAY = {
     S.WANTED: {E.APPROVE: S.APPROVED, E.REFUSE: S.REFUSED, E.CANCEL: S.CANCELLED, E.EXPIRE: S.EXPIRED},
     S.APPROVED: {E.SEND: S.SENDING, E.REFUSE: S.REFUSED, E.CANCEL: S.CANCELLED, E.EXPIRE: S.EXPIRED},
-    S.SENDING: {E.ANSWER: S.ANSWERED, E.REJECT: S.FAILED, E.LOSE: S.UNKNOWN, E.DEFER: S.APPROVED},
+    S.SENDING: {E.ANSWER: S.ANSWERED, E.REJECT: S.FAILED, E.LOSE: S.UNKNOWN},
     S.ANSWERED: {E.PROVE: S.VERIFIED, E.HOLD: S.PENDING, E.DISPROVE: S.FAILED, E.LOSE: S.UNKNOWN},
     S.UNKNOWN: {E.PROVE: S.VERIFIED, E.HOLD: S.PENDING, E.DISPROVE: S.FAILED},
     S.PENDING: {E.PROVE: S.VERIFIED, E.DISPROVE: S.FAILED, E.EXPIRE: S.EXPIRED},
@@ -48,9 +48,9 @@ def reachable(begin: State, without: set[Event]) -> set[State]:
 
 
 def test_nothing_is_sent_twice() -> None:
-    """Once it may have left, the order comes back to `approved` only by DEFER: nothing had left."""
+    """Once it may have left, no way leads back to `approved`: it is never sent again."""
     for state in (S.SENDING, S.ANSWERED, S.UNKNOWN, S.PENDING):
-        assert S.APPROVED not in reachable(state, {E.DEFER})
+        assert S.APPROVED not in reachable(state, set())
     assert {state for (state, event), to in TABLE.items() if to is S.SENDING} == {S.APPROVED}
 
 
