@@ -33,7 +33,7 @@ from protocols.localtime import as_datetime
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: a column that may fold is not squeezed below this
-FOLDED = 10
+FOLDED = 12
 
 
 class App:
@@ -106,16 +106,21 @@ class App:
             box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
         )  # fmt: skip
         cells = [[_cell(cell) for cell in row] for row in rows]
-        needed = 0
+        needed = -2
         for k, column in enumerate(columns):
             name = column.lstrip(">~")
             marks = column[: len(column) - len(name)]
             folds = "~" in marks
-            table.add_column(
-                name, justify="right" if ">" in marks else "left", no_wrap=not folds, overflow="fold"
-            )
             widest = max((max(map(cell_len, row[k].plain.split("\n"))) for row in cells), default=0)
-            needed += max(cell_len(name), min(widest, FOLDED) if folds else widest) + 3
+            least = max(cell_len(name), min(widest, FOLDED) if folds else widest)
+            table.add_column(
+                name,
+                justify="right" if ">" in marks else "left",
+                no_wrap=not folds,
+                overflow="fold",
+                min_width=least,
+            )
+            needed += least + 2
         for row in cells:
             table.add_row(*row)
         self.console.print(table, width=max(self.console.width, needed), crop=False)

@@ -41,7 +41,7 @@ def _bytes(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise click.UsageError("HEX must be pairs of hexadecimal digits, such as 68 01 00 ...") from None
+        raise click.UsageError("HEX must be pairs of hexadecimal digits, such as 68 01 00 … 16") from None
 
 
 def _show(app: App, name: str, meaning: dict[str, Any], as_json: bool) -> None:

@@ -101,7 +101,12 @@ def command(
 
 def _tapped(line: Opener, path: Path, date: str) -> Opener:
     async def opened(timeout: float) -> Link:
-        return Tap(await line.open(timeout), path, date)
+        link = await line.open(timeout)
+        try:
+            return Tap(link, path, date)
+        except OSError:
+            await link.close()
+            raise
 
     return Opener(line.url, opened, line.port)
 

@@ -31,23 +31,29 @@ def show(app: App, day: dt.date, as_json: bool) -> None:
     if not rows:
         click.echo(f"no losses computed for {day}; `headend lineloss run {day}` computes them")
         return
+    unknown = [f"{r['area']} unknown: {_why(r)}" for r in rows if r["status"] == "unknown"]
     app.show(
         f"line loss {day} (kWh)",
-        ("area", "~name", ">supplied", ">sold", ">loss", ">rate", ">truth within", ">meters", "~why"),
+        ("area", "~name", ">supplied", ">sold", ">loss", ">rate", ">truth within", ">meters"),
         [_row(r) for r in rows],
-        note="'truth within': what register resolution and the meters' class of accuracy allow",
+        note="\n".join(
+            ["'truth within': what register resolution and the meters' class of accuracy allow", *unknown]
+        ),
     )
+
+
+def _why(r: dict[str, Any]) -> str:
+    missing = ", ".join(r["missing_assets"][:3]) + (" …" if len(r["missing_assets"]) > 3 else "")
+    return f"{r['why']}: {missing}" if missing else str(r["why"])
 
 
 def _row(r: dict[str, Any]) -> tuple[Any, ...]:
     meters = f"{r['meters_complete']}/{r['meters_due']}"
     if r["status"] == "unknown":
-        missing = ", ".join(r["missing_assets"][:3]) + (" …" if len(r["missing_assets"]) > 3 else "")
-        why = f"{r['why']}: {missing}" if missing else r["why"]
-        return r["area"], r["name"], "–", "–", "–", "unknown", "–", meters, why
+        return r["area"], r["name"], "–", "–", "–", "unknown", "–", meters
     rate = f"{r['rate']:.2%}" if r["rate"] is not None else "–"
     within = f"{kwh(r['loss_low'], 1)} … {kwh(r['loss_high'], 1)}"
-    return r["area"], r["name"], kwh(r["supplied"]), kwh(r["sold"]), kwh(r["loss"]), rate, within, meters, ""
+    return r["area"], r["name"], kwh(r["supplied"]), kwh(r["sold"]), kwh(r["loss"]), rate, within, meters
 
 
 @command.command(name="run")

@@ -99,7 +99,7 @@ def _log_to_stderr(verbose: bool) -> None:
 def main() -> None:
     """The console script."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="headend", standalone_mode=False)
     except Exit as leave:
         code = leave.exit_code
     except NoArgsIsHelpError as error:

@@ -47,17 +47,19 @@ def balances(app: App, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    read = [r["newest_reading"] for r in rows if r["newest_reading"]]
     app.show(
         "prepaid balances (yuan)",
-        ("customer", "~name", "meter", ">ledger", "~>now", "level", "read", "~protected"),
+        ("customer", "~name", "meter", ">ledger", "~>now", "~level"),
         [
             (
-                r["customer"], r["name"], r["meter"], yuan(r["ledger_fen"]), _now(r), r["level"] or "–",
-                app.local(r["newest_reading"], "%m-%d %H:%M"), r["protected"],
+                r["customer"], r["name"], r["meter"], yuan(r["ledger_fen"]), _now(r),
+                (r["level"] or "–") + (f"; protected: {r['protected']}" if r["protected"] else ""),
             )
             for r in rows
         ],
-        note="'ledger': payments less settled days; 'now': less what has been used since, two bounds where readings are missing",
+        note="'ledger': payments less settled days. 'now': less what was used since, two bounds where it cannot be told by period"
+        + (f".\nNewest readings from {app.local(min(read))} to {app.local(max(read))}" if read else ""),
     )  # fmt: skip
 
 

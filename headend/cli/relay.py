@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rich_click as click
@@ -14,6 +14,8 @@ from headend.cli.common import App, json_option, pass_app, person_option, print_
 from headend.control import gates
 from headend.store import cluster, orders
 from headend.store.db import StoreError
+
+T = TypeVar("T")
 
 
 @click.group(name="relay")
@@ -32,17 +34,13 @@ def _add(action: str, help_: str) -> None:
     @pass_app
     def _(app: App, meter: str, reason: str, hours: float, person: str, wait: float, as_json: bool) -> None:
         now = app.clock.now()
-        order_id = orders.request(
-            app.conn,
-            kind="relay",
-            action=action,
-            asset=meter,
-            reason=reason,
-            who=person,
-            now=now,
-            expires=now + np.timedelta64(round(hours * 3600), "s"),
-            priority=1,
-        )
+        order_id = _moved(
+            lambda: orders.request(
+                app.conn, kind="relay", action=action, asset=meter, reason=reason, who=person, now=now,
+                expires=now + np.timedelta64(round(hours * 3600), "s"), priority=1,
+            ),
+            f"{action} of meter {meter}",
+        )  # fmt: skip
         _finish(app, shown.wait_for(app, order_id, wait), as_json)
 
 
@@ -64,7 +62,9 @@ _add("end-keep-power", "End keep-power of METER (保电解除).")
 @pass_app
 def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
     """Approve a trip that somebody else asked for."""
-    _moved(lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()))
+    _moved(
+        lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()), f"approval of order {order}"
+    )
     _finish(app, shown.wait_for(app, order, wait), as_json)
 
 
@@ -75,7 +75,10 @@ def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> No
 @pass_app
 def cancel(app: App, order: int, person: str, as_json: bool) -> None:
     """Withdraw an order that has not been sent."""
-    _moved(lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()))
+    _moved(
+        lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()),
+        f"withdrawal of order {order}",
+    )
     _finish(app, orders.get(app.conn, order), as_json)
 
 
@@ -160,9 +163,14 @@ def limits_(app: App, changes: tuple[str, ...], as_json: bool) -> None:
     app.show("limits for trips", ("limit", "value"), list(current.items()))
 
 
-def _moved(move: Callable[[], object]) -> None:
+def _moved(move: Callable[[], T], what: str) -> T:
     try:
-        move()
+        return move()
+    except orders.Refused as refused:
+        record = f"; on record as order {refused.order_id}" if refused.order_id else ""
+        raise StoreError(
+            f"{what} refused: {refused}{record}; `headend relay check` asks every gate"
+        ) from None
     except orders.NoSuchStep as error:
         raise StoreError(str(error)) from None
 

@@ -27,7 +27,7 @@ class OrderError(StoreError):
 
 class UnknownOrder(OrderError):
     def __init__(self, order_id: int) -> None:
-        super().__init__(f"no order {order_id}")
+        super().__init__(f"no order {order_id}; `headend relay list` shows the newest")
 
 
 class NotInstalled(OrderError):

@@ -15,7 +15,7 @@ from protocols.localtime import as_datetime
 
 class UnknownFinding(StoreError):
     def __init__(self, finding_id: int) -> None:
-        super().__init__(f"no finding {finding_id}")
+        super().__init__(f"no finding {finding_id}; `headend anomalies show` lists them")
 
 
 @dataclass(frozen=True, slots=True)
