@@ -305,7 +305,9 @@ def _settle(world: World, cast: Cast, conn: Connection, clock: Clock, say: Say, 
         cast.check()
         story.turn()
         if closed_at is None and _closed(conn, clock, dead):
-            closed_at = clock.now()  # when it was seen in the store: a reading is committed some time after it came
+            closed_at = (
+                clock.now()
+            )  # when it was seen in the store: a reading is committed some time after it came
         if closed_at is not None and _judged(conn, closed_at) and not _open_orders(conn):
             return
         if time.monotonic() > until:
