@@ -1,0 +1,161 @@
+"""The standard's tables: objects and their attributes (items.csv), interface classes (classes.csv), access results, units.
+
+A row of items.csv is one attribute or method of one object identifier OI. An array (total and tariffs, or phases) has one unit and
+scaler for all its elements, and its quantity column lists the codes of quantities.csv in the order of the elements. A structure has as many
+units and scalers as it has members, `-` where a member is no number. `definition` is the standard's own text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Final
+
+#: Attributes that only some implementations fill; every class has its logical name as attribute 1.
+LOGICAL_NAME: Final = 1
+#: Access results that prove the server does not have the object, or not as what was asked for.
+ABSENT: Final = frozenset((4, 5, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of items.csv. kind: attr, method, or object where only the object is known; `secret`: never shown unasked."""
+
+    oi: int
+    kind: str
+    number: int
+    name_en: str
+    name_zh: str
+    member_zh: str
+    interface_class: int
+    type: str
+    units: tuple[str, ...]
+    scalers: tuple[int | None, ...]
+    quantities: tuple[str, ...]
+    secret: bool
+    definition: str
+    clause: str
+
+    @property
+    def composite(self) -> bool:
+        """Units and scalers belong to the members of a structure, one each."""
+        return len(self.scalers) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An attribute or method that every object of an interface class has."""
+
+    interface_class: int
+    class_en: str
+    kind: str
+    number: int
+    access: str
+    name_zh: str
+    definition: str
+    clause: str
+
+
+def _rows(name: str) -> Iterable[dict[str, str]]:
+    return csv.DictReader(files("protocols.dlt698").joinpath(name).read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def items() -> tuple[Item, ...]:
+    """The object table, in its order."""
+    return tuple(
+        Item(
+            oi=int(row["oi"], 16),
+            kind=row["kind"],
+            number=int(row["number"] or 0),
+            name_en=row["name_en"],
+            name_zh=row["name_zh"],
+            member_zh=row["member_zh"],
+            interface_class=int(row["class"]),
+            type=row["type"],
+            units=tuple("" if unit == "-" else unit for unit in _cells(row["unit"])),
+            scalers=tuple(None if scaler == "-" else int(scaler) for scaler in row["scaler"].split()),
+            quantities=tuple(row["quantity"].split()),
+            secret=bool(row["secret"]),
+            definition=row["definition"],
+            clause=row["clause"],
+        )
+        for row in _rows("items.csv")
+    )
+
+
+def _cells(text: str) -> list[str]:
+    return [text] if text == "kWh or yuan" else text.split()
+
+
+@cache
+def classes() -> dict[tuple[int, str, int], Member]:
+    """(interface class, kind, number) -> what it is."""
+    return {
+        (int(row["class"]), row["kind"], int(row["number"])): Member(
+            int(row["class"]),
+            row["class_en"],
+            row["kind"],
+            int(row["number"]),
+            row["access"],
+            row["name_zh"],
+            row["definition"],
+            row["clause"],
+        )
+        for row in _rows("classes.csv")
+    }
+
+
+@cache
+def dars() -> dict[int, str]:
+    """Data access result -> its English name."""
+    return {int(row["dar"]): row["name_en"] for row in _rows("dar.csv")}
+
+
+@cache
+def units() -> dict[int, str]:
+    """Unit code of a Scaler_Unit -> the unit."""
+    return {int(row["code"]): row["unit"] for row in _rows("units.csv")}
+
+
+@cache
+def _objects() -> dict[int, Item]:
+    """OI -> its first row."""
+    found: dict[int, Item] = {}
+    for row in items():
+        found.setdefault(row.oi, row)
+    return found
+
+
+@cache
+def _attributes() -> dict[tuple[int, int], Item]:
+    return {(row.oi, row.number): row for row in items() if row.kind == "attr"}
+
+
+def object_name(oad: int) -> str:
+    """The English name of the object of an OAD or OMD; '' if the table has none."""
+    found = _objects().get(oad >> 16)
+    return found.name_en if found else ""
+
+
+@lru_cache(maxsize=4096)
+def item(oad: int) -> Item | None:
+    """The row of an OAD (0x00100200), whatever its element index; None if the table has none."""
+    return _attributes().get((oad >> 16, oad >> 8 & 0x1F))
+
+
+def secret(oad: int) -> bool:
+    """Whether the attribute holds a password or key."""
+    found = item(oad)
+    return found is not None and found.secret
+
+
+def quantities(oad: int) -> tuple[str, ...]:
+    """Codes of quantities.csv that the value of an OAD carries, in its elements' order; one for a single element."""
+    found = item(oad)
+    codes = found.quantities if found else ()
+    index = oad & 0xFF
+    return codes[index - 1 : index] if index else codes

@@ -1,0 +1,233 @@
+"""Reading and writing the fields of an APDU: a cursor over bytes, and codecs that are put together like the standard's own types.
+
+A codec reads a value at a cursor and writes it back. Counts and lengths are checked against what is there before anything is
+built, so no byte sequence can make this loop or allocate beyond its own size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from protocols.errors import FrameError, Misuse
+
+
+class Cursor:
+    """Where reading stands in an APDU.
+
+    depth   how deep Data is nested here
+    packed  a record's ROAD column is one array of its columns, instead of one value a column; both are met in the field
+    roads   a ROAD with several columns was met, so `packed` matters
+    """
+
+    __slots__ = ("at", "depth", "packed", "raw", "roads")
+
+    def __init__(self, raw: bytes, at: int = 0, depth: int = 0, packed: bool = False) -> None:
+        self.raw = raw
+        self.at = at
+        self.depth = depth
+        self.packed = packed
+        self.roads = False
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes. FrameError: fewer are there."""
+        part = self.raw[self.at : self.at + count]
+        if len(part) != count:
+            raise FrameError(f"apdu: {count} bytes needed at offset {self.at}, {len(part)} are there")
+        self.at += count
+        return part
+
+    def byte(self) -> int:
+        if self.at >= len(self.raw):
+            raise FrameError(f"apdu: 1 bytes needed at offset {self.at}, 0 are there")
+        self.at += 1
+        return self.raw[self.at - 1]
+
+    def length(self) -> int:
+        """An A-XDR length: one byte below 128, else 80H + count and the bytes."""
+        length, self.at = decode_length(self.raw, self.at)
+        return length
+
+    def count(self) -> int:
+        """The count of a SEQUENCE OF: no more than bytes are left, since no element is shorter than one byte."""
+        at = self.at
+        count = self.length()
+        if count > len(self.raw) - self.at:
+            raise FrameError(f"apdu: {count} elements at offset {at}, {len(self.raw) - self.at} bytes left")
+        return count
+
+
+def encode_length(length: int) -> bytes:
+    """An A-XDR length in its shortest form."""
+    if length < 0x80:
+        return bytes((length,))
+    body = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((0x80 | len(body),)) + body
+
+
+def decode_length(raw: bytes, offset: int) -> tuple[int, int]:
+    """The A-XDR length at `offset` and the offset behind it. FrameError: truncated, or more than four bytes long."""
+    if offset >= len(raw):
+        raise FrameError(f"length: no byte at offset {offset}")
+    first = raw[offset]
+    if first < 0x80:
+        return first, offset + 1
+    count = first & 0x7F
+    if not 1 <= count <= 4:
+        raise FrameError(f"length: of {count} bytes at offset {offset}, must be 1..4")
+    body = raw[offset + 1 : offset + 1 + count]
+    if len(body) != count:
+        raise FrameError(f"length: {count} bytes needed at offset {offset + 1}, {len(body)} are there")
+    return int.from_bytes(body, "big"), offset + 1 + count
+
+
+class Codec(Protocol):
+    """How one type of the standard is read and written. Reading raises FrameError, writing Misuse."""
+
+    def read(self, cursor: Cursor) -> Any: ...
+
+    def write(self, value: Any, out: bytearray) -> None: ...
+
+
+class Number:
+    """A number of fixed width, high byte first; `form` as in struct."""
+
+    def __init__(self, form: str) -> None:
+        self._struct = struct.Struct(">" + form)
+
+    def read(self, cursor: Cursor) -> Any:
+        return self._struct.unpack(cursor.take(self._struct.size))[0]
+
+    def write(self, value: Any, out: bytearray) -> None:
+        try:
+            out += self._struct.pack(value)
+        except struct.error as why:
+            raise Misuse(f"apdu: {value!r} does not fit {self._struct.size} bytes: {why}") from why
+
+
+class Raw:
+    """Bytes of a fixed count."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def read(self, cursor: Cursor) -> bytes:
+        return cursor.take(self._size)
+
+    def write(self, value: bytes, out: bytearray) -> None:
+        if len(value) != self._size:
+            raise Misuse(f"apdu: {len(value)} bytes where {self._size} must be")
+        out += value
+
+
+class Octets:
+    """Bytes behind their length."""
+
+    def read(self, cursor: Cursor) -> bytes:
+        return cursor.take(cursor.length())
+
+    def write(self, value: bytes, out: bytearray) -> None:
+        out += encode_length(len(value)) + value
+
+
+class Nothing:
+    """NULL where the type has no bytes at all."""
+
+    def read(self, cursor: Cursor) -> None:
+        return None
+
+    def write(self, value: None, out: bytearray) -> None:
+        return None
+
+
+class Sequence:
+    """SEQUENCE OF: a count, then the elements -> tuple."""
+
+    def __init__(self, element: Codec) -> None:
+        self._element = element
+
+    def read(self, cursor: Cursor) -> tuple[Any, ...]:
+        read = self._element.read
+        return tuple([read(cursor) for _ in range(cursor.count())])
+
+    def write(self, value: tuple[Any, ...], out: bytearray) -> None:
+        out += encode_length(len(value))
+        for element in value:
+            self._element.write(element, out)
+
+
+class Optional:
+    """OPTIONAL: 00, or 01 and the value -> None or the value."""
+
+    def __init__(self, inner: Codec) -> None:
+        self._inner = inner
+
+    def read(self, cursor: Cursor) -> Any:
+        at = cursor.at
+        flag = cursor.byte()
+        if flag > 1:
+            raise FrameError(f"optional: {flag:02X}H at offset {at} must be 00 or 01")
+        return self._inner.read(cursor) if flag else None
+
+    def write(self, value: Any, out: bytearray) -> None:
+        out.append(value is not None)
+        if value is not None:
+            self._inner.write(value, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A CHOICE: which alternative, and its value."""
+
+    choice: int
+    value: Any = None
+
+
+class Choice:
+    """CHOICE: a byte that names the alternative, then its value -> Chosen."""
+
+    def __init__(self, name: str, alternatives: Mapping[int, Codec]) -> None:
+        self._name = name
+        self._alternatives = dict(alternatives)
+
+    def read(self, cursor: Cursor) -> Chosen:
+        at = cursor.at
+        choice = cursor.byte()
+        codec = self._alternatives.get(choice)
+        if codec is None:
+            raise FrameError(
+                f"{self._name}: choice {choice} at offset {at} is none of {sorted(self._alternatives)}"
+            )
+        return Chosen(choice, codec.read(cursor))
+
+    def write(self, value: Chosen, out: bytearray) -> None:
+        codec = self._alternatives.get(value.choice)
+        if codec is None:
+            raise Misuse(f"{self._name}: choice {value.choice} is none of {sorted(self._alternatives)}")
+        out.append(value.choice)
+        codec.write(value.value, out)
+
+
+class Group:
+    """SEQUENCE: named fields in order -> what `build` makes of them, read back by attribute."""
+
+    def __init__(self, build: Any, **fields: Codec) -> None:
+        self._build = build
+        self._fields = fields
+
+    def read(self, cursor: Cursor) -> Any:
+        return self._build(*[codec.read(cursor) for codec in self._fields.values()])
+
+    def write(self, value: Any, out: bytearray) -> None:
+        for name, codec in self._fields.items():
+            codec.write(getattr(value, name), out)
+
+
+U8: Final = Number("B")
+I8: Final = Number("b")
+U16: Final = Number("H")
+U32: Final = Number("I")
+OCTETS: Final = Octets()
+NOTHING: Final = Nothing()
