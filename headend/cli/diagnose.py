@@ -27,7 +27,11 @@ from terminals.links.tap import Tap
 from terminals.links.url import Opener
 from terminals.links.url import parse as opener
 
-MARK = {State.OK: "[green]ok[/green]", State.FAILED: "[red]failed[/red]", State.UNKNOWN: "[yellow]?[/yellow]"}
+MARK = {
+    State.OK: "[green]ok[/green]    ",
+    State.FAILED: "[red]failed[/red]",
+    State.UNKNOWN: "[yellow]?[/yellow]     ",
+}
 
 
 @click.command(name="diagnose")
@@ -136,7 +140,7 @@ def _document(diagnosis: Diagnosis, frames: bool) -> dict[str, Any]:
 
 def _show(app: App, step: Step, frames: bool, lang: str) -> None:
     app.console.print(
-        f"{MARK[step.state]:<24} {getattr(step.name, lang):<22} {escape(getattr(step.detail, lang))}  [dim]{step.seconds:.2f} s[/dim]",
+        f"{MARK[step.state]}  {getattr(step.name, lang):<22} {escape(getattr(step.detail, lang))}  [dim]{step.seconds:.2f} s[/dim]",
         highlight=False,
     )
     for trip in step.trips if frames else ():

@@ -233,8 +233,12 @@ class _Examination:
         """Open the session and ask for the clock, which every meter has: an answer proves the address."""
         session = Session(link, driver.exchange(meter), self._timing, on_exchange=self._note)
         await session.run(driver.open(meter), attempts=1 if meter.secrets else None)
-        with contextlib.suppress(ProtocolError):  # no, or nonsense: an answer all the same
+        try:
             await session.run(driver.clock(meter))
+        except Misuse:
+            raise  # nothing was asked: no meter of this protocol has such an address
+        except ProtocolError:
+            pass  # no, or nonsense: an answer all the same
         self._session, self._driver, self._meter = session, driver, meter
 
     # --- what the meter says --------------------------------------------------------------------------------

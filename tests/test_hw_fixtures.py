@@ -1,0 +1,143 @@
+"""Recorded meters, played back: hw-fixtures/README.md says how to add one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from protocols.dlt645 import exchange
+from protocols.dlt645.frame import decode
+from protocols.errors import FrameError, Refused
+from protocols.localtime import instant
+from protocols.registry import protocol
+from terminals.diagnose.candidates import known_candidates
+from terminals.diagnose.engine import diagnose
+from terminals.links.recording import Moment, Recording, load
+from terminals.links.script import ScriptLink
+from terminals.session import Session
+
+FOLDER = Path(__file__).resolve().parent.parent / "hw-fixtures"
+FILES = sorted(FOLDER.rglob("*.toml"))
+ZONE = ZoneInfo("Asia/Shanghai")
+#: fields of [[expected]] that are not the frame's own
+ABOUT = {"refused", "plaintext", "behind", "obis"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(FOLDER).with_suffix(""))
+
+
+RECORDINGS = {named(path): load(path) for path in FILES}
+FRAMES = [
+    pytest.param(name.split("/")[0], moment, expected, id=f"{name}-{k}")
+    for name, recording in RECORDINGS.items()
+    for k, (moment, expected) in enumerate(
+        zip(recording.moments, recording.extra.get("expected", ()), strict=False)
+    )
+]
+DIAGNOSED = [name for name, recording in RECORDINGS.items() if "diagnosis" in recording.extra]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_every_file_names_its_source_and_expects_something(name):
+    recording = RECORDINGS[name]
+    assert recording.source
+    assert recording.moments
+    simulated = "simulated" in name.split("/")
+    assert simulated == recording.source.startswith("SIMULATED")
+    expected = recording.extra.get("expected", ())
+    assert ("diagnosis" in recording.extra) != (len(expected) == len(recording.moments))
+
+
+@pytest.mark.parametrize(("room", "moment", "expected"), FRAMES)
+def test_each_frame_means_what_was_published(room: str, moment: Moment, expected: dict[str, Any]):
+    raw = moment.data
+    if "refused" in expected:
+        with pytest.raises(FrameError, match=expected["refused"]):
+            protocol(room).describe(raw)
+        raw = behind(raw, expected)
+    told = protocol(room).describe(raw, reveal=True)
+    for key, value in expected.items():
+        if key not in ABOUT:
+            assert told[key] == value, key
+    for obis, value in expected.get("obis", {}).items():
+        flat = told["value"]
+        assert flat[flat.index(obis) + 1] == value
+
+
+def behind(raw: bytes, expected: dict[str, Any]) -> bytes:
+    """The plain APDU of a frame that this release does not open."""
+    if "plaintext" in expected:
+        return bytes.fromhex(expected["plaintext"])
+    mark = bytes.fromhex(expected["behind"])
+    return raw[raw.index(mark) + len(mark) : -3]
+
+
+ANSWERS = [
+    param for param in FRAMES if param.values[0] == "dlt645-2007" and param.values[1].direction == "received"
+]
+
+
+@pytest.mark.parametrize(("room", "moment", "expected"), ANSWERS)
+async def test_each_answer_is_taken_by_a_session(room: str, moment: Moment, expected: dict[str, Any]):
+    """As if we had asked: the published answer, bytes before it and all, arrives over a link."""
+    session = Session(ScriptLink([Moment("sent"), moment], strict=False), exchange.Master())
+    address, data = expected["address"], decode(moment.data).data
+    if expected["control"] == "93H":
+        assert await session.request(exchange.ReadAddress()) == address
+    elif expected["control"] == "9CH":
+        now = instant(dt.datetime(2026, 3, 11, tzinfo=dt.UTC))
+        assert await session.request(exchange.Control(address, 0x1A, now)) == exchange.ControlAnswer(
+            address, None
+        )
+    elif expected["control"] == "D1H":
+        with pytest.raises(Refused, match="no requested data"):
+            await session.request(exchange.Read(address, 0))
+    else:
+        di = int(expected["data_id"], 16)
+        assert await session.request(exchange.Read(address, di)) == exchange.ReadAnswer(address, di, data[4:])
+
+
+PAIRS = [
+    pytest.param(asked.values[1], answered.values[1], answered.values[2], id=str(answered.id))
+    for asked, answered in pairwise(FRAMES)
+    if (asked.values[1].direction, answered.values[1].direction) == ("sent", "received")
+    and "data_id" in asked.values[2]
+    and asked.values[2]["data_id"] == answered.values[2].get("data_id")
+]
+
+
+@pytest.mark.parametrize(("asked", "answered", "expected"), PAIRS)
+async def test_we_ask_as_the_published_master_did(asked: Moment, answered: Moment, expected: dict[str, Any]):
+    wakeup = len(asked.data) - len(asked.data.lstrip(b"\xfe"))
+    link = ScriptLink([asked, answered])
+    request = exchange.Read(expected["address"], int(expected["data_id"], 16))
+    answer = await Session(link, exchange.Master(wakeup)).request(request)
+    assert answer.address == expected["address"]
+    assert link.sent == [asked.data]
+    assert link.finished
+
+
+def test_there_are_pairs():
+    assert len(PAIRS) >= 3
+
+
+@pytest.mark.parametrize("name", DIAGNOSED)
+async def test_a_recorded_diagnosis_comes_out_the_same(name: str):
+    recording: Recording = RECORDINGS[name]
+    said = dict(recording.extra["diagnosis"])
+    now = instant(dt.datetime.fromisoformat(recording.date))
+    passwords = [said["password"]] if said["password"] else []
+    diagnosis = await diagnose(
+        f"recording://{FOLDER / name}.toml", said["address"], known_candidates(), passwords, lambda step: None,
+        now=lambda: now, zone=ZONE,
+    )  # fmt: skip
+    assert diagnosis.protocol == said["protocol"]
+    details = {step.key: step.detail.en for step in diagnosis.steps}
+    for key in ("clock", "registers", "voltages", "relay"):
+        assert details[key] == said[key]
