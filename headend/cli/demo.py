@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -100,6 +101,7 @@ def command(
         port = 0 if once else 7080
     made = world.create(place, seed=seed, size=size, speed=speed or (ONCE if once else WATCH), port=port)
     made.kills = kills
+    signal.signal(signal.SIGTERM, _leave)  # the fleet is taken down on every way out
     if once:
         _once(app, made)
     else:
@@ -133,19 +135,34 @@ def _once(app: App, made: World) -> None:
 
 
 def _watch(app: App, made: World) -> None:
-    click.echo(f"seed {made.seed}, folder {made.folder}")
+    app.console.print(f"seed {made.seed}, folder {made.folder}", highlight=False)
+    hours: set[int] = set()
 
     def say(text: str) -> None:
         app.console.print(escape(text), highlight=False, soft_wrap=True)
 
+    def tell(now: np.datetime64, present: int, owed: int) -> None:
+        """A line each simulated hour."""
+        local = as_datetime(now, ZONE)
+        if local.hour not in hours:
+            hours.clear()
+            hours.add(local.hour)
+            say(f"{local:%H:%M} {present} of the day's {owed} points are in the store")
+
     with run.stage(made, app.settings.dsn, say) as (cast, conn, clock):
-        say(f"[bold]console: {made.base}/[/bold]   (Ctrl-C ends the demo)")
-        shell = f"HEADEND_HOME={made.home} HEADEND_CLOCK='{made.clock}'"
-        say(f"look inside from another shell: {shell} .venv/bin/headend why 410000010002")
+        app.console.print(f"[bold]console: {made.base}/[/bold]   (Ctrl-C ends the demo)", highlight=False)
+        say(
+            f"look inside from another shell, in this folder:\n  export HEADEND_HOME={made.home} HEADEND_CLOCK='{made.clock}'"
+        )
+        say("  .venv/bin/headend why 410000010002")
         try:
-            run.play(made, cast, conn, clock, say, lambda now, present, owed: None, end=False)
+            run.play(made, cast, conn, clock, say, tell, end=False)
         except KeyboardInterrupt:
             say("stopping")
+
+
+def _leave(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _check_again(app: App, place: Path) -> None:
