@@ -135,7 +135,15 @@ def _once(app: App, made: World) -> None:
 
 
 def _watch(app: App, made: World) -> None:
-    app.console.print(f"seed {made.seed}, folder {made.folder}", highlight=False)
+    fleet = "24 terminals of 20 meters" if made.size == "full" else "4 terminals of 6 meters"
+    app.console.print(
+        f"a simulated fleet of {fleet}, seed {made.seed}, read from {START:%A %Y-%m-%d %H:%M} on, faster than time; all of it is in {made.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    app.console.print(
+        "starting database, simulator, collector, jobs and server: a few seconds", highlight=False
+    )
     hours: set[int] = set()
 
     def say(text: str) -> None:
@@ -154,7 +162,9 @@ def _watch(app: App, made: World) -> None:
         say(
             f"look inside from another shell, in this folder:\n  export HEADEND_HOME={made.home} HEADEND_CLOCK='{made.clock}'"
         )
-        say("  .venv/bin/headend why 410000010002")
+        say(
+            "  .venv/bin/headend why 410000010002    # and: lineloss show, anomalies show, relay list, prepaid balances, doctor"
+        )
         try:
             run.play(made, cast, conn, clock, say, tell, end=False)
         except KeyboardInterrupt:

@@ -40,6 +40,14 @@ PAYS_FEN: Final = 20_000
 #: real seconds the ending may take after END: slow machines lag behind the clock and catch up by themselves
 PATIENCE: Final = 240.0
 
+#: how actions and states are told to somebody who sees them for the first time
+WORDS: Final = {
+    "trip": "cut off",
+    "permit": "permit the key to close",
+    "wanted": "wanted, waits for a second person",
+    "verified": "done and proven",
+}
+
 Say = Callable[[str], None]
 
 
@@ -231,6 +239,8 @@ class Story:
                     supervisor.post(f"commands/{number}/approve")
                 except RestError as refused:
                     self.say(f"approval of order {number} refused: {refused}")
+                else:
+                    self.say(f"{as_datetime(now, ZONE):%H:%M} order {number} approved by {SUPERVISOR}")
             if command["meter"] == self.payer and command["action"] == "trip" and state == "verified":
                 self.tripped_at = self.tripped_at or now
         if self.tripped_at is not None and not self.paid and now - self.tripped_at >= PAY_AFTER:
@@ -246,12 +256,15 @@ class Story:
             self.paid = True
             self.world.payments.append((self.payer_customer, PAYS_FEN))
             self.world.save()
-            self.say(f"customer {self.payer_customer} pays {PAYS_FEN // 100} yuan")
+            self.say(
+                f"{as_datetime(now, ZONE):%H:%M} customer {self.payer_customer}, who was cut off, pays {PAYS_FEN // 100} yuan"
+            )
 
     def _tell(self, command: dict[str, Any]) -> None:
         at = as_datetime(self.clock.now(), ZONE)
+        what, state = WORDS.get(command["action"], command["action"]), command["state"]
         self.say(
-            f"{at:%H:%M} order {command['id']} {command['action']} {command['meter']}: {command['state']} – {command['outcome'] or command['reason']}"
+            f"{at:%H:%M} order {command['id']}, {what} {command['meter']}: {WORDS.get(state, state)} – {command['outcome'] or command['reason']}"
         )
 
 
