@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from protocols.errors import Misuse
+from protocols.errors import Misuse, ProtocolError
 
 
 @dataclass(frozen=True, slots=True)
 class ProtocolEntry:
-    """`room` is the package that holds frame, values, exchange and describe."""
+    """`room` is the package that holds frame, values, exchange and describe. `carries`: frames of the others, inside its own."""
 
     name: str
     title: str
     room: str
+    carries: bool = False
 
     def describe(self, raw: bytes, *, reveal: bool = False) -> dict[str, Any]:
         """One frame in words. FrameError if it is corrupt; passwords and keys only with `reveal`."""
-        told: dict[str, Any] = import_module(f"{self.room}.describe").describe(raw, reveal=reveal)
+        inner = {"inner": partial(_open, reveal=reveal)} if self.carries else {}
+        told: dict[str, Any] = import_module(f"{self.room}.describe").describe(raw, reveal=reveal, **inner)
         return told
 
 
 PROTOCOLS = (
     ProtocolEntry("dlt645-2007", "DL/T 645-2007 multi-function meters", "protocols.dlt645"),
+    ProtocolEntry("gdw376", "Q/GDW 376.1 master to terminal", "protocols.gdw376", carries=True),
     ProtocolEntry("dlms", "DLMS/COSEM over the TCP wrapper", "protocols.dlms"),
 )  # fmt: skip
 
@@ -41,3 +45,16 @@ def protocol(name: str) -> ProtocolEntry:
     if found is None:
         raise Misuse(f"no protocol {name!r}; there are: {', '.join(available())}")
     return found
+
+
+def _open(raw: bytes, *, reveal: bool) -> tuple[str, dict[str, Any]] | None:
+    """A forwarded frame in words, under the name of its protocol; None if no protocol takes it."""
+    for name, entry in available().items():
+        if entry.carries:
+            continue
+        try:
+            told = entry.describe(raw, reveal=reveal)
+        except ProtocolError:
+            continue
+        return name.replace("-", "_"), {key: value for key, value in told.items() if not key.endswith("_zh")}
+    return None

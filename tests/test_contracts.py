@@ -46,6 +46,7 @@ ROOMS = {
     "protocols": Room((), ("numpy",), never=IMPURE),
     "protocols.registry": Room(("protocols",), never=IMPURE),
     "protocols.dlt645": Room(("protocols/*",), ("numpy",), never=IMPURE),
+    "protocols.gdw376": Room(("protocols/*",), ("numpy",), never=IMPURE),
     "protocols.dlt698": Room(("protocols/*",), ("numpy",), never=IMPURE),
     "protocols.dlms": Room(("protocols/*",), ("numpy", "dlms_cosem"), never=IMPURE),
     "terminals": Room(("protocols", "terminals.links")),
