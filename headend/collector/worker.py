@@ -284,7 +284,9 @@ class Worker:
                 raise LinkLost(bus.link.name, "it is closed")
             now = self._context.clock.now()
             waiting = [order for order in self._orders if self._worth_a_look(order, now)]
-            if not waiting:
+            if (
+                not waiting or not self._lease_valid()
+            ):  # without the lease nothing may be written: whoever has it acts
                 continue
             meters = await self._meters(now)
             for order in waiting:

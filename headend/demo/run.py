@@ -113,12 +113,10 @@ class Cast:
 @contextmanager
 def stage(world: World, dsn: str, say: Say) -> Iterator[tuple[Cast, Connection, Clock]]:
     """Everything up: truth written, archive imported, people with keys, opening payments booked, all processes running."""
-    if world.folder.exists():
-        shutil.rmtree(world.folder)
-    world.folder.mkdir(parents=True)
-    logs = world.folder / "logs"
-    logs.mkdir()
     with _database(world, dsn) as running:
+        _clear(world)
+        logs = world.folder / "logs"
+        logs.mkdir(parents=True)
         cast = Cast(world.environment(running), logs)
         try:
             cast.start(
@@ -150,6 +148,15 @@ def stage(world: World, dsn: str, say: Say) -> Iterator[tuple[Cast, Connection, 
             cast.stop()
 
 
+def _clear(world: World) -> None:
+    """Remove the last run's files; its database has been emptied."""
+    for path in (world.folder / "demo.json", world.folder / "report.json"):
+        path.unlink(missing_ok=True)
+    for folder in (world.simulator, world.folder / "logs", world.home / "export"):
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
 def _sha256(ready: Path) -> str:
     return str(json.loads(ready.read_text())["sha256"])
 
@@ -165,7 +172,17 @@ def _database(world: World, dsn: str) -> Iterator[str]:
             )
         yield dsn
         return
-    with Embedded(world.home) as running:
+    server = Embedded(world.home)
+    server.acquire()
+    if not server.release():
+        raise DemoError(
+            f"another demo is running in {world.folder}; stop it, or choose another folder with --folder"
+        )
+    with server as running:
+        with connect(running) as conn:
+            # emptied, not deleted: a server that a killed demo left behind may still have served these files a moment ago
+            conn.execute("DROP SCHEMA public CASCADE")
+            conn.execute("CREATE SCHEMA public")
         yield running
 
 
