@@ -85,8 +85,8 @@ class RecordResult:
     """What reading records gave.
 
     columns  as the server named them
-    rows     one value a column each, the columns of a ROAD side by side
-    packed   the server sends a ROAD as one array; then a row has one value per CSD
+    rows     one value per CSD each (A-RecordRow); a ROAD is one array or structure of its columns
+    flat     the server sends the columns of a ROAD side by side instead
     dar      why there are none; then `rows` is None
     """
 
@@ -94,12 +94,12 @@ class RecordResult:
     columns: Rcsd
     dar: int = 0
     rows: tuple[tuple[Data, ...], ...] | None = ()
-    packed: bool = False
+    flat: bool = False
 
     @property
     def width(self) -> int:
         """Values in a row."""
-        return sum(_width(column, self.packed) for column in self.columns)
+        return sum(_width(column, self.flat) for column in self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +258,8 @@ class RecordResultCodec:
             raise FrameError(f"record: choice {kind} at offset {at} must be 0 (DAR) or 1 (rows)")
         severed = any(isinstance(column, values.Road) and len(column.columns) != 1 for column in columns)
         cursor.roads |= severed
-        packed = cursor.packed and severed
-        width = sum(_width(column, packed) for column in columns)
+        flat = cursor.flat and severed
+        width = sum(_width(column, flat) for column in columns)
         count = cursor.count()
         if count and not width:
             raise FrameError(f"record: {count} rows without columns at offset {cursor.at}")
@@ -267,7 +267,7 @@ class RecordResultCodec:
         for _ in range(count):
             row, cursor.at = values.decode_run(cursor.raw, cursor.at, width, cursor.depth)
             rows.append(tuple(row))
-        return RecordResult(oad, columns, 0, tuple(rows), packed)
+        return RecordResult(oad, columns, 0, tuple(rows), flat)
 
     def write(self, value: RecordResult, out: bytearray) -> None:
         values.OAD_.write(value.oad, out)
@@ -290,8 +290,22 @@ class _RowCodec:
             values.DATA_.write(cell, out)
 
 
-def _width(column: Csd, packed: bool) -> int:
-    return len(column.columns) if isinstance(column, values.Road) and not packed else 1
+def inside(road: values.Road, cell: Data) -> tuple[Data, ...] | None:
+    """The values of a ROAD's columns in the one value of its cell; None if it is no array of as many.
+
+    A ROAD of one column also comes bare, and that column's own value may be an array.
+    """
+    compound = cell.tag in (values.ARRAY, values.STRUCTURE)
+    if len(road.columns) == 1:
+        nested = compound and len(cell.value) == 1 and cell.value[0].tag in (values.ARRAY, values.STRUCTURE)
+        return tuple(cell.value) if nested else (cell,)
+    if not compound or len(cell.value) != len(road.columns):
+        return None
+    return tuple(cell.value)
+
+
+def _width(column: Csd, flat: bool) -> int:
+    return len(column.columns) if isinstance(column, values.Road) and flat else 1
 
 
 _ROWS: Final = Sequence(_RowCodec())
@@ -386,7 +400,7 @@ TABLE: Final[dict[tuple[int, int | None], Fields]] = {
     (0x87, 3): {"results": Sequence(_ACT_GOT)},
     (0x88, 1): {"results": _RESULTS},
     (0x88, 2): {"records": _RECORD_RESULTS},
-    (0x88, 3): {"port": values.OAD_, "frame": OCTETS},
+    (0x88, 3): {"port": values.OAD_, "frames": Sequence(OCTETS)},
     (0x08, 1): {"oads": _OADS},
     (0x08, 2): {"oads": _OADS},
     (0x08, 3): {},
@@ -432,7 +446,7 @@ def decode(raw: bytes) -> Apdu:
         if not cursor.roads:
             raise
         try:
-            return _decode(Cursor(raw, packed=True))
+            return _decode(Cursor(raw, flat=True))
         except FrameError:
             pass
         raise

@@ -278,18 +278,11 @@ def _by_name(apdu: Apdu, reveal: bool) -> dict[str, Any]:
 
 
 def _field(name: str, value: Any, reveal: bool) -> Any:
-    match name:
-        case "port":
-            return _oad(value)
-        case "frame":
-            return _forwarded(value, reveal)
-        case "tsa":
-            return _tsa(value)
-        case "comdcb":
-            return _comdcb(value)
-        case "connected" | "time":
-            return values.time_text(values.DATE_TIME_S, value)
-    return value
+    if name == "frame":
+        return _forwarded(value, reveal)
+    if name == "frames":
+        return [_forwarded(frame, reveal) for frame in value]
+    return _PLAIN[name](value) if name in _PLAIN else value
 
 
 _TELLERS: Final[dict[int, Callable[[Apdu, bool], dict[str, Any]]]] = {
@@ -333,24 +326,24 @@ def _records(record: apdus.RecordResult, reveal: bool) -> dict[str, Any]:
     told: dict[str, Any] = {"oad": _oad(record.oad), "columns": [_csd(column) for column in record.columns]}
     if record.rows is None:
         return told | _access(record.dar)
-    return told | {"rows": [_row(record.columns, row, record.packed, reveal) for row in record.rows]}
+    return told | {"rows": [_row(record, row, reveal) for row in record.rows]}
 
 
-def _row(columns: values.Rcsd, row: tuple[Data, ...], packed: bool, reveal: bool) -> list[dict[str, Any]]:
+def _row(record: apdus.RecordResult, row: tuple[Data, ...], reveal: bool) -> list[dict[str, Any]]:
     told = []
-    cells = list(row)
-    for column in columns:
+    cells = iter(row)
+    for column in record.columns:
         if not isinstance(column, values.Road):
-            told.append(_cell(column, cells.pop(0), reveal))
-        elif not packed:
-            told += [_cell(oad, cells.pop(0), reveal) for oad in column.columns]
+            told.append(_cell(column, next(cells), reveal))
+        elif record.flat:
+            told += [_cell(oad, next(cells), reveal) for oad in column.columns]
         else:
-            cell = cells.pop(0)
-            inside = cell.value if cell.tag in (values.ARRAY, values.STRUCTURE) else ()
-            if len(inside) == len(column.columns):
-                told += [_cell(oad, data, reveal) for oad, data in zip(column.columns, inside, strict=True)]
-            else:
+            cell = next(cells)
+            parts = apdus.inside(column, cell)
+            if parts is None:
                 told.append(_cell(column.oad, cell, reveal))
+            else:
+                told += [_cell(oad, part, reveal) for oad, part in zip(column.columns, parts, strict=True)]
     return told
 
 
@@ -553,4 +546,12 @@ _SHOW: Final[dict[int, Callable[[Any], Any]]] = {
     values.SID: _sid,
     values.SID_MAC: lambda value: _sid(value.sid) | {"MAC": value.mac.hex()},
     values.COMDCB: _comdcb,
+}
+#: How single fields of an APDU are told.
+_PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
+    "port": _oad,
+    "tsa": _tsa,
+    "comdcb": _comdcb,
+    "connected": lambda raw: values.time_text(values.DATE_TIME_S, raw),
+    "time": lambda raw: values.time_text(values.DATE_TIME_S, raw),
 }

@@ -17,13 +17,10 @@ import numpy as np
 from protocols.dlt698.frame import Address, decode_address, encode_address
 from protocols.dlt698.wire import (
     I8,
-    NOTHING,
     OCTETS,
     U8,
     U16,
     U32,
-    Choice,
-    Chosen,
     Codec,
     Cursor,
     Group,
@@ -268,11 +265,21 @@ class MsCodec:
     """MS: which meters."""
 
     def read(self, cursor: Cursor) -> Ms:
-        chosen = _MS.read(cursor)
-        return Ms(chosen.choice, chosen.value or ())
+        at = cursor.at
+        kind = cursor.byte()
+        if kind <= ALL_METERS.kind:
+            return ALL_METERS if kind else NO_METERS
+        codec = _MS.get(kind)
+        if codec is None:
+            raise FrameError(f"MS: choice {kind} at offset {at} must be 0 to {max(_MS)}")
+        return Ms(kind, codec.read(cursor))
 
     def write(self, value: Ms, out: bytearray) -> None:
-        _MS.write(Chosen(value.kind, value.items), out)
+        if value.kind not in (0, 1, *_MS):
+            raise Misuse(f"MS: choice {value.kind} must be 0 to {max(_MS)}")
+        out.append(value.kind)
+        if value.kind in _MS:
+            _MS[value.kind].write(value.items, out)
 
 
 class RsdCodec:
@@ -324,19 +331,14 @@ RANGE_: Final = Group(Range, oad=OAD_, first=DATA_, last=DATA_, step=DATA_)
 MS_: Final = MsCodec()
 RSD_: Final = RsdCodec()
 _REGIONS: Final = Sequence(REGION_)
-_MS: Final = Choice(
-    "MS",
-    {
-        0: NOTHING,
-        1: NOTHING,
-        2: Sequence(U8),
-        3: Sequence(OCTETS),
-        4: Sequence(U16),
-        5: _REGIONS,
-        6: _REGIONS,
-        7: _REGIONS,
-    },
-)
+_MS: Final[dict[int, Codec]] = {
+    2: Sequence(U8),
+    3: Sequence(OCTETS),
+    4: Sequence(U16),
+    5: _REGIONS,
+    6: _REGIONS,
+    7: _REGIONS,
+}
 _AT: Final[tuple[tuple[str, Codec], ...]] = (("time", TIME_S_), ("meters", MS_))
 _WITHIN: Final[tuple[tuple[str, Codec], ...]] = (
     ("time", TIME_S_), ("until", TIME_S_), ("every", TI_), ("meters", MS_),

@@ -18,17 +18,17 @@ class Cursor:
     """Where reading stands in an APDU.
 
     depth   how deep Data is nested here
-    packed  a record's ROAD column is one array of its columns, instead of one value a column; both are met in the field
-    roads   a ROAD with several columns was met, so `packed` matters
+    flat    a record's ROAD column is one value for each of its columns, instead of one array of them; both are met in the field
+    roads   a ROAD with several columns was met, so `flat` matters
     """
 
-    __slots__ = ("at", "depth", "packed", "raw", "roads")
+    __slots__ = ("at", "depth", "flat", "raw", "roads")
 
-    def __init__(self, raw: bytes, at: int = 0, depth: int = 0, packed: bool = False) -> None:
+    def __init__(self, raw: bytes, at: int = 0, depth: int = 0, flat: bool = False) -> None:
         self.raw = raw
         self.at = at
         self.depth = depth
-        self.packed = packed
+        self.flat = flat
         self.roads = False
 
     def take(self, count: int) -> bytes:
@@ -216,9 +216,10 @@ class Group:
     def __init__(self, build: Any, **fields: Codec) -> None:
         self._build = build
         self._fields = fields
+        self._reads = [codec.read for codec in fields.values()]
 
     def read(self, cursor: Cursor) -> Any:
-        return self._build(*[codec.read(cursor) for codec in self._fields.values()])
+        return self._build(*[read(cursor) for read in self._reads])
 
     def write(self, value: Any, out: bytearray) -> None:
         for name, codec in self._fields.items():

@@ -271,7 +271,7 @@ def test_secrets_are_masked():
     module = next(raw for raw in FRAMES if "434d4e4554" in raw)
     assert "CARD" not in str(describe(bytes.fromhex(module)))
     inner = bytes.fromhex("68010000000000681c103335333333343434434343434343444434333516")
-    forward = apdus.Apdu(0x88, 3, 1, {"port": 0xF2010201, "frame": inner})
+    forward = apdus.Apdu(0x88, 3, 1, {"port": 0xF2010201, "frames": (inner,)})
     raw = Frame(decode(raw).server, 0, 0x83, apdus.encode(forward)).encode()
-    assert describe(raw)["apdu"]["frame"] == "******"
-    assert describe(raw, reveal=True)["apdu"]["frame"] == inner.hex()
+    assert describe(raw)["apdu"]["frames"] == ["******"]
+    assert describe(raw, reveal=True)["apdu"]["frames"] == [inner.hex()]

@@ -1,0 +1,66 @@
+"""The tables agree with themselves and with the rest of the house."""
+
+import re
+
+from protocols.dlt698 import items, values
+from protocols.quantity import quantities
+
+
+def test_the_object_table():
+    rows = items.items()
+    assert len({row.oi for row in rows}) == 517
+    assert len({(row.oi, row.kind, row.number) for row in rows}) == len(rows)
+    types = set(values.NAMES.values())
+    for row in rows:
+        assert row.kind in ("attr", "method", "object")
+        assert row.name_en
+        assert row.name_zh
+        assert row.clause
+        assert not row.type or row.type in types, row
+        assert len(row.units) == len(row.scalers) or (len(row.scalers) == 1 and not row.units), row
+        assert set(row.quantities) <= set(quantities())
+        assert row.composite == (len(row.scalers) > 1)
+        assert 1 <= row.interface_class <= 26
+        assert row.number < 0x20 or row.kind == "method"
+        assert re.fullmatch(r"[ -~]+", row.name_en)
+
+
+def test_units_are_known():
+    known = {*items.units().values(), "yuan", "kWh or yuan", "imp/kWh", "imp/kvarh", "dBμV", ""}
+    assert {unit for row in items.items() for unit in row.units} <= known
+    assert items.units()[33] == "kWh"
+    assert len(items.units()) == 56
+
+
+def test_every_quantity_has_its_object():
+    carried = {code for row in items.items() for code in row.quantities}
+    assert carried == set(quantities())
+    assert items.quantities(0x00100200)[2] == "active_import_t2"
+    assert items.quantities(0x00100203) == ("active_import_t2",)
+    assert items.quantities(0x20040201) == ("active_power",)
+    assert items.quantities(0x20040202) == ()
+    assert items.quantities(0xFFFF0200) == ()
+
+
+def test_access_results():
+    dars = items.dars()
+    assert set(dars) == {*range(36), 255}
+    assert set(dars) > items.ABSENT
+    assert dars[4] == "object undefined"
+
+
+def test_interface_classes():
+    members = items.classes()
+    assert {member.interface_class for member in members.values()} == set(range(1, 27))
+    assert members[9, "attr", 2].class_en == "freeze"
+    assert members[1, "attr", 3].definition == "Scaler_Unit"
+
+
+def test_names_and_secrets():
+    assert items.object_name(0x00100201) == "forward active energy"
+    assert items.object_name(0x80008100) == "remote control"
+    assert items.object_name(0xEEEE0200) == ""
+    assert items.secret(0x44010200)
+    assert items.secret(0x45000200)
+    assert not items.secret(0x40010200)
+    assert items.item(0x0010E200).oi == 0x0010  # the upper three bits of the attribute are its feature
