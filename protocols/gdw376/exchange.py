@@ -11,7 +11,7 @@ import datetime as dt
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 from protocols.buffer import ReceiveBuffer
 from protocols.errors import FrameError, Misuse, Refused
@@ -464,14 +464,14 @@ DeviceEvent = DeviceRequest | Confirmation | Literal[_Signal.NEED_DATA]
 class Device:
     """A terminal: feed it what the master sends, drain `next_event`, write what its other methods return.
 
-    `waiting`: (EC1, EC2) while events wait for the master (ACD = 1 in every frame), else None.
+    `waiting`: (EC1, EC2) while events wait for the master (ACD = 1 in every frame), else None. `limit`: bytes of data units in
+    one frame of an answer, where they can be parted.
     """
 
-    LIMIT: ClassVar[int] = PIECE_LIMIT
-
-    def __init__(self, address: Address, *, counter: int = 0) -> None:
+    def __init__(self, address: Address, *, counter: int = 0, limit: int = PIECE_LIMIT) -> None:
         address.encode()
         self.address = address
+        self.limit = limit
         self.waiting: tuple[int, int] | None = None
         self.corrupt = 0
         self._pfc = counter & 0xFF
@@ -509,7 +509,7 @@ class Device:
         asked = self._take()
         if asked.address.group:
             return b""
-        bodies = _pieces(parts, self.LIMIT)
+        bodies = _pieces(parts, self.limit)
         frames = []
         for number, body in enumerate(bodies):
             seq = (FIRST if number == 0 else 0) | (FINAL if number == len(bodies) - 1 else 0)

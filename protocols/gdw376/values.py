@@ -30,6 +30,8 @@ FILLER: Final = 0xEE
 DENSITY_MINUTES: Final = {1: 15, 2: 30, 3: 60, 254: 5, 255: 1}
 #: Fields that looking for the end of an unknown unit may decode: some milliseconds, whatever the bytes are.
 _SEARCH_LIMIT: Final = 1000
+#: AFN whose requests consist of identifiers, whatever the function (AFN 0A has three that the table knows).
+_ASKED_WITHOUT_DATA: Final = (0x09, 0x0A, 0x0C)
 #: Data units read out of one frame: all 2040 points of a terminal, once. Identifiers without data could name 262,000.
 UNIT_LIMIT: Final = 2048
 
@@ -200,6 +202,7 @@ class _Reader:
     def __init__(self, afn: int, body: bytes, uplink: bool) -> None:
         self._afn, self._body, self._uplink = afn, body, uplink
         self._budget = _SEARCH_LIMIT
+        self._asks_only = not uplink and afn in _ASKED_WITHOUT_DATA
 
     def units(self) -> Iterator[Unit]:
         at, count, pairs = 0, 0, _Pairs()
@@ -223,7 +226,7 @@ class _Reader:
             try:
                 unit, end = self._one(point, function, at, pairs)
             except _Unreadable as error:
-                end = self._resume(at, pairs)
+                end = at if self._asks_only else self._resume(at, pairs)
                 unit = Unit(self._afn, point, function, self._body[at:end], why=str(error))
             yield unit
             at = end
