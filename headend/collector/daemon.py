@@ -96,7 +96,9 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._by_login: dict[str, Terminal] = {}
         self._retired: set[asyncio.Task[None]] = set()
-        self._absent_looked: np.datetime64 | None = None
+        self._absent_looked = (
+            clock.now()
+        )  # whoever has just lost his collector is given the time to dial in again
         self._roster = Roster(
             self._resolve,
             lambda: float(self._clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6,
@@ -264,7 +266,7 @@ class Daemon:
     async def _absent_terminals(self) -> None:
         """Terminals that dial in and are not here, nor anywhere: their gaps have a cause too."""
         now = self._clock.now()
-        if self._absent_looked is not None and now - self._absent_looked < ABSENT:
+        if now - self._absent_looked < ABSENT:
             return
         self._absent_looked = now
         zone = self._database.zone
