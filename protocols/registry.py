@@ -30,6 +30,7 @@ class ProtocolEntry:
 PROTOCOLS = (
     ProtocolEntry("dlt645-2007", "DL/T 645-2007 multi-function meters", "protocols.dlt645"),
     ProtocolEntry("gdw376", "Q/GDW 376.1 master to terminal", "protocols.gdw376", carries=True),
+    ProtocolEntry("dlt698", "DL/T 698.45 object-oriented terminals and meters", "protocols.dlt698"),
     ProtocolEntry("dlms", "DLMS/COSEM over the TCP wrapper", "protocols.dlms"),
 )  # fmt: skip
 

@@ -41,6 +41,7 @@ BINDING = {
     "proxy single TSA": "a wildcard, group or broadcast address behind a proxy",
     "zero proxy timeout": "a time-out of 0, the terminal's own",
     "A-XDR length limit": "bounds of its own",
+    "password visible-string": "a password that is no printable text",
 }
 
 
