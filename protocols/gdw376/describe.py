@@ -59,7 +59,7 @@ def _link(frame: Frame, reveal: bool) -> dict[str, Any]:
     if frame.uplink:
         told["ACD"] = frame.acd
     else:
-        told |= {"FCB": bool(frame.control & 0x20), "FCV": bool(frame.control & 0x10)}
+        told |= {"FCB": frame.fcb, "FCV": frame.fcv}
     address = frame.address
     told["address"] = {
         "A1_region": address.region,
@@ -169,6 +169,8 @@ def plain(value: Value) -> Any:
             found = str(found)
         case bytes():
             found = found.hex()
+        case int() if value.field.form == "BS":
+            found = f"{found:0{2 * (value.field.size or 1)}X}H"
         case Ident():
             found = _pointed(found)
     return found

@@ -269,16 +269,16 @@ class Master:
             why = f"AFN {frame.afn:02X}, asked {_parts(request)[0]:02X}"
         elif frame.number != self._next_number() and not self._begins_again(frame):
             why = self._out_of_turn(frame)
-        elif frame.afn:
-            pair = next(Ident(frame.body[:SIZE]).pairs(), None) if len(frame.body) >= SIZE else None
-            if (
-                pair is not None
-                and pair not in self._pairs
-                and not self._parts
-                and frame.afn == _parts(request)[0]
-            ):
-                why = f"p{pair[0]} F{pair[1]}, which was not asked"
+        elif frame.afn == _parts(request)[0] and not self._parts:
+            why = self._unasked(frame)
         return why
+
+    def _unasked(self, frame: Frame) -> str:
+        """An answer's first unit must be one of those asked for, where single ones were."""
+        pair = next(Ident(frame.body[:SIZE]).pairs(), None) if len(frame.body) >= SIZE else None
+        if pair is None or not self._pairs or pair in self._pairs:
+            return ""
+        return f"p{pair[0]} F{pair[1]}, which was not asked"
 
     def _next_number(self) -> int:
         return (self._number + len(self._parts)) & 0x0F

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -155,6 +155,15 @@ class Frame:
         return self.uplink and bool(self.control & ACD)
 
     @property
+    def fcb(self) -> bool:
+        """The frame count bit of a downlink frame; it means something only where `fcv`."""
+        return not self.uplink and bool(self.control & FCB)
+
+    @property
+    def fcv(self) -> bool:
+        return not self.uplink and bool(self.control & FCV)
+
+    @property
     def first(self) -> bool:
         return bool(self.seq & FIRST)
 
@@ -186,10 +195,6 @@ class Frame:
             raise Misuse(f"frame: {len(data)} bytes of user data, {LENGTH_LIMIT} are allowed")
         length = (len(data) << 2 | self.protocol).to_bytes(2, "little")
         return bytes((START,)) + 2 * length + bytes((START,)) + data + bytes((sum8(data), END))
-
-    def without_pw(self) -> Frame:
-        """The same frame for eyes that may not see secrets."""
-        return replace(self, pw=b"")
 
 
 def decode(raw: bytes) -> Frame:

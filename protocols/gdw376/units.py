@@ -1,8 +1,8 @@
 """Data unit identifiers: DA DT <-> points pn and functions Fn.
 
 DA1 has one bit for each of the eight points of group DA2 (1-255); DA1 = DA2 = 0 is p0, the terminal itself. DT1 has one bit
-for each of the eight functions of group DT2 (0-30). One identifier may name up to 8 x 8 data units; their data follow point
-by point, each with its functions ascending.
+for each of the eight functions of group DT2 (0-30; provincial extensions use 31 too). One identifier may name up to 8 x 8 data
+units; their data follow point by point, each with its functions ascending.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from protocols.errors import Misuse
 
 SIZE: Final = 4
 LAST_POINT: Final = 2040
-LAST_FUNCTION: Final = 248
+LAST_FUNCTION: Final = 256
 #: The 2013 edition: DA1 = FF, DA2 = 0 means all valid points.
 ALL_POINTS: Final = b"\xff\x00"
 
@@ -41,7 +41,7 @@ class Ident:
     def functions(self) -> tuple[int, ...]:
         """Fn ascending; () where DT is invalid."""
         bits, group = self.raw[2], self.raw[3]
-        return tuple(group * 8 + k for k in _ONES[bits]) if group <= 30 else ()
+        return tuple(group * 8 + k for k in _ONES[bits]) if group <= 31 else ()
 
     @property
     def all_points(self) -> bool:
@@ -61,7 +61,7 @@ def is_ident(raw: bytes) -> bool:
     if len(raw) != SIZE:
         return False
     da1, da2, dt1, dt2 = raw
-    return bool(da1) == bool(da2) and dt1 != 0 and dt2 <= 30
+    return bool(da1) == bool(da2) and dt1 != 0 and dt2 <= 31
 
 
 def ident(points: Iterable[int], functions: Iterable[int]) -> Ident:

@@ -212,8 +212,8 @@ class _Reader:
                 yield Unit(self._afn, -1, -1, self._body[at:], why=f"more than {UNIT_LIMIT} data units")
                 return
             if not pairs:
-                if not self._plausible(at) and (at or len(self._body) < SIZE):
-                    break  # only at the very beginning: behind a unit, implausible bytes are that unit's
+                if len(self._body) - at < SIZE:
+                    break
                 ident = Ident(self._body[at : at + SIZE])
                 at += SIZE
                 pairs = _Pairs(ident.pairs())

@@ -23,7 +23,7 @@ from protocols.gdw376.exchange import (
     Reply,
 )
 from protocols.gdw376.frame import Address, Frame, decode
-from protocols.gdw376.units import ident
+from protocols.gdw376.units import Ident, ident
 from protocols.gdw376.values import Clock, PointMark, encode, encode_event
 
 HERE = Address("0171", 0x0822, 1)
@@ -332,6 +332,15 @@ def test_a_report_comes_while_a_request_runs():
     assert isinstance(master.next_event(), Send)
     assert isinstance(master.next_event(), Ignored)
     assert isinstance(answered(master, device.answer([(ident([0], [2]), [CLOCK])])), Reply)
+
+
+def test_all_points_at_once():
+    master, device = pair()
+    everything = Ident(b"\xff\x00" + ident([0], [25]).raw[2:])
+    asked(device, master.send(Ask(HERE, 0x0C, ((everything, []),))))
+    reply = answered(master, device.answer([(ident([3], [25]), [encode(0x0C, 25, [None] * 24)])]))
+    assert isinstance(reply, Reply)
+    assert reply.units[0].point == 3
 
 
 def test_groups_do_not_answer():

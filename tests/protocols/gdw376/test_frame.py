@@ -203,7 +203,7 @@ def test_time_stamps():
 # --- identifiers ---
 
 
-@given(st.integers(0, 2040), st.integers(1, 248))
+@given(st.integers(0, 2040), st.integers(1, 256))
 def test_one_point_and_function(point, function):
     name = ident([point], [function])
     assert (name.points, name.functions) == ((point,), (function,))
@@ -221,7 +221,7 @@ def test_identifiers_of_the_standard():
         ([1], [1, 9]),
         ([], [1]),
         ([2041], [1]),
-        ([1], [249]),
+        ([1], [257]),
         ([0, 1], [1]),
     ):
         with pytest.raises(Misuse):
@@ -239,7 +239,7 @@ def test_invalid_identifiers():
     assert not Ident(b"\x01\x00\x01\x00").valid
     assert not Ident(b"\x00\x01\x01\x00").valid
     assert not Ident(b"\x01\x01\x00\x00").valid
-    assert not Ident(b"\x01\x01\x01\x1f").valid
+    assert not Ident(b"\x01\x01\x01\x20").valid
     assert Ident(b"\xff\x00\x01\x00").all_points
     assert not is_ident(b"\x01")
 
