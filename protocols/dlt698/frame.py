@@ -47,6 +47,8 @@ SEGMENT_NUMBERS: Final = 0x1000
 #: D14 of L: the length counts kilobytes. Older editions have it reserved.
 KILOBYTES: Final = 0x4000
 _LENGTH: Final = 0x3FFF
+#: The highest second byte of L: 14 bits of bytes, or up to 15 kilobytes.
+_HIGHEST: Final = KILOBYTES >> 8
 #: L of a frame without user data: L, C, one address byte, its count byte, CA, HCS, FCS.
 _SHORTEST: Final = 10
 #: The longest frame taken, delimiters included: what L in bytes can say. A kilobyte count is taken up to the same size.
@@ -260,8 +262,10 @@ def find(buffer: ReceiveBuffer) -> Frame | None:
     keep = bad = -1
     error: FrameError | None = None
     at = data.find(START)
-    while at >= 0:
-        verdict = _candidate(data, at)
+    stop = size = len(data)
+    while 0 <= at < stop:
+        # a length beyond any frame is settled here: a line full of 68H must not cost a call for each
+        verdict = 0 if at + 2 < size and data[at + 2] > _HIGHEST else _candidate(data, at)
         if verdict is None:  # may still become a header
             keep = at if keep < 0 else keep
         elif verdict > 0:
@@ -270,11 +274,14 @@ def find(buffer: ReceiveBuffer) -> Frame | None:
         elif bad < 0 and _credible(data, at):
             bad = at
             error = _complaint(data, at)
+            stop = at + _size(data, at)
         at = data.find(START, at + 1)
-    if error is not None:
-        buffer.skip(bad + 1, WAKE_UP)
+    # All up to here was looked at and holds no good header, so no byte is ever looked at twice.
+    buffer.skip(stop if keep < 0 else keep, WAKE_UP)
+    if (
+        error is not None and not 0 <= keep < bad
+    ):  # else what looks corrupt may lie inside a frame that has just begun
         raise error
-    buffer.skip(len(data) if keep < 0 else keep, WAKE_UP)
     return None
 
 
@@ -316,7 +323,7 @@ def _take(buffer: ReceiveBuffer, size: int) -> Frame:
 
 def _credible(data: bytearray, at: int) -> bool:
     """A candidate without a good header is a corrupt frame, not noise, if its end stands where its length says."""
-    size = _size(data, at) if len(data) - at >= 3 else 0
+    size = _size(data, at) if len(data) - at >= 3 and data[at + 2] <= _HIGHEST else 0
     return _SHORTEST + 2 <= size <= min(len(data) - at, MAX_FRAME) and data[at + size - 1] == END
 
 

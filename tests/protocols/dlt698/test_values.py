@@ -223,6 +223,19 @@ def test_noise_on_the_line(noise, starts):
         raise AssertionError("no end")
 
 
+def test_what_looks_corrupt_inside_a_frame_that_begins():
+    inner = bytes.fromhex("680a00430000000000000016")
+    whole = Frame(Address("00" * 3 + inner.hex() + "00"), 0, 0x43, b"").encode()
+    buffer = ReceiveBuffer(BUFFER_LIMIT)
+    buffer.feed(whole[:-8])
+    assert find(buffer) is None
+    buffer.feed(whole[-8:])
+    assert find(buffer) == decode(whole)
+    buffer.feed(inner * 1000)
+    with pytest.raises(FrameError, match="HCS"):
+        find(buffer)
+
+
 def test_the_buffer_is_bounded():
     buffer = ReceiveBuffer(BUFFER_LIMIT)
     head = Frame(Address("01"), 0, 0x43, bytes(16000)).encode()[:-1]
