@@ -198,14 +198,18 @@ class Bus:
 
     async def close(self) -> None:
         """Say goodbye to the meter if nobody has the line, refuse all others, close the link."""
-        if not self._busy and self._lost is None and not self.link.closed:
-            self._busy = True
-            with contextlib.suppress(Exception):  # a courtesy: whatever forbids it, the link is closed next
-                await self._leave()
-        self.fail(LinkLost(self.link.name, "it was closed here"))
-        if self._idle_close is not None:
-            await asyncio.gather(self._idle_close, return_exceptions=True)
-        await self.link.close()
+        try:
+            if not self._busy and self._lost is None and not self.link.closed:
+                self._busy = True
+                with contextlib.suppress(Exception):  # a courtesy: whatever forbids it, the link is closed next
+                    await self._leave()
+        finally:  # also when we are cancelled in the midst of the courtesy
+            self.fail(LinkLost(self.link.name, "it was closed here"))
+            try:
+                if self._idle_close is not None:
+                    await asyncio.gather(self._idle_close, return_exceptions=True)
+            finally:
+                await self.link.close()
 
     async def _acquire(self, key: Hashable, priority: Priority, wait: float) -> None:
         self._check(key, priority)
