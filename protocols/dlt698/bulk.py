@@ -196,8 +196,18 @@ def _shape(answer: bytes) -> _Shape | None:
         except FrameError:
             continue
         if shape is not None:
-            return shape
+            # rows that can be read in two ways: the general decoder's way holds
+            return shape if not flat or _is_flat(answer) else None
     return None
+
+
+def _is_flat(answer: bytes) -> bool:
+    """Whether the general decoder reads this answer's rows with their ROADs flat."""
+    try:
+        fields = apdus.decode(answer).fields.values()
+    except FrameError:
+        return False
+    return any(isinstance(value, RecordResult) and value.flat for value in fields)
 
 
 def _record_at(answer: bytes) -> Cursor | None:
