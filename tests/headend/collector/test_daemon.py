@@ -89,15 +89,18 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        ends = [writer]
         try:
-            device = await asyncio.open_connection(*self._target)
+            up, down = await asyncio.open_connection(*self._target)
+            ends.append(down)
             with contextlib.suppress(OSError):
-                await asyncio.gather(self._up(reader, device[1]), self._down(device[0], writer))
+                await asyncio.gather(self._up(reader, down), self._down(up, writer))
         except (asyncio.CancelledError, OSError):
             pass
         finally:
             self._tasks.discard(task)
-            writer.close()
+            for end in ends:
+                end.close()
 
     async def _up(self, reader: asyncio.StreamReader, device: asyncio.StreamWriter) -> None:
         while data := await reader.read(4096):
