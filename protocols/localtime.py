@@ -70,7 +70,10 @@ def from_local(local: Times, zone: ZoneInfo) -> Times:
     local = local.astype("datetime64[us]")
     hours, where = np.unique(local.astype("datetime64[h]"), return_inverse=True)
     offsets = np.array(
-        [hour.astype("datetime64[us]").astype(dt.datetime).replace(tzinfo=zone).utcoffset() for hour in hours],
+        [
+            hour.astype("datetime64[us]").astype(dt.datetime).replace(tzinfo=zone).utcoffset()
+            for hour in hours
+        ],
         dtype="timedelta64[us]",
     )
     return np.asarray(local - offsets[where.reshape(local.shape)])

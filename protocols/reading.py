@@ -89,7 +89,10 @@ def concatenate(parts: Sequence[Reads]) -> Reads:
         np.concatenate([part.time for part in parts]),
         {
             code: np.concatenate(
-                [part.columns[code] if code in part.columns else empty_column(code, len(part)) for part in parts]
+                [
+                    part.columns[code] if code in part.columns else empty_column(code, len(part))
+                    for part in parts
+                ]
             )
             for code in codes
         },

@@ -201,7 +201,9 @@ class Bus:
         try:
             if not self._busy and self._lost is None and not self.link.closed:
                 self._busy = True
-                with contextlib.suppress(Exception):  # a courtesy: whatever forbids it, the link is closed next
+                with contextlib.suppress(
+                    Exception
+                ):  # a courtesy: whatever forbids it, the link is closed next
                     await self._leave()
         finally:  # also when we are cancelled in the midst of the courtesy
             self.fail(LinkLost(self.link.name, "it was closed here"))

@@ -78,7 +78,9 @@ class Database:
 
     async def notices(self, channel: str) -> AsyncIterator[str]:
         """Payloads of NOTIFY on `channel`, on a connection of its own; ends with psycopg.OperationalError when that is lost."""
-        async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, connect_timeout=10) as conn:
+        async with await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, connect_timeout=10
+        ) as conn:
             await conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             async for notice in conn.notifies():
                 yield notice.payload

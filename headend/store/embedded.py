@@ -241,7 +241,9 @@ class Embedded:
             home = stand_in
         _make_folder(home)
         if not os.access(home, os.W_OK | os.X_OK):
-            raise EmbeddedError(f"the database folder {home} is not writable for {_whoami()}; name another with --home or HEADEND_HOME")
+            raise EmbeddedError(
+                f"the database folder {home} is not writable for {_whoami()}; name another with --home or HEADEND_HOME"
+            )
         return home
 
     def _find_bindir(self) -> Path:
