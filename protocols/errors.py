@@ -8,7 +8,20 @@ class ProtocolError(Exception):
 
 
 class FrameError(ProtocolError):
-    """The bytes are corrupt: checksum, length, shape or a value outside its format."""
+    """The bytes are corrupt: checksum, length, shape or a value outside its format.
+
+    The message names the field and the rule. `offset` counts from the first byte of what was given to the function that
+    raises; who cut a piece out of a frame and passes the complaint on says `moved(where the piece began)`.
+    """
+
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        super().__init__(message if offset is None else f"{message}, at offset {offset}")
+        self.message = message
+        self.offset = offset
+
+    def moved(self, by: int) -> FrameError:
+        """The same complaint, its offset counted from `by` bytes earlier."""
+        return FrameError(self.message, by + (self.offset or 0))
 
 
 class Refused(ProtocolError):

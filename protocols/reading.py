@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.quantity import quantities
+from protocols.quantity import Kind, quantities
 
 #: A register that was not delivered. Registers are int64 in 1e-4 kWh on the secondary side; missing is never 0.
 MISSING: Final = int(np.iinfo(np.int64).min)
@@ -37,8 +37,8 @@ class Reads:
 
     meter    int64[n]            the caller's key for the meter (the collector passes the store's meter_id)
     time     datetime64[us][n]   UTC; a slot is named by its end, a day freeze by the midnight that closes the day
-    columns  code -> [n]         registers: int64 in 1e-4 kWh, MISSING where not delivered;
-                                 instants: float64 in the quantity's unit, NaN where not delivered
+    columns  code -> [n]         dtype and missing value by the quantity's kind (protocols.quantity): registers are int64
+                                 in 1e-4 kWh, MISSING where not delivered; instants float64 in the unit, NaN
     """
 
     meter: NDArray[np.int64]
@@ -58,20 +58,28 @@ class Reads:
         column = self.columns.get(code)
         if column is None:
             return np.zeros(len(self), dtype=np.bool_)
-        if quantities()[code].kind == "register":
+        if column.dtype == np.int64:
             return np.asarray(column != MISSING, dtype=np.bool_)
-        return np.asarray(~np.isnan(column), dtype=np.bool_)
+        return np.asarray(~np.isnan(column), dtype=np.bool_)  # NaT too
 
     def take(self, rows: NDArray[Any]) -> Reads:
         """The rows chosen by an index or mask array."""
         return Reads(self.meter[rows], self.time[rows], {c: v[rows] for c, v in self.columns.items()})
 
 
+_EMPTY: Final[Mapping[Kind, tuple[str, Any]]] = {
+    "register": ("int64", MISSING),
+    "event": ("int64", MISSING),
+    "instant": ("float64", np.nan),
+    "demand": ("float64", np.nan),
+    "moment": ("datetime64[us]", np.datetime64("NaT")),
+}
+
+
 def empty_column(code: str, n: int) -> Column:
     """A column of n missing values, of the right dtype for the quantity."""
-    if quantities()[code].kind == "register":
-        return np.full(n, MISSING, dtype=np.int64)
-    return np.full(n, np.nan, dtype=np.float64)
+    dtype, missing = _EMPTY[quantities()[code].kind]
+    return np.full(n, missing, dtype=dtype)
 
 
 def no_reads() -> Reads:

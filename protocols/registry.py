@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from protocols.errors import Misuse, ProtocolError
+from protocols.part import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +24,40 @@ class ProtocolEntry:
     def describe(self, raw: bytes, *, reveal: bool = False) -> dict[str, Any]:
         """One frame in words. FrameError if it is corrupt; passwords and keys only with `reveal`."""
         inner = {"inner": partial(_open, reveal=reveal)} if self.carries else {}
-        told: dict[str, Any] = import_module(f"{self.room}.describe").describe(raw, reveal=reveal, **inner)
+        told: dict[str, Any] = self._room().describe(raw, reveal=reveal, **inner)
         return told
+
+    def parts(self, raw: bytes, *, reveal: bool = False) -> list[Part]:
+        """The same frame range by range, from its first byte to its last. Errors as `describe`."""
+        told: list[Part] = self._room().parts(raw, reveal=reveal)
+        return told
+
+    def _room(self) -> Any:
+        return import_module(f"{self.room}.describe")
 
 
 PROTOCOLS = (
     ProtocolEntry("dlt645-2007", "DL/T 645-2007 multi-function meters", "protocols.dlt645"),
+    ProtocolEntry("dlt645-1997", "DL/T 645-1997 multi-function meters", "protocols.dlt645.edition1997"),
     ProtocolEntry("gdw376", "Q/GDW 376.1 master to terminal", "protocols.gdw376", carries=True),
     ProtocolEntry("dlt698", "DL/T 698.45 object-oriented terminals and meters", "protocols.dlt698"),
-    ProtocolEntry("dlms", "DLMS/COSEM over the TCP wrapper", "protocols.dlms"),
+    ProtocolEntry("dlms", "DLMS/COSEM over the TCP wrapper and HDLC", "protocols.dlms"),
+    ProtocolEntry("modbus-tcp", "Modbus TCP", "protocols.modbus.tcp"),
+    ProtocolEntry("modbus-rtu", "Modbus RTU", "protocols.modbus.rtu"),
+    ProtocolEntry("iec62056-21", "IEC 62056-21 modes A to C", "protocols.iec62056_21"),
 )  # fmt: skip
 
 
 def available() -> dict[str, ProtocolEntry]:
     """name -> protocol, of the rooms that are installed."""
-    return {entry.name: entry for entry in PROTOCOLS if find_spec(entry.room) is not None}
+    return {entry.name: entry for entry in PROTOCOLS if _installed(f"{entry.room}.describe")}
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that would hold it is missing
+        return False
 
 
 def protocol(name: str) -> ProtocolEntry:
