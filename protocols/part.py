@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: What stands where a password or a key would.
+MASK: Final = "******"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,7 @@ class Part:
     a byte that means nothing is a Part that says so.
 
     name, name_zh  the field's name as the standard has it
-    meaning        the value in words, with its unit; `******` for a secret; empty where the name says it all
+    meaning        the value in words, with its unit; MASK for a secret; empty where the name says it all
     level          0 for the frame's own fields, 1 for what is inside its data field, 2 inside that, ...
     """
 
@@ -23,3 +27,8 @@ class Part:
     name_zh: str
     meaning: str = ""
     level: int = 0
+
+    @property
+    def secret(self) -> bool:
+        """Whether the bytes themselves must not be shown either."""
+        return self.meaning == MASK

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from protocols.errors import Misuse, ProtocolError
+from protocols.errors import FrameError, Misuse, ProtocolError
 from protocols.part import Part
 
 
@@ -48,6 +48,7 @@ PROTOCOLS = (
 )  # fmt: skip
 
 
+@cache
 def available() -> dict[str, ProtocolEntry]:
     """name -> protocol, of the rooms that are installed."""
     return {entry.name: entry for entry in PROTOCOLS if _installed(f"{entry.room}.describe")}
@@ -66,6 +67,29 @@ def protocol(name: str) -> ProtocolEntry:
     if found is None:
         raise Misuse(f"no protocol {name!r}; there are: {', '.join(available())}")
     return found
+
+
+def recognise(raw: bytes) -> ProtocolEntry:
+    """The first protocol of the list that takes these bytes for one whole frame.
+
+    FrameError if none does: the complaint of the one that got furthest, since that is most likely the protocol meant.
+    """
+    nearest: tuple[int, str, FrameError] | None = None
+    for name, entry in available().items():
+        try:
+            entry.describe(raw)
+        except FrameError as error:
+            reached = -1 if error.offset is None else error.offset
+            if nearest is None or reached > nearest[0]:
+                nearest = reached, name, error
+        except ProtocolError:
+            continue
+        else:
+            return entry
+    if nearest is None:
+        raise FrameError("no protocol is installed that could be tried")
+    _, name, error = nearest
+    raise FrameError(f"no protocol takes it; nearest is {name}: {error.message}", error.offset)
 
 
 def _open(raw: bytes, *, reveal: bool) -> tuple[str, dict[str, Any]] | None:

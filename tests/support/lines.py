@@ -1,0 +1,156 @@
+"""Every protocol as the conformance harness and the fuzzer see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from protocols.buffer import ReceiveBuffer
+from protocols.checksum import sum8
+from protocols.dlms import frame as wrapper
+from protocols.dlt645 import frame as dlt645
+from protocols.dlt698 import frame as dlt698
+from protocols.gdw376 import frame as gdw376
+from tests.support.conformance import Line, Stream, samples
+
+WAKE_UP = 0xFE
+#: What a line carries before a frame: silence that rings, the ends of other frames, beginnings that lead nowhere.
+NOISE = (b"", b"\xfe\xfe\xfe\xfe", b"\x00\x16\x68\x11\x22", b"\x68" * 9, b"\xff\x68\x12")
+TAIL = b"\x16\x00\x68"
+
+
+class Finder:
+    """A room's `find(buffer)` as a Stream."""
+
+    def __init__(self, find: Callable[[ReceiveBuffer], Any], limit: int) -> None:
+        self._find = find
+        self._buffer = ReceiveBuffer(limit)
+
+    def feed(self, data: bytes) -> None:
+        self._buffer.feed(data)
+
+    def next(self) -> object | None:
+        found: object | None = self._find(self._buffer)
+        return found
+
+    def held(self) -> int:
+        return len(self._buffer.data)
+
+
+class Wrapped:
+    """The receiver of the TCP wrapper as a Stream."""
+
+    def __init__(self) -> None:
+        self._receiver = wrapper.Receiver()
+        self._fed = self._taken = 0
+
+    def feed(self, data: bytes) -> None:
+        self._fed += len(data)
+        self._receiver.feed(data)
+
+    def next(self) -> object | None:
+        frame = self._receiver.next()
+        if frame is not None:
+            self._taken += len(wrapper.encode(frame))
+        return frame
+
+    def held(self) -> int:
+        return self._fed - self._taken - self._receiver.skipped
+
+
+def finder(find: Callable[[ReceiveBuffer], Any], limit: int) -> Callable[[], Stream]:
+    return lambda: Finder(find, limit)
+
+
+def awake(raw: bytes) -> int:
+    """How many wake-up bytes the frame was sent with."""
+    return len(raw) - len(raw.lstrip(bytes((WAKE_UP,))))
+
+
+def reseal_645(raw: bytes) -> bytes:
+    """68 A×6 68 C L data CS 16: L, CS and the fixed bytes made right."""
+    body = bytearray(raw[awake(raw) :][:267].ljust(12, b"\0"))
+    body[0] = body[7] = dlt645.START
+    body[9] = len(body) - dlt645.OVERHEAD
+    body[-2], body[-1] = sum8(body[:-2]), dlt645.END
+    return bytes(body)
+
+
+def reseal_376(raw: bytes) -> bytes:
+    """68 L L 68 C A AFN … CS 16, the protocol id kept."""
+    body = bytearray(raw[:16389].ljust(16, b"\0"))
+    length = len(body) - gdw376.OVERHEAD
+    body[0] = body[5] = gdw376.START
+    body[1:3] = body[3:5] = (length << 2 | (body[1] & 3 or 2)).to_bytes(2, "little")
+    body[-2], body[-1] = sum8(body[6:-2]), gdw376.END
+    return bytes(body)
+
+
+def reseal_698(raw: bytes) -> bytes:
+    """68 L C SA CA HCS … FCS 16; the address keeps the length that its first byte says."""
+    body = bytearray(raw[awake(raw) :][:16383].ljust(20, b"\0"))
+    body[0], body[-1] = dlt698.START, 0x16
+    body[1:3] = (len(body) - 2 & 0x3FFF).to_bytes(2, "little")
+    header = 4 + 1 + (body[4] & 0x0F) + 1 + 1
+    if header + 5 > len(body):
+        return bytes(body)
+    body[header : header + 2] = dlt698.fcs16(body[1:header]).to_bytes(2, "little")
+    body[-3:-1] = dlt698.fcs16(body[1:-3]).to_bytes(2, "little")
+    return bytes(body)
+
+
+def is_wrapper(raw: bytes) -> bool:
+    return raw[:2] == b"\x00\x01"
+
+
+LINES = (
+    Line(
+        "dlt645-2007",
+        "dlt645-2007",
+        samples("dlt645-2007"),
+        dlt645.decode,
+        lambda frame, raw: frame.encode(awake(raw)),
+        finder(dlt645.find, dlt645.BUFFER_LIMIT),
+        dlt645.BUFFER_LIMIT,
+        corrupt=samples("dlt645-2007", valid=False),
+        noise=NOISE,
+        tail=TAIL,
+        reseal=reseal_645,
+    ),
+    Line(
+        "gdw376",
+        "gdw376",
+        samples("gdw376"),
+        gdw376.decode,
+        lambda frame, raw: frame.encode(),
+        finder(gdw376.find, gdw376.BUFFER_LIMIT),
+        gdw376.BUFFER_LIMIT,
+        noise=(*NOISE, b"\x68\x32\x00\x32\x00\x68"),
+        tail=TAIL,
+        reseal=reseal_376,
+    ),
+    Line(
+        "dlt698",
+        "dlt698",
+        samples("dlt698"),
+        dlt698.decode,
+        lambda frame, raw: frame.encode(awake(raw)),
+        finder(dlt698.find, dlt698.BUFFER_LIMIT),
+        dlt698.BUFFER_LIMIT,
+        noise=NOISE,
+        tail=TAIL,
+        reseal=reseal_698,
+    ),
+    Line(
+        "dlms-wrapper",
+        "dlms",
+        samples("dlms", where=is_wrapper),
+        wrapper.decode,
+        lambda frame, raw: wrapper.encode(frame),
+        Wrapped,
+        wrapper.BUFFER,
+        checked=False,
+        noise=(b"", b"\x00" * 9, b"\x01\x00\x02"),
+        tail=b"\x00\x01",
+    ),
+)
