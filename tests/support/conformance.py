@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from protocols import registry
 from protocols.errors import FrameError
+from protocols.exchange import Exchange
 
 VECTORS = Path(__file__).resolve().parents[1] / "protocols" / "vectors"
 
@@ -53,6 +54,7 @@ class Line:
     checked    a check sum covers every bit; where it does not, a flipped bit may give another value
     noise      what may come before a frame without hiding it
     tail       what may come behind it
+    waiting    a master that has asked something and waits for the answer
     reseal     the same frame with its lengths and check sums made right, so that mutations reach what is inside
     """
 
@@ -68,6 +70,7 @@ class Line:
     noise: tuple[bytes, ...] = (b"",)
     tail: bytes = b""
     reseal: Callable[[bytes], bytes] = bytes
+    waiting: Callable[[], Exchange] | None = None
 
     def describe(self, raw: bytes, *, reveal: bool = True) -> dict[str, Any]:
         return registry.protocol(self.protocol).describe(raw, reveal=reveal)

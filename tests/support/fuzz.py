@@ -1,0 +1,193 @@
+"""Coverage-guided fuzzing of one protocol's decoders with atheris: what `scripts/fuzz` runs.
+
+An execution takes one input of at most 16 KiB through everything that bytes from outside can reach: the meaning, the view byte by
+byte, and every stream and every waiting master of the protocol. Nothing but a FrameError (or a Refused) may come out, and nothing
+may take more than 10 ms of processor time. Half of the inputs get right lengths and check sums, so that mutations reach the inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import atheris
+
+with atheris.instrument_imports(include=["protocols"]):
+    from protocols import registry
+    from protocols.errors import FrameError, Refused
+    from protocols.exchange import NEED_DATA
+    from tests.support.conformance import Line, drain
+    from tests.support.lines import LINES
+
+    for (
+        _entry
+    ) in registry.available().values():  # rooms are loaded when first asked for: too late to be instrumented
+        importlib.import_module(f"{_entry.room}.describe")
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+LONGEST: Final = 16 * 1024
+MOST_SECONDS: Final = 0.010
+#: What one input may leave behind in a waiting master before it is broken off: more events than bytes is a loop.
+MOST_EVENTS: Final = LONGEST
+MEMORY_MB: Final = 1024
+
+
+class TooSlow(Exception):
+    """An input took more than 10 ms of thread time, three times over."""
+
+
+def lines_of(protocol: str) -> list[Line]:
+    return [line for line in LINES if line.protocol == protocol]
+
+
+def target(protocol: str) -> Callable[[bytes], None]:
+    """One execution. Whatever it raises is a finding."""
+    entry, lines = registry.protocol(protocol), lines_of(protocol)
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(FrameError):
+            entry.describe(data)
+            entry.parts(data)
+        for line in lines:
+            if line.stream is not None:
+                stream = line.stream()
+                stream.feed(data)
+                for _ in drain(stream):
+                    pass
+                assert stream.held() <= line.limit
+            if line.waiting is not None:
+                exchange = line.waiting()
+                exchange.receive_data(data)
+                for _ in range(MOST_EVENTS):
+                    with contextlib.suppress(FrameError, Refused):
+                        if exchange.next_event() is NEED_DATA:
+                            break
+                else:
+                    raise AssertionError("more events than bytes")
+
+    return run
+
+
+def seconds(run: Callable[[bytes], None], data: bytes) -> float:
+    """Processor time of one input: the best of three, since the first may pay for what is loaded lazily."""
+    best = float("inf")
+    for _ in range(3):
+        start = time.thread_time()
+        run(data)
+        best = min(best, time.thread_time() - start)
+    return best
+
+
+def judge(protocol: str) -> None:
+    """Without instrumentation: hex in, milliseconds out, a line each."""
+    run = target(protocol)
+    for line in sys.stdin:
+        print(f"{1000 * seconds(run, bytes.fromhex(line)):.3f}", flush=True)
+
+
+class Judge:
+    """The same decoder in a process of its own that is not slowed by instrumentation."""
+
+    def __init__(self, protocol: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.fuzz", protocol, "--judge"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def milliseconds(self, data: bytes) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(data.hex() + "\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+
+def watched(protocol: str) -> Callable[[bytes], None]:
+    """The target with its time measured; the slowest input so far is told."""
+    run, judge, slowest = target(protocol), Judge(protocol), 0.0
+
+    def one(data: bytes) -> None:
+        nonlocal slowest
+        start = time.thread_time()
+        run(data)
+        # Instrumentation only slows: what is fast with it is fast without.
+        if time.thread_time() - start > max(MOST_SECONDS, slowest):
+            spent = judge.milliseconds(data)
+            if spent / 1000 > slowest:
+                slowest = spent / 1000
+                print(f"fuzz: slowest so far {spent:.1f} ms, {len(data)} bytes", file=sys.stderr)
+            if spent / 1000 > MOST_SECONDS:
+                raise TooSlow(f"{spent:.1f} ms for {len(data)} bytes")
+
+    return one
+
+
+def mutator(protocol: str) -> Callable[[bytes, int, int], bytes]:
+    """libFuzzer's own mutation; every second one is sealed again for one of the protocol's lines."""
+    lines = lines_of(protocol)
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        mutated: bytes = atheris.Mutate(data, max_size)
+        if chance.random() < 0.5:
+            mutated = chance.choice(lines).reseal(mutated)
+        return mutated[:max_size]
+
+    return mutate
+
+
+def corpus(protocol: str, folder: Path) -> None:
+    """The published frames are where it starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for line in lines_of(protocol):
+        for sample in (*line.samples, *line.corrupt):
+            (folder / f"seed-{line.name}-{sample.id}").write_bytes(sample.raw)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    parser.add_argument("protocol", choices=sorted(registry.available()))
+    parser.add_argument("--seconds", type=int, default=60, help="how long (default 60)")
+    parser.add_argument("--runs", type=int, default=-1, help="or how many executions, whichever ends first")
+    parser.add_argument("--seed", type=int, default=0, help="0: a new one each time")
+    parser.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.judge:
+        judge(told.protocol)
+        return
+    home = REPOSITORY / ".headend" / "fuzz" / told.protocol
+    corpus(told.protocol, home / "corpus")
+    print(f"fuzz: {told.protocol}; what it finds is kept below {home}", file=sys.stderr)
+    atheris.Setup(
+        [
+            "scripts/fuzz",
+            f"-max_total_time={told.seconds}",
+            f"-runs={told.runs}",
+            f"-seed={told.seed}",
+            f"-max_len={LONGEST}",
+            f"-rss_limit_mb={MEMORY_MB}",
+            f"-artifact_prefix={home}/",
+            "-len_control=20",
+            "-timeout=10",
+            "-print_final_stats=1",
+            str(home / "corpus"),
+        ],
+        watched(told.protocol),
+        custom_mutator=mutator(told.protocol),
+    )
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
