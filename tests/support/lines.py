@@ -8,6 +8,7 @@ from typing import Any
 from protocols.buffer import ReceiveBuffer
 from protocols.checksum import sum8
 from protocols.dlms import frame as wrapper
+from protocols.dlms import hdlc_frame
 from protocols.dlt645 import frame as dlt645
 from protocols.dlt698 import frame as dlt698
 from protocols.gdw376 import frame as gdw376
@@ -99,6 +100,39 @@ def reseal_698(raw: bytes) -> bytes:
     return bytes(body)
 
 
+def reseal_hdlc(raw: bytes) -> bytes:
+    """7E, format and length, … HCS … FCS 7E; the addresses end where their last bits say."""
+    body = bytearray(raw[: hdlc_frame.LENGTH + 2].ljust(9, b"\0"))
+    body[0] = body[-1] = hdlc_frame.FLAG
+    size = len(body) - 2
+    body[1:3] = (0xA000 | (body[1] & 0x08) << 8 | size).to_bytes(2, "big")
+    at = 3
+    for _ in range(2):
+        while at < size and not body[at] & 1:
+            at += 1
+        at += 1
+    if at + 3 < size - 1:
+        body[at + 1 : at + 3] = hdlc_frame.checksum(bytes(body[1 : at + 1]))
+    body[-3:-1] = hdlc_frame.checksum(bytes(body[1:-3]))
+    return bytes(body)
+
+
+def reseal_wrapper(raw: bytes) -> bytes:
+    """The version and the length of the TCP wrapper."""
+    body = bytearray(raw.ljust(9, b"\0"))
+    body[:2] = b"\x00\x01"
+    body[6:8] = (len(body) - 8 & 0xFFFF).to_bytes(2, "big")
+    return bytes(body)
+
+
+def is_hdlc(raw: bytes) -> bool:
+    return raw[:1] == b"\x7e"
+
+
+def is_apdu(raw: bytes) -> bool:
+    return not is_wrapper(raw) and not is_hdlc(raw)
+
+
 def is_wrapper(raw: bytes) -> bool:
     return raw[:2] == b"\x00\x01"
 
@@ -113,6 +147,18 @@ LINES = (
         finder(dlt645.find, dlt645.BUFFER_LIMIT),
         dlt645.BUFFER_LIMIT,
         corrupt=samples("dlt645-2007", valid=False),
+        noise=NOISE,
+        tail=TAIL,
+        reseal=reseal_645,
+    ),
+    Line(
+        "dlt645-1997",
+        "dlt645-1997",
+        samples("dlt645-1997"),
+        dlt645.decode,
+        lambda frame, raw: frame.encode(awake(raw)),
+        finder(dlt645.find, dlt645.BUFFER_LIMIT),
+        dlt645.BUFFER_LIMIT,
         noise=NOISE,
         tail=TAIL,
         reseal=reseal_645,
@@ -152,5 +198,28 @@ LINES = (
         checked=False,
         noise=(b"", b"\x00" * 9, b"\x01\x00\x02"),
         tail=b"\x00\x01",
+        reseal=reseal_wrapper,
+    ),
+    Line(
+        "dlms-hdlc",
+        "dlms",
+        samples("dlms", where=is_hdlc),
+        hdlc_frame.decode,
+        lambda frame, raw: frame.encode(),
+        hdlc_frame.Receiver,
+        hdlc_frame.BUFFER,
+        noise=(b"", b"\x7e\x7e\x7e", b"\x00\x16\xa0\x11\x22", b"\xff\x7e\x12"),
+        tail=b"\x7e\xa0",
+        reseal=reseal_hdlc,
+    ),
+    Line(
+        "dlms-apdu",
+        "dlms",
+        samples("dlms", where=is_apdu),
+        bytes,
+        lambda apdu, raw: apdu,
+        None,
+        0,
+        checked=False,
     ),
 )
