@@ -118,6 +118,9 @@ def blocks(apdu: Apdu, limit: int) -> list[Apdu]:
 
 
 def _pieces(part: Any, limit: int) -> list[Any]:
+    if isinstance(part, RecordResult) and part.packed is not None:
+        count, step = len(part.packed), max(limit // part.packed.size, 1)
+        return [replace(part, packed=part.packed.part(at, at + step)) for at in range(0, count, step)]
     if isinstance(part, RecordResult) and part.rows:
         return [replace(part, rows=rows) for rows in _runs(part.rows, limit, _row_length)]
     if (

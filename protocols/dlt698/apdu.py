@@ -21,6 +21,7 @@ from protocols.dlt698.wire import (
     U8,
     U16,
     U32,
+    Budget,
     Choice,
     Chosen,
     Codec,
@@ -29,6 +30,7 @@ from protocols.dlt698.wire import (
     Optional,
     Raw,
     Sequence,
+    encode_length,
 )
 from protocols.errors import FrameError, Misuse
 
@@ -53,6 +55,7 @@ THEN_GET: Final = 3
 RECORD: Final = 3
 RECORD_LIST: Final = 4
 NEXT: Final = 5
+MD5: Final = 6
 PROXY_TRANSPARENT: Final = 7
 
 PRIORITY: Final = 0x80
@@ -81,6 +84,21 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Rows that are encoded already, each of `size` bytes: what bulk.encode makes of numpy columns."""
+
+    raw: bytes
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.raw) // self.size
+
+    def part(self, first: int, last: int) -> PackedRows:
+        """The rows from `first` up to `last`."""
+        return PackedRows(self.raw[first * self.size : last * self.size], self.size)
+
+
+@dataclass(frozen=True, slots=True)
 class RecordResult:
     """What reading records gave.
 
@@ -88,6 +106,7 @@ class RecordResult:
     rows     one value per CSD each (A-RecordRow); a ROAD is one array or structure of its columns
     flat     the server sends the columns of a ROAD side by side instead
     dar      why there are none; then `rows` is None
+    packed   where a server has its rows encoded already, instead of `rows`; never set by decoding
     """
 
     oad: int
@@ -95,6 +114,7 @@ class RecordResult:
     dar: int = 0
     rows: tuple[tuple[Data, ...], ...] | None = ()
     flat: bool = False
+    packed: PackedRows | None = None
 
     @property
     def width(self) -> int:
@@ -227,14 +247,10 @@ class ResultCodec:
     """A-ResultNormal: OAD, then 00 DAR or 01 Data."""
 
     def read(self, cursor: Cursor) -> Result:
-        oad = values.OAD_.read(cursor)
-        at = cursor.at
-        kind = cursor.byte()
-        if kind == 0:
-            return Result(oad, cursor.byte())
-        if kind == 1:
+        oad = cursor.read("oad", values.OAD_)
+        if cursor.choice("result", (0, 1), "0 (DAR) or 1 (data)"):
             return Result(oad, 0, values.DATA_.read(cursor))
-        raise FrameError(f"result: choice {kind} at offset {at} must be 0 (DAR) or 1 (data)")
+        return Result(oad, cursor.read("dar", U8))
 
     def write(self, value: Result, out: bytearray) -> None:
         values.OAD_.write(value.oad, out)
@@ -249,25 +265,19 @@ class RecordResultCodec:
     """A-ResultRecord: OAD, RCSD, then 00 DAR or 01 and the rows."""
 
     def read(self, cursor: Cursor) -> RecordResult:
-        oad, columns = values.OAD_.read(cursor), values.RCSD_.read(cursor)
-        at = cursor.at
-        kind = cursor.byte()
-        if kind == 0:
-            return RecordResult(oad, columns, cursor.byte(), None)
-        if kind != 1:
-            raise FrameError(f"record: choice {kind} at offset {at} must be 0 (DAR) or 1 (rows)")
+        oad = cursor.read("oad", values.OAD_)
+        columns: Rcsd = cursor.read("columns", values.RCSD_)
+        if not cursor.choice("record", (0, 1), "0 (DAR) or 1 (rows)"):
+            return RecordResult(oad, columns, cursor.read("dar", U8), None)
         severed = any(isinstance(column, values.Road) and len(column.columns) != 1 for column in columns)
         cursor.roads |= severed
         flat = cursor.flat and severed
-        width = sum(_width(column, flat) for column in columns)
+        at = cursor.at
         count = cursor.count()
-        if count and not width:
-            raise FrameError(f"record: {count} rows without columns at offset {cursor.at}")
-        rows = []
-        for _ in range(count):
-            row, cursor.at = values.decode_run(cursor.raw, cursor.at, width, cursor.depth)
-            rows.append(tuple(row))
-        return RecordResult(oad, columns, 0, tuple(rows), flat)
+        row = RowCodec(columns, flat)
+        if count and not row.width:
+            raise FrameError(f"record: {count} rows without columns", at)
+        return RecordResult(oad, columns, 0, tuple([cursor.read("row", row) for _ in range(count)]), flat)
 
     def write(self, value: RecordResult, out: bytearray) -> None:
         values.OAD_.write(value.oad, out)
@@ -276,18 +286,57 @@ class RecordResultCodec:
             out += bytes((0, value.dar))
             return
         out.append(1)
-        if any(len(row) != value.width for row in value.rows):
-            raise Misuse(f"record: a row of {value.width} columns has another length")
-        _ROWS.write(value.rows, out)
+        if value.packed is not None:
+            out += encode_length(len(value.packed)) + value.packed.raw
+        else:
+            Sequence(RowCodec(value.columns, value.flat)).write(value.rows, out)
 
 
-class _RowCodec:
+class RowCodec:
+    """A-RecordRow: the values of one row, one behind the other. How many there are its record knows."""
+
+    def __init__(self, columns: Rcsd, flat: bool) -> None:
+        self.columns = columns
+        self.flat = flat
+        self.width = sum(_width(column, flat) for column in columns)
+
     def read(self, cursor: Cursor) -> tuple[Data, ...]:
-        raise NotImplementedError("a row's width is its record's to know")
+        if cursor.trace is not None:
+            return tuple(
+                cursor.read("cell", CellCodec(column)) for column in cells_of(self.columns, self.flat)
+            )
+        row, cursor.at = values.decode_run(cursor.raw, cursor.at, self.width, cursor.depth, cursor.budget)
+        return tuple(row)
 
     def write(self, value: tuple[Data, ...], out: bytearray) -> None:
+        if len(value) != self.width:
+            raise Misuse(f"record: a row of {self.width} columns has {len(value)}")
         for cell in value:
             values.DATA_.write(cell, out)
+
+
+@dataclass(frozen=True, slots=True)
+class CellCodec:
+    """One value of a row, under its column's name."""
+
+    column: Csd
+
+    def read(self, cursor: Cursor) -> Data:
+        return values.DATA_.read(cursor)
+
+    def write(self, value: Data, out: bytearray) -> None:
+        values.DATA_.write(value, out)
+
+
+def cells_of(columns: Rcsd, flat: bool) -> list[Csd]:
+    """What each value of a row is: a column, or a whole ROAD."""
+    if not flat:
+        return list(columns)
+    return [
+        oad
+        for column in columns
+        for oad in (column.columns if isinstance(column, values.Road) else (column,))
+    ]
 
 
 def inside(road: values.Road, cell: Data) -> tuple[Data, ...] | None:
@@ -308,7 +357,6 @@ def _width(column: Csd, flat: bool) -> int:
     return len(column.columns) if isinstance(column, values.Road) and flat else 1
 
 
-_ROWS: Final = Sequence(_RowCodec())
 _OADS: Final = Sequence(values.OAD_)
 _RESULT: Final = ResultCodec()
 _RESULTS: Final = Sequence(_RESULT)
@@ -321,8 +369,10 @@ _SET_RESULT: Final = Group(SetResult, oad=values.OAD_, dar=U8)
 _SET_GOT: Final = Group(SetResult, oad=values.OAD_, dar=U8, read=_RESULT)
 _ACT_ITEM: Final = Group(ActItem, omd=values.OAD_, data=values.DATA_)
 _ACT_GET: Final = Group(ActItem, omd=values.OAD_, data=values.DATA_, read=values.OAD_, delay=U8)
-_ACT_RESULT: Final = Group(ActResult, omd=values.OAD_, dar=U8, data=Optional(values.DATA_))
-_ACT_GOT: Final = Group(ActResult, omd=values.OAD_, dar=U8, data=Optional(values.DATA_), read=_RESULT)
+_ACT_RESULT: Final = Group(ActResult, omd=values.OAD_, dar=U8, data=Optional("returned data", values.DATA_))
+_ACT_GOT: Final = Group(
+    ActResult, omd=values.OAD_, dar=U8, data=Optional("returned data", values.DATA_), read=_RESULT
+)
 
 
 def _targets(item: Codec) -> Codec:
@@ -333,13 +383,18 @@ def _replies(item: Codec) -> Codec:
     return Sequence(Group(Reply, tsa=OCTETS, items=Sequence(item)))
 
 
-_FOLLOW: Final = Optional(Choice("follow report", {1: _RESULTS, 2: _RECORD_RESULTS}))
-_TIME_TAG: Final = Optional(Group(TimeTag, sent=values.TIME_S_, delay=values.TI_))
+_FOLLOW: Final = Optional(
+    "follow report", Choice("follow report", {1: _RESULTS, 2: _RECORD_RESULTS}, {1: "results", 2: "records"})
+)
+_TIME_TAG: Final = Optional("time tag", Group(TimeTag, sent=values.TIME_S_, delay=values.TI_))
 _SIGNATURE: Final = Group(Signature, cipher=OCTETS, signature=OCTETS)
-_AUTHENTICATION: Final = Choice("authentication", {0: NOTHING, 1: OCTETS, 2: _SIGNATURE, 3: _SIGNATURE})
+_AUTHENTICATION: Final = Choice(
+    "authentication", {0: NOTHING, 1: OCTETS, 2: _SIGNATURE, 3: _SIGNATURE}, {1: "password"}
+)
 _VERIFICATION: Final = Choice(
     "verification",
     {0: values.SID_MAC_, 1: OCTETS, 2: Group(RnMac, rn=OCTETS, mac=OCTETS), 3: values.SID_},
+    {1: "rn"},
 )
 _TERMS: Final[dict[str, Codec]] = {
     "protocol_version": U16, "protocol_conformance": Raw(8), "function_conformance": Raw(16),
@@ -368,7 +423,7 @@ TABLE: Final[dict[tuple[int, int | None], Fields]] = {
     (0x02, None): {**_TERMS, "auth": _AUTHENTICATION},
     (0x82, None): {
         "vendor": Raw(4), "software": Raw(4), "software_date": Raw(6), "hardware": Raw(4), "hardware_date": Raw(6),
-        "extension": Raw(8), **_TERMS, "result": U8, "security": Optional(Group(RnMac, rn=OCTETS, mac=OCTETS)),
+        "extension": Raw(8), **_TERMS, "result": U8, "security": Optional("security", Group(RnMac, rn=OCTETS, mac=OCTETS)),
     },
     (0x03, None): {},
     (0x83, None): {"result": U8},
@@ -378,14 +433,16 @@ TABLE: Final[dict[tuple[int, int | None], Fields]] = {
     (0x05, 3): {"record": _GET_RECORD},
     (0x05, 4): {"records": Sequence(_GET_RECORD)},
     (0x05, 5): {"block": U16},
+    (0x05, 6): {"oad": values.OAD_},
     (0x85, 1): {"result": _RESULT},
     (0x85, 2): {"results": _RESULTS},
     (0x85, 3): {"record": _RECORD_RESULT},
     (0x85, 4): {"records": _RECORD_RESULTS},
     (0x85, 5): {
         "last_block": U8, "block": U16,
-        "content": Choice("block", {0: U8, 1: _RESULTS, 2: _RECORD_RESULTS}),
+        "content": Choice("block", {0: U8, 1: _RESULTS, 2: _RECORD_RESULTS}, {0: "dar", 1: "results", 2: "records"}),
     },
+    (0x85, 6): {"oad": values.OAD_, "content": Choice("MD5", {0: U8, 1: OCTETS}, {0: "dar", 1: "md5"})},
     (0x06, 1): {"item": _SET_ITEM},
     (0x06, 2): {"items": Sequence(_SET_ITEM)},
     (0x06, 3): {"items": Sequence(_SET_GET)},
@@ -420,13 +477,13 @@ TABLE: Final[dict[tuple[int, int | None], Fields]] = {
     (0x89, 4): {"replies": _replies(_SET_GOT)},
     (0x89, 5): {"replies": _replies(_ACT_RESULT)},
     (0x89, 6): {"replies": _replies(_ACT_GOT)},
-    (0x89, 7): {"port": values.OAD_, "content": Choice("forwarded", {0: U8, 1: OCTETS})},
+    (0x89, 7): {"port": values.OAD_, "content": Choice("forwarded", {0: U8, 1: OCTETS}, {0: "dar", 1: "frame"})},
     (0x10, None): {
-        "content": Choice("security", {0: OCTETS, 1: OCTETS}), "verification": _VERIFICATION,
+        "content": Choice("security", {0: OCTETS, 1: OCTETS}, {0: "apdu", 1: "ciphered"}), "verification": _VERIFICATION,
     },
     (0x90, None): {
-        "content": Choice("security", {0: OCTETS, 1: OCTETS, 2: U8}),
-        "verification": Optional(Choice("verification", {0: OCTETS})),
+        "content": Choice("security", {0: OCTETS, 1: OCTETS, 2: U8}, {0: "apdu", 1: "ciphered", 2: "dar"}),
+        "verification": Optional("verification", Choice("verification", {0: OCTETS}, {0: "mac"})),
     },
     (0x6E, None): {"error": U8},
     (0xEE, None): {"error": U8},
@@ -434,40 +491,63 @@ TABLE: Final[dict[tuple[int, int | None], Fields]] = {
 
 #: Services without PIID, and those that end without time tag.
 _NO_PIID: Final = frozenset((0x10, 0x90))
-_BARE: Final = frozenset((0x01, 0x81, 0x10, 0x90))
+BARE: Final = frozenset((0x01, 0x81, 0x10, 0x90))
+#: Choices that were added to the text of 2017 later: published frames show other fields under the same number, which stay undecoded.
+_UNSURE: Final = frozenset(((0x05, MD5), (0x85, MD5)))
 
 
-def decode(raw: bytes) -> Apdu:
-    """Exactly one APDU. FrameError: unknown service, truncated, a value outside its type, bytes left over."""
-    cursor = Cursor(raw)
+def decode(raw: bytes, budget: Budget | None = None) -> Apdu:
+    """Exactly one APDU. FrameError: unknown service, truncated, a value outside its type, bytes left over; over the budget."""
+    cursor = Cursor(raw, budget=budget)
     try:
-        return _decode(cursor)
+        return read(cursor)
     except FrameError:
         if not cursor.roads:
             raise
         try:
-            return _decode(Cursor(raw, flat=True))
+            return read(Cursor(raw, flat=True, budget=budget))
         except FrameError:
             pass
         raise
 
 
-def _decode(cursor: Cursor) -> Apdu:
+def read(cursor: Cursor) -> Apdu:
+    """The APDU that fills the rest of a cursor's bytes. Errors as `decode`."""
+    begin = cursor.at
     code = cursor.byte()
     if code not in SERVICES:
-        raise FrameError(f"apdu: service {code:02X}H at offset 0 is none of the standard's")
-    choice = cursor.byte() if code in CHOICES else None
-    piid = None if code in _NO_PIID else cursor.byte()
+        raise FrameError(f"apdu: service {code:02X}H is none of the standard's", begin)
+    cursor.note(begin, "service", code)
+    choice = cursor.read("choice", U8) if code in CHOICES else None
+    piid = None if code in _NO_PIID else cursor.read("piid", U8)
+    after = cursor.at
+    try:
+        return _fields(cursor, code, choice, piid)
+    except FrameError:
+        if (code, choice) not in _UNSURE:
+            raise
+        cursor.rewind(after)
+        return _undecoded(cursor, code, choice, piid)
+
+
+def _fields(cursor: Cursor, code: int, choice: int | None, piid: int | None) -> Apdu:
     fields = TABLE.get((code, choice))
     if fields is None:
-        rest = cursor.take(len(cursor.raw) - cursor.at)
-        return Apdu(code, choice, piid, {}, None, None, rest)
-    found = {name: codec.read(cursor) for name, codec in fields.items()}
-    follow = _FOLLOW.read(cursor) if code & SERVER and code not in _BARE else None
-    time_tag = None if code in _BARE else _TIME_TAG.read(cursor)
+        return _undecoded(cursor, code, choice, piid)
+    found = {name: cursor.read(name, codec) for name, codec in fields.items()}
+    follow = cursor.read("follow", _FOLLOW) if code & SERVER and code not in BARE else None
+    time_tag = None if code in BARE else cursor.read("time_tag", _TIME_TAG)
     if cursor.at != len(cursor.raw):
-        raise FrameError(f"apdu: {len(cursor.raw) - cursor.at} bytes left over at offset {cursor.at}")
+        raise FrameError(f"apdu: {len(cursor.raw) - cursor.at} bytes left over", cursor.at)
     return Apdu(code, choice, piid, found, follow, time_tag)
+
+
+def _undecoded(cursor: Cursor, code: int, choice: int | None, piid: int | None) -> Apdu:
+    at = cursor.at
+    rest = cursor.take(len(cursor.raw) - at)
+    if rest:
+        cursor.note(at, "undecoded", rest)
+    return Apdu(code, choice, piid, {}, None, None, rest)
 
 
 def encode(apdu: Apdu) -> bytes:
@@ -488,7 +568,7 @@ def encode(apdu: Apdu) -> bytes:
         )
     for name, codec in fields.items():
         codec.write(apdu.fields[name], out)
-    if apdu.code in _BARE:
+    if apdu.code in BARE:
         return bytes(out)
     if apdu.code & SERVER:
         _FOLLOW.write(apdu.follow, out)

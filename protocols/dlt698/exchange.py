@@ -14,7 +14,7 @@ import numpy as np
 
 from protocols.buffer import ReceiveBuffer
 from protocols.dlt698 import apdu as apdus
-from protocols.dlt698 import requests, values
+from protocols.dlt698 import clock, requests, values
 from protocols.dlt698.answers import blocks, refused
 from protocols.dlt698.apdu import Apdu, FollowReport
 from protocols.dlt698.frame import (
@@ -141,10 +141,17 @@ class Master:
             return Answer(None)
         try:
             frame = find(self._buffer)
-            return NEED_DATA if frame is None else self._judge(frame)
         except FrameError:
             self._corrupt = self._request is not None
             raise
+        if frame is None:
+            return NEED_DATA
+        try:
+            return self._judge(frame)
+        except FrameError as error:
+            self._corrupt = self._request is not None
+            # of an APDU in segments the offset counts from its beginning
+            raise (error if frame.segment is not None else error.moved(frame.apdu_at)) from None
         except Refused:
             self._reset()
             raise
@@ -201,7 +208,7 @@ class Master:
         if content.choice == 2:
             raise requests.refusal("security", content.value, part=True)
         if content.choice == 1:
-            raise FrameError("security: a cipher text where the APDU was sent in clear")
+            raise FrameError("security: a cipher text where the APDU was sent in clear", 1)
         event = self._answer(request.request, frame, content.value)
         if not isinstance(event, Answer):
             return event
@@ -223,7 +230,7 @@ class Master:
         if blocks:
             return self._next_block(request, frame, raw)
         if self._blocks:
-            raise FrameError(f"{head.service} {head.choice} in the middle of data blocks")
+            raise FrameError(f"apdu: {head.service} {head.choice} in the middle of data blocks", 0)
         if isinstance(request, GetRecords | ProxyRecords) and request.raw:
             return self._raw(request, frame, raw)
         apdu = apdus.decode(raw)
@@ -251,10 +258,10 @@ class Master:
         if self._blocks and number == self._block:
             return Ignored(f"repeated: block {number}", frame.encode())
         if self._blocks and number != self._block + 1:
-            raise FrameError(f"get: data block {number}, expected {self._block + 1}")
+            raise FrameError(f"get: data block {number}, must be {self._block + 1}", 4)
         self._size += len(raw)
         if self._size > MAX_APDU:
-            raise FrameError(f"get: more than {MAX_APDU} bytes in data blocks")
+            raise FrameError(f"get: an answer in data blocks must be at most {MAX_APDU} bytes", 0)
         keep_raw = isinstance(request, GetRecords) and request.raw
         self._blocks += [raw] if keep_raw else content.value
         self._block = number
@@ -278,7 +285,7 @@ def _head(raw: bytes) -> Apdu:
     cursor = Cursor(raw)
     code = cursor.byte()
     if code not in apdus.SERVICES:
-        raise FrameError(f"apdu: service {code:02X}H at offset 0 is none of the standard's")
+        raise FrameError(f"apdu: service {code:02X}H is none of the standard's", 0)
     choice = cursor.byte() if code in apdus.CHOICES else None
     bare = code in (apdus.SECURITY, apdus.SECURITY | apdus.SERVER)
     return Apdu(code, choice, None if bare else cursor.byte())
@@ -330,7 +337,7 @@ class Inbox:
         """
         found = decode(frame)
         if not found.from_server or found.client_started:
-            raise FrameError(f"control: {found.control:02X}H is not of a frame that a server began")
+            raise FrameError(f"control: {found.control:02X}H is not of a frame that a server began", 3)
         raw: bytes | None = found.data
         if found.segment is not None:
             if found.segment_kind == CONFIRM:
@@ -354,8 +361,8 @@ def _link_answer(apdu: Apdu, received: np.datetime64, sent: np.datetime64, resul
     fields = {
         "result": result,
         "request_time": apdu.fields["time"],
-        "received_time": values.encode_time(received),
-        "response_time": values.encode_time(sent),
+        "received_time": clock.encode_time(received),
+        "response_time": clock.encode_time(sent),
     }
     return Apdu(apdus.LINK | apdus.SERVER, None, apdu.number | (apdu.piid or 0) & apdus.PRIORITY, fields)
 
@@ -533,7 +540,7 @@ class Device:
         self, kind: int, heartbeat_s: int, when: np.datetime64, *, piid: int = 0, client: int = 0
     ) -> bytes:
         """A LINK-Request: 0 login, 1 heartbeat, 2 logout; `when` in naive local time. Answer: Acknowledged."""
-        fields = {"request": kind, "heartbeat_s": heartbeat_s, "time": values.encode_time(when)}
+        fields = {"request": kind, "heartbeat_s": heartbeat_s, "time": clock.encode_time(when)}
         apdu = Apdu(apdus.LINK, None, piid, fields)
         return Frame(self._own(), client, FROM_SERVER | LINK, apdus.encode(apdu)).encode(self._wakeup)
 

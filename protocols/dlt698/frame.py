@@ -128,6 +128,14 @@ class Frame:
         return self.control & FUNCTION
 
     @property
+    def apdu_at(self) -> int:
+        """Where `data` stands in the frame, counted from its 68H."""
+        extended = self.server.logical > 1
+        return (
+            4 + 1 + extended + len(self.server.digits) // 2 + 1 + 2 + (2 if self.segment is not None else 0)
+        )
+
+    @property
     def segment_kind(self) -> int:
         return (self.segment or 0) >> 14
 
@@ -183,7 +191,7 @@ def decode_address(raw: bytes, offset: int = 0) -> tuple[Address, int]:
     size = (raw[offset] & 0x0F) + 1 if offset < len(raw) else 1
     body = raw[offset + 1 : offset + 1 + size]
     if len(body) != size:
-        raise FrameError(f"address: {size} bytes needed at offset {offset + 1}, {len(body)} are there")
+        raise FrameError(f"address: {size} bytes needed, {len(body)} are there", offset + 1)
     first = raw[offset]
     logical = first >> 4 & 0x03
     if logical > 1 and size > 1:
@@ -193,30 +201,42 @@ def decode_address(raw: bytes, offset: int = 0) -> tuple[Address, int]:
     return Address(body[::-1].hex().upper(), first >> 6, logical), offset + 1 + size
 
 
+def tsa(address: Address) -> bytes:
+    """A target server address: as SA, but high byte first."""
+    raw = encode_address(address)
+    extended = bool(raw[0] & 0x20)
+    return raw[: 1 + extended] + raw[:extended:-1]
+
+
+def tsa_address(raw: bytes) -> Address:
+    """The address in a TSA. FrameError: not as long as its first byte says."""
+    extended = len(raw) > 2 and bool(raw[0] & 0x20)
+    address, end = decode_address(raw[: 1 + extended] + raw[:extended:-1])
+    if end != len(raw):
+        raise FrameError(f"TSA: {len(raw)} bytes where the first one says {end}", 0)
+    return address
+
+
 def decode(raw: bytes) -> Frame:
     """Exactly one frame, wake-up bytes allowed before it. FrameError names field, offset and rule."""
     wake = len(raw) - len(raw.lstrip(bytes((WAKE_UP,))))
     body = raw[wake:]
     if len(body) < _SHORTEST + 2:
-        raise FrameError(f"frame: {len(body)} bytes at offset {wake}, at least {_SHORTEST + 2} are needed")
+        raise FrameError(f"frame: {len(body)} bytes, must be at least {_SHORTEST + 2}", wake)
     if body[0] != START:
-        raise FrameError(f"start: {body[0]:02X}H at offset {wake} must be 68H")
+        raise FrameError(f"start: {body[0]:02X}H must be 68H", wake)
     size = _size(body, 0)
     if size != len(body):
-        raise FrameError(
-            f"length: {body[2]:02X}{body[1]:02X}H at offset {wake + 1} but {len(body)} bytes came"
-        )
+        raise FrameError(f"length: {body[2]:02X}{body[1]:02X}H says {size} bytes, {len(body)} came", wake + 1)
     if body[-1] != END:
-        raise FrameError(f"end: {body[-1]:02X}H at offset {wake + size - 1} must be 16H")
+        raise FrameError(f"end: {body[-1]:02X}H must be 16H", wake + size - 1)
     header = _header(body, 0)
     if header + 4 > size - 1:
-        raise FrameError(f"length: {size - 2} at offset {wake + 1} ends inside the header")
+        raise FrameError(f"length: {size - 2} bytes end inside the header", wake + 1)
     if (check := fcs16(body[1:header])) != int.from_bytes(body[header : header + 2], "little"):
-        raise FrameError(
-            f"HCS: {body[header : header + 2].hex()} at offset {wake + header} must be {_wire(check)}"
-        )
+        raise FrameError(f"HCS: {body[header : header + 2].hex()} must be {_wire(check)}", wake + header)
     if (check := fcs16(body[1:-3])) != int.from_bytes(body[-3:-1], "little"):
-        raise FrameError(f"FCS: {body[-3:-1].hex()} at offset {wake + size - 3} must be {_wire(check)}")
+        raise FrameError(f"FCS: {body[-3:-1].hex()} must be {_wire(check)}", wake + size - 3)
     server, after = decode_address(body, 4)
     control = body[3]
     user = body[header + 2 : -3]
@@ -225,12 +245,12 @@ def decode(raw: bytes) -> Frame:
     segment = None
     if control & SEGMENTED:
         if len(user) < 2:
-            raise FrameError(f"segment: {len(user)} bytes at offset {wake + header + 2}, the word has 2")
+            raise FrameError(f"segment: {len(user)} bytes, its word has 2", wake + header + 2)
         segment, user = int.from_bytes(user[:2], "little"), user[2:]
     kilobytes = bool(body[2] & KILOBYTES >> 8)
     frame = Frame(server, body[after], control, user, segment, kilobytes)
     if body[2] & 0x80:
-        raise FrameError(f"length: the reserved bit 15 is set at offset {wake + 2}")
+        raise FrameError("length: the reserved bit 15 must be 0", wake + 2)
     return frame
 
 

@@ -135,6 +135,11 @@ def _attributes() -> dict[tuple[int, int], Item]:
     return {(row.oi, row.number): row for row in items() if row.kind == "attr"}
 
 
+@cache
+def _members() -> dict[tuple[int, str, int], Item]:
+    return {(row.oi, row.kind, row.number): row for row in items()}
+
+
 def object_name(oad: int) -> str:
     """The English name of the object of an OAD or OMD; '' if the table has none."""
     found = _objects().get(oad >> 16)
@@ -147,10 +152,42 @@ def item(oad: int) -> Item | None:
     return _attributes().get((oad >> 16, oad >> 8 & 0x1F))
 
 
-def secret(oad: int) -> bool:
-    """Whether the attribute holds a password or key."""
-    found = item(oad)
-    return found is not None and found.secret
+@cache
+def _secret() -> frozenset[tuple[int, str, int]]:
+    return frozenset((row.oi, row.kind, row.number) for row in items() if row.secret)
+
+
+@cache
+def secret_objects() -> tuple[bytes, ...]:
+    """The OIs that have an attribute or method with a secret, as their bytes."""
+    return tuple(sorted({row.oi.to_bytes(2, "big") for row in items() if row.secret}))
+
+
+def secret(oad: int, *, method: bool = False) -> bool:
+    """Whether the attribute of an OAD, or the parameter of an OMD's method, is a password or key."""
+    return (oad >> 16, *_place(oad, method)) in _secret()
+
+
+def _place(oad: int, method: bool) -> tuple[str, int]:
+    """The upper three bits of an attribute are its feature; a method has none."""
+    return ("method", oad >> 8 & 0xFF) if method else ("attr", oad >> 8 & 0x1F)
+
+
+def member(oad: int, *, method: bool = False) -> Member | None:
+    """What the interface class of an OAD's or OMD's object says of its attribute or method; None if that is unknown."""
+    found = _objects().get(oad >> 16)
+    if found is None:
+        return None
+    return classes().get((found.interface_class, *_place(oad, method)))
+
+
+def member_name(oad: int, *, method: bool = False) -> str:
+    """The attribute's or method's own Chinese name; '' where only its number is known."""
+    own = _members().get((oad >> 16, *_place(oad, method)))
+    if own is not None and own.member_zh:
+        return own.member_zh
+    found = member(oad, method=method)
+    return found.name_zh if found else ""
 
 
 def quantities(oad: int) -> tuple[str, ...]:

@@ -355,7 +355,7 @@ def joined(request: PlainRequest, parts: list[Any]) -> Any:
             return _data(request.oad, [part for part in merged if isinstance(part, Result)])
         case GetRecords() | ProxyRecords():
             if len(merged) != 1 or not isinstance(merged[0], RecordResult):
-                raise FrameError(f"get: {len(merged)} results in blocks where one record must be")
+                raise FrameError(f"get: {len(merged)} results in blocks where one record must be", 0)
             return _record(merged[0])
     return tuple(merged)
 
@@ -377,7 +377,7 @@ def _merge(last: Any, part: Any) -> Any:
 def _data(oad: int, results: list[Result]) -> Data:
     mine = [result for result in results if result.oad == oad]
     if len(mine) != 1:
-        raise FrameError(f"get: {len(mine)} results for {oad:08X} where one must be")
+        raise FrameError(f"get: {len(mine)} results for {oad:08X} where one must be", 0)
     if mine[0].data is None:
         raise refusal(f"get {oad:08X}", mine[0].dar)
     return mine[0].data

@@ -70,27 +70,29 @@ class Joiner:
         self._size = 0
 
     def add(self, frame: Frame) -> Joined:
-        """Take the next data segment (never a confirmation). FrameError: a gap, an empty piece, more than MAX_APDU."""
+        """Take the next data segment (never a confirmation). FrameError: a gap, an empty piece, more than MAX_APDU; its offset counts
+        from the segment word.
+        """
         number = frame.segment_number
         if frame.segment_kind == FIRST:
             if self._number == number and self._parts == [frame.data]:
                 return Joined(None, True)
             self.reset()
         elif not self._parts:
-            raise FrameError(f"segment: number {number} without a first one")
+            raise FrameError(f"segment: number {number} without a first one", 0)
         elif number == self._number:
             return Joined(None, True)
         elif number != (self._number + 1) % SEGMENT_NUMBERS:
             expected = (self._number + 1) % SEGMENT_NUMBERS
             self.reset()
-            raise FrameError(f"segment: number {number}, expected {expected}")
+            raise FrameError(f"segment: number {number}, must be {expected}", 0)
         if not frame.data:
             self.reset()
-            raise FrameError(f"segment: number {number} is empty")
+            raise FrameError(f"segment: number {number} must not be empty", 2)
         self._size += len(frame.data)
         if self._size > MAX_APDU:
             self.reset()
-            raise FrameError(f"segment: more than {MAX_APDU} bytes in one APDU")
+            raise FrameError(f"segment: one APDU must be at most {MAX_APDU} bytes", 2)
         self._parts.append(frame.data)
         self._number = number
         if frame.segment_kind != LAST:

@@ -1,26 +1,23 @@
 """A-XDR data of DL/T 698.45-2017: every type of the CHOICE Data, both ways.
 
-A value is a `Data` with its tag. Texts of time stay the bytes that came (`time_text` and `decode_time_s` read them): a meter with
-a dead clock battery sends days that do not exist, and a decoder that refused them would hide why.
+A value is a `Data` with its tag. Times stay the bytes that came (clock.py reads them): a meter with a dead clock battery sends
+days that do not exist, and a decoder that refused them would hide why.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-
-from protocols.dlt698.frame import Address, decode_address, encode_address
+from protocols.dlt698 import clock
 from protocols.dlt698.wire import (
     I8,
     OCTETS,
     U8,
     U16,
     U32,
+    Budget,
     Codec,
     Cursor,
     Group,
@@ -90,7 +87,8 @@ NUMBERS: Final = {
 }  # fmt: skip
 #: Bytes of the types that always have the same count.
 SIZES: Final = {
-    NULL: 0, BOOL: 1, DATE_TIME: 10, DATE: 5, TIME: 3, DATE_TIME_S: 7, TI: 3, SCALER_UNIT: 2, COMDCB: 5,
+    NULL: 0, BOOL: 1, DATE_TIME: clock.DATE_TIME, DATE: clock.DATE, TIME: clock.TIME, DATE_TIME_S: clock.DATE_TIME_S,
+    TI: 3, SCALER_UNIT: 2, COMDCB: 5,
     **{tag: struct.calcsize(code) for tag, code in NUMBERS.items()},
 }  # fmt: skip
 _TIMES: Final = frozenset((DATE_TIME, DATE, TIME, DATE_TIME_S))
@@ -107,7 +105,7 @@ MAX_DEPTH: Final = 16
 class Data:
     """One A-XDR value.
 
-    value  None, bool, int, float, str (texts; bits as "0110"), bytes (octets, TSA, MAC, RN and the four kinds of time), a tuple
+    value  None, bool, int, float, str (texts; bits as "0110"), bytes (octets, TSA, MAC, RN, the four kinds of time, texts that are none), a tuple
            of Data, or one of the classes below. OI, OAD and OMD are one number (0x00100200).
     """
 
@@ -238,7 +236,10 @@ class DataCodec:
     """Data with its tag."""
 
     def read(self, cursor: Cursor) -> Data:
-        data, cursor.at = decode_at(cursor.raw, cursor.at, cursor.depth)
+        if cursor.trace is not None:
+            traced: Data = cursor.trace.data(cursor)
+            return traced
+        data, cursor.at = decode_at(cursor.raw, cursor.at, cursor.depth, cursor.budget)
         return data
 
     def write(self, value: Data, out: bytearray) -> None:
@@ -249,11 +250,8 @@ class CsdCodec:
     """CSD: 0 an OAD, 1 a ROAD."""
 
     def read(self, cursor: Cursor) -> Csd:
-        at = cursor.at
-        kind = cursor.byte()
-        if kind > 1:
-            raise FrameError(f"CSD: choice {kind} at offset {at} must be 0 or 1")
-        found: Csd = ROAD_.read(cursor) if kind else OAD_.read(cursor)
+        kind = cursor.choice("CSD", (0, 1), "0 or 1")
+        found: Csd = ROAD_.read(cursor) if kind else cursor.read("oad", OAD_)
         return found
 
     def write(self, value: Csd, out: bytearray) -> None:
@@ -265,14 +263,10 @@ class MsCodec:
     """MS: which meters."""
 
     def read(self, cursor: Cursor) -> Ms:
-        at = cursor.at
-        kind = cursor.byte()
+        kind = cursor.choice("MS", range(max(_MS) + 1), f"0 to {max(_MS)}")
         if kind <= ALL_METERS.kind:
             return ALL_METERS if kind else NO_METERS
-        codec = _MS.get(kind)
-        if codec is None:
-            raise FrameError(f"MS: choice {kind} at offset {at} must be 0 to {max(_MS)}")
-        return Ms(kind, codec.read(cursor))
+        return Ms(kind, cursor.read("meters", _MS[kind]))
 
     def write(self, value: Ms, out: bytearray) -> None:
         if value.kind not in (0, 1, *_MS):
@@ -286,12 +280,8 @@ class RsdCodec:
     """RSD: which records."""
 
     def read(self, cursor: Cursor) -> Rsd:
-        at = cursor.at
-        kind = cursor.byte()
-        fields = _RSD.get(kind)
-        if fields is None:
-            raise FrameError(f"RSD: choice {kind} at offset {at} must be 0 to {max(_RSD)}")
-        return Rsd(kind, **{name: codec.read(cursor) for name, codec in fields})
+        kind = cursor.choice("RSD", _RSD, f"0 to {max(_RSD)}")
+        return Rsd(kind, **{name: cursor.read(name, codec) for name, codec in _RSD[kind]})
 
     def write(self, value: Rsd, out: bytearray) -> None:
         fields = _RSD.get(value.kind)
@@ -357,7 +347,8 @@ _RSD: Final[dict[int, tuple[tuple[str, Codec], ...]]] = {
     10: (("count", U8), ("meters", MS_)),
 }
 
-_COMPOUND: Final[dict[int, Codec]] = {
+#: The types that are put together of others, by tag.
+COMPOUND: Final[dict[int, Codec]] = {
     ROAD: ROAD_, TI: TI_, REGION: REGION_, SCALER_UNIT: SCALER_UNIT_, RSD: RSD_, CSD: CSD_, MS: MS_, SID: SID_,
     SID_MAC: SID_MAC_, COMDCB: COMDCB_, RCSD: RCSD_,
 }  # fmt: skip
@@ -392,48 +383,61 @@ def decode(raw: bytes) -> Data:
     """Exactly one value. FrameError: truncated, unknown type, bytes left over."""
     data, end = decode_at(raw, 0)
     if end != len(raw):
-        raise FrameError(f"data: {len(raw) - end} bytes left over at offset {end}")
+        raise FrameError(f"data: {len(raw) - end} bytes left over", end)
     return data
 
 
 _NULL: Final = Data(NULL)
 
 
-def decode_at(raw: bytes, at: int, depth: int = 0) -> tuple[Data, int]:
+def decode_at(raw: bytes, at: int, depth: int = 0, budget: Budget | None = None) -> tuple[Data, int]:
     """The value at `at` and the offset behind it."""
     if at >= len(raw):
-        raise FrameError(f"data: no type at offset {at}")
+        raise FrameError("data: a type is needed, no byte is there", at)
     tag = raw[at]
     number = _UNPACK.get(tag)
     if number is not None:
         unpack, size = number
         if at + 1 + size > len(raw):
-            raise FrameError(
-                f"data: {NAMES[tag]} at offset {at} needs {size} bytes, {len(raw) - at - 1} are there"
-            )
+            raise _short_of(tag, size, len(raw) - at - 1, at)
         return Data(tag, unpack(raw, at + 1)[0]), at + 1 + size
     if tag == NULL:
         return _NULL, at + 1
-    if depth >= MAX_DEPTH:
-        raise FrameError(f"data: nested deeper than {MAX_DEPTH} at offset {at}")
     if tag in (ARRAY, STRUCTURE):
-        return _decode_items(raw, at, depth)
-    if tag in _COMPOUND:
-        cursor = Cursor(raw, at + 1, depth + 1)
-        return Data(tag, _COMPOUND[tag].read(cursor)), cursor.at
+        _bounded(depth, at)
+        count, end = decode_count(raw, at)
+        items, end = decode_run(raw, end, count, depth + 1, budget)
+        return Data(tag, tuple(items)), end
+    if tag in COMPOUND:
+        _bounded(depth, at)
+        cursor = Cursor(raw, at + 1, depth + 1, budget=budget)
+        return Data(tag, COMPOUND[tag].read(cursor)), cursor.at
     return _decode_bytes(raw, at, tag)
 
 
-def _decode_items(raw: bytes, at: int, depth: int) -> tuple[Data, int]:
+def _bounded(depth: int, at: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise FrameError(f"data: nested deeper than {MAX_DEPTH}", at)
+
+
+def _short_of(tag: int, size: int, there: int, at: int) -> FrameError:
+    return FrameError(f"data: {NAMES[tag]} needs {size} bytes, {there} are there", at)
+
+
+def decode_count(raw: bytes, at: int) -> tuple[int, int]:
+    """How many elements the array or structure at `at` has, and where they begin."""
     count, end = decode_length(raw, at + 1)
     if count > len(raw) - end:  # an element has at least its tag
-        raise FrameError(f"data: {count} elements at offset {at}, {len(raw) - end} bytes left")
-    items, end = decode_run(raw, end, count, depth + 1)
-    return Data(raw[at], tuple(items)), end
+        raise FrameError(f"data: {count} elements announced, {len(raw) - end} bytes left", at + 1)
+    return count, end
 
 
-def decode_run(raw: bytes, at: int, count: int, depth: int = 0) -> tuple[list[Data], int]:
+def decode_run(
+    raw: bytes, at: int, count: int, depth: int = 0, budget: Budget | None = None
+) -> tuple[list[Data], int]:
     """`count` values one behind the other, and the offset behind them."""
+    if budget is not None:
+        budget.spend(count, at)
     items = []
     size = len(raw)
     for _ in range(count):
@@ -443,7 +447,7 @@ def decode_run(raw: bytes, at: int, count: int, depth: int = 0) -> tuple[list[Da
             continue
         known = _SHORT.get(raw[at : at + 2])
         if known is None or depth >= MAX_DEPTH:
-            known, at = decode_at(raw, at, depth)
+            known, at = decode_at(raw, at, depth, budget)
         else:
             at += 2
         items.append(known)
@@ -459,33 +463,31 @@ def _decode_bytes(raw: bytes, at: int, tag: int) -> tuple[Data, int]:
         if tag == BIT_STRING:
             bits, size = size, (size + 7) // 8
     else:
-        raise FrameError(f"data: type {tag} at offset {at} is none of the standard's")
+        raise FrameError(f"data: type {tag} is none of the standard's", at)
     body = raw[begin : begin + size]
     if len(body) != size:
-        raise FrameError(f"data: {NAMES[tag]} at offset {at} needs {size} bytes, {len(body)} are there")
+        raise _short_of(tag, size, len(body), at)
     value: Any = body
     if tag == BOOL:
         value = bool(body[0])
     elif tag == BIT_STRING:
         value = format(int.from_bytes(body, "big"), f"0{8 * size}b")[:bits] if bits else ""
     elif tag in _CHARSETS:
-        value = _text(body, tag, at)
+        value = _text(body, tag)
     return Data(tag, value), begin + size
 
 
-def _text(body: bytes, tag: int, at: int) -> str:
-    try:
-        return body.decode(_CHARSETS[tag])
-    except UnicodeDecodeError:
-        if tag == VISIBLE_STRING:  # Chinese messages travel in it too, in the national code
-            try:
-                text = body.decode("gb18030")
-            except UnicodeDecodeError:
-                pass
-            else:
-                if text.encode("gb18030") == body:
-                    return text
-        raise FrameError(f"data: {NAMES[tag]} at offset {at} holds bytes that are no text") from None
+def _text(body: bytes, tag: int) -> str | bytes:
+    """A text; Chinese in a visible-string too, in the national code. Bytes that are no text stay bytes: meters fill with FF."""
+    charsets = ("ascii", "gb18030") if tag == VISIBLE_STRING else (_CHARSETS[tag],)
+    for charset in charsets:
+        try:
+            text = body.decode(charset)
+        except UnicodeDecodeError:
+            continue
+        if text.encode(charset) == body:
+            return text
+    return body
 
 
 def _encode(data: Data, out: bytearray) -> None:
@@ -498,8 +500,8 @@ def _encode(data: Data, out: bytearray) -> None:
             out += encode_length(len(value))
             for item in value:
                 _encode(item, out)
-        elif tag in _COMPOUND:
-            _COMPOUND[tag].write(value, out)
+        elif tag in COMPOUND:
+            COMPOUND[tag].write(value, out)
         elif tag == BOOL:
             out.append(1 if value else 0)
         elif tag in _TIMES:
@@ -509,13 +511,16 @@ def _encode(data: Data, out: bytearray) -> None:
         elif tag != NULL:
             out += _encode_string(tag, value)
     except (struct.error, ValueError, TypeError, AttributeError, OverflowError) as why:
-        raise Misuse(f"data: {NAMES.get(tag, tag)} cannot hold {value!r}: {why}") from why
+        # not the value itself: it may be a password
+        raise Misuse(f"data: {NAMES.get(tag, tag)} cannot hold this {type(value).__name__}") from why
 
 
 def _encode_string(tag: int, value: Any) -> bytes:
     if tag in _BYTES:
         return encode_length(len(value)) + bytes(value)
     if tag in _CHARSETS:
+        if isinstance(value, bytes):
+            return encode_length(len(value)) + value
         charset = _CHARSETS[tag] if tag != VISIBLE_STRING or value.isascii() else "gb18030"
         body: bytes = value.encode(charset)
         return encode_length(len(body)) + body
@@ -536,101 +541,3 @@ def _short() -> dict[bytes, Data]:
 
 _SHORT: Final[dict[bytes, Data]] = {}
 _SHORT.update(_short())
-
-
-# --- addresses ---
-
-
-def tsa(address: Address) -> bytes:
-    """A target server address: as SA, but high byte first."""
-    raw = encode_address(address)
-    extended = bool(raw[0] & 0x20)
-    return raw[: 1 + extended] + raw[:extended:-1]
-
-
-def tsa_address(raw: bytes) -> Address:
-    """The address in a TSA. FrameError: not as long as its first byte says."""
-    extended = len(raw) > 2 and bool(raw[0] & 0x20)
-    address, end = decode_address(raw[: 1 + extended] + raw[:extended:-1])
-    if end != len(raw):
-        raise FrameError(f"TSA: {len(raw)} bytes where the first one says {end}")
-    return address
-
-
-# --- time ---
-
-
-def encode_time_s(when: np.datetime64) -> bytes:
-    """Naive local time -> the 7 bytes of date_time_s. Misuse: NaT."""
-    t = _fields(when)
-    return struct.pack(">HBBBBB", t.year, t.month, t.day, t.hour, t.minute, t.second)
-
-
-def encode_time(when: np.datetime64) -> bytes:
-    """Naive local time -> the 10 bytes of date_time, with day of week (0 Sunday) and milliseconds."""
-    t = _fields(when)
-    day = t.isoweekday() % 7
-    return struct.pack(
-        ">HBBBBBBH", t.year, t.month, t.day, day, t.hour, t.minute, t.second, t.microsecond // 1000
-    )
-
-
-def _fields(when: np.datetime64) -> dt.datetime:
-    t: dt.datetime | None = when.astype("datetime64[us]").astype(dt.datetime)
-    if t is None:
-        raise Misuse("time: not a time")
-    return t
-
-
-def decode_time_s(raw: bytes) -> np.datetime64:
-    """date_time_s -> naive local datetime64[us]. FrameError: not 7 bytes, or no date."""
-    if len(raw) != SIZES[DATE_TIME_S]:
-        raise FrameError(f"date_time_s: {len(raw)} bytes, must be 7")
-    return _moment(raw, *struct.unpack(">HBBBBB", raw))
-
-
-def decode_time(raw: bytes) -> np.datetime64:
-    """date_time -> naive local datetime64[us]; the day of week is not looked at. FrameError: not 10 bytes, or no date."""
-    if len(raw) != SIZES[DATE_TIME]:
-        raise FrameError(f"date_time: {len(raw)} bytes, must be 10")
-    year, month, day, _, hour, minute, second, milliseconds = struct.unpack(">HBBBBBBH", raw)
-    if milliseconds > 999:
-        raise FrameError(f"date_time: {milliseconds} milliseconds")
-    return _moment(raw, year, month, day, hour, minute, second, milliseconds * 1000)
-
-
-def _moment(raw: bytes, *fields: int) -> np.datetime64:
-    try:
-        year, month, day, hour, minute, second = fields[:6]
-        moment = dt.datetime(year, month, day, hour, minute, second, sum(fields[6:]))
-    except ValueError:
-        raise FrameError(f"time: {raw.hex()} is no date") from None
-    return np.datetime64(moment, "us")
-
-
-def _show_date_time(raw: bytes) -> str:
-    year, month, day, week, hour, minute, second, ms = struct.unpack(">HBBBBBBH", raw)
-    return f"{year:04}-{month:02}-{day:02} dow {week} {hour:02}:{minute:02}:{second:02}.{ms:03}"
-
-
-def _show_date_time_s(raw: bytes) -> str:
-    year, month, day, hour, minute, second = struct.unpack(">HBBBBB", raw)
-    return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
-
-
-def _show_date(raw: bytes) -> str:
-    year, month, day, week = struct.unpack(">HBBB", raw)
-    return f"{year:04}-{month:02}-{day:02} dow {week}"
-
-
-_SHOW: Final[dict[int, Callable[[bytes], str]]] = {
-    DATE_TIME: _show_date_time,
-    DATE_TIME_S: _show_date_time_s,
-    DATE: _show_date,
-    TIME: lambda raw: f"{raw[0]:02}:{raw[1]:02}:{raw[2]:02}",
-}
-
-
-def time_text(tag: int, raw: bytes) -> str:
-    """A time as it stands, for people; it need not exist."""
-    return _SHOW[tag](raw)

@@ -7,11 +7,45 @@ built, so no byte sequence can make this loop or allocate beyond its own size.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from protocols.errors import FrameError, Misuse
+
+#: Values of one APDU told to people: a frame holds 16 KB, and one with more values than this has less than four bytes for each.
+MAX_TOLD: Final = 4096
+
+
+class Budget:
+    """How many more values and list elements may be read. Whoever wants the whole of a long answer reads without one."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, count: int, at: int) -> None:
+        """FrameError: used up."""
+        self.left -= count
+        if self.left < 0:
+            raise FrameError("apdu: more values than are told one by one", at)
+
+
+class Tracer(Protocol):
+    """Is told what every range of bytes was read as."""
+
+    def read(self, cursor: Cursor, name: str, codec: Codec) -> Any:
+        """Read a field with its codec and keep its range."""
+
+    def note(self, start: int, end: int, name: str, value: Any) -> None:
+        """Bytes that no field holds: a count, a choice."""
+
+    def data(self, cursor: Cursor) -> Any:
+        """Read one A-XDR value."""
+
+    def rewind(self, at: int) -> None:
+        """What was read from `at` on was read wrongly."""
 
 
 class Cursor:
@@ -22,28 +56,62 @@ class Cursor:
     roads   a ROAD with several columns was met, so `flat` matters
     """
 
-    __slots__ = ("at", "depth", "flat", "raw", "roads")
+    __slots__ = ("at", "budget", "depth", "flat", "raw", "roads", "trace")
 
-    def __init__(self, raw: bytes, at: int = 0, depth: int = 0, flat: bool = False) -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        at: int = 0,
+        depth: int = 0,
+        flat: bool = False,
+        budget: Budget | None = None,
+        trace: Tracer | None = None,
+    ) -> None:
         self.raw = raw
         self.at = at
         self.depth = depth
         self.flat = flat
         self.roads = False
+        self.budget = budget
+        self.trace = trace
+
+    def read(self, name: str, codec: Codec) -> Any:
+        """A field by its codec."""
+        return codec.read(self) if self.trace is None else self.trace.read(self, name, codec)
+
+    def note(self, start: int, name: str, value: Any) -> None:
+        """The bytes since `start` are a count or a choice."""
+        if self.trace is not None:
+            self.trace.note(start, self.at, name, value)
+
+    def rewind(self, at: int) -> None:
+        """Go back, to read the same bytes another way."""
+        self.at = at
+        if self.trace is not None:
+            self.trace.rewind(at)
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes. FrameError: fewer are there."""
         part = self.raw[self.at : self.at + count]
         if len(part) != count:
-            raise FrameError(f"apdu: {count} bytes needed at offset {self.at}, {len(part)} are there")
+            raise FrameError(f"apdu: {count} bytes needed, {len(part)} are there", self.at)
         self.at += count
         return part
 
     def byte(self) -> int:
         if self.at >= len(self.raw):
-            raise FrameError(f"apdu: 1 bytes needed at offset {self.at}, 0 are there")
+            raise FrameError("apdu: 1 byte needed, 0 are there", self.at)
         self.at += 1
         return self.raw[self.at - 1]
+
+    def choice(self, name: str, allowed: Container[int], rule: str) -> int:
+        """A byte that must be one of a few. FrameError naming the rule."""
+        at = self.at
+        value = self.byte()
+        if value not in allowed:
+            raise FrameError(f"{name}: choice {value} must be {rule}", at)
+        self.note(at, "choice", value)
+        return value
 
     def length(self) -> int:
         """An A-XDR length: one byte below 128, else 80H + count and the bytes."""
@@ -55,7 +123,10 @@ class Cursor:
         at = self.at
         count = self.length()
         if count > len(self.raw) - self.at:
-            raise FrameError(f"apdu: {count} elements at offset {at}, {len(self.raw) - self.at} bytes left")
+            raise FrameError(f"apdu: {count} elements announced, {len(self.raw) - self.at} bytes left", at)
+        if self.budget is not None:
+            self.budget.spend(count, at)
+        self.note(at, "count", count)
         return count
 
 
@@ -70,16 +141,16 @@ def encode_length(length: int) -> bytes:
 def decode_length(raw: bytes, offset: int) -> tuple[int, int]:
     """The A-XDR length at `offset` and the offset behind it. FrameError: truncated, or more than four bytes long."""
     if offset >= len(raw):
-        raise FrameError(f"length: no byte at offset {offset}")
+        raise FrameError("length: the bytes end before it", offset)
     first = raw[offset]
     if first < 0x80:
         return first, offset + 1
     count = first & 0x7F
     if not 1 <= count <= 4:
-        raise FrameError(f"length: of {count} bytes at offset {offset}, must be 1..4")
+        raise FrameError(f"length: {count} bytes long, must be 1 to 4", offset)
     body = raw[offset + 1 : offset + 1 + count]
     if len(body) != count:
-        raise FrameError(f"length: {count} bytes needed at offset {offset + 1}, {len(body)} are there")
+        raise FrameError(f"length: {count} bytes needed, {len(body)} are there", offset + 1)
     return int.from_bytes(body, "big"), offset + 1 + count
 
 
@@ -149,8 +220,10 @@ class Sequence:
         self._element = element
 
     def read(self, cursor: Cursor) -> tuple[Any, ...]:
-        read = self._element.read
-        return tuple([read(cursor) for _ in range(cursor.count())])
+        if cursor.trace is None:
+            read = self._element.read
+            return tuple([read(cursor) for _ in range(cursor.count())])
+        return tuple([cursor.read("element", self._element) for _ in range(cursor.count())])
 
     def write(self, value: tuple[Any, ...], out: bytearray) -> None:
         out += encode_length(len(value))
@@ -161,14 +234,16 @@ class Sequence:
 class Optional:
     """OPTIONAL: 00, or 01 and the value -> None or the value."""
 
-    def __init__(self, inner: Codec) -> None:
+    def __init__(self, name: str, inner: Codec) -> None:
+        self._name = name
         self._inner = inner
 
     def read(self, cursor: Cursor) -> Any:
         at = cursor.at
         flag = cursor.byte()
         if flag > 1:
-            raise FrameError(f"optional: {flag:02X}H at offset {at} must be 00 or 01")
+            raise FrameError(f"{self._name}: presence {flag:02X}H must be 00 or 01", at)
+        cursor.note(at, "present", flag)
         return self._inner.read(cursor) if flag else None
 
     def write(self, value: Any, out: bytearray) -> None:
@@ -188,19 +263,16 @@ class Chosen:
 class Choice:
     """CHOICE: a byte that names the alternative, then its value -> Chosen."""
 
-    def __init__(self, name: str, alternatives: Mapping[int, Codec]) -> None:
+    def __init__(
+        self, name: str, alternatives: Mapping[int, Codec], names: Mapping[int, str] | None = None
+    ) -> None:
         self._name = name
         self._alternatives = dict(alternatives)
+        self._names = dict(names or {})
 
     def read(self, cursor: Cursor) -> Chosen:
-        at = cursor.at
-        choice = cursor.byte()
-        codec = self._alternatives.get(choice)
-        if codec is None:
-            raise FrameError(
-                f"{self._name}: choice {choice} at offset {at} is none of {sorted(self._alternatives)}"
-            )
-        return Chosen(choice, codec.read(cursor))
+        choice = cursor.choice(self._name, self._alternatives, f"one of {sorted(self._alternatives)}")
+        return Chosen(choice, cursor.read(self._names.get(choice, self._name), self._alternatives[choice]))
 
     def write(self, value: Chosen, out: bytearray) -> None:
         codec = self._alternatives.get(value.choice)
@@ -219,7 +291,9 @@ class Group:
         self._reads = [codec.read for codec in fields.values()]
 
     def read(self, cursor: Cursor) -> Any:
-        return self._build(*[read(cursor) for read in self._reads])
+        if cursor.trace is None:
+            return self._build(*[read(cursor) for read in self._reads])
+        return self._build(*[cursor.read(name, codec) for name, codec in self._fields.items()])
 
     def write(self, value: Any, out: bytearray) -> None:
         for name, codec in self._fields.items():

@@ -5,6 +5,7 @@ import struct
 from hypothesis import strategies as st
 
 from protocols.dlt698 import apdu as apdus
+from protocols.dlt698 import frame as frames
 from protocols.dlt698 import values
 from protocols.dlt698.apdu import (
     ActItem,
@@ -142,7 +143,7 @@ LINES = st.builds(
     Comdcb, st.integers(0, 10), st.integers(0, 2), st.integers(5, 8), st.integers(1, 2), st.integers(0, 2)
 )
 #: What a TSA holds when it is in order: the first byte counts the others.
-TSAS = ADDRESSES.filter(lambda a: a.logical < 2).map(values.tsa)
+TSAS = ADDRESSES.filter(lambda a: a.logical < 2).map(frames.tsa)
 S10 = st.binary(min_size=10, max_size=10)
 TERMS = {
     "protocol_version": U16, "protocol_conformance": st.binary(min_size=8, max_size=8),
@@ -180,6 +181,7 @@ FIELDS = {
     (0x03, None): {}, (0x83, None): {"result": U8}, (0x84, None): {"connected": S7, "time": S7},
     (0x05, 1): {"oad": U32}, (0x05, 2): {"oads": OADS}, (0x05, 3): {"record": GETS}, (0x05, 4): {"records": some(GETS)},
     (0x05, 5): {"block": U16},
+    (0x05, 6): {"oad": U32}, (0x85, 6): {"oad": U32, "content": chosen(c0=U8, c1=st.binary(min_size=16, max_size=16))},
     (0x85, 1): {"result": RESULTS}, (0x85, 2): {"results": some(RESULTS)}, (0x85, 3): {"record": records()},
     (0x85, 4): {"records": some(records())},
     (0x85, 5): {"last_block": st.integers(0, 1), "block": U16, "content": chosen(c0=U8, c1=some(RESULTS), c2=some(records()))},

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlt698 import apdu as apdus
-from protocols.dlt698 import bulk, values
+from protocols.dlt698 import bulk, clock, values
 from protocols.dlt698.apdu import Apdu, RecordResult
 from protocols.dlt698.values import Data, Road
 from protocols.errors import FrameError, Refused
@@ -24,7 +24,7 @@ def u32(value):
 
 
 def row(i, base=1000):
-    when = values.encode_time_s(START + i * QUARTER)
+    when = clock.encode_time_s(START + i * QUARTER)
     return (
         Data(values.DATE_TIME_S, when),
         values.array(*(u32(base + 10 * i + k) for k in range(5))),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from protocols.dlt698 import apdu as apdus
-from protocols.dlt698 import bulk, values
+from protocols.dlt698 import bulk, clock, values
 from protocols.dlt698.answers import connect_fields
 from protocols.dlt698.apdu import (
     ActItem,
@@ -150,7 +150,7 @@ def test_connect():
 def test_acd_follow_report_and_time_tag():
     device, master = Device(ADDRESS), Master(ADDRESS)
     follow = Chosen(1, (Result(0x20150200, 0, Data(values.BIT_STRING, "0" * 32)),))
-    tag = apdus.TimeTag(values.encode_time_s(WHEN), Ti(0, 30))
+    tag = apdus.TimeTag(clock.encode_time_s(WHEN), Ti(0, 30))
 
     def reply(asked):
         assert asked.apdu.time_tag == tag
@@ -362,7 +362,7 @@ def test_segments_out_of_order():
     master.receive_data(first)  # the confirmation was lost
     assert master.next_event() == confirmed
     master.receive_data(piece(0xC007, whole.data[5:]))
-    with pytest.raises(FrameError, match="number 7, expected 6"):
+    with pytest.raises(FrameError, match="number 7, must be 6"):
         master.next_event()
     master.receive_data(first + piece(0x4006, whole.data[5:]))
     assert isinstance(master.next_event(), Send)
@@ -371,7 +371,7 @@ def test_segments_out_of_order():
 
 def test_broadcast_and_wildcard():
     master, device = Master(EVERYBODY), Device(ADDRESS)
-    raw = master.send(Act(0x40007F00, Data(values.DATE_TIME_S, values.encode_time_s(WHEN))))
+    raw = master.send(Act(0x40007F00, Data(values.DATE_TIME_S, clock.encode_time_s(WHEN))))
     assert master.next_event() == Answer(None)
     device.receive_data(raw)
     assert isinstance(device.next_event(), Asked)
@@ -401,8 +401,8 @@ def test_login_heartbeat_and_report():
     device.receive_data(taken.reply)
     event = device.next_event()
     assert isinstance(event, Acknowledged)
-    assert values.decode_time(event.apdu.fields["received_time"]) == WHEN + 1
-    assert values.decode_time(event.apdu.fields["request_time"]) == WHEN
+    assert clock.decode_time(event.apdu.fields["received_time"]) == WHEN + 1
+    assert clock.decode_time(event.apdu.fields["request_time"]) == WHEN
     assert event.apdu.fields["result"] == 0x80
     taken = inbox.take(device.report(1, {"results": (Result(ENERGY, 0, NUMBER),)}, piid=7), WHEN, WHEN)
     device.receive_data(taken.reply)
