@@ -20,6 +20,7 @@ class Opening:
     title      the speaker's system title, 8 bytes, or None
     secret     the calling (AARQ) or responding (AARE) authentication value: the LLS password or the HLS challenge
     certificate  public key certificate in the AE qualifier (suites 1 and 2), or None
+    dedicated  the key for this association alone: the client says it in its InitiateRequest, the server takes it from there
     """
 
     context: int = LN
@@ -27,6 +28,7 @@ class Opening:
     title: bytes | None = None
     secret: bytes | None = field(default=None, repr=False)  # never reaches a log
     certificate: bytes | None = None
+    dedicated: bytes | None = field(default=None, repr=False)
 
 
 class Protection(Protocol):
