@@ -15,6 +15,7 @@ from typing import Final
 
 from protocols.dlms import ciphering
 from protocols.dlms.ciphering import HEAD, MAX_COUNTER, TAG, Control
+from protocols.dlms.keys import Keys
 from protocols.errors import FrameError, Misuse
 
 NONE, LLS, MANUFACTURER, MD5, SHA1, GMAC, SHA256, ECDSA = range(8)
@@ -80,33 +81,27 @@ def check_equal(wanted: bytes, proof: bytes) -> None:
         raise FrameError("HLS proof: does not fit, the secret or a challenge is another")
 
 
-def gmac(
-    challenge: bytes, counter: int, *, suite: int, title: bytes, key: bytes, authentication: bytes
-) -> bytes:
-    """f(challenge) of mechanism 5: security control, counter, GMAC tag: 17 bytes.
+def gmac(challenge: bytes, counter: int, title: bytes, keys: Keys) -> bytes:
+    """f(challenge) of mechanism 5: security control, counter, GMAC tag: 17 bytes. Under the global unicast key.
 
-    title  the prover's, 8 bytes; key: the global unicast key. Misuse: lengths, or a counter outside 0..2^32-1.
+    title  the prover's, 8 bytes. Misuse: its length, or a counter outside 0..2^32-1.
     """
     if not 0 <= counter <= MAX_COUNTER:
         raise Misuse(f"HLS: invocation counter {counter} is outside 0..{MAX_COUNTER}; change the key")
-    control = Control(suite, authenticated=True, encrypted=False)
+    control = Control(keys.suite, authenticated=True, encrypted=False)
     sealed = ciphering.protect(
-        challenge, control, counter, title=title, key=key, authentication=authentication
+        challenge, control, counter, title=title, key=keys.unicast, authentication=keys.authentication
     )
     return bytes((control.byte,)) + counter.to_bytes(4, "big") + sealed[-TAG:]
 
 
-def check_gmac(
-    proof: bytes, challenge: bytes, *, suite: int, title: bytes, key: bytes, authentication: bytes
-) -> int:
+def check_gmac(proof: bytes, challenge: bytes, title: bytes, keys: Keys) -> int:
     """The proof's invocation counter, once its tag fits. FrameError: length, security control, tag."""
     if len(proof) != HEAD + TAG:
         raise FrameError(f"HLS proof: {len(proof)} bytes, HLS-GMAC has {HEAD + TAG}")
-    wanted = Control(suite, authenticated=True, encrypted=False).byte
+    wanted = Control(keys.suite, authenticated=True, encrypted=False).byte
     if proof[0] != wanted:
         raise FrameError(f"HLS proof: security control {proof[0]:02x}, must be {wanted:02x}", 0)
     counter = int.from_bytes(proof[1:HEAD], "big")
-    check_equal(
-        gmac(challenge, counter, suite=suite, title=title, key=key, authentication=authentication), proof
-    )
+    check_equal(gmac(challenge, counter, title, keys), proof)
     return counter
