@@ -20,8 +20,8 @@ import numpy as np
 
 from protocols.bcd import from_bcd, to_bcd
 from protocols.checksum import sum8
+from protocols.dlt645.fields import SEPARATOR, Typed, Value, decode_field, encode_field, size_of
 from protocols.dlt645.items import Field
-from protocols.dlt645.values import SEPARATOR, Typed, Value, decode_field, encode_field, size_of
 from protocols.errors import FrameError, Misuse
 
 GOOD: Final = b"\xa0\xa0"
@@ -36,7 +36,7 @@ MOST_BLOCKS: Final = 99
 #: What the length byte counts differs: time and classes; these, sum and E5; the whole block.
 #: Sum and E5 decide.
 _COUNTED: Final = (5, 3, 0)
-_TIME: Final = Field("time", "YYMMDDhhmm")
+_TIME: Final = Field("time", "YYMMDDhhmm", name_zh="时间")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ def class_fields() -> dict[int, tuple[Field, ...]]:
     text = files("protocols.dlt645").joinpath("load_classes.csv").read_text(encoding="utf-8")
     found: dict[int, tuple[Field, ...]] = {}
     for row in csv.DictReader(text.splitlines()):
-        field = Field(row["name"], row["form"], row["unit"], row["signed"] == "y", row["quantity"])
+        signed, name_zh = row["signed"] == "y", row["name_zh"]
+        field = Field(row["name"], row["form"], row["unit"], signed, row["quantity"], name_zh=name_zh)
         found[int(row["class"])] = (*found.get(int(row["class"]), ()), field)
     return found
 

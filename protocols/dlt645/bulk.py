@@ -1,13 +1,13 @@
 """Many answers at once into numpy columns; where shapes differ, the general decoder steps in.
 
-Registers: int64 in 1e-4 kWh, MISSING where not delivered. Instants: float64 in the quantity's unit, NaN.
+Each column has the dtype of its quantity's kind (protocols.quantity): registers int64 in 1e-4 of the unit, events int64, instants
+and demands float64 in the unit, moments datetime64[us]. Times are the meter's own: naive and local.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -25,8 +25,9 @@ from protocols.dlt645.blocks import (
     decode_blocks,
     sections,
 )
+from protocols.dlt645.fields import SEPARATOR, size_of
 from protocols.dlt645.items import Field
-from protocols.dlt645.values import SEPARATOR, Value, plain_fields, quantity_values, size_of
+from protocols.dlt645.values import plain_fields, quantity_values, stored
 from protocols.errors import FrameError
 from protocols.quantity import quantities
 from protocols.reading import MISSING, SLOT_QUANTITIES, Column, Times, empty_column
@@ -159,12 +160,33 @@ def number_column(field: Field, raw: Bytes) -> tuple[Column, Mask]:
     if field.signed:
         numbers[negative] *= -1
     decimals = len(field.form.partition(".")[2])
+    kind = quantities()[field.quantity].kind if field.quantity else "instant"
     column: Column
-    if field.quantity and quantities()[field.quantity].kind == "register":
+    if kind == "register":
         column = np.where(gone, MISSING, numbers * 10 ** (4 - decimals))
+    elif kind == "event":
+        column = np.where(gone, MISSING, numbers)
     else:
         column = np.where(gone, np.nan, numbers / 10**decimals)
     return column, np.asarray(good | gone)
+
+
+def moment_column(raw: Bytes) -> tuple[Times, Mask]:
+    """uint8[n, 5 or 6] [ss] mm hh DD MM YY -> (naive datetime64[us][n], bool[n] in order). Fillers and 0000 are NaT."""
+    gone = (raw == 0xFF).all(axis=1) | (raw == 0xEE).all(axis=1)
+    minutes, good = _times(raw[:, -5:])
+    if raw.shape[1] == 6:
+        second, digits = bcd_columns(raw[:, :1])
+        good &= digits & (second < 60)
+        minutes = minutes + second.astype("timedelta64[s]")
+    never = (raw[:, -3:-1] == 0).all(axis=1) & bcd_columns(raw)[1]
+    clock = (bcd_columns(raw[:, -5:-4])[0] < 60) & (bcd_columns(raw[:, -4:-3])[0] < 24)
+    column = np.where(good & ~gone, minutes, np.datetime64("NaT"))
+    return column, np.asarray(good | gone | (never & clock))
+
+
+def _column(field: Field, raw: Bytes) -> tuple[Column, Mask]:
+    return number_column(field, raw) if field.form[0] == "X" else moment_column(raw)
 
 
 def _times(raw: Bytes) -> tuple[Times, Mask]:
@@ -186,19 +208,11 @@ def _one_by_one(index: int, blocks: Sequence[LoadBlock]) -> _Part:
     for code in SLOT_QUANTITIES:
         columns[code] = empty_column(code, len(blocks))
         for row, values in enumerate(rows):
-            number = _number(values.get(code))
+            number = stored(values[code]) if code in values else None
             if number is not None:
                 columns[code][row] = number
     time = np.array([block.time for block in blocks], dtype="datetime64[us]")
     return np.full(len(blocks), index, np.int64), time, columns
-
-
-def _number(value: Value | None) -> int | float | None:
-    if value is None or not isinstance(value.value, int | Decimal):
-        return None
-    if quantities()[value.quantity].kind == "register":
-        return int(Decimal(value.value) * 10_000)
-    return float(value.value)
 
 
 def answer_columns(
@@ -217,9 +231,10 @@ def answer_columns(
         rows, good = np.array(members), np.full(len(members), bool(fields))
         at = 0
         for field in fields:
-            column, fine = number_column(field, raw[:, at : at + size_of(field.form)])
+            size = size_of(field.form)
+            column, fine = _column(field, raw[:, at : at + size])
             good &= fine
-            at += size_of(field.form)
+            at += size
             if field.quantity in columns:
                 columns[field.quantity][rows] = column
         for index in rows[~good].tolist():
@@ -229,7 +244,7 @@ def answer_columns(
 
 def _single(di: int, answer: bytes, index: int, columns: Columns, errors: dict[int, FrameError]) -> None:
     """One answer through the general decoder, over whatever the bulk put into its row."""
-    found: dict[str, int | float] = {}
+    found: dict[str, int | float | np.datetime64] = {}
     try:
         found = quantity_values(di, answer)
     except FrameError as error:

@@ -1,9 +1,4 @@
-"""The data field of a read answer <-> typed values, driven by items.csv.
-
-Numbers come out exact (int, or Decimal with the digits of the form), times as naive local datetimes. A field
-of all FF, or of all EE as terminals fill it, is missing: None, never 0. Any other nibble above 9 is a
-FrameError.
-"""
+"""The data field of a read answer <-> typed values, driven by items.csv. fields.py knows what one field means."""
 
 from __future__ import annotations
 
@@ -12,68 +7,105 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from typing import Final
 
-from protocols.bcd import from_bcd, to_bcd
-from protocols.dlt645.items import Field, Item, item, tariff_quantity
+import numpy as np
+
+from protocols.dlt645.fields import (
+    SEPARATOR,
+    Typed,
+    Value,
+    decode_field,
+    encode_field,
+    missing,
+    second_of,
+    size_of,
+)
+from protocols.dlt645.items import Field, Item, item, numbered, tariff_quantity
 from protocols.errors import FrameError, Misuse
 from protocols.quantity import quantities
 
-Typed = int | Decimal | str | dt.datetime | dt.date | dt.time | None
+__all__ = [
+    "SEPARATOR", "Place", "Typed", "Value", "decode", "decode_field", "encode", "encode_field", "freeze_categories",
+    "missing", "places", "plain_fields", "quantity_values", "size_of", "stored", "value_of",
+]  # fmt: skip
 
-SEPARATOR = 0xAA
+#: The longest list of the standard is that of the public holidays: 254.
+MOST_REPEATS: Final = 254
+_CURVE_TIME: Final = Field("start time", "YYMMDDhhmm", name_zh="起始时间")
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """One decoded field; `quantity` is its code in quantities.csv or ''."""
+class Place:
+    """Where a field lies in the data (without the DI)."""
 
-    name: str
-    value: Typed
-    unit: str = ""
-    quantity: str = ""
+    field: Field
+    start: int
+    end: int
 
 
 def decode(di: int, data: bytes) -> tuple[Value, ...]:
     """`data` without the DI -> its values. FrameError if the table has no such DI or they do not fit it."""
+    return tuple(value for place in places(di, data) for value in value_of(place, data))
+
+
+def value_of(place: Place, data: bytes) -> Iterator[Value]:
+    """The value or two of one place. FrameError, its offset in `data`, if it is outside its form."""
+    try:
+        yield from decode_field(place.field, data[place.start : place.end])
+    except FrameError as error:
+        raise error.moved(place.start) from None
+
+
+def places(di: int, data: bytes) -> tuple[Place, ...]:
+    """Which field lies where. The separators of a freeze block lie between them. FrameError as in `decode`."""
     found = item(di)
     if found is None:
-        raise FrameError(f"data {di:08X}: not in the table")
+        raise FrameError(f"data {di:08X}: not in the table", 0)
     if found.form == "freeze":
-        return tuple(_decode_freeze(di, data))
+        return tuple(_freeze_places(di, data))
     if not found.fields:
-        raise FrameError(f"data {di:08X}: a {found.form} is decoded by blocks.py")
-    return tuple(_decode_fields(found, data))
+        raise FrameError(f"data {di:08X}: a {found.form} is decoded by its own module", 0)
+    return _places(di, len(data))
 
 
-def encode(di: int, values: Sequence[Typed]) -> bytes:
-    """The reverse: values in the order `decode` gives them. Misuse if they do not fit."""
+@lru_cache(maxsize=4096)
+def _places(di: int, length: int) -> tuple[Place, ...]:
+    """The fields of an item laid over `length` bytes."""
     found = item(di)
-    if found is None or not found.fields:
-        raise Misuse(f"data {di:08X}: no field format in the table")
-    out, queue = bytearray(), list(values)
-    for field in _laid_out(found, lambda: bool(queue)):
-        if len(queue) < _yields(field.form):
-            raise Misuse(f"{field.name}: no value given")
-        taken = [queue.pop(0) for _ in range(_yields(field.form))]
-        out += encode_field(field, taken)
-    if queue:
-        raise Misuse(f"data {di:08X}: {len(queue)} values too many")
-    return bytes(out)
+    assert found is not None
+    laid: list[Place] = []
+    at = 0
+    fields = _curve(found, length) if found.form == "curve" else _laid_out(found, lambda: at < length)
+    for field in fields:
+        end = at + size_of(field.form) if field.form != "BYTES" else length
+        if end > length:
+            raise FrameError(f"{field.name}: {length - at} bytes, {end - at} make {found.name_en}", at)
+        laid.append(Place(field, at, end))
+        at = end
+    if at < length:
+        raise FrameError(f"data: {length - at} bytes too many for {found.name_en}", at)
+    return tuple(laid)
 
 
-def quantity_values(di: int, data: bytes) -> dict[str, int | float]:
-    """What of this answer has a code in quantities.csv, missing fields left out.
+def _curve(found: Item, length: int) -> Iterator[Field]:
+    """Points of a load curve behind their start time; one point alone comes without it.
 
-    Registers as int in 1e-4 kWh, instants as float in the quantity's unit. FrameError as in `decode`.
+    No published text has the answer's layout: this is how meters answer, and any other length is refused.
     """
-    found: dict[str, int | float] = {}
-    for value in decode(di, data):
-        if not value.quantity or not isinstance(value.value, int | Decimal):
-            continue
-        quantity = quantities()[value.quantity]
-        number = Decimal(value.value)
-        found[value.quantity] = int(number * 10_000) if quantity.kind == "register" else float(number)
-    return found
+    step = sum(size_of(field.form) for field in found.fields)
+    if length == step:
+        yield from found.fields
+        return
+    head = size_of(_CURVE_TIME.form)
+    count, odd = divmod(length - head, step)
+    if odd or not 1 <= count <= MOST_REPEATS:
+        raise FrameError(
+            f"data: {length} bytes are no start time and points of {step} for {found.name_en}", 0
+        )
+    yield _CURVE_TIME
+    for number in range(1, count + 1):
+        yield from (numbered(field, number) for field in found.fields)
 
 
 def _laid_out(found: Item, more: Callable[[], bool]) -> Iterator[Field]:
@@ -87,192 +119,127 @@ def _laid_out(found: Item, more: Callable[[], bool]) -> Iterator[Field]:
     number = 0
     while group and more():
         number += 1
+        if number > MOST_REPEATS:
+            raise FrameError(f"{group[0].name}: more than {MOST_REPEATS} in {found.name_en}", 0)
         for field in group:
             code = tariff_quantity(fixed[0].quantity, number) if fixed and fixed[0].quantity else ""
-            yield Field(f"{field.name} {number}", field.form, field.unit, field.signed, code)
+            each = numbered(field, number)
+            yield Field(each.name, each.form, each.unit, each.signed, code, name_zh=each.name_zh)
 
 
-def _decode_fields(found: Item, data: bytes) -> Iterator[Value]:
-    left = bytearray(data)
-    for field in _laid_out(found, lambda: bool(left)):
-        size = size_of(field.form)
-        if len(left) < size:
-            at = len(data) - len(left)
-            raise FrameError(f"{field.name}: {len(left)} bytes at offset {at}, {size} make {found.name_en}")
-        yield from decode_field(field, bytes(left[:size]))
-        del left[:size]
-    if left:
-        at = len(data) - len(left)
-        raise FrameError(f"data: {len(left)} bytes too many at offset {at} for {found.name_en}")
+def freeze_categories(di: int) -> tuple[int, ...]:
+    """DI1 of the parts of a freeze block, in the order they come (Table A.6)."""
+    return (0, 1, 2) if di >> 16 == 0x0504 else (*range(0x0B), 0x10)
+
+
+def _freeze_places(di: int, data: bytes) -> Iterator[Place]:
+    """A freeze block FF: the categories in order, each ended by AA; a disabled one leaves its AA.
+
+    AA is neither a digit nor a filler, so it cannot stand inside a part.
+    """
+    if not data or data[-1] != SEPARATOR:
+        raise FrameError("freeze block: does not end with AA", max(len(data) - 1, 0))
+    categories = freeze_categories(di)
+    parts = data[:-1].split(bytes((SEPARATOR,)))
+    if len(parts) > len(categories):
+        raise FrameError(f"freeze block: {len(parts)} parts, at most {len(categories)} are known", 0)
+    start = 0
+    for category, part in zip(categories, parts, strict=False):
+        inner = di & 0xFFFF00FF | category << 8
+        found = item(inner)
+        if found is not None and part:
+            for place in _moved(inner, len(part), start):
+                named = (
+                    place.field.name
+                    if place.field.name == found.name_en
+                    else f"{found.name_en}, {place.field.name}"
+                )
+                zh = (
+                    found.name_zh
+                    if place.field.name_zh == found.name_zh
+                    else f"{found.name_zh}：{place.field.name_zh}"
+                )
+                field = place.field
+                each = Field(named, field.form, field.unit, field.signed, field.quantity, name_zh=zh)
+                yield Place(each, start + place.start, start + place.end)
+        start += len(part) + 1
+
+
+def _moved(di: int, length: int, by: int) -> tuple[Place, ...]:
+    try:
+        return _places(di, length)
+    except FrameError as error:
+        raise error.moved(by) from None
+
+
+def encode(di: int, values: Sequence[Typed]) -> bytes:
+    """The reverse: values in the order `decode` gives them. Misuse if they do not fit."""
+    found = item(di)
+    if found is None or not found.fields:
+        raise Misuse(f"data {di:08X}: no field format in the table")
+    out, at = bytearray(), 0
+    fields = (
+        _curve_given(found, len(values))
+        if found.form == "curve"
+        else _laid_out(found, lambda: at < len(values))
+    )
+    for field in fields:
+        count = 2 if second_of(field.form) else 1
+        if at + count > len(values):
+            raise Misuse(f"{field.name}: no value given")
+        out += encode_field(field, values[at : at + count])
+        at += count
+    if at < len(values):
+        raise Misuse(f"data {di:08X}: {len(values) - at} values too many")
+    return bytes(out)
+
+
+def _curve_given(found: Item, count: int) -> Iterator[Field]:
+    if count != len(found.fields):
+        yield _CURVE_TIME
+        count -= 1
+    for _ in range(max(1, count // len(found.fields))):
+        yield from found.fields
+
+
+def quantity_values(di: int, data: bytes) -> dict[str, int | float | np.datetime64]:
+    """What of this answer has a code in quantities.csv, missing fields left out. FrameError as in `decode`.
+
+    By the quantity's kind: registers int in 1e-4 of the unit, events int, instants and demands float in the unit, moments
+    datetime64[us] in the meter's own naive local time.
+    """
+    found: dict[str, int | float | np.datetime64] = {}
+    for value in decode(di, data):
+        if value.quantity and value.value is not None:
+            number = stored(value)
+            if number is not None:
+                found[value.quantity] = number
+    return found
+
+
+def stored(value: Value) -> int | float | np.datetime64 | None:
+    """A decoded value as its quantity's column holds it; None where it is missing or not of that kind."""
+    kind, given = quantities()[value.quantity].kind, value.value
+    if kind == "moment":
+        return np.datetime64(given, "us") if isinstance(given, dt.datetime) else None
+    if not isinstance(given, int | Decimal):
+        return None
+    if kind == "register":
+        return int(given * 10_000)
+    return int(given) if kind == "event" else float(given)
 
 
 @lru_cache(maxsize=1024)
 def plain_fields(di: int, length: int) -> tuple[Field, ...]:
-    """The fields of an answer of `length` bytes if all are plain numbers that fill it exactly; else ()."""
+    """The fields of an answer of `length` bytes if bulk.py can decode them all: numbers and full times; else ()."""
     found = item(di)
-    laid: list[Field] = []
-    if found is not None and found.fields:
-        for field in _laid_out(found, lambda: _length(laid) < length):
-            laid.append(field)  # noqa: PERF402 - the loop's own condition looks at what is laid
-    plain = all(field.form[0] == "X" for field in laid)
-    return tuple(laid) if plain and laid and _length(laid) == length else ()
-
-
-def _length(fields: Sequence[Field]) -> int:
-    return sum(size_of(field.form) for field in fields)
-
-
-def _decode_freeze(di: int, data: bytes) -> Iterator[Value]:
-    """A freeze block FF: the categories in order, each ended by AA; a disabled one leaves its AA."""
-    if not data or data[-1] != SEPARATOR:
-        raise FrameError("freeze block: does not end with AA")
-    hourly = di >> 16 == 0x0504
-    categories = (0, 1, 2) if hourly else (*range(0x0B), 0x10)
-    parts = data[:-1].split(bytes((SEPARATOR,)))
-    if len(parts) > len(categories):
-        raise FrameError(f"freeze block: {len(parts)} parts, at most {len(categories)} are known")
-    for category, part in zip(categories, parts, strict=False):
-        found = item(di & 0xFFFF00FF | category << 8)
-        if found is not None and part:
-            for value in _decode_fields(found, part):
-                name = value.name if value.name == found.name_en else f"{found.name_en}, {value.name}"
-                yield Value(name, value.value, value.unit, value.quantity)
-
-
-# --- one field ---
-
-
-@lru_cache(maxsize=256)
-def size_of(form: str) -> int:
-    """Bytes on the wire."""
-    if form.startswith("ASCII"):
-        return int(form[5:])
-    return len(form.replace(".", "")) // 2
-
-
-def _yields(form: str) -> int:
-    return 2 if "WW" in form else 1
-
-
-def missing(raw: bytes) -> bool:
-    """The fillers: all FF, or all EE."""
-    return raw.count(0xFF) == len(raw) or raw.count(0xEE) == len(raw)
-
-
-def decode_field(field: Field, raw: bytes) -> Iterator[Value]:
-    """The value of one field (a date with weekday gives two). FrameError if it is outside its form."""
-    kind = field.form[0]
-    if kind == "H":
-        yield Value(field.name, int.from_bytes(raw, "little"), field.unit)
-    elif missing(raw):
-        yield Value(field.name, None, field.unit, field.quantity)
-        if "WW" in field.form:
-            yield Value("weekday", None)
-    elif kind == "X":
-        yield Value(field.name, _decode_number(field, raw), field.unit, field.quantity)
-    elif kind == "N":
-        from_bcd(raw, field.name)
-        yield Value(field.name, raw[::-1].hex())
-    elif kind == "A":
-        yield Value(field.name, _decode_ascii(field.name, raw))
-    else:
-        yield from _decode_time(field, raw)
-
-
-def _decode_number(field: Field, raw: bytes) -> int | Decimal:
-    negative = field.signed and raw[-1] & 0x80
-    number = from_bcd(raw[:-1] + bytes((raw[-1] & 0x7F,)) if negative else raw, field.name)
-    number = -number if negative else number
-    decimals = len(field.form.partition(".")[2])
-    return Decimal(number).scaleb(-decimals) if decimals else number
-
-
-def _decode_ascii(name: str, raw: bytes) -> str:
-    text = raw[::-1].strip(b"\0 ")
-    if any(not 0x20 <= byte < 0x7F for byte in text):
-        raise FrameError(f"{name}: {raw.hex()} is not ASCII")
-    return text.decode("ascii")
-
-
-def _parts(form: str) -> list[str]:
-    """YYMMDDhhmm -> its pairs in wire order: mm hh DD MM YY."""
-    return [form[i : i + 2] for i in range(0, len(form), 2)][::-1]
-
-
-def _decode_time(field: Field, raw: bytes) -> Iterator[Value]:
-    part = {
-        name: from_bcd(raw[i : i + 1], f"{field.name} {name}") for i, name in enumerate(_parts(field.form))
-    }
-    yield Value(field.name, _moment(field, part, raw))
-    if "WW" in part:
-        if part["WW"] > 6:
-            raise FrameError(f"{field.name}: weekday {part['WW']}, 0-6 are allowed")
-        yield Value("weekday", part["WW"])
-
-
-def _moment(field: Field, part: dict[str, int], raw: bytes) -> Typed:
+    if found is None or found.form != "fields":
+        return ()
     try:
-        clock = dt.time(part.get("hh", 0), part.get("mm", 0), part.get("ss", 0))
-        if "YY" in part:
-            if part["MM"] == part["DD"] == 0:
-                return None  # a record place that was never written is all zero
-            day = dt.date(2000 + part["YY"], part["MM"], part["DD"])
-            return dt.datetime.combine(day, clock) if "hh" in part else day
-        if "MM" in part:
-            return f"{part['MM']:02d}-{part['DD']:02d} {part['hh']:02d}:{part['mm']:02d}"
-    except ValueError:
-        raise FrameError(f"{field.name}: {raw[::-1].hex()} is no {field.form}") from None
-    return clock
-
-
-def encode_field(field: Field, values: Sequence[Typed]) -> bytes:
-    """The reverse of `decode_field`. Misuse if the value does not fit."""
-    value, size = values[0], size_of(field.form)
-    if value is None:
-        return b"\xff" * size
-    kind = field.form[0]
-    if kind == "H" and isinstance(value, int) and 0 <= value < 256**size:
-        return value.to_bytes(size, "little")
-    if kind == "X" and isinstance(value, int | Decimal):
-        return encode_number(value, field)
-    if kind == "N" and isinstance(value, str) and len(value) == 2 * size and value.isdecimal():
-        return to_bcd(int(value), size, field.name)
-    if kind == "A" and isinstance(value, str) and value.isascii() and len(value) <= size:
-        return value.encode("ascii").rjust(size, b"\0")[::-1]
-    if kind not in "HXNA":
-        return _encode_time(field, values)
-    raise Misuse(f"{field.name}: {value!r} does not fit {field.form}")
-
-
-def encode_number(value: int | Decimal, field: Field) -> bytes:
-    """A number in the form of its field; Misuse if digits would be lost."""
-    decimals, size = len(field.form.partition(".")[2]), size_of(field.form)
-    scaled = Decimal(value).scaleb(decimals)
-    number = int(scaled)
-    if number != scaled or (number < 0 and not field.signed):
-        raise Misuse(f"{field.name}: {value} does not fit {field.form}")
-    raw = bytearray(to_bcd(abs(number), size, field.name))
-    if field.signed and raw[-1] & 0x80:
-        raise Misuse(f"{field.name}: {value} does not fit {field.form} with a sign")
-    raw[-1] |= 0x80 if number < 0 else 0
-    return bytes(raw)
-
-
-def _encode_time(field: Field, values: Sequence[Typed]) -> bytes:
-    value = values[0]
-    names = _parts(field.form)
-    if isinstance(value, str):  # MM-DD hh:mm
-        digits = "".join(c for c in value if c.isdecimal())
-        if len(digits) == 2 * len(names):
-            return to_bcd(int(digits), len(names), field.name)
-        raise Misuse(f"{field.name}: {value!r} does not fit {field.form}")
-    part: dict[str, int] = {"WW": int(str(values[1]))} if len(values) > 1 else {}
-    if isinstance(value, dt.date):
-        if not 2000 <= value.year <= 2099:
-            raise Misuse(f"{field.name}: {value} is outside 2000-2099")
-        part |= {"YY": value.year - 2000, "MM": value.month, "DD": value.day}
-    if isinstance(value, dt.datetime | dt.time):
-        part |= {"hh": value.hour, "mm": value.minute, "ss": value.second}
-    if not set(names) <= part.keys():
-        raise Misuse(f"{field.name}: {value!r} does not fit {field.form}")
-    return b"".join(to_bcd(part[name], 1, field.name) for name in names)
+        laid = _places(di, length)
+    except FrameError:
+        return ()
+    plain = all(
+        place.field.form[0] == "X" or place.field.form in ("YYMMDDhhmm", "YYMMDDhhmmss") for place in laid
+    )
+    return tuple(place.field for place in laid) if plain else ()
