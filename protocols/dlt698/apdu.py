@@ -273,7 +273,7 @@ class RecordResultCodec:
         cursor.roads |= severed
         flat = cursor.flat and severed
         at = cursor.at
-        count = cursor.count()
+        count = cursor.count(cost=0)  # a row is what its values are
         row = RowCodec(columns, flat)
         if count and not row.width:
             raise FrameError(f"record: {count} rows without columns", at)
@@ -376,11 +376,11 @@ _ACT_GOT: Final = Group(
 
 
 def _targets(item: Codec) -> Codec:
-    return Sequence(Group(Target, tsa=OCTETS, timeout=U16, items=Sequence(item)))
+    return Sequence(Group(Target, tsa=OCTETS, timeout=U16, items=Sequence(item)), cost=3)
 
 
 def _replies(item: Codec) -> Codec:
-    return Sequence(Group(Reply, tsa=OCTETS, items=Sequence(item)))
+    return Sequence(Group(Reply, tsa=OCTETS, items=Sequence(item)), cost=3)
 
 
 _FOLLOW: Final = Optional(
@@ -431,7 +431,7 @@ TABLE: Final[dict[tuple[int, int | None], Fields]] = {
     (0x05, 1): {"oad": values.OAD_},
     (0x05, 2): {"oads": _OADS},
     (0x05, 3): {"record": _GET_RECORD},
-    (0x05, 4): {"records": Sequence(_GET_RECORD)},
+    (0x05, 4): {"records": Sequence(_GET_RECORD, cost=3)},
     (0x05, 5): {"block": U16},
     (0x05, 6): {"oad": values.OAD_},
     (0x85, 1): {"result": _RESULT},
@@ -498,6 +498,7 @@ _UNSURE: Final = frozenset(((0x05, MD5), (0x85, MD5)))
 
 def decode(raw: bytes, budget: Budget | None = None) -> Apdu:
     """Exactly one APDU. FrameError: unknown service, truncated, a value outside its type, bytes left over; over the budget."""
+    budget = budget or Budget.of(raw)
     cursor = Cursor(raw, budget=budget)
     try:
         return read(cursor)

@@ -328,7 +328,7 @@ def decode_general(answer: bytes, owner: int = 0) -> list[Records]:
         if isinstance(value, RecordResult):
             results.append(value)
         elif name == "records":
-            results += value
+            results += [part for part in value if isinstance(part, RecordResult)]
         elif name == "content" and apdu.choice == apdus.NEXT:
             if value.choice == 0:
                 raise _refusal(value.value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -146,7 +146,6 @@ def object_name(oad: int) -> str:
     return found.name_en if found else ""
 
 
-@lru_cache(maxsize=4096)
 def item(oad: int) -> Item | None:
     """The row of an OAD (0x00100200), whatever its element index; None if the table has none."""
     return _attributes().get((oad >> 16, oad >> 8 & 0x1F))

@@ -247,11 +247,10 @@ class Trace:
             known = show.Column(
                 "", known.scalers[index : index + 1], item.units[index] if item else "", False
             )
-        number = isinstance(data.value, int | float) and not isinstance(data.value, bool)
-        if number and len(known.scalers) == 1 and known.scalers[0] is not None:
-            told, unit = known.value(data, self._reveal), known.unit
-        else:
-            told, unit = show.show(data, self._reveal), ""
+        told: Any = show.show(data, self._reveal)
+        unit: Any = ""
+        if data.tag in show.NUMBERS and len(known.scalers) == 1 and known.scalers[0] is not None:
+            told, unit = show.scaled(data, known.scalers), known.unit
         return f"{values.NAMES[data.tag]} {_text(told)} {unit}".rstrip() if data.tag else "NULL"
 
     # --- fields ---

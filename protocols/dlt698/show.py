@@ -19,6 +19,9 @@ _METERS: Final = (
     "configuration number ranges",
 )  # fmt: skip
 _TIMES: Final = frozenset((values.DATE_TIME, values.DATE, values.TIME, values.DATE_TIME_S))
+#: Types that a scaler applies to.
+NUMBERS: Final = frozenset(values.NUMBERS) - {values.OI, values.OAD, values.OMD, values.ENUM}
+_TENS: Final = tuple(10**n for n in range(20))
 #: DL/T 645 control codes whose data field carries a password or a challenge, of both editions.
 _SECRET_645: Final = frozenset((0x03, 0x04, 0x0F, 0x10, 0x14, 0x18, 0x19, 0x1A, 0x1B, 0x1C))
 #: How a meter's entry in the archive of 6000 begins; the member behind it is the meter's password.
@@ -61,7 +64,7 @@ def column(oad: int) -> Column:
 
 
 def scaled(data: Data, scalers: tuple[int | None, ...]) -> Any:
-    """The number behind the scaler; members of a structure each by their own."""
+    """The number behind the scaler; members of a structure each by their own. bool is no number."""
     if data.tag == values.STRUCTURE and len(scalers) > 1 and len(data.value) == len(scalers):
         return [
             scaled(part, (scaler,)) if scaler is not None else show(part)
@@ -70,12 +73,11 @@ def scaled(data: Data, scalers: tuple[int | None, ...]) -> Any:
     if data.tag in (values.ARRAY, values.STRUCTURE):
         return [scaled(part, scalers) for part in data.value]
     number = data.value
-    if len(scalers) != 1 or scalers[0] is None or isinstance(number, bool | str | bytes):
-        return show(data)
-    if not isinstance(number, int | float) or not math.isfinite(number):
+    scaler = scalers[0] if len(scalers) == 1 else None
+    if scaler is None or data.tag not in NUMBERS or not math.isfinite(number):
         return show(data)
     # dividing by a power of ten rounds once, so 2413 at -1 is exactly the double 241.3
-    return number * 10 ** scalers[0] if scalers[0] >= 0 else number / 10 ** -scalers[0]
+    return number * _TENS[scaler] if scaler >= 0 else number / _TENS[-scaler]
 
 
 def show(data: Data, reveal: bool = True) -> Any:
@@ -114,12 +116,9 @@ def csd(column: Csd) -> Any:
 
 
 def tsa(raw: bytes) -> str:
-    """The digits of an ordinary address; the bytes of any other."""
-    try:
-        address = frames.tsa_address(raw)
-    except FrameError:
-        return raw.hex()
-    return address.digits if not address.kind and not address.logical else raw.hex()
+    """The digits of an ordinary address (single, logical 0, as long as its first byte says); the bytes of any other."""
+    ordinary = len(raw) > 1 and raw[0] == len(raw) - 2 < 16
+    return raw[1:].hex().upper() if ordinary else raw.hex()
 
 
 def interval(ti: values.Ti) -> str:

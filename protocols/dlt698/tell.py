@@ -300,14 +300,17 @@ def _wanted(record: apdus.GetRecord) -> dict[str, Any]:
 def _read(result: apdus.Result | apdus.RecordResult, reveal: bool) -> dict[str, Any]:
     if isinstance(result, apdus.RecordResult):
         return _records(result, reveal)
-    told: dict[str, Any] = {"oad": show.hexed(result.oad)}
+    oad = show.hexed(result.oad)
     if result.data is None:
-        return told | _access(result.dar)
-    return (
-        told
-        | {"raw": show.shown(result.data, result.oad, reveal)}
-        | show.column(result.oad).cell(result.data, reveal)
-    )
+        return {"oad": oad} | _access(result.dar)
+    column = show.column(result.oad)
+    return {
+        "oad": oad,
+        "raw": MASK if column.secret and not reveal else show.show(result.data, reveal),
+        "name": column.name,
+        "value": column.value(result.data, reveal),
+        "unit": column.unit,
+    }
 
 
 def _records(record: apdus.RecordResult, reveal: bool) -> dict[str, Any]:

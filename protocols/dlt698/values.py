@@ -7,7 +7,7 @@ days that do not exist, and a decoder that refused them would hide why.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from protocols.dlt698 import clock
@@ -121,6 +121,8 @@ class Road:
     columns: tuple[int, ...]
 
 
+_NULL: Final = Data(NULL)
+
 #: A selected column: an OAD, or a Road.
 Csd = int | Road
 Rcsd = tuple[Csd, ...]
@@ -200,7 +202,7 @@ class Range:
     oad: int
     first: Data
     last: Data
-    step: Data = field(default_factory=lambda: Data(NULL))
+    step: Data = _NULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,7 @@ class Rsd:
 
     kind: int
     oad: int = 0
-    value: Data = field(default_factory=lambda: Data(NULL))
+    value: Data = _NULL
     ranges: tuple[Range, ...] = ()
     time: bytes = b""
     until: bytes = b""
@@ -239,6 +241,8 @@ class DataCodec:
         if cursor.trace is not None:
             traced: Data = cursor.trace.data(cursor)
             return traced
+        if cursor.budget is not None:
+            cursor.budget.spend(1, cursor.at)
         data, cursor.at = decode_at(cursor.raw, cursor.at, cursor.depth, cursor.budget)
         return data
 
@@ -387,7 +391,8 @@ def decode(raw: bytes) -> Data:
     return data
 
 
-_NULL: Final = Data(NULL)
+#: What a value put together of others counts beyond the one that every value does.
+_COMPOUND_COST: Final = 2
 
 
 def decode_at(raw: bytes, at: int, depth: int = 0, budget: Budget | None = None) -> tuple[Data, int]:
@@ -410,7 +415,9 @@ def decode_at(raw: bytes, at: int, depth: int = 0, budget: Budget | None = None)
         return Data(tag, tuple(items)), end
     if tag in COMPOUND:
         _bounded(depth, at)
-        cursor = Cursor(raw, at + 1, depth + 1, budget=budget)
+        if budget is not None:
+            budget.spend(_COMPOUND_COST, at)
+        cursor = Cursor(raw, at + 1, depth + 1, False, budget)
         return Data(tag, COMPOUND[tag].read(cursor)), cursor.at
     return _decode_bytes(raw, at, tag)
 
@@ -479,15 +486,14 @@ def _decode_bytes(raw: bytes, at: int, tag: int) -> tuple[Data, int]:
 
 def _text(body: bytes, tag: int) -> str | bytes:
     """A text; Chinese in a visible-string too, in the national code. Bytes that are no text stay bytes: meters fill with FF."""
-    charsets = ("ascii", "gb18030") if tag == VISIBLE_STRING else (_CHARSETS[tag],)
-    for charset in charsets:
-        try:
-            text = body.decode(charset)
-        except UnicodeDecodeError:
-            continue
-        if text.encode(charset) == body:
-            return text
-    return body
+    if body.isascii():
+        return body.decode("ascii")
+    charset = "gb18030" if tag == VISIBLE_STRING else _CHARSETS[tag]
+    try:
+        text = body.decode(charset)
+    except UnicodeDecodeError:
+        return body
+    return text if text.encode(charset) == body else body
 
 
 def _encode(data: Data, out: bytearray) -> None:

@@ -15,21 +15,28 @@ from protocols.errors import FrameError, Misuse
 
 #: Values of one APDU told to people: a frame holds 16 KB, and one with more values than this has less than four bytes for each.
 MAX_TOLD: Final = 4096
+#: Bytes that a value of a real answer takes at least, on the average: what goes on with less is not worth the time.
+_BYTES_A_VALUE: Final = 2
 
 
 class Budget:
-    """How many more values and list elements may be read. Whoever wants the whole of a long answer reads without one."""
+    """How many more values and list elements may be read: what keeps the worst bytes from costing more than a few milliseconds."""
 
     __slots__ = ("left",)
 
     def __init__(self, left: int) -> None:
         self.left = left
 
+    @classmethod
+    def of(cls, raw: bytes) -> Budget:
+        """Enough for any real APDU of this length."""
+        return cls(max(MAX_TOLD, len(raw) // _BYTES_A_VALUE))
+
     def spend(self, count: int, at: int) -> None:
         """FrameError: used up."""
         self.left -= count
         if self.left < 0:
-            raise FrameError("apdu: more values than are told one by one", at)
+            raise FrameError("apdu: more values than are read one by one", at)
 
 
 class Tracer(Protocol):
@@ -110,7 +117,8 @@ class Cursor:
         value = self.byte()
         if value not in allowed:
             raise FrameError(f"{name}: choice {value} must be {rule}", at)
-        self.note(at, "choice", value)
+        if self.trace is not None:
+            self.trace.note(at, self.at, "choice", value)
         return value
 
     def length(self) -> int:
@@ -118,14 +126,17 @@ class Cursor:
         length, self.at = decode_length(self.raw, self.at)
         return length
 
-    def count(self) -> int:
-        """The count of a SEQUENCE OF: no more than bytes are left, since no element is shorter than one byte."""
+    def count(self, cost: int = 1) -> int:
+        """The count of a SEQUENCE OF: no more than bytes are left, since no element is shorter than one byte.
+
+        cost  of an element, beside that of the values inside it
+        """
         at = self.at
         count = self.length()
         if count > len(self.raw) - self.at:
             raise FrameError(f"apdu: {count} elements announced, {len(self.raw) - self.at} bytes left", at)
         if self.budget is not None:
-            self.budget.spend(count, at)
+            self.budget.spend(count * cost, at)
         self.note(at, "count", count)
         return count
 
@@ -216,14 +227,15 @@ class Nothing:
 class Sequence:
     """SEQUENCE OF: a count, then the elements -> tuple."""
 
-    def __init__(self, element: Codec) -> None:
+    def __init__(self, element: Codec, cost: int = 1) -> None:
         self._element = element
+        self._cost = cost
 
     def read(self, cursor: Cursor) -> tuple[Any, ...]:
         if cursor.trace is None:
             read = self._element.read
-            return tuple([read(cursor) for _ in range(cursor.count())])
-        return tuple([cursor.read("element", self._element) for _ in range(cursor.count())])
+            return tuple([read(cursor) for _ in range(cursor.count(self._cost))])
+        return tuple([cursor.read("element", self._element) for _ in range(cursor.count(self._cost))])
 
     def write(self, value: tuple[Any, ...], out: bytearray) -> None:
         out += encode_length(len(value))
@@ -269,9 +281,10 @@ class Choice:
         self._name = name
         self._alternatives = dict(alternatives)
         self._names = dict(names or {})
+        self._rule = f"one of {sorted(self._alternatives)}"
 
     def read(self, cursor: Cursor) -> Chosen:
-        choice = cursor.choice(self._name, self._alternatives, f"one of {sorted(self._alternatives)}")
+        choice = cursor.choice(self._name, self._alternatives, self._rule)
         return Chosen(choice, cursor.read(self._names.get(choice, self._name), self._alternatives[choice]))
 
     def write(self, value: Chosen, out: bytearray) -> None:
