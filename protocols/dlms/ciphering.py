@@ -109,15 +109,15 @@ class Control:
             (self.authenticated, "authenticated"), (self.encrypted, "encrypted"),
             (self.broadcast, "broadcast key"), (self.compressed, "compressed"),
         ) if flag]  # fmt: skip
-        return ", ".join(words)
+        return ", ".join(words if len(words) > 1 else [*words, "no protection"])
 
 
-def decode_control(byte: int, offset: int | None = None) -> Control:
-    """FrameError: a reserved suite, or neither authenticated nor encrypted (then there is nothing to open)."""
+def decode_control(byte: int, offset: int | None = None, *, bare: bool = False) -> Control:
+    """FrameError: a reserved suite, or, unless `bare`, neither authenticated nor encrypted."""
     suite = byte & 0x0F
     if suite not in KEY_LENGTHS:
         raise FrameError(f"security control {byte:02x}: suite {suite} is reserved, must be 0..2", offset)
-    if not byte & 0x30:
+    if not byte & 0x30 and not bare:
         raise FrameError(f"security control {byte:02x}: neither authenticated nor encrypted", offset)
     return Control(suite, bool(byte & 0x10), bool(byte & 0x20), bool(byte & 0x40), bool(byte & 0x80))
 
@@ -191,11 +191,27 @@ _FIELDS: Final = {
     "control": ("security control", "安全控制字节"),
     "counter": ("invocation counter", "调用计数器"),
     "ciphertext": ("ciphertext", "密文"),
-    "plaintext": ("APDU, authenticated only", "APDU（仅认证，明文）"),
+    "plaintext": ("APDU in clear", "明文 APDU"),
     "authentication": ("authentication tag", "认证码"),
     "content": ("signed APDU", "被签名的 APDU"),
     "signature": ("signature", "数字签名"),
 }  # fmt: skip
+_OPTIONAL: Final = frozenset(
+    (
+        "title",
+        "transaction",
+        "originator",
+        "recipient",
+        "date-time",
+        "other",
+        "key-parameters",
+        "key-ciphered-data",
+    )
+)
+#: Fields whose bytes say nothing to a reader.
+_BULK: Final = frozenset(
+    ("ciphertext", "plaintext", "authentication", "key-ciphered-data", "content", "signature")
+)
 #: How long a field must be if it is not empty, where the standard says so.
 _LENGTHS: Final = {"title": TITLE, "originator": TITLE, "recipient": TITLE, "date-time": 12}
 
@@ -298,13 +314,19 @@ def outline(raw: bytes) -> Outline:
 
 def parts(raw: bytes) -> list[Part]:
     """The same, range by range. Errors as `outline`."""
-    told, spans = _walk(raw)
+    told, cursor = _walk(raw)
+    return as_parts(raw, cursor, f"{told.tag} {told.name}")
+
+
+def as_parts(raw: bytes, cursor: Cursor, tag: str) -> list[Part]:
+    """The ranges that a cursor has walked. `tag` says what the first byte means."""
     return [
-        Part(start, end, *_FIELDS[name], _meaning(raw, told, name, start, end)) for name, start, end in spans
+        Part(start, end, *_FIELDS[name], tag if name == "tag" else _meaning(raw[start:end], name))
+        for name, start, end in cursor.spans
     ]
 
 
-def _walk(raw: bytes) -> tuple[Outline, list[tuple[str, int, int]]]:
+def _walk(raw: bytes) -> tuple[Outline, Cursor]:
     if not is_ciphered(raw):
         raise FrameError(f"ciphered APDU: tag {raw[0] if raw else 'missing'} is none of a ciphered APDU", 0)
     form, name, _ = TAGS[raw[0]]
@@ -321,7 +343,8 @@ def _walk(raw: bytes) -> tuple[Outline, list[tuple[str, int, int]]]:
     at, length = cursor.at, cursor.length()
     if length != len(raw) - cursor.at:
         raise FrameError(f"{name}: a body of {length} bytes, {len(raw) - cursor.at} are there", at)
-    control = decode_control(cursor.take("control", 1)[0], cursor.at - 1)
+    # a layer for a party that nothing is protected for is legal in general-ciphering alone (Green Book 9.2.7.3)
+    control = decode_control(cursor.take("control", 1)[0], cursor.at - 1, bare=form is Form.GENERAL)
     counter = int.from_bytes(cursor.take("counter", 4), "big")
     start, end = cursor.at, len(raw) - (TAG if control.authenticated else 0)
     if end <= start:
@@ -332,7 +355,7 @@ def _walk(raw: bytes) -> tuple[Outline, list[tuple[str, int, int]]]:
     return Outline(
         name, raw[0], form, title, control.suite, control.authenticated, control.encrypted, control.broadcast,
         control.compressed, counter, start, end, header, header_end,
-    ), cursor.spans  # fmt: skip
+    ), cursor  # fmt: skip
 
 
 def take_header(cursor: Cursor) -> Header:
@@ -369,20 +392,19 @@ def _take_key_info(cursor: Cursor) -> KeyInfo | None:
     return KeyInfo(kind, identifier, b"", cursor.octets("key-ciphered-data") if kind == WRAPPED else b"")
 
 
-def _meaning(raw: bytes, told: Outline, name: str, start: int, end: int) -> str:
+def _meaning(field: bytes, name: str) -> str:
     match name:
-        case "tag":
-            return f"{told.tag} {told.name}"
         case "control":
-            return told.control.text
+            return decode_control(field[0], bare=True).text
         case "counter":
-            return str(told.counter)
-        case "ciphertext" | "plaintext" | "authentication" | "key-ciphered-data":
-            return f"{end - start} bytes"
+            return str(int.from_bytes(field, "big"))
         case "length":
-            first = raw[start]
-            return str(first if first < 0x80 else int.from_bytes(raw[start + 1 : end], "big"))
-    return raw[start:end].hex() if end - start > 1 or name == "key-info" else "none"
+            return str(field[0] if len(field) == 1 else int.from_bytes(field[1:], "big"))
+        case "key-info":
+            return field.hex()
+    if len(field) == 1 and name in _OPTIONAL:
+        return "none"  # only its length byte is there
+    return f"{len(field)} bytes" if name in _BULK else field.hex()
 
 
 # --- with keys ---
@@ -434,6 +456,8 @@ def unseal(raw: bytes, *, key: bytes, authentication: bytes, title: bytes | None
     sender = told.system_title or title
     if sender is None:
         raise FrameError(f"{told.name}: the sender's system title is not known", 0)
+    if not (told.authenticated or told.encrypted):
+        raise FrameError(f"{told.name}: neither authenticated nor encrypted", told.start_of_ciphertext - HEAD)
     if told.compressed:
         raise FrameError(
             f"{told.name}: compressed (V.44) APDUs are not decoded", told.start_of_ciphertext - HEAD

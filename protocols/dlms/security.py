@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -360,7 +360,9 @@ class ClientSecurity(_Security):
 
     def opening(self) -> Opening:
         """What goes into the AARQ."""
-        return self._opening(self._context, self._side.secret if self._side.mechanism == hls.LLS else None)
+        side = self._side
+        told = self._opening(self._context, side.secret if side.mechanism == hls.LLS else None)
+        return told if side.keys is None else replace(told, dedicated=side.keys.dedicated)
 
     @property
     def _context(self) -> int:
@@ -436,6 +438,8 @@ class ServerSecurity(_Security):
         self._peer_title = None  # each association may have another client
         self._meet(peer, peer.context != plain or side.mechanism in _TITLED)
         self._met, self._reply_guard = peer.context, Guard()
+        if peer.dedicated is not None:
+            self._use_dedicated(peer.dedicated)
 
     def open(self, raw: bytes) -> bytes:
         """A request. A dedicated key in an InitiateRequest comes into use."""
@@ -456,11 +460,14 @@ class ServerSecurity(_Security):
         key = _dedicated_of(initiate)
         if key is None:
             return
-        keys = self._side.keys
-        if told is None or not told.encrypted or keys is None:
+        if told is None or not told.encrypted:
             raise FrameError("initiate-request: a dedicated key that is not encrypted", 1)
-        if len(key) != ciphering.KEY_LENGTHS[keys.suite]:
-            raise FrameError(f"initiate-request: dedicated key of {len(key)} bytes", 1)
+        self._use_dedicated(key)
+
+    def _use_dedicated(self, key: bytes) -> None:
+        keys = self._side.keys
+        if keys is None or len(key) != ciphering.KEY_LENGTHS[keys.suite]:
+            raise FrameError(f"initiate-request: a dedicated key of {len(key)} bytes is not of this suite", 1)
         self._dedicated = key
 
 
