@@ -13,6 +13,7 @@ from typing import Final
 
 from protocols.buffer import ReceiveBuffer
 from protocols.errors import FrameError, Misuse
+from protocols.exchange import NEED_DATA, Answer, Event, Ignored
 
 VERSION: Final = 1
 HEADER: Final = 8
@@ -41,12 +42,12 @@ def encode(frame: Frame) -> bytes:
 def decode(data: bytes) -> Frame:
     """Exactly one frame. FrameError: version, length, or bytes left over."""
     if len(data) < HEADER:
-        raise FrameError(f"wrapper: {len(data)} bytes are shorter than the header")
+        raise FrameError(f"wrapper: {len(data)} bytes are shorter than the header", offset=len(data))
     version, source, destination, length = struct.unpack(">4H", data[:HEADER])
     if version != VERSION:
-        raise FrameError(f"wrapper: version {version:#06x} at offset 0, must be 0x0001")
+        raise FrameError(f"wrapper: version {version:#06x}, must be 0x0001", offset=0)
     if length != len(data) - HEADER or not length:
-        raise FrameError(f"wrapper: length {length} at offset 6, but {len(data) - HEADER} bytes follow")
+        raise FrameError(f"wrapper: length {length}, but {len(data) - HEADER} bytes follow", offset=6)
     return Frame(source, destination, bytes(data[HEADER:]))
 
 
@@ -85,7 +86,9 @@ class Receiver:
         if start:
             self._buffer.skip(start)
             if len(self._buffer.data) < HEADER:
-                raise FrameError(f"wrapper: no header (version 1, length 1..{self.limit}) in {start} bytes")
+                raise FrameError(
+                    f"wrapper: no header (version 1, length 1..{self.limit}) in {start} bytes", offset=0
+                )
         if len(self._buffer.data) < HEADER:
             return None
         end = HEADER + int.from_bytes(self._buffer.data[6:8], "big")
@@ -108,3 +111,59 @@ class Receiver:
         if len(head) > 1 and head[1] != VERSION:
             return False
         return len(head) < HEADER or 0 < int.from_bytes(head[6:8], "big") <= self.limit
+
+
+class WrapperTransport:
+    """Implements transport.Transport: the wrapper has no link to make, no acknowledgement and nothing to repeat.
+
+    own, peer  wPorts; frames of others are Ignored. peer None (a server): whoever spoke last is spoken to
+    limit      the longest APDU taken; may be changed between APDUs
+    """
+
+    def __init__(self, own: int, peer: int | None, *, limit: int = MAX_APDU) -> None:
+        self.own = own
+        self.peer = peer
+        self._speaking_to = peer
+        self._receiver = Receiver(limit)
+
+    @property
+    def limit(self) -> int:
+        return self._receiver.limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._receiver.limit = limit
+
+    @property
+    def skipped(self) -> int:
+        """Bytes dropped because they could not belong to a frame."""
+        return self._receiver.skipped
+
+    def connect(self) -> bytes:
+        return b""
+
+    def disconnect(self) -> bytes:
+        return b""
+
+    def send(self, apdu: bytes) -> bytes:
+        """One frame. Misuse: an APDU that does not fit, or nobody has spoken yet."""
+        if self._speaking_to is None:
+            raise Misuse("wrapper: no peer to speak to")
+        return encode(Frame(self.own, self._speaking_to, apdu))
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they arrive."""
+        self._receiver.feed(data)
+
+    def next_event(self) -> Event:
+        """Answer(APDU), Ignored (other wPorts), NEED_DATA. FrameError: corrupt."""
+        frame = self._receiver.next()
+        if frame is None:
+            return NEED_DATA
+        if frame.destination != self.own or self.peer not in (None, frame.source):
+            return Ignored(f"foreign: wPort {frame.source} to {frame.destination}", encode(frame))
+        self._speaking_to = frame.source
+        return Answer(frame.apdu)
+
+    def resume(self) -> bytes:
+        return b""
