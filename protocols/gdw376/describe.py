@@ -1,23 +1,38 @@
-"""One frame in words, for people: what `headend decode` prints."""
+"""One frame in words, for people: what `headend decode` prints. `parts` says the same range by range."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from protocols.checksum import sum8
-from protocols.gdw376.frame import Frame, Tp, decode
+from protocols.gdw376.forms import Clock, Event, Value
+from protocols.gdw376.frame import BODY_AT, Frame, Tp, decode
 from protocols.gdw376.items import Item, item
+from protocols.gdw376.parts import parts
+from protocols.gdw376.spelling import only_reads, plain, pointed
 from protocols.gdw376.units import SIZE, Ident
-from protocols.gdw376.values import Clock, Event, PointMark, Unit, Value, decode_units
+from protocols.gdw376.values import Unit, decode_units
 from protocols.gdw376.words import AFN_NAMES, result_name
+from protocols.part import MASK
 
-MASK: Final = "******"
+__all__ = ["MASK", "describe", "parts", "plain"]
+
 #: What is read out as `values`. Orders and parameters are spelled out as `parameters`, beside their bytes.
 _READ_OUT: Final = (0x00, 0x02, 0x0C, 0x0D, 0x0E)
 _FORWARD: Final = 0x10
+_DATA: Final = (0x0C, 0x0D)
+#: Class 1 and 2 functions whose values say all there is; the bytes of the others are given beside them.
+_IN_WORDS: Final = frozenset(
+    [(0x0C, n) for n in (2, 25, 33, 34, 37, 38, *range(129, 145))]
+    + [(0x0D, n) for n in (1, 2, 9, 10, 17, 18, *range(161, 185))]
+)
+#: Fields, units, forwarded frames and bytes of these that one frame is spelled out to. 96 points of ten curves are 960 fields, one
+#: identifier names 64 units, a port carries one frame at a time: what is longer is told as bytes, in bounded time.
+FIELD_LIMIT: Final = 1000
+_UNIT_LIMIT: Final = 256
+_OPEN_LIMIT: Final = 4
+_OPEN_BYTES: Final = 4096
 
 #: Opens a forwarded frame: (key, what it means), or None if it is nobody's.
 Opener = Callable[[bytes], tuple[str, dict[str, Any]] | None]
@@ -29,23 +44,149 @@ def describe(raw: bytes, *, reveal: bool = False, inner: Opener | None = None) -
     Data that the table does not know or that do not fit it are given as they are, in `remaining_data`. What stands in
     a forwarded frame (AFN 10) only `inner` can say; without it nobody knows whether it holds a password, so a request shows none.
     """
-    frame = decode(raw)
-    told = _link(frame, reveal)
-    units = decode_units(frame.afn, frame.body, uplink=frame.uplink)
-    ident = Ident(frame.body[:SIZE])
-    if len(ident.raw) < SIZE:
-        return told | _rest(frame.body, hide=False)
-    told |= _identified(frame.afn, ident)
-    if len(units) == 1:
-        return told | _unit(frame, units[0], reveal, inner)
-    hide = not reveal and any(unit.secret for unit in units)
-    told |= _rest(frame.body[SIZE:], hide=hide)
-    told["data_units"] = [
-        {"pn": unit.point, "Fn": unit.function, "name": _name(unit)} | _unit(frame, unit, reveal, inner)
-        for unit in units
-        if unit.point >= 0
-    ]
-    return told
+    return _Teller(decode(raw), reveal, inner).told()
+
+
+class _Teller:
+    """Spells out one frame, and keeps count of what it may still spell out."""
+
+    def __init__(self, frame: Frame, reveal: bool, inner: Opener | None) -> None:
+        self._frame, self._reveal, self._inner = frame, reveal, inner
+        self._fields, self._frames, self._bytes = FIELD_LIMIT, _OPEN_LIMIT, _OPEN_BYTES
+
+    def told(self) -> dict[str, Any]:
+        frame = self._frame
+        told = _link(frame, self._reveal)
+        units = decode_units(frame.afn, frame.body, uplink=frame.uplink, base=BODY_AT)
+        ident = Ident(frame.body[:SIZE])
+        if len(ident.raw) < SIZE:
+            return told | _rest(frame.body, hide=False)
+        told |= _identified(frame.afn, ident)
+        if len(units) == 1:
+            return told | self._unit(units[0])
+        told |= _rest(frame.body[SIZE:], hide=not self._reveal and any(unit.secret for unit in units))
+        named = [unit for unit in units if unit.point >= 0]
+        told["data_units"] = [
+            {"pn": unit.point, "Fn": unit.function, "name": _name(unit)} | self._unit(unit)
+            for unit in named[:_UNIT_LIMIT]
+        ]
+        left = len(named) - _UNIT_LIMIT
+        return told | ({"data_units_left_out": left} if left > 0 else {})
+
+    def _unit(self, unit: Unit) -> dict[str, Any]:
+        hide = not self._reveal and unit.secret
+        if not unit.known:
+            return _rest(unit.data, hide=hide) | ({"why": unit.why} if unit.point >= 0 else {})
+        if unit.afn == _FORWARD and unit.function == 1:
+            return {"forward": self._forward(unit)}
+        if unit.afn not in _READ_OUT:
+            told, left = self._shown(unit)
+            return ({"parameters": told} if told else {}) | _rest(unit.data, hide=hide) | left
+        if unit.afn == 0x0E and self._frame.uplink:
+            return self._events(unit)
+        if unit.afn == 0x00 and unit.data:
+            return self._results(unit)
+        told, left = self._shown(unit)
+        aside = self._frame.uplink and unit.afn in _DATA and (unit.afn, unit.function) not in _IN_WORDS
+        return (
+            ({"values": told} if told else {}) | (_rest(unit.data, hide=hide) if aside or left else {}) | left
+        )
+
+    def _shown(self, unit: Unit) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """(the fields of a unit, what of it is left out)."""
+        told: list[dict[str, Any]] = []
+        for value, start, _ in unit.walk():
+            if self._fields <= 0:
+                return told, {
+                    "left_out": f"{len(unit.data) - start} bytes from offset {start} of the data on"
+                }
+            told += self._one(value)
+        return told, {}
+
+    def _one(self, value: Value) -> Iterator[dict[str, Any]]:
+        self._fields -= 1
+        name = value.name
+        if name.startswith("Td "):
+            name = f"Td {'frozen' if self._frame.uplink else 'requested'} {name[3:]}"
+        told = {"name": name, "value": MASK if value.secret and not self._reveal else plain(value)}
+        yield told | {"unit": value.unit} if value.unit else told
+        if isinstance(value.value, Clock):
+            yield {"name": "weekday", "value": value.value.weekday}
+
+    def _results(self, unit: Unit) -> dict[str, Any]:
+        """AFN 00 F3: the AFN, then identifier and result in turn."""
+        told: list[dict[str, Any]] = []
+        asked: Ident | None = None
+        for value, start, _ in unit.walk():
+            if self._fields <= 0:
+                return {"values": told} | _rest(unit.data[start:], hide=False)
+            self._fields -= 1
+            if isinstance(value.value, Ident):
+                asked = value.value
+            elif not isinstance(value.value, int):
+                continue
+            elif asked is None:
+                told.append({"name": "AFN confirmed", "value": f"{value.value:02X}H"})
+            else:
+                told.append({"name": pointed(asked), "value": result_name(value.value)})
+        return {"values": told}
+
+    def _events(self, unit: Unit) -> dict[str, Any]:
+        """EC1 EC2 Pm Pn and the first record's head as values, all records spelled out, and their bytes."""
+        head: list[dict[str, Any]] = []
+        told: list[dict[str, Any]] = []
+        left: dict[str, Any] = {}
+        for value, start, _ in unit.walk():
+            event = value.value
+            if not isinstance(event, Event):
+                head += self._one(value)
+                continue
+            if self._fields <= 0:
+                left = {"left_out": f"{len(unit.data) - start} bytes from offset {start} of the data on"}
+                break
+            if not told:
+                head += _first(event)
+            told.append(self._event(event))
+        if not told:
+            return {"values": head}
+        rest = _rest(unit.data[6:], hide=not self._reveal and unit.secret)
+        return {"values": head} | rest | {"events": told} | left
+
+    def _event(self, event: Event) -> dict[str, Any]:
+        self._fields -= 1
+        told = {
+            "ERC": event.erc,
+            "name": event.name,
+            "values": [one for value in event.values for one in self._one(value)],
+        }
+        return told | ({} if event.values else _rest(event.data, hide=not self._reveal and event.secret))
+
+    def _forward(self, unit: Unit) -> dict[str, Any]:
+        values: dict[str, Any] = {value.name: value.value for value in unit.values}
+        told: dict[str, Any] = {"port": values["port"]}
+        if not self._frame.uplink:
+            told["control_byte"] = f"{values['control word']:02X}H"
+            told["wait_msg"] = values["message timeout"]
+            told["wait_byte"] = values["byte timeout"]
+        frame = values["content"]
+        if not isinstance(frame, bytes):
+            return told
+        opened = self._opened(frame)
+        masked = opened is not None and MASK in str(opened[1])
+        hide = not self._reveal and (masked or not (self._frame.uplink or only_reads(frame)))
+        told["frame"] = MASK if hide else frame.hex()
+        body = frame.lstrip(b"\xfe")
+        # DL/T 645 of either edition: its sum can be told from outside.
+        if len(body) >= 12 and body[0] == body[7] == 0x68:
+            told["frame_checksum_ok"] = sum8(body[:-2]) == body[-2]
+        return told | ({opened[0]: opened[1]} if opened else {})
+
+    def _opened(self, frame: bytes) -> tuple[str, dict[str, Any]] | None:
+        self._frames -= 1
+        self._bytes -= len(frame)
+        if self._inner is None or self._frames < 0 or self._bytes < 0:
+            return None
+        return self._inner(frame)
 
 
 def _link(frame: Frame, reveal: bool) -> dict[str, Any]:
@@ -119,113 +260,8 @@ def _rest(data: bytes, *, hide: bool) -> dict[str, Any]:
     return {"remaining_data": MASK if hide else data.hex()} if data else {}
 
 
-def _unit(frame: Frame, unit: Unit, reveal: bool, inner: Opener | None) -> dict[str, Any]:
-    hide = not reveal and unit.secret
-    if not unit.known:
-        return _rest(unit.data, hide=hide) | ({"why": unit.why} if unit.point >= 0 else {})
-    if unit.afn == _FORWARD:
-        return {"forward": _forward(unit, frame.uplink, reveal, inner)}
-    if unit.afn not in _READ_OUT:
-        shown = list(_shown(unit.values, frame, reveal))
-        return ({"parameters": shown} if shown else {}) | _rest(unit.data, hide=hide)
-    if unit.afn == 0x0E and frame.uplink:
-        return _events(unit, frame, reveal)
-    if unit.afn == 0x00 and unit.values:
-        return {"values": list(_results(unit.values))}
-    shown = list(_shown(unit.values, frame, reveal))
-    return {"values": shown} if shown else {}
-
-
-def _shown(values: Sequence[Value], frame: Frame, reveal: bool) -> Iterator[dict[str, Any]]:
-    for value in values:
-        name = value.name
-        if name.startswith("Td "):
-            name = f"Td {'frozen' if frame.uplink else 'requested'} {name[3:]}"
-        yield _one(value, name, reveal)
-        if isinstance(value.value, Clock):
-            yield {"name": "weekday", "value": value.value.weekday}
-
-
-def _one(value: Value, name: str, reveal: bool) -> dict[str, Any]:
-    told = {"name": name, "value": MASK if value.secret and not reveal else plain(value)}
-    return told | {"unit": value.unit} if value.unit else told
-
-
-def plain(value: Value) -> Any:
-    """A value as JSON has it: numbers, or text. A filler says so; impossible digits are null."""
-    if value.gap:
-        return None if value.gap == "invalid" else f"invalid ({value.gap})"
-    found: Any = value.value
-    match found:
-        case Decimal():
-            found = float(found)
-        case Clock():
-            found = str(found.time)
-        case dt.datetime():
-            found = found.isoformat(" ", "minutes")
-        case dt.time():
-            found = found.isoformat("minutes")
-        case dt.date() | PointMark():
-            found = str(found)
-        case bytes():
-            found = found.hex()
-        case int() if value.field.form == "BS":
-            found = f"{found:0{2 * (value.field.size or 1)}X}H"
-        case Ident():
-            found = _pointed(found)
-    return found
-
-
-def _pointed(ident: Ident) -> str:
-    return f"p{list(ident.points)} F{list(ident.functions)}"
-
-
-def _results(values: Sequence[Value]) -> Iterator[dict[str, Any]]:
-    """AFN 00 F3: the AFN, then identifier and result in turn."""
-    confirmed = values[0].value
-    if isinstance(confirmed, int):
-        yield {"name": "AFN confirmed", "value": f"{confirmed:02X}H"}
-    for asked, result in zip(values[1::2], values[2::2], strict=True):
-        if isinstance(asked.value, Ident) and isinstance(result.value, int):
-            yield {"name": _pointed(asked.value), "value": result_name(result.value)}
-
-
-def _events(unit: Unit, frame: Frame, reveal: bool) -> dict[str, Any]:
-    """EC1 EC2 Pm Pn and the first record's head as values, all records spelled out, and their bytes."""
-    head = [_one(value, value.name, reveal) for value in unit.values[:4]]
-    records = [value.value for value in unit.values[4:] if isinstance(value.value, Event)]
-    if not records:
-        return {"values": head}
-    first = records[0]
-    head += [{"name": "first ERC", "value": first.erc}, {"name": "record length", "value": len(first.data)}]
-    if first.time is not None:
-        head.append({"name": "event time", "value": first.time.isoformat(" ", "minutes")})
-    told: dict[str, Any] = {"values": head} | _rest(unit.data[6:], hide=not reveal and unit.secret)
-    told["events"] = [
-        {"ERC": event.erc, "name": event.name, "values": list(_shown(event.values, frame, reveal))}
-        | ({} if event.values else _rest(event.data, hide=not reveal and event.erc == 20))
-        for event in records
-    ]
-    return told
-
-
-def _forward(unit: Unit, uplink: bool, reveal: bool, inner: Opener | None) -> dict[str, Any]:
-    values: dict[str, Any] = {value.name: value.value for value in unit.values}
-    told: dict[str, Any] = {"port": values["port"]}
-    if not uplink:
-        told["control_byte"] = f"{values['control word']:02X}H"
-        told["wait_msg"] = values["message timeout"]
-        told["wait_byte"] = values["byte timeout"]
-    frame = values["content"]
-    if not isinstance(frame, bytes):
-        return told
-    opened = inner(frame) if inner else None
-    hide = not reveal and (MASK in str(opened[1]) if opened else not uplink)
-    told["frame"] = MASK if hide else frame.hex()
-    body = frame.lstrip(b"\xfe")
-    # DL/T 645 of either edition: its sum can be told from outside.
-    if len(body) >= 12 and body[0] == body[7] == 0x68:
-        told["frame_checksum_ok"] = sum8(body[:-2]) == body[-2]
-    if opened:
-        told[opened[0]] = opened[1]
-    return told
+def _first(event: Event) -> Iterator[dict[str, Any]]:
+    yield {"name": "first ERC", "value": event.erc}
+    yield {"name": "record length", "value": len(event.data)}
+    if event.time is not None:
+        yield {"name": "event time", "value": event.time.isoformat(" ", "minutes")}

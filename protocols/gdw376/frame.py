@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from protocols.bcd import from_bcd, to_bcd
+from protocols.bcd import to_bcd
 from protocols.buffer import ReceiveBuffer
 from protocols.checksum import sum8
 from protocols.errors import FrameError, Misuse
@@ -27,6 +27,8 @@ END: Final = 0x16
 OVERHEAD: Final = 8
 #: C, A1 A1 A2 A2 A3, AFN, SEQ.
 HEAD: Final = 8
+#: Where the data units begin.
+BODY_AT: Final = 6 + HEAD
 #: L has 14 bits. On radio channels the standard allows 255.
 LENGTH_LIMIT: Final = 0x3FFF
 #: Two of the longest frames: whatever a terminal pipelines, one frame and the beginning of the next fit.
@@ -48,6 +50,7 @@ NUMBER: Final = 0x0F
 WITH_PW: Final = (0x01, 0x04, 0x05, 0x06, 0x0F, 0x10)
 PW_SIZE: Final = 16
 TP_SIZE: Final = 6
+EC_SIZE: Final = 2
 BROADCAST: Final = 0xFFFF
 
 _HEADER: Final = re.compile(rb"\x68(?=(..)\1\x68)", re.DOTALL)
@@ -113,7 +116,9 @@ class Tp:
     @property
     def moment(self) -> tuple[int, int, int, int]:
         """(day, hour, minute, second). FrameError if the stamp is not BCD."""
-        second, minute, hour, day = (from_bcd(self.stamp[i : i + 1], "Tp") for i in range(4))
+        if not self.stamp.hex().isdecimal():
+            raise FrameError(f"Tp: {self.stamp.hex()} is not BCD", offset=1)
+        second, minute, hour, day = (int(f"{byte:02x}") for byte in self.stamp)
         return day, hour, minute, second
 
 
@@ -198,23 +203,23 @@ class Frame:
 
 
 def decode(raw: bytes) -> Frame:
-    """Exactly one frame. FrameError names field, offset and rule."""
+    """Exactly one frame. FrameError names field, rule and offset."""
     if len(raw) < OVERHEAD + HEAD:
-        raise FrameError(f"frame: {len(raw)} bytes at offset 0, at least {OVERHEAD + HEAD} are needed")
+        raise FrameError(f"frame: {len(raw)} bytes, at least {OVERHEAD + HEAD} are needed", offset=len(raw))
     for at in (0, 5):
         if raw[at] != START:
-            raise FrameError(f"start: {raw[at]:02X}H at offset {at} must be 68H")
+            raise FrameError(f"start: {raw[at]:02X}H must be 68H", offset=at)
     if raw[1:3] != raw[3:5]:
-        raise FrameError(f"length: {raw[1:3].hex()} at offset 1 and {raw[3:5].hex()} at offset 3 must agree")
+        raise FrameError(f"length: {raw[1:3].hex()} and {raw[3:5].hex()} must agree", offset=3)
     length, protocol = divmod(int.from_bytes(raw[1:3], "little"), 4)
     if protocol == 0:
-        raise FrameError("protocol id: 0 at offset 1, 1-3 are allowed")
+        raise FrameError("protocol id: 0, 1-3 are allowed", offset=1)
     if length != len(raw) - OVERHEAD:
-        raise FrameError(f"length: {length} at offset 1 but {len(raw) - OVERHEAD} bytes of user data came")
+        raise FrameError(f"length: {length}, but {len(raw) - OVERHEAD} bytes of user data came", offset=1)
     if raw[-1] != END:
-        raise FrameError(f"end: {raw[-1]:02X}H at offset {len(raw) - 1} must be 16H")
+        raise FrameError(f"end: {raw[-1]:02X}H must be 16H", offset=len(raw) - 1)
     if (check := sum8(raw[6:-2])) != raw[-2]:
-        raise FrameError(f"checksum: {raw[-2]:02X}H at offset {len(raw) - 2} must be {check:02X}H")
+        raise FrameError(f"checksum: {raw[-2]:02X}H must be {check:02X}H", offset=len(raw) - 2)
     return _user_data(raw[6:-2], protocol)
 
 
@@ -223,13 +228,13 @@ def _user_data(data: bytes, protocol: int) -> Frame:
     body, tp, ec, pw = data[HEAD:], None, None, b""
     if seq & TPV:
         if len(body) < TP_SIZE:
-            raise FrameError(f"Tp: {len(body)} bytes at offset {6 + HEAD}, TpV announces {TP_SIZE}")
+            raise FrameError(f"Tp: {len(body)} bytes, TpV announces {TP_SIZE}", offset=BODY_AT)
         body, tail = body[:-TP_SIZE], body[-TP_SIZE:]
         tp = Tp(tail[0], tail[1:5], tail[5])
     if control & UPLINK and control & ACD:
-        if len(body) < 2:
-            raise FrameError(f"EC: {len(body)} bytes at offset {6 + HEAD}, ACD announces 2")
-        body, ec = body[:-2], (body[-2], body[-1])
+        if len(body) < EC_SIZE:
+            raise FrameError(f"EC: {len(body)} bytes, ACD announces {EC_SIZE}", offset=BODY_AT)
+        body, ec = body[:-EC_SIZE], (body[-2], body[-1])
     # A master that leaves PW out sends too few bytes for a data unit and a PW: they are the unit's then.
     if not control & UPLINK and afn in WITH_PW and len(body) >= PW_SIZE + 4:
         body, pw = body[:-PW_SIZE], body[-PW_SIZE:]

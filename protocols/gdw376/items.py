@@ -7,10 +7,10 @@ lists the fields as they come on the wire:
 
     name:FORM unit =var *count @quantity ! ?      ; next field      < group of fields >*count      layout || other edition
 
-    FORM      a row of formats.csv, or BINn (binary), BSn (bits), BCDn, DIGITSn (digits as they stand), ASCIIn, HEXn (bytes),
+    FORM      a row of formats.csv, or BINn (binary), BSn (bits), BCDn, DIGITSn (digits as they stand), DIn (digits, low byte first), ASCIIn, HEXn (bytes),
               IP, DADT (a data unit identifier), AFN, POINT (pn in D11-D0, D15 begins), HI4 LO4 (the two halves of one byte),
               GB (GB 18030 text), EVENTS (records); [var] instead of n where another field gives the length
-    =n        the value is a count that others refer to: =n&15 masked, =n# its number of one bits
+    =n        the value is a count that others refer to: =n&15 masked, =n%255 modulo, =n# its number of one bits
     *n        repeated 1..n; *0..15, *2..N, *2..18/2 (step), *A..C (phases), *rest (to the end)
     @code     its code in quantities.csv
     !         secret       ?  may be absent at the end
@@ -203,7 +203,7 @@ def _editions(cell: str, tag: Layout) -> tuple[Layout, ...] | None:
 _FIELD: Final = re.compile(
     r"(?P<name>[^:;<>]+):(?P<form>[A-Za-z0-9._]+)(?:\[(?P<length>\w+)\])?(?P<rest>[^;<>]*)"
 )
-_SIZED: Final = re.compile(r"(BIN|BS|BCD|DIGITS|ASCII|HEX)(\d+)")
+_SIZED: Final = re.compile(r"(BIN|BS|BCD|DIGITS|DI|ASCII|HEX)(\d+)")
 _FIXED: Final = {"IP": 4, "DADT": 4, "AFN": 1, "POINT": 2, "HI4": 0, "LO4": 1}
 _OPEN: Final = ("GB", "ASCII", "HEX", "EVENTS")
 
@@ -267,7 +267,7 @@ def _form(form: str, length: str | None) -> tuple[str, int | None]:
     return sized[1], int(sized[2])
 
 
-def quantity_code(template: str, number: int) -> str:
-    """'active_import_t{n}', 2 -> 'active_import_t2'; '' where quantities.csv has no such code."""
-    code = template.replace("{n}", str(number))
+def quantity_code(template: str, mark: str) -> str:
+    """'active_import_t{n}', '2' -> 'active_import_t2'; '' where quantities.csv has no such code."""
+    code = template.replace("{n}", mark).replace("{p}", mark)
     return code if code in quantities() else ""

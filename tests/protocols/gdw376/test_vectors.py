@@ -118,7 +118,8 @@ def test_secrets_are_masked():
         assert told["PW_bytes"] == 16
     read = registry.protocol("gdw376").describe(vector("-030"))
     assert read["forward"]["frame"] == "68611001301215681104333334337b16"
-    assert describe(vector("-030"))["forward"]["frame"] == MASK  # nobody to say that it carries none
+    assert describe(vector("-030"))["forward"]["frame"] == "68611001301215681104333334337b16"  # a read
+    assert describe(vector("-034"))["forward"]["frame"] == MASK
 
 
 def test_a_parameter_with_a_password():
