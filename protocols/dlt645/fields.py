@@ -30,9 +30,9 @@ RAW: Final = "BYTES"
 _TEXTS: Final = {
     "MMDDhhmm": "{MM:02d}-{DD:02d} {hh:02d}:{mm:02d}",
     "MMDDhh": "{MM:02d}-{DD:02d} {hh:02d}h",
-    "MMDD": "{MM:02d}-{DD:02d}",
+    "MMDDNN": "{MM:02d}-{DD:02d}",
     "DDhh": "{DD:02d} {hh:02d}h",
-    "hhmm": "{hh:02d}:{mm:02d}",
+    "hhmmNN": "{hh:02d}:{mm:02d}",
 }
 #: The second value of a time: weekday 0-6, or the number of a day table or tariff.
 _SECOND: Final = {"WW": ("weekday", "星期"), "NN": ("number", "编号")}
@@ -132,7 +132,7 @@ def _second(field: Field, mark: str, number: int | None) -> tuple[str, int | Non
 
 
 def _moment(field: Field, part: dict[str, int], raw: bytes) -> Typed:
-    text = _TEXTS.get(field.form.replace("NN", ""))
+    text = _TEXTS.get(field.form)
     if text is not None:
         return text.format_map(part)
     try:

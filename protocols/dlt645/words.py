@@ -65,6 +65,17 @@ CONTROL_DONE_BITS: Final = {
 #: Bits of the execution word that say: taken, but it will act later.
 CONTROL_PENDING: Final = 0x0008 | 0x0020
 
+#: Error word SERR of C3, the refusal of a security authentication.
+SECURITY_ERROR_BITS: Final = {
+    0x0001: "other error",
+    0x0002: "repeated recharge",
+    0x0004: "ESAM check failed",
+    0x0008: "identity authentication failed",
+    0x0010: "customer number does not match",
+    0x0020: "recharge count error",
+    0x0040: "hoarding limit exceeded",
+}
+
 #: N1 of 1CH -> English. 1D and 1E carry in N2 the delay of the return, in units of 5 minutes.
 COMMANDS: Final = {
     0x1A: "relay open (trip)",
@@ -77,6 +88,25 @@ COMMANDS: Final = {
     0x3A: "keep power on",
     0x3B: "keep power off",
 }
+
+#: Data of 1DH -> what the multi-function terminal puts out.
+OUTPUTS: Final = {0x00: "demand cycle", 0x01: "clock second pulse", 0x02: "slot switching"}
+
+#: The baud word of 17H and of items 040007xx: one bit for each rate.
+BAUD_WORDS: Final = {0x02: 600, 0x04: 1200, 0x08: 2400, 0x10: 4800, 0x20: 9600, 0x40: 19200}
+#: Another published table has the same powers of two written as decimals. None of them is a single bit of the standard's
+#: word, so both can be understood; only the standard's is sent.
+OTHER_BAUD_WORDS: Final = {0x16: 4800, 0x32: 9600, 0x64: 19200}
+
+#: Level of a password: 00-09, or how a command is protected by the security module.
+SEALED: Final = 0x98
+SIGNED: Final = 0x99
+LEVELS: Final = {0x98: "enciphered with MAC", 0x99: "clear text with MAC"}
+
+
+def baud_rate(word: int) -> int | None:
+    """The rate a baud word stands for, in either reading; None if it stands for none."""
+    return BAUD_WORDS.get(word) or OTHER_BAUD_WORDS.get(word)
 
 
 def bit_names(word: int, table: dict[int, str]) -> list[str]:

@@ -4,18 +4,38 @@ import numpy as np
 import pytest
 
 from protocols.dlt645.exchange import (
+    BaudAnswer,
+    BaudRequest,
     BroadcastTime,
+    ChangeBaud,
+    ChangePassword,
+    ClearEvents,
+    ClearMeter,
     Control,
     ControlAnswer,
     ControlRequest,
     Device,
+    Freeze,
+    FreezeRequest,
     Master,
+    OutputRequest,
+    PasswordRequest,
     Read,
     ReadAddress,
     ReadAnswer,
     ReadRequest,
+    ResetDemand,
+    ResetRequest,
+    SealedControl,
+    SealedControlRequest,
+    Secure,
+    SecureAnswer,
+    SecureRequest,
     SetTimeBroadcast,
+    SwitchOutput,
     Write,
+    WriteAddress,
+    WriteAddressRequest,
     WriteAnswer,
     WriteRequest,
 )
@@ -276,3 +296,168 @@ def test_noise_is_bounded_and_counted():
         master.receive_data(b"\x68" * 100)
         assert master.next_event() is NEED_DATA
     assert master.skipped >= 10_000 - 4096
+
+
+# --- the other functions ---
+
+AUTH = {"level": 2, "password": "123456", "operator": "00000009"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "data", "heard", "got"),
+    [
+        (WriteAddress("000000000007"), b"", WriteAddressRequest("000000000007"), WriteAnswer(ADDRESS)),
+        (Freeze("99010000", ADDRESS), b"", FreezeRequest("99010000"), WriteAnswer(ADDRESS)),
+        (ChangeBaud(ADDRESS, 9600), b"", BaudRequest(9600, 0x20), BaudAnswer(ADDRESS, 9600)),
+        (ChangeBaud(ADDRESS, 4800), b"\x16", BaudRequest(4800, 0x10), BaudAnswer(ADDRESS, 4800)),
+        (
+            ChangePassword(ADDRESS, 2, "123456", 4, "654321"),
+            b"",
+            PasswordRequest(0x04000C05, 2, "123456", 4, "654321"),
+            WriteAnswer(ADDRESS),
+        ),
+        (
+            ResetDemand(ADDRESS, **AUTH),
+            b"",
+            ResetRequest(0x19, 2, "123456", "00000009"),
+            WriteAnswer(ADDRESS),
+        ),
+        (ClearMeter(ADDRESS, **AUTH), b"", ResetRequest(0x1A, 2, "123456", "00000009"), WriteAnswer(ADDRESS)),
+        (
+            ClearEvents(ADDRESS, **AUTH),
+            b"",
+            ResetRequest(0x1B, 2, "123456", "00000009", 0xFFFFFFFF),
+            WriteAnswer(ADDRESS),
+        ),
+        (
+            ClearEvents(ADDRESS, 0x03300D00, **AUTH),
+            b"",
+            ResetRequest(0x1B, 2, "123456", "00000009", 0x03300D00),
+            WriteAnswer(ADDRESS),
+        ),
+        (SwitchOutput(ADDRESS, 1), b"", OutputRequest(1), WriteAnswer(ADDRESS)),
+        (
+            Secure(ADDRESS, 0x070000FF, bytes(range(24)), "00000009"),
+            bytes(12),
+            SecureRequest(0x070000FF, "00000009", bytes(range(24))),
+            SecureAnswer(ADDRESS, 0x070000FF, bytes(12)),
+        ),
+        (
+            SealedControl(ADDRESS, bytes(range(20)), "00000009"),
+            b"\x04\0",
+            SealedControlRequest("00000009", bytes(range(20))),
+            ControlAnswer(ADDRESS, 4),
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_function_there_and_back(request_, data, heard, got):
+    seen = []
+
+    def reply(device, event):
+        seen.append(event)
+        return device.answer(data)
+
+    assert talk(Master(), [Device(ADDRESS)], request_, reply) == Answer(got)
+    assert seen == [heard]
+    for shown in (repr(request_), repr(seen[0])):
+        assert not any(secret in shown for secret in ("123456", "654321", "\\x01\\x02"))
+
+
+GOLDEN_REQUESTS = [
+    (Freeze("99999999"), "68999999999999681604" + "cccccccc"),
+    (Freeze("99150830", ADDRESS), "68010000000000681604" + "633b48cc"),
+    (ChangeBaud(ADDRESS, 2400), "68010000000000681701" + "3b"),
+    (ChangePassword(ADDRESS, 2, "000000", 2, "111111"), "6801000000000068180c" + "363f3337" + "35333333" + "35444444"),
+    (ClearEvents(ADDRESS, 0x03300D00), "6801000000000068" + "1b0c" + "35333333" + "33333333" + "33406336"),
+    (SealedControl(ADDRESS, bytes(20)), "6801000000000068" + "1c1c" + "cb333333" + "33333333" + "33" * 20),
+    (SwitchOutput(ADDRESS, 2), "68010000000000681d0135"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "hexes"), GOLDEN_REQUESTS, ids=lambda value: type(value).__name__)
+def test_golden_requests(request_, hexes):
+    assert Master(0).send(request_).hex()[:-4] == hexes
+
+
+@pytest.mark.parametrize("action", [0x1A, 0x1B, 0x1C, 0x1D, 0x1E, 0x2A, 0x2B, 0x3A, 0x3B])
+@pytest.mark.parametrize("word", [None, 0x0004])
+def test_every_command_with_both_answers(action, word):
+    seen = []
+
+    def reply(device, event):
+        seen.append((event.action, event.n2))
+        return device.answer(b"" if word is None else word.to_bytes(2, "little"))
+
+    n2 = 6 if action in (0x1D, 0x1E) else 0
+    got = talk(Master(), [Device(ADDRESS)], Control(ADDRESS, action, WHEN, n2), reply)
+    assert (got, seen) == (Answer(ControlAnswer(ADDRESS, word)), [(action, n2)])
+
+
+def test_a_freeze_of_all_is_answered_by_none():
+    heard = []
+    devices = [Device(ADDRESS), Device("000000000002")]
+    got = talk(Master(), devices, Freeze(), lambda d, e: heard.append(e) or d.answer())
+    assert got == Answer(None)
+    assert heard == [FreezeRequest("99999999")] * 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Freeze("99990060"),
+        Freeze("990100"),
+        ChangeBaud(ADDRESS, 4801),
+        ChangePassword(ADDRESS, 2, "000000", 10, "000000"),
+        SealedControl(ADDRESS, bytes(19)),
+        SwitchOutput(ADDRESS, 3),
+        WriteAddress("AAAAAAAAAAAA"),
+        Control("AAAAAAAAAAAA", 0x1A, WHEN),
+        SealedControl("999999999999", bytes(20)),
+        ClearMeter("AAAAAAAA0001"),
+        ChangePassword(ADDRESS, 2, "00", 2, "000000"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_said(request_):
+    with pytest.raises(Misuse):
+        Master().send(request_)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "size", "says"),
+    [
+        (Secure(ADDRESS, 0x070000FF, bytes(24)), 0x0008, 2, "identity authentication failed"),
+        (Secure(ADDRESS, 0x070102FF, bytes(24)), 0x0002, 2, "repeated recharge"),
+        (SealedControl(ADDRESS, bytes(20)), 0x0002, 2, "MAC check failed"),
+        (ChangeBaud(ADDRESS, 600), 0x08, 1, "baud rate cannot change"),
+        (ClearMeter(ADDRESS), 0x04, 1, "password error"),
+    ],
+)
+def test_each_function_refuses_in_its_own_words(request_, code, size, says):
+    with pytest.raises(Refused, match=says) as refused:
+        talk(Master(), [Device(ADDRESS)], request_, lambda d, e: d.refuse(code, size=size))
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("function", range(32))
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 6, 8, 11, 12, 16, 20, 28])
+def test_a_meter_hears_any_shape_of_any_function(function, size):
+    device = Device(ADDRESS)
+    device.receive_data(Frame(ADDRESS, function, bytes(size)).encode())
+    device.next_event()
+    assert device.next_event() is NEED_DATA
+
+
+def test_follow_ups_of_a_load_record_name_only_di_and_number():
+    """N and the start time belong to the first question; the meter goes on with that answer."""
+    device = Device(ADDRESS, wakeup=0)
+    master = Master(0)
+    device.receive_data(master.send(Read(ADDRESS, 0x06000001, bytes.fromhex("240000010226"))))
+    assert device.next_event() == ReadRequest(0x06000001, bytes.fromhex("240000010226"))
+    master.receive_data(device.answer(bytes(600)))
+    sent = master.next_event().data
+    assert sent.hex().startswith("6801000000000068120534333339" + "34")
+    device.receive_data(sent)
+    master.receive_data(device.next_event().data)
+    assert master.next_event().data.hex().startswith("6801000000000068120534333339" + "35")
