@@ -446,7 +446,8 @@ def seal(
 
 
 def unseal(raw: bytes, *, key: bytes, authentication: bytes, title: bytes | None = None) -> bytes:
-    """The plain APDU of a ciphered one. Counters are not looked at: that is `security.Heard`'s.
+    """The plain APDU of a ciphered one. Neither counters nor policy are looked at, that is `security`'s business: a message that
+    says it is encrypted only has no tag that could fail.
 
     title  of the sender, where the APDU does not carry it
     FrameError: shape as `outline`; compressed; no title; the authentication tag does not fit; a glo- or ded- tag with another
