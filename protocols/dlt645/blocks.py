@@ -36,7 +36,7 @@ MOST_BLOCKS: Final = 99
 #: What the length byte counts differs: time and classes; these, sum and E5; the whole block.
 #: Sum and E5 decide.
 _COUNTED: Final = (5, 3, 0)
-_TIME: Final = Field("time", "YYMMDDhhmm", name_zh="时间")
+TIME: Final = Field("time", "YYMMDDhhmm", name_zh="时间")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,11 @@ def decode_blocks(data: bytes) -> list[LoadBlock]:
     while at < len(data):
         end = block_end(data, at)
         faulty = data[at : at + 2] == FAULTY
-        time = next(decode_field(_TIME, data[at + 3 : at + HEAD])).value
-        classes = {} if faulty else dict(_classes(data[at + HEAD : end - TAIL]))
+        time = _at(at + 3, TIME, data[at + 3 : at + HEAD])[0].value
+        try:
+            classes = {} if faulty else dict(_classes(data[at + HEAD : end - TAIL]))
+        except FrameError as error:
+            raise error.moved(at + HEAD) from None
         blocks.append(LoadBlock(time if isinstance(time, dt.datetime) else None, classes, faulty))
         at = end
     return blocks
@@ -84,14 +87,14 @@ def block_end(data: bytes, at: int) -> int:
     """Where the block beginning at `at` ends. FrameError if none begins there or its sum or end is wrong."""
     start = data[at : at + 2]
     if start not in (GOOD, FAULTY) or len(data) < at + HEAD + TAIL:
-        raise FrameError(f"load record: no block begins at offset {at}")
+        raise FrameError("load record: no block begins here", at)
     for around in _COUNTED:
         end = at + data[at + 2] + around
         if not at + HEAD + TAIL <= end <= len(data) or data[end - 1] != BLOCK_END:
             continue
         if start == FAULTY or sum8(data[at : end - TAIL]) == data[end - TAIL]:
             return end
-    raise FrameError(f"load record: length, sum or end of the block at offset {at} is wrong")
+    raise FrameError("load record: length, sum or end of the block is wrong", at)
 
 
 def _classes(body: bytes) -> Iterator[tuple[int, tuple[Value, ...]]]:
@@ -100,9 +103,17 @@ def _classes(body: bytes) -> Iterator[tuple[int, tuple[Value, ...]]]:
         at = start
         for field in class_fields()[number]:
             size = size_of(field.form)
-            values += decode_field(field, body[at : at + size])
+            values += _at(at, field, body[at : at + size])
             at += size
         yield number, tuple(values)
+
+
+def _at(offset: int, field: Field, raw: bytes) -> list[Value]:
+    """The values of one field; its FrameError counts from `offset` bytes before it."""
+    try:
+        return list(decode_field(field, raw))
+    except FrameError as error:
+        raise error.moved(offset) from None
 
 
 def sections(body: bytes) -> dict[int, int]:
@@ -116,7 +127,7 @@ def sections(body: bytes) -> dict[int, int]:
         found = _walk(body, [(number, sizes[number]) for number in order])
         if found is not None:
             return found
-    raise FrameError(f"load record: {len(body)} bytes of classes do not fit their separators")
+    raise FrameError(f"load record: {len(body)} bytes of classes do not fit their separators", 0)
 
 
 def _walk(body: bytes, order: Sequence[tuple[int, int]]) -> dict[int, int] | None:
@@ -143,7 +154,7 @@ def encode_block(
 
     `order` lists the classes that get a separator; all six if empty, one class for an answer to 06cc.
     """
-    body = bytearray(encode_field(_TIME, [time]))
+    body = bytearray(encode_field(TIME, [time]))
     for number in order or class_fields():
         if not faulty and number in classes:
             fields, values = class_fields()[number], classes[number]
@@ -162,7 +173,7 @@ def encode_block(
 def from_time(start: np.datetime64, count: int) -> bytes:
     """For 06cc0001: N blocks beginning at the naive local time `start`, to the minute."""
     moment = start.astype("datetime64[s]").astype(dt.datetime)
-    return number_of_blocks(count) + encode_field(_TIME, [moment])
+    return number_of_blocks(count) + encode_field(TIME, [moment])
 
 
 def number_of_blocks(count: int) -> bytes:
@@ -178,6 +189,6 @@ def number_of_blocks(count: int) -> bytes:
 def decode_request(extra: bytes) -> tuple[int, dt.datetime | None]:
     """What stands behind the DI of a load-record read -> (N, start or None). FrameError if it is neither."""
     if len(extra) not in (1, 6):
-        raise FrameError(f"load record request: {len(extra)} bytes, 1 or 6 are allowed")
-    start = next(decode_field(_TIME, extra[1:])).value if len(extra) == 6 else None
+        raise FrameError(f"load record request: {len(extra)} bytes, 1 or 6 are allowed", 0)
+    start = next(decode_field(TIME, extra[1:])).value if len(extra) == 6 else None
     return from_bcd(extra[:1], "number of blocks"), start if isinstance(start, dt.datetime) else None

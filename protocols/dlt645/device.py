@@ -280,10 +280,14 @@ class Device:
 
 def _request(frame: Frame) -> DeviceRequest:
     """A master's frame, typed; OtherRequest if its data are not shaped as its function wants them."""
-    fits, made = _SHAPES.get(frame.function, (None, None))
-    if fits is None or made is None or not fits(len(frame.data)):
-        return OtherRequest(frame.function, frame.data)
-    return made(frame.data) or OtherRequest(frame.function, frame.data)
+    other = OtherRequest(frame.function, frame.data)
+    return (_SHAPES[frame.function][1](frame.data) or other) if fits(frame) else other
+
+
+def fits(frame: Frame) -> bool:
+    """Whether a master's frame has as many data bytes as its function wants."""
+    enough, _ = _SHAPES.get(frame.function, (None, None))
+    return enough is not None and enough(len(frame.data))
 
 
 def _di(data: bytes) -> int:

@@ -99,22 +99,22 @@ def _pairs(address: str) -> list[str]:
 def decode(raw: bytes) -> Frame:
     """Exactly one frame, wake-up bytes allowed before it. FrameError names field, offset and rule."""
     wake = len(raw) - len(raw.lstrip(bytes((WAKE_UP,))))
-    body = raw[wake:]
+    body = raw[wake:] if wake else raw
     if len(body) < OVERHEAD:
-        raise FrameError(f"frame: {len(body)} bytes at offset {wake}, at least {OVERHEAD} are needed")
+        raise FrameError(f"frame: {len(body)} bytes, at least {OVERHEAD} are needed", wake)
     if body[0] != START or body[7] != START:
         where = 0 if body[0] != START else 7
-        raise FrameError(f"start: {body[where]:02X}H at offset {wake + where} must be 68H")
+        raise FrameError(f"start: {body[where]:02X}H must be 68H", wake + where)
     size = OVERHEAD + body[9]
     if len(body) != size:
-        raise FrameError(f"length: {body[9]} at offset {wake + 9} but {len(body) - OVERHEAD} data bytes came")
+        raise FrameError(f"length: {body[9]}, but {len(body) - OVERHEAD} data bytes came", wake + 9)
     if body[-1] != END:
-        raise FrameError(f"end: {body[-1]:02X}H at offset {wake + size - 1} must be 16H")
+        raise FrameError(f"end: {body[-1]:02X}H must be 16H", wake + size - 1)
     if (check := sum8(body[:-2])) != body[-2]:
-        raise FrameError(f"checksum: {body[-2]:02X}H at offset {wake + size - 2} must be {check:02X}H")
+        raise FrameError(f"checksum: {body[-2]:02X}H must be {check:02X}H", wake + size - 2)
     address = _decode_address(body[1:7])
     if address is None:
-        raise FrameError(f"address: {body[6:0:-1].hex().upper()} at offset {wake + 1} must be digits or AA")
+        raise FrameError(f"address: {body[6:0:-1].hex().upper()} must be digits or AA", wake + 1)
     return Frame(address, body[8], body[10:-2].translate(_SUBTRACT))
 
 
