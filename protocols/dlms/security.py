@@ -103,33 +103,33 @@ class Side:
     manufacturer: hls.Manufacturer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name, missing in self._missing():
-            if missing:
-                raise Misuse(f"security: {hls.NAMES.get(self.mechanism, self.mechanism)} {name}")
+        for name, wrong in self._complaints():
+            if wrong:
+                raise Misuse(f"security: {name}")
         if self.mechanism > hls.LLS:
             try:
                 hls.check_challenge(self.challenge or b"", self.mechanism)
             except FrameError as error:
                 raise Misuse(f"security: own {error.message}") from None
 
-    def _missing(self) -> tuple[tuple[str, bool], ...]:
+    def _complaints(self) -> tuple[tuple[str, bool], ...]:
         mechanism, ciphered = self.mechanism, self.policy.protects
         titled = ciphered or mechanism in (hls.GMAC, hls.SHA256, hls.ECDSA)
         with_secret = mechanism in (hls.LLS, hls.MANUFACTURER, hls.MD5, hls.SHA1, hls.SHA256)
         dedicated = self.keys is not None and self.keys.dedicated is not None
         broadcast = self.broadcast and (self.keys is None or self.keys.broadcast is None)
         return (
-            ("is no mechanism, there are 0..7", mechanism not in hls.NAMES),
-            ("needs a system title of 8 bytes", titled and len(self.title or b"") != ciphering.TITLE),
-            ("needs keys, or the policy does", self.keys is None and (ciphered or mechanism == hls.GMAC)),
-            ("needs a secret", with_secret and self.secret is None),
-            ("needs both signature keys", mechanism == hls.ECDSA and None in (self.signer, self.peer_signer)),
-            ("needs the manufacturer's function", mechanism == hls.MANUFACTURER and self.manufacturer is None),
-            ("has a dedicated key, but a policy without encryption", dedicated and not self.policy.request.encrypted),
-            ("has no broadcast key", broadcast),
-            ("asks for signed messages: sign and open them with `signing`",
+            (f"mechanism {mechanism} is not defined, there are 0..7", mechanism not in hls.NAMES),
+            ("a system title of 8 bytes is needed", titled and len(self.title or b"") != ciphering.TITLE),
+            ("keys are needed", self.keys is None and (ciphered or mechanism == hls.GMAC)),
+            ("the mechanism's secret is needed", with_secret and self.secret is None),
+            ("both signature keys are needed", mechanism == hls.ECDSA and None in (self.signer, self.peer_signer)),
+            ("the manufacturer's function is needed", mechanism == hls.MANUFACTURER and self.manufacturer is None),
+            ("a dedicated key needs a policy that encrypts requests", dedicated and not self.policy.request.encrypted),
+            ("there is no broadcast key", broadcast),
+            ("signed messages are made and checked with `signing`, not here",
              self.policy.request.signed or self.policy.response.signed),
-            ("has a dedicated form: give GLO or GENERAL_GLO, and a dedicated key", self.form.dedicated),
+            ("give the form GLO or GENERAL_GLO; a dedicated key makes it the dedicated one", self.form.dedicated),
         )  # fmt: skip
 
 
@@ -484,7 +484,6 @@ def _dedicated_of(initiate: bytes) -> bytes | None:
     """FrameError: cut off."""
     if initiate[1:2] == b"\x00":
         return None
-    key = initiate[3 : 3 + initiate[2]] if len(initiate) > 2 else b""
-    if initiate[1:2] != b"\x01" or len(key) != initiate[2]:
+    if initiate[1:2] != b"\x01" or len(initiate) < 3 or len(initiate) < 3 + initiate[2]:
         raise FrameError("initiate-request: the dedicated key is cut off", 1)
-    return key
+    return initiate[3 : 3 + initiate[2]]
