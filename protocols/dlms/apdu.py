@@ -1,25 +1,24 @@
-"""APDUs <-> bytes: association and GET, SET, ACTION with logical names (IEC 62056-5-3, ASN.1 of the APDUs).
+"""APDUs <-> bytes: associations, GET, SET, ACTION with logical names, pushes, refusals (IEC 62056-5-3, ASN.1 of the APDUs).
 
-Built on the library's classes; associations are in `association`. Where dlms-cosem 25.1.0 is wrong or
-silent, the bytes are handled here: GetResponseNormal.to_bytes raises TypeError; unknown interface classes
-and unknown data-access-results raise, though a vendor may send them and "no" must stay "no"; of SET and
-ACTION there is only the "normal" form, and others are named in a FrameError. Ciphered APDUs (glo-, ded-,
-general-) are not decoded: FrameError says so.
+Ours, with the library's descriptors and enumerations. Where dlms-cosem 25.1.0 is wrong or silent: GetResponseNormal.to_bytes
+raises TypeError; unknown interface classes and unknown data-access-results raise, though a vendor may send them and "no" must
+stay "no"; of SET and ACTION there is only the "normal" form; no event-notification, no general-block-transfer, no short names
+(those are in `shortnames`). A ciphered APDU is decoded as far as it is readable: `Ciphered`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from dlms_cosem import cosem, enumerations
 
-from protocols.dlms import association, values
+from protocols.dlms import association, ciphering, shortnames, values
 from protocols.dlms import selector as selectors
 from protocols.dlms.association import (
     CONFORMANCE,
+    CONFORMANCE_SN,
     DIAGNOSTICS,
     LLS,
     NO_AUTHENTICATION,
@@ -28,136 +27,68 @@ from protocols.dlms.association import (
     Rlre,
     Rlrq,
     enum_names,
-    tag_name,
-    xdlms,
+)
+from protocols.dlms.messages import (
+    CONFIRMED_HIGH,
+    ActBlock,
+    ActFirst,
+    ActList,
+    ActListFirst,
+    ActNext,
+    ActNormal,
+    ActResult,
+    ActResults,
+    Apdu,
+    Block,
+    Ciphered,
+    ConfirmedServiceError,
+    DataNotification,
+    EventNotification,
+    ExceptionResponse,
+    GeneralBlock,
+    GetBlock,
+    GetData,
+    GetError,
+    GetList,
+    GetNext,
+    GetNormal,
+    GetResults,
+    SetAck,
+    SetFirst,
+    SetLast,
+    SetList,
+    SetListFirst,
+    SetNext,
+    SetNormal,
+    SetResult,
+    SetResults,
+    Target,
 )
 from protocols.dlms.selector import Selector
+from protocols.dlms.values import encode_length
+from protocols.dlms.wire import Reader
 from protocols.errors import FrameError, Misuse, ProtocolError
+from protocols.part import Part
 
 __all__ = [
-    "CONFORMANCE", "DIAGNOSTICS", "LLS", "NO_AUTHENTICATION", "RESULTS", "SERVICE_ERRORS", "STATE_ERRORS",
-    "Aare", "Aarq", "ActNormal", "ActResult", "Apdu", "ConfirmedServiceError", "DataNotification",
-    "ExceptionResponse", "GetBlock", "GetData", "GetError", "GetList", "GetNext", "GetNormal", "Rlre", "Rlrq",
-    "SetNormal", "SetResult", "Target", "decode", "encode",
+    "CONFIRMED_HIGH", "CONFORMANCE", "CONFORMANCE_SN", "DIAGNOSTICS", "LLS", "NO_AUTHENTICATION", "RESULTS",
+    "SERVICE_ERRORS", "STATE_ERRORS", "Aare", "Aarq", "ActBlock", "ActFirst", "ActList", "ActListFirst", "ActNext",
+    "ActNormal", "ActResult", "ActResults", "Apdu", "Block", "Ciphered", "ConfirmedServiceError", "DataNotification",
+    "EventNotification", "ExceptionResponse", "GeneralBlock", "GetBlock", "GetData", "GetError", "GetList", "GetNext",
+    "GetNormal", "GetResults", "Rlre", "Rlrq", "SetAck", "SetFirst", "SetLast", "SetList", "SetListFirst", "SetNext",
+    "SetNormal", "SetResult", "SetResults", "Target", "decode", "decode_parts", "encode", "join_results", "split_results",
 ]  # fmt: skip
 
 RESULTS: Final = enum_names(enumerations.DataAccessResult)
 SERVICE_ERRORS: Final = enum_names(enumerations.ServiceException)
 STATE_ERRORS: Final = enum_names(enumerations.StateException)
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a service is aimed at: an attribute, or a method of an ACTION."""
-
-    class_id: int
-    obis: str
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class GetNormal:
-    invoke: int
-    target: Target
-    selector: Selector | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GetNext:
-    invoke: int
-    block: int
-
-
-@dataclass(frozen=True, slots=True)
-class GetList:
-    invoke: int
-    targets: tuple[tuple[Target, Selector | None], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GetData:
-    """The whole answer; `raw` is its A-XDR data, not yet decoded."""
-
-    invoke: int
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class GetError:
-    """The answer is no; `block` when it came in place of a data block."""
-
-    invoke: int
-    code: int
-    block: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GetBlock:
-    """A piece of the answer; the pieces joined are its A-XDR data."""
-
-    invoke: int
-    last: bool
-    block: int
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SetNormal:
-    invoke: int
-    target: Target
-    raw: bytes
-    selector: Selector | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SetResult:
-    invoke: int
-    code: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActNormal:
-    invoke: int
-    target: Target
-    raw: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ActResult:
-    """`code` 0: done. `raw`: returned data; `error`: why there is none although it was done."""
-
-    invoke: int
-    code: int
-    raw: bytes | None = None
-    error: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExceptionResponse:
-    state: int
-    service: int
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmedServiceError:
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class DataNotification:
-    """A push. `time`: 12 bytes of date-time, or none."""
-
-    invoke: int
-    time: bytes | None
-    raw: bytes
-
-
-Apdu = (
-    Aarq | Aare | Rlrq | Rlre | GetNormal | GetNext | GetList | GetData | GetError | GetBlock | SetNormal |
-    SetResult | ActNormal | ActResult | ExceptionResponse | ConfirmedServiceError | DataNotification
-)  # fmt: skip
-
 _UTC: Final = ZoneInfo("UTC")
+#: Attribute or method descriptor: class, logical name, index.
+_DESCRIPTOR: Final = 9
+INVOCATION_COUNTER_ERROR: Final = 6
+#: Bits of the block-control byte of general-block-transfer.
+_LAST, _STREAMING, _WINDOW = 0x80, 0x40, 0x3F
 
 
 # --- bytes of an APDU ---
@@ -172,75 +103,132 @@ def encode(apdu: Apdu) -> bytes:
         return bytes(encoder(apdu))
     except ProtocolError:
         raise
-    except Exception as why:  # whatever the library raises, the caller's value did not fit
+    except (ValueError, OverflowError, TypeError, AttributeError) as why:  # the caller's value did not fit
         raise Misuse(f"{type(apdu).__name__}: {why!r}") from why
 
 
-def _invoke(number: int) -> Any:
-    return xdlms.InvokeIdAndPriority(invoke_id=number, confirmed=True, high_priority=True)
+def _head(tag: int, choice: int, apdu: Any) -> bytes:
+    if not 0 <= apdu.invoke <= 0x0F:
+        raise Misuse(f"invoke-id {apdu.invoke} is outside 0..15")
+    return bytes((tag, choice, apdu.flags & 0xF0 | apdu.invoke))
 
 
-def _attribute(target: Target) -> Any:
-    return cosem.CosemAttribute(
-        interface=cast(Any, target.class_id),  # a plain int: the library's enumeration lacks national classes
-        instance=cosem.Obis.from_bytes(values.obis_bytes(target.obis)),
-        attribute=target.index & 0xFF,
-    )
-
-
-class _Selection:
-    """Lets the library's GET carry our selector: all it asks of one is its bytes."""
-
-    def __init__(self, selector: Selector) -> None:
-        self._selector = selector
-
-    def to_bytes(self) -> bytes:
-        return selectors.encode(self._selector)
-
-
-def _encode_get(apdu: GetNormal) -> bytes:
-    selection = None if apdu.selector is None else _Selection(apdu.selector)
-    request = xdlms.GetRequestNormal(_attribute(apdu.target), _invoke(apdu.invoke), selection)
-    return bytes(request.to_bytes())
-
-
-def _encode_set(apdu: SetNormal) -> bytes:
-    selection = None if apdu.selector is None else _Selection(apdu.selector)
+def _attribute(target: Target) -> bytes:
     return bytes(
-        xdlms.SetRequestNormal(_attribute(apdu.target), apdu.raw, selection, _invoke(apdu.invoke)).to_bytes()
+        cosem.CosemAttribute(
+            interface=cast(
+                Any, target.class_id
+            ),  # a plain int: the library's enumeration lacks national classes
+            instance=cosem.Obis.from_bytes(values.obis_bytes(target.obis)),
+            attribute=target.index & 0xFF,
+        ).to_bytes()
     )
 
 
-def _encode_act(apdu: ActNormal) -> bytes:
-    target = apdu.target
-    method = cosem.CosemMethod(
-        cast(Any, target.class_id), cosem.Obis.from_bytes(values.obis_bytes(target.obis)), target.index & 0xFF
-    )
-    return bytes(xdlms.ActionRequestNormal(method, apdu.raw, _invoke(apdu.invoke)).to_bytes())
+def _selected(target: Target, selector: Selector | None) -> bytes:
+    return _attribute(target) + (b"\x00" if selector is None else b"\x01" + selectors.encode(selector))
 
 
-def _encode_get_data(apdu: GetData) -> bytes:
-    # not the library's GetResponseNormal: its to_bytes appends bytes as an int and raises TypeError
-    return bytes((0xC4, 0x01)) + bytes(_invoke(apdu.invoke).to_bytes()) + b"\x00" + apdu.raw
+def _octets(raw: bytes) -> bytes:
+    return encode_length(len(raw)) + raw
+
+
+def _block(block: Block) -> bytes:
+    return bytes((block.last,)) + block.number.to_bytes(4, "big") + _octets(block.raw)
+
+
+def _count(items: Sequence[object]) -> bytes:
+    return encode_length(len(items))
+
+
+def _selections(targets: Sequence[tuple[Target, Selector | None]]) -> bytes:
+    return _count(targets) + b"".join(_selected(*one) for one in targets)
+
+
+def join_values(raws: Sequence[bytes]) -> bytes:
+    """Count and values: what the blocks of a SET or ACTION with a list hold."""
+    return _count(raws) + b"".join(raws)
+
+
+def join_results(results: Sequence[bytes | int]) -> bytes:
+    """Count and Get-Data-Results: what the blocks of a GET of a list hold."""
+    return _count(results) + b"".join(map(_result, results))
+
+
+def _result(result: bytes | int) -> bytes:
+    return bytes((1, result)) if isinstance(result, int) else b"\x00" + result
+
+
+def _act_result(code: int, raw: bytes | None, error: int | None) -> bytes:
+    if raw is not None:
+        return bytes((code, 1, 0)) + raw
+    return bytes((code, 0)) if error is None else bytes((code, 1, 1, error))
+
+
+def act_answer(code: int, raw: bytes | None = None, error: int | None = None) -> bytes:
+    """Action-Response-With-Optional-Data: what the blocks of an ACTION's answer hold."""
+    return _act_result(code, raw, error)
+
+
+def join_act_results(results: Sequence[tuple[int, bytes | None, int | None]]) -> bytes:
+    """Count and results: what the blocks of the answer to an ACTION of a list hold."""
+    return _count(results) + b"".join(_act_result(*one) for one in results)
 
 
 def _encode_get_error(apdu: GetError) -> bytes:
-    head = bytes(_invoke(apdu.invoke).to_bytes())
     if apdu.block is None:
-        return b"\xc4\x01" + head + bytes((1, apdu.code))
-    return b"\xc4\x02" + head + b"\x01" + apdu.block.to_bytes(4, "big") + bytes((1, apdu.code))
+        return _head(0xC4, 1, apdu) + bytes((1, apdu.code))
+    return _head(0xC4, 2, apdu) + bytes((apdu.last,)) + apdu.block.to_bytes(4, "big") + bytes((1, apdu.code))
 
 
-def _encode_get_block(apdu: GetBlock) -> bytes:
-    kind = xdlms.GetResponseLastBlock if apdu.last else xdlms.GetResponseWithBlock
-    return bytes(kind(apdu.raw, apdu.block, _invoke(apdu.invoke)).to_bytes())
+def _encode_set_last(apdu: SetLast) -> bytes:
+    number = apdu.block.to_bytes(4, "big")
+    if apdu.many:
+        return _head(0xC5, 4, apdu) + _octets(bytes(apdu.codes)) + number
+    return _head(0xC5, 3, apdu) + bytes(apdu.codes) + number
 
 
-def _encode_act_result(apdu: ActResult) -> bytes:
-    head = b"\xc7\x01" + bytes(_invoke(apdu.invoke).to_bytes()) + bytes((apdu.code,))
-    if apdu.raw is not None:
-        return head + b"\x01\x00" + apdu.raw
-    return head + (b"\x00" if apdu.error is None else bytes((1, 1, apdu.error)))
+def _encode_act(apdu: ActNormal) -> bytes:
+    return (
+        _head(0xC3, 1, apdu) + _attribute(apdu.target) + (b"\x00" if apdu.raw is None else b"\x01" + apdu.raw)
+    )
+
+
+def _encode_act_next(apdu: ActNext) -> bytes:
+    head = _head(0xC7, 4, apdu) if apdu.response else _head(0xC3, 2, apdu)
+    return head + apdu.block.to_bytes(4, "big")
+
+
+def _encode_act_block(apdu: ActBlock) -> bytes:
+    return (_head(0xC7, 2, apdu) if apdu.response else _head(0xC3, 6, apdu)) + _block(apdu.block)
+
+
+def _encode_exception(apdu: ExceptionResponse) -> bytes:
+    counter = b"" if apdu.counter is None else apdu.counter.to_bytes(4, "big")
+    return bytes((0xD8, apdu.state, apdu.service)) + counter
+
+
+def _encode_notification(apdu: DataNotification) -> bytes:
+    return (
+        b"\x0f" + bytes((apdu.flags,)) + apdu.invoke.to_bytes(3, "big") + _octets(apdu.time or b"") + apdu.raw
+    )
+
+
+def _encode_event(apdu: EventNotification) -> bytes:
+    time = b"\x00" if apdu.time is None else b"\x01" + _octets(apdu.time)
+    return b"\xc2" + time + _attribute(apdu.target) + apdu.raw
+
+
+def _encode_general_block(apdu: GeneralBlock) -> bytes:
+    control = (_LAST if apdu.last else 0) | (_STREAMING if apdu.streaming else 0) | apdu.window
+    if not 0 <= apdu.window <= _WINDOW:
+        raise Misuse(f"general-block-transfer: a window of {apdu.window}, must be 0..63")
+    return (
+        bytes((0xE0, control))
+        + apdu.number.to_bytes(2, "big")
+        + apdu.acked.to_bytes(2, "big")
+        + _octets(apdu.raw)
+    )
 
 
 _ENCODERS: Final[dict[type[Any], Callable[[Any], bytes]]] = {
@@ -248,16 +236,42 @@ _ENCODERS: Final[dict[type[Any], Callable[[Any], bytes]]] = {
     Aare: association.encode_aare,
     Rlrq: association.encode_rlrq,
     Rlre: association.encode_rlre,
-    GetNormal: _encode_get,
-    GetNext: lambda apdu: xdlms.GetRequestNext(apdu.block, _invoke(apdu.invoke)).to_bytes(),
-    GetData: _encode_get_data,
+    GetNormal: lambda a: _head(0xC0, 1, a) + _selected(a.target, a.selector),
+    GetNext: lambda a: _head(0xC0, 2, a) + a.block.to_bytes(4, "big"),
+    GetList: lambda a: _head(0xC0, 3, a) + _selections(a.targets),
+    GetData: lambda a: _head(0xC4, 1, a) + b"\x00" + a.raw,
     GetError: _encode_get_error,
-    GetBlock: _encode_get_block,
-    SetNormal: _encode_set,
-    SetResult: lambda apdu: b"\xc5\x01" + _invoke(apdu.invoke).to_bytes() + bytes((apdu.code,)),
+    GetBlock: lambda a: (
+        _head(0xC4, 2, a) + bytes((a.last,)) + a.block.to_bytes(4, "big") + b"\x00" + _octets(a.raw)
+    ),
+    GetResults: lambda a: _head(0xC4, 3, a) + join_results(a.results),
+    SetNormal: lambda a: _head(0xC1, 1, a) + _selected(a.target, a.selector) + a.raw,
+    SetFirst: lambda a: _head(0xC1, 2, a) + _selected(a.target, a.selector) + _block(a.block),
+    SetNext: lambda a: _head(0xC1, 3, a) + _block(a.block),
+    SetList: lambda a: _head(0xC1, 4, a) + _selections(a.targets) + join_values(a.values),
+    SetListFirst: lambda a: _head(0xC1, 5, a) + _selections(a.targets) + _block(a.block),
+    SetResult: lambda a: _head(0xC5, 1, a) + bytes((a.code,)),
+    SetAck: lambda a: _head(0xC5, 2, a) + a.block.to_bytes(4, "big"),
+    SetLast: _encode_set_last,
+    SetResults: lambda a: _head(0xC5, 5, a) + _octets(bytes(a.codes)),
     ActNormal: _encode_act,
-    ActResult: _encode_act_result,
-    ExceptionResponse: lambda apdu: bytes((0xD8, apdu.state, apdu.service)),
+    ActNext: _encode_act_next,
+    ActList: lambda a: (
+        _head(0xC3, 3, a) + _count(a.targets) + b"".join(map(_attribute, a.targets)) + join_values(a.values)
+    ),
+    ActFirst: lambda a: _head(0xC3, 4, a) + _attribute(a.target) + _block(a.block),
+    ActListFirst: lambda a: (
+        _head(0xC3, 5, a) + _count(a.targets) + b"".join(map(_attribute, a.targets)) + _block(a.block)
+    ),
+    ActBlock: _encode_act_block,
+    ActResult: lambda a: _head(0xC7, 1, a) + _act_result(a.code, a.raw, a.error),
+    ActResults: lambda a: _head(0xC7, 3, a) + join_act_results(a.results),
+    ExceptionResponse: _encode_exception,
+    DataNotification: _encode_notification,
+    EventNotification: _encode_event,
+    GeneralBlock: _encode_general_block,
+    Ciphered: lambda a: a.raw,
+    **shortnames.ENCODERS,
 }
 
 
@@ -269,169 +283,337 @@ def decode(raw: bytes, zone: ZoneInfo = _UTC) -> Apdu:
 
     `zone` is only used for range selectors whose date-times carry no deviation.
     """
+    return _walk(raw, zone)[0]
+
+
+def decode_parts(raw: bytes, zone: ZoneInfo = _UTC, *, reveal: bool = False) -> tuple[Apdu, list[Part]]:
+    """The same, and what each range of its bytes is."""
+    apdu, reader = _walk(raw, zone, note=True, reveal=reveal)
+    return apdu, reader.parts or []
+
+
+def _walk(raw: bytes, zone: ZoneInfo, *, note: bool = False, reveal: bool = False) -> tuple[Apdu, Reader]:
     if not raw:
-        raise FrameError("APDU: empty")
+        raise FrameError("APDU: empty", 0)
     decoder = _DECODERS.get(raw[0])
-    if decoder is None:
-        raise FrameError(f"APDU: tag {raw[0]} ({tag_name(raw[0])}) is not decoded")
+    if decoder is not None:
+        name, read = decoder
+        reader = Reader(raw, name, note=note, reveal=reveal)
+        apdu = read(reader, zone)
+        reader.finish()
+        return apdu, reader
+    if ciphering.is_ciphered(raw):
+        reader = Reader(raw, "ciphered APDU", note=note)
+        outline = ciphering.outline(raw)
+        if note:
+            reader.parts = ciphering.parts(raw)
+        return Ciphered(outline, raw), reader
+    raise FrameError(f"APDU: tag {raw[0]} ({UNDECODED.get(raw[0], 'unknown')}) is not decoded", 0)
+
+
+#: APDUs that are known by name only.
+UNDECODED: Final = {217: "access-request", 218: "access-response", 223: "general-signing"}
+
+
+def _invoke(reader: Reader, choices: dict[int, str]) -> tuple[int, int, int]:
+    """Tag, choice and Invoke-Id-And-Priority: (choice, invoke-id, flags)."""
+    reader.take(1, "APDU tag", "APDU 标签", reader.what)
+    choice = reader.choice(choices, "type", "类型")
+    byte = reader.number(
+        1, "invoke-id-and-priority", "调用标识与优先级",
+        lambda n: f"invoke-id {n & 15}, {'confirmed' if n & 0x40 else 'unconfirmed'}, {'high' if n & 0x80 else 'normal'} priority",
+    )  # fmt: skip
+    return choice, byte & 0x0F, byte & 0xF0
+
+
+def _target(reader: Reader, what: str = "attribute") -> Target:
+    class_id = reader.number(2, "class-id", "接口类标识", level=1)
+    obis = values.obis_text(reader.take(6, "logical name", "逻辑名", values.obis_text, 1))
+    byte = reader.number(
+        1, f"{what}-id", "属性号" if what == "attribute" else "方法号", lambda n: str(n - (n > 127) * 256), 1
+    )
+    return Target(
+        class_id, obis, byte - 0x100 if byte > 0x7F else byte
+    )  # Cosem-Object-Attribute-Id is Integer8
+
+
+def _selected_target(reader: Reader, zone: ZoneInfo) -> tuple[Target, Selector | None]:
+    target = _target(reader)
+    if not reader.flag("access-selection present", "有选择访问"):
+        return target, None
+    start = reader.at
+    selector, reader.at = selectors.decode_at(reader.raw, start, zone)
+    reader.note(start, "access selection", "选择访问参数", selectors.text(selector), 1)
+    return target, selector
+
+
+def _read_block(reader: Reader) -> Block:
+    last = reader.flag("last-block", "最后一块")
+    number = reader.number(4, "block-number", "块号")
+    return Block(last, number, reader.octets("raw-data", "块数据"))
+
+
+_Targets = tuple[tuple[Target, Selector | None], ...]
+
+
+def _targets(reader: Reader, zone: ZoneInfo) -> _Targets:
+    count = reader.count(_DESCRIPTOR + 1, "count of attributes", "属性个数")
+    return tuple(_selected_target(reader, zone) for _ in range(count))
+
+
+def _methods(reader: Reader) -> tuple[Target, ...]:
+    count = reader.count(_DESCRIPTOR, "count of methods", "方法个数")
+    return tuple(_target(reader, "method") for _ in range(count))
+
+
+def _values(reader: Reader, expected: int) -> tuple[bytes, ...]:
+    at = reader.at
+    count = reader.count(1, "count of values", "值个数")
+    if count != expected:
+        raise reader.fail(f"{count} values for {expected} targets", at)
+    return tuple(reader.data("value", "值") for _ in range(count))
+
+
+def _data_result(reader: Reader) -> bytes | int:
+    """Get-Data-Result: data, or a data-access-result."""
+    if reader.choice({0: "data", 1: "data-access-result"}, "result", "结果"):
+        return _code(reader, "data-access-result", "数据访问结果")
+    return reader.data("data", "数据")
+
+
+def _code(reader: Reader, name: str, zh: str) -> int:
+    return reader.number(1, name, zh, lambda n: f"{n} {RESULTS.get(n, 'unknown')}")
+
+
+def split_results(raw: bytes) -> tuple[bytes | int, ...]:
+    """The inverse of `join_results`. FrameError: corrupt."""
+    reader = Reader(raw, "get-response-with-list")
+    results = _results(reader)
+    reader.finish()
+    return results
+
+
+def _results(reader: Reader) -> tuple[bytes | int, ...]:
+    return tuple(_data_result(reader) for _ in range(reader.count(2, "count of results", "结果个数")))
+
+
+def split_values(raw: bytes, expected: int) -> tuple[bytes, ...]:
+    """The inverse of `join_values`."""
+    reader = Reader(raw, "data blocks")
+    found = _values(reader, expected)
+    reader.finish()
+    return found
+
+
+def split_act_answer(raw: bytes) -> tuple[int, bytes | None, int | None]:
+    """The inverse of `act_answer`; a peer that puts the bare data into its blocks is understood too."""
+    reader = Reader(raw, "action-response")
     try:
-        return decoder(raw, zone)
-    except ProtocolError:
-        raise
-    except Exception as why:  # the library has no error type of its own for bad bytes
-        raise FrameError(f"APDU: tag {raw[0]}: {why!r}") from why
+        answer = _optional_data(reader)
+        reader.finish()
+    except FrameError:
+        values.decode(raw)
+        return 0, raw, None
+    return answer
 
 
-def _invoke_id(raw: bytes) -> int:
-    """The low nibble; the rest is priority and service class (Invoke-Id-And-Priority)."""
-    if len(raw) < 4:
-        raise FrameError(f"APDU: tag {raw[0]} with {len(raw)} bytes is too short")
-    return int(xdlms.InvokeIdAndPriority.from_bytes(raw[2:3]).invoke_id)
+def split_act_results(raw: bytes) -> tuple[tuple[int, bytes | None, int | None], ...]:
+    """The inverse of `join_act_results`."""
+    reader = Reader(raw, "action-response-with-list")
+    count = reader.count(2, "count of results", "结果个数")
+    results = tuple(_optional_data(reader) for _ in range(count))
+    reader.finish()
+    return results
 
 
-def _target(raw: bytes, offset: int) -> Target:
-    part = raw[offset : offset + 9]
-    if len(part) != 9:
-        raise FrameError(f"APDU: descriptor at offset {offset} is cut off")
-    index = part[8] - 0x100 if part[8] > 0x7F else part[8]  # Cosem-Object-Attribute-Id is Integer8
-    return Target(int.from_bytes(part[:2], "big"), values.obis_text(part[2:8]), index)
+_GET_REQUESTS: Final = {1: "normal", 2: "next", 3: "with-list"}
 
 
-def _option(raw: bytes, offset: int) -> bool:
-    flag = raw[offset : offset + 1]
-    if flag not in (b"\x00", b"\x01"):
-        raise FrameError(f"APDU: optional flag at offset {offset} is {flag.hex() or 'missing'}")
-    return flag == b"\x01"
+def _get_request(reader: Reader, zone: ZoneInfo) -> Apdu:
+    choice, invoke, flags = _invoke(reader, _GET_REQUESTS)
+    if choice == 1:
+        return GetNormal(invoke, *_selected_target(reader, zone), flags=flags)
+    if choice == 2:
+        return GetNext(invoke, reader.number(4, "block-number", "块号"), flags=flags)
+    return GetList(invoke, _targets(reader, zone), flags=flags)
 
 
-def _selection(raw: bytes, offset: int, zone: ZoneInfo) -> tuple[Selector | None, int]:
-    if not _option(raw, offset):
-        return None, offset + 1
-    return selectors.decode_at(raw, offset + 1, zone)
+def _get_response(reader: Reader, zone: ZoneInfo) -> Apdu:
+    choice, invoke, flags = _invoke(reader, {1: "normal", 2: "with-datablock", 3: "with-list"})
+    if choice == 3:
+        return GetResults(invoke, _results(reader), flags=flags)
+    last, number = False, 0
+    if choice == 2:
+        last = reader.flag("last-block", "最后一块")
+        number = reader.number(4, "block-number", "块号")
+    if reader.choice({0: "data", 1: "data-access-result"}, "result", "结果"):
+        code = _code(reader, "data-access-result", "数据访问结果")
+        return GetError(invoke, code, number if choice == 2 else None, last or choice == 1, flags=flags)
+    if choice == 2:
+        return GetBlock(invoke, last, number, reader.octets("raw-data", "块数据"), flags=flags)
+    return GetData(invoke, reader.rest("data", "数据"), flags=flags)
 
 
-def _decode_get_request(raw: bytes, zone: ZoneInfo) -> Apdu:
-    invoke = _invoke_id(raw)
-    if raw[1] == 1:
-        selector, end = _selection(raw, 12, zone)
-        _nothing_behind(raw, end)
-        return GetNormal(invoke, _target(raw, 3), selector)
-    if raw[1] == 2:
-        request = xdlms.GetRequestNext.from_bytes(raw)
-        _nothing_behind(raw, 7)
-        return GetNext(invoke, request.block_number)
-    if raw[1] != 3:
-        raise FrameError(f"get-request: choice {raw[1]} at offset 1")
-    count, at = values.decode_length(raw, 3)
-    targets = []
-    for _ in range(count):
-        target = _target(raw, at)
-        selector, at = _selection(raw, at + 9, zone)
-        targets.append((target, selector))
-    _nothing_behind(raw, at)
-    return GetList(invoke, tuple(targets))
+_SET_REQUESTS: Final = {
+    1: "normal", 2: "with-first-datablock", 3: "with-datablock", 4: "with-list", 5: "with-list-and-first-datablock",
+}  # fmt: skip
 
 
-def _nothing_behind(raw: bytes, end: int) -> None:
-    if end != len(raw):
-        raise FrameError(f"APDU: ends at offset {end}, but has {len(raw)} bytes")
+def _set_request(reader: Reader, zone: ZoneInfo) -> Apdu:
+    choice, invoke, flags = _invoke(reader, _SET_REQUESTS)
+    if choice == 1:
+        target, selector = _selected_target(reader, zone)
+        return SetNormal(invoke, target, reader.data("value", "值"), selector, flags=flags)
+    if choice == 2:
+        target, selector = _selected_target(reader, zone)
+        return SetFirst(invoke, target, selector, _read_block(reader), flags=flags)
+    if choice == 3:
+        return SetNext(invoke, _read_block(reader), flags=flags)
+    targets = _targets(reader, zone)
+    if choice == 4:
+        return SetList(invoke, targets, _values(reader, len(targets)), flags=flags)
+    return SetListFirst(invoke, targets, _read_block(reader), flags=flags)
 
 
-def _decode_get_response(raw: bytes, zone: ZoneInfo) -> Apdu:
-    invoke = _invoke_id(raw)
-    if raw[1] == 1 and _option(raw, 3):
-        _nothing_behind(raw, 5)
-        return GetError(invoke, raw[4])  # any code: the library refuses those it has no name for
-    if raw[1] == 1:
-        return GetData(invoke, xdlms.GetResponseNormal.from_bytes(raw).data)
-    if raw[1] != 2:
-        raise FrameError(f"get-response: choice {raw[1]} at offset 1 is not decoded")
-    last = _option(raw, 3)
-    if _option(raw, 8):
-        _nothing_behind(raw, 10)
-        return GetError(invoke, raw[9], int.from_bytes(raw[4:8], "big"))
-    values.decode_length(raw, 9)  # the library would take a length of 2**1000
-    kind = xdlms.GetResponseLastBlock if last else xdlms.GetResponseWithBlock
-    block = kind.from_bytes(raw)
-    return GetBlock(invoke, last, block.block_number, block.data)
+_SET_RESPONSES: Final = {
+    1: "normal", 2: "datablock", 3: "last-datablock", 4: "last-datablock-with-list", 5: "with-list",
+}  # fmt: skip
 
 
-def _decode_set_request(raw: bytes, zone: ZoneInfo) -> Apdu:
-    invoke = _invoke_id(raw)
-    if raw[1] != 1:
-        raise FrameError(f"set-request: choice {raw[1]} at offset 1 is not decoded")
-    target = _target(raw, 3)
-    selector, at = _selection(raw, 12, zone)
-    values.decode(raw[at:])
-    return SetNormal(invoke, target, raw[at:], selector)
+def _set_response(reader: Reader, zone: ZoneInfo) -> Apdu:
+    choice, invoke, flags = _invoke(reader, _SET_RESPONSES)
+    if choice == 2:
+        return SetAck(invoke, reader.number(4, "block-number", "块号"), flags=flags)
+    if choice in (1, 3):
+        code = _code(reader, "result", "结果")
+        if choice == 1:
+            return SetResult(invoke, code, flags=flags)
+        return SetLast(invoke, (code,), reader.number(4, "block-number", "块号"), flags=flags)
+    codes = tuple(
+        _code(reader, "result", "结果") for _ in range(reader.count(1, "count of results", "结果个数"))
+    )
+    if choice == 5:
+        return SetResults(invoke, codes, flags=flags)
+    return SetLast(invoke, codes, reader.number(4, "block-number", "块号"), True, flags=flags)
 
 
-def _decode_set_response(raw: bytes, zone: ZoneInfo) -> Apdu:
-    invoke = _invoke_id(raw)
-    if raw[1] != 1:
-        raise FrameError(f"set-response: choice {raw[1]} at offset 1 is not decoded")
-    _nothing_behind(raw, 4)
-    return SetResult(invoke, raw[3])
+_ACT_REQUESTS: Final = {
+    1: "normal", 2: "next-pblock", 3: "with-list", 4: "with-first-pblock", 5: "with-list-and-first-pblock",
+    6: "with-pblock",
+}  # fmt: skip
 
 
-def _decode_act_request(raw: bytes, zone: ZoneInfo) -> Apdu:
-    invoke = _invoke_id(raw)
-    if raw[1] != 1:
-        raise FrameError(f"action-request: choice {raw[1]} at offset 1 is not decoded")
-    target = _target(raw, 3)
-    if not _option(raw, 12):
-        _nothing_behind(raw, 13)
-        return ActNormal(invoke, target)
-    values.decode(raw[13:])
-    return ActNormal(invoke, target, raw[13:])
+def _act_request(reader: Reader, zone: ZoneInfo) -> Apdu:
+    choice, invoke, flags = _invoke(reader, _ACT_REQUESTS)
+    match choice:
+        case 1:
+            target = _target(reader, "method")
+            raw = reader.data("parameter", "参数") if reader.flag("parameter present", "有参数") else None
+            return ActNormal(invoke, target, raw, flags=flags)
+        case 2:
+            return ActNext(invoke, reader.number(4, "block-number", "块号"), flags=flags)
+        case 3:
+            targets = _methods(reader)
+            return ActList(invoke, targets, _values(reader, len(targets)), flags=flags)
+        case 4:
+            return ActFirst(invoke, _target(reader, "method"), _read_block(reader), flags=flags)
+        case 5:
+            return ActListFirst(invoke, _methods(reader), _read_block(reader), flags=flags)
+    return ActBlock(invoke, _read_block(reader), flags=flags)
 
 
-def _decode_act_response(raw: bytes, zone: ZoneInfo) -> Apdu:
-    invoke = _invoke_id(raw)
-    if raw[1] != 1:
-        raise FrameError(f"action-response: choice {raw[1]} at offset 1 is not decoded")
-    if not _option(raw, 4):
-        _nothing_behind(raw, 5)
-        return ActResult(invoke, raw[3])
-    if _option(raw, 5):
-        _nothing_behind(raw, 7)
-        return ActResult(invoke, raw[3], error=raw[6])
-    values.decode(raw[6:])
-    return ActResult(invoke, raw[3], raw[6:])
+def _optional_data(reader: Reader) -> tuple[int, bytes | None, int | None]:
+    """Action-Response-With-Optional-Data."""
+    code = _code(reader, "action-result", "方法结果")
+    if not reader.flag("return parameters present", "有返回参数"):
+        return code, None, None
+    result = _data_result(reader)
+    return (code, None, result) if isinstance(result, int) else (code, result, None)
 
 
-def _decode_exception(raw: bytes, zone: ZoneInfo) -> Apdu:
-    if len(raw) != (7 if raw[2:3] == b"\x06" else 3):  # 6, invocation-counter-error, carries the counter
-        raise FrameError(f"exception-response: {len(raw)} bytes")
-    return ExceptionResponse(raw[1], raw[2])
+def _act_response(reader: Reader, zone: ZoneInfo) -> Apdu:
+    choice, invoke, flags = _invoke(reader, {1: "normal", 2: "with-pblock", 3: "with-list", 4: "next-pblock"})
+    if choice == 1:
+        return ActResult(invoke, *_optional_data(reader), flags=flags)
+    if choice == 2:
+        return ActBlock(invoke, _read_block(reader), True, flags=flags)
+    if choice == 3:
+        count = reader.count(2, "count of results", "结果个数")
+        return ActResults(invoke, tuple(_optional_data(reader) for _ in range(count)), flags=flags)
+    return ActNext(invoke, reader.number(4, "block-number", "块号"), True, flags=flags)
 
 
-def _decode_service_error(raw: bytes, zone: ZoneInfo) -> Apdu:
-    return ConfirmedServiceError(association.service_error_text(raw))
+def _exception(reader: Reader, zone: ZoneInfo) -> Apdu:
+    reader.take(1, "APDU tag", "APDU 标签", reader.what)
+    state = reader.number(1, "state-error", "状态错误", lambda n: f"{n} {STATE_ERRORS.get(n, 'unknown')}")
+    service = reader.number(
+        1, "service-error", "服务错误", lambda n: f"{n} {SERVICE_ERRORS.get(n, 'unknown')}"
+    )
+    counter = (
+        reader.number(4, "expected invocation counter", "期望的调用计数器")
+        if service == INVOCATION_COUNTER_ERROR
+        else None
+    )
+    return ExceptionResponse(state, service, counter)
 
 
-def _decode_notification(raw: bytes, zone: ZoneInfo) -> Apdu:
-    length = raw[5:6]  # date-time is an OCTET STRING: its length, 0 for none; the library takes it for a flag
-    if length not in (b"\x00", b"\x0c"):
-        raise FrameError("data-notification: date-time at offset 5 has neither 0 nor 12 bytes")
-    end = 6 + length[0]
-    body = raw[end:]
-    values.decode(body)
-    return DataNotification(int.from_bytes(raw[2:5], "big"), raw[6:end] or None, body)
+def _service_error(reader: Reader, zone: ZoneInfo) -> Apdu:
+    return ConfirmedServiceError(association.read_service_error(reader))
 
 
-_DECODERS: Final[dict[int, Callable[[bytes, ZoneInfo], Apdu]]] = {
-    0x0E: _decode_service_error,
-    0x0F: _decode_notification,
-    0x60: association.decode_aarq,
-    0x61: association.decode_aare,
-    0x62: association.decode_release,
-    0x63: association.decode_release,
-    0xC0: _decode_get_request,
-    0xC1: _decode_set_request,
-    0xC3: _decode_act_request,
-    0xC4: _decode_get_response,
-    0xC5: _decode_set_response,
-    0xC7: _decode_act_response,
-    0xD8: _decode_exception,
-}
+def _notification(reader: Reader, zone: ZoneInfo) -> Apdu:
+    reader.take(1, "APDU tag", "APDU 标签", reader.what)
+    flags = reader.number(1, "long-invoke-id flags", "长调用标识标志", lambda n: f"{n:02x}")
+    invoke = reader.number(3, "long-invoke-id", "长调用标识")
+    at = reader.at
+    # date-time is an OCTET STRING: its length, 0 for none; the library takes it for a flag
+    length = reader.length("date-time: length", "日期时间长度")
+    if length not in (0, 12):
+        raise reader.fail(f"date-time of {length} bytes, must be 0 or 12", at)
+    time = (
+        reader.take(length, "date-time", "日期时间", lambda body: values.clock_text(body) or body.hex(), 1)
+        or None
+    )
+    return DataNotification(invoke, time, reader.data("notification-body", "通知内容"), flags)
+
+
+def _event(reader: Reader, zone: ZoneInfo) -> Apdu:
+    reader.take(1, "APDU tag", "APDU 标签", reader.what)
+    time = reader.octets("time", "时间") if reader.flag("time present", "有时间") else None
+    return EventNotification(time, _target(reader), reader.data("attribute-value", "属性值"))
+
+
+def _general_block(reader: Reader, zone: ZoneInfo) -> Apdu:
+    reader.take(1, "APDU tag", "APDU 标签", reader.what)
+    control = reader.number(1, "block-control", "块控制", _control_text)
+    number = reader.number(2, "block-number", "块号")
+    acked = reader.number(2, "block-number-ack", "确认块号")
+    raw = reader.octets("block-data", "块数据")
+    return GeneralBlock(
+        bool(control & _LAST), bool(control & _STREAMING), control & _WINDOW, number, acked, raw
+    )
+
+
+def _control_text(byte: int) -> str:
+    words = [word for bit, word in ((_LAST, "last block"), (_STREAMING, "streaming")) if byte & bit]
+    return ", ".join([*words, f"window {byte & _WINDOW}"])
+
+
+_Decoder = Callable[[Reader, ZoneInfo], Apdu]
+_DECODERS: Final[dict[int, tuple[str, _Decoder]]] = {
+    0x0E: ("confirmed-service-error", _service_error),
+    0x0F: ("data-notification", _notification),
+    0x60: ("AARQ", lambda reader, zone: association.read_aarq(reader)),
+    0x61: ("AARE", lambda reader, zone: association.read_aare(reader)),
+    0x62: ("RLRQ", lambda reader, zone: association.read_release(reader)),
+    0x63: ("RLRE", lambda reader, zone: association.read_release(reader)),
+    0xC0: ("get-request", _get_request),
+    0xC1: ("set-request", _set_request),
+    0xC2: ("event-notification-request", _event),
+    0xC3: ("action-request", _act_request),
+    0xC4: ("get-response", _get_response),
+    0xC5: ("set-response", _set_response),
+    0xC7: ("action-response", _act_response),
+    0xD8: ("exception-response", _exception),
+    0xE0: ("general-block-transfer", _general_block),
+} | shortnames.DECODERS

@@ -139,6 +139,11 @@ class WrapperTransport:
         """Bytes dropped because they could not belong to a frame."""
         return self._receiver.skipped
 
+    @property
+    def speaking_to(self) -> int | None:
+        """Whose wPort the next APDU goes to: who spoke last, where no peer is fixed."""
+        return self._speaking_to
+
     def connect(self) -> bytes:
         return b""
 

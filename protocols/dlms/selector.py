@@ -98,9 +98,16 @@ def decode_at(raw: bytes, offset: int, zone: ZoneInfo) -> tuple[Selector, int]:
     """
     kind = raw[offset : offset + 1]
     data, end = values.decode_at(raw, offset + 1)
+    try:
+        return _selector(kind, data, zone), end
+    except FrameError as error:
+        raise FrameError(error.message, offset) from None
+
+
+def _selector(kind: bytes, data: Data, zone: ZoneInfo) -> Selector:
     match kind, values.plain(data):
         case b"\x02", [int() as first, int() as last, int() as first_column, int() as last_column]:
-            return EntrySelector(first, last, first_column, last_column), end
+            return EntrySelector(first, last, first_column, last_column)
         case b"\x01", [_, bytes() as begin, bytes() as finish, list()]:
             return RangeSelector(
                 values.decode_clock(begin, zone).utc,
@@ -108,5 +115,15 @@ def decode_at(raw: bytes, offset: int, zone: ZoneInfo) -> tuple[Selector, int]:
                 zone,
                 tuple(read_capture_object(column) for column in data.value[3].value),
                 read_capture_object(data.value[0]),
-            ), end
-    raise FrameError(f"selective access: selector {kind.hex()} at offset {offset} has another shape")
+            )
+    raise FrameError(f"selective access: selector {kind.hex()} has another shape")
+
+
+def text(selector: Selector) -> str:
+    """For people: "from 2026-03-01T00:00:00 to ..., columns 8/0.0.1.0.0.255/2, ..."."""
+    if isinstance(selector, EntrySelector):
+        rows = f"entries {selector.first} to {selector.last or 'the last'}"
+        return f"{rows}, columns {selector.first_column} to {selector.last_column or 'the last'}"
+    columns = ", ".join("/".join(map(str, column[:3])) for column in selector.columns)
+    span = f"from {selector.begin} to {selector.end} UTC"
+    return f"{span}, columns {columns}" if columns else span

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -56,6 +57,14 @@ NAMES: Final = {
     DATE_TIME: "date-time", DATE: "date", TIME: "time", DONT_CARE: "dont-care",
 }  # fmt: skip
 
+NAMES_ZH: Final = {
+    NULL: "空", ARRAY: "数组", STRUCTURE: "结构", BOOLEAN: "布尔", BIT_STRING: "位串", DOUBLE_LONG: "32位整数",
+    DOUBLE_LONG_UNSIGNED: "32位无符号整数", OCTET_STRING: "字节串", VISIBLE_STRING: "可见字符串", UTF8_STRING: "UTF-8字符串",
+    BCD: "BCD", INTEGER: "8位整数", LONG: "16位整数", UNSIGNED: "8位无符号整数", LONG_UNSIGNED: "16位无符号整数",
+    COMPACT_ARRAY: "紧凑数组", LONG64: "64位整数", LONG64_UNSIGNED: "64位无符号整数", ENUM: "枚举", FLOAT32: "单精度浮点",
+    FLOAT64: "双精度浮点", DATE_TIME: "日期时间", DATE: "日期", TIME: "时间", DONT_CARE: "不关心",
+}  # fmt: skip
+
 #: Big-endian struct codes of the numbers, by tag.
 NUMBERS: Final = {
     DOUBLE_LONG: ">i", DOUBLE_LONG_UNSIGNED: ">I", BCD: ">b", INTEGER: ">b", LONG: ">h", UNSIGNED: ">B",
@@ -72,9 +81,10 @@ _STRINGS: Final = frozenset((OCTET_STRING, VISIBLE_STRING, UTF8_STRING))
 #: Nesting deeper than any COSEM attribute (object_list of an association has 5); keeps hostile bytes off the
 #: stack.
 MAX_DEPTH: Final = 16
-#: Elements of one value: a year of quarter hours with a dozen columns is 420,000. Only a compact array can
-#: hold more elements than bytes, so the bound matters there.
-MAX_ELEMENTS: Final = 1_000_000
+#: Elements a compact array may unfold into: enough for a row of any profile, and three for two bytes. Only a compact array can hold
+#: more elements than bytes (null-data and empty strings cost nothing or one a row); so no answer costs more than its length.
+#: Rows of one fixed length are exempt: equal ones are made once.
+MIN_ELEMENTS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +131,15 @@ def decode(raw: bytes) -> Data:
     """Exactly one value. FrameError: truncated, unknown type, bytes left over."""
     data, end = decode_at(raw, 0)
     if end != len(raw):
-        raise FrameError(f"data: {len(raw) - end} bytes left over at offset {end}")
+        raise FrameError(f"data: {len(raw) - end} bytes left over behind the value", end)
     return data
 
 
 def decode_at(raw: bytes, offset: int, depth: int = 0) -> tuple[Data, int]:
     """The value at `offset` and the offset behind it."""
+    known = _SMALL.get(raw[offset : offset + 2])
+    if known is not None:
+        return known, offset + 2
     tag = _take(raw, offset, 1)[0]
     return _decode_body(raw, offset + 1, tag, depth)
 
@@ -146,14 +159,14 @@ def decode_length(raw: bytes, offset: int) -> tuple[int, int]:
         return first, offset + 1
     count = first & 0x7F
     if not 1 <= count <= 4:
-        raise FrameError(f"data: length of {count} bytes at offset {offset}, must be 1..4")
+        raise FrameError(f"data: length of {count} bytes, must be 1..4", offset)
     return int.from_bytes(_take(raw, offset + 1, count), "big"), offset + 1 + count
 
 
 def _take(raw: bytes, offset: int, count: int) -> bytes:
     part = raw[offset : offset + count]
     if len(part) != count:
-        raise FrameError(f"data: {count} bytes needed at offset {offset}, {len(part)} are there")
+        raise FrameError(f"data: {count} bytes needed, {len(part)} are there", offset)
     return part
 
 
@@ -186,21 +199,31 @@ def _encode(data: Data, out: bytearray) -> None:
         raise Misuse(f"data: {NAMES.get(tag, tag)} cannot hold {value!r}: {why}") from why
 
 
-def _decode_body(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, int]:
-    if depth > MAX_DEPTH:
-        raise FrameError(f"data: nested deeper than {MAX_DEPTH} at offset {offset}")
-    if tag in NUMBERS:
-        size = SIZES[tag]
-        return Data(tag, struct.unpack(NUMBERS[tag], _take(raw, offset, size))[0]), offset + size
+#: Values without a body.
+_EMPTY: Final = {NULL: Data(NULL), DONT_CARE: Data(DONT_CARE)}
+#: Values of two bytes in all, made once: sixteen thousand of them in one answer must not cost an object each.
+_SMALL: Final = {
+    bytes((tag, byte)): Data(tag, bool(byte) if tag == BOOLEAN else struct.unpack(NUMBERS[tag], bytes((byte,)))[0])
+    for tag in (BOOLEAN, BCD, INTEGER, UNSIGNED, ENUM)
+    for byte in range(256)
+} | {
+    b"\x01\x00": Data(ARRAY, ()), b"\x02\x00": Data(STRUCTURE, ()), b"\x04\x00": Data(BIT_STRING, ""),
+    b"\x09\x00": Data(OCTET_STRING, b""), b"\x0a\x00": Data(VISIBLE_STRING, ""), b"\x0c\x00": Data(UTF8_STRING, ""),
+}  # fmt: skip
+_UNPACK: Final = {tag: (struct.Struct(code).unpack_from, SIZES[tag]) for tag, code in NUMBERS.items()}
+
+
+def _decode_body(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, int]:  # noqa: PLR0911 - one type, one return
+    number = _UNPACK.get(tag)
+    if number is not None:
+        unpack, size = number
+        if offset + size > len(raw):
+            _take(raw, offset, size)
+        return Data(tag, unpack(raw, offset)[0]), offset + size
+    if tag in _EMPTY:
+        return _EMPTY[tag], offset
     if tag in (ARRAY, STRUCTURE):
-        count, offset = decode_length(raw, offset)
-        if count > len(raw) - offset:  # an element has at least its tag
-            raise FrameError(f"data: {count} elements at offset {offset}, {len(raw) - offset} bytes left")
-        items = []
-        for _ in range(count):
-            item, offset = decode_at(raw, offset, depth + 1)
-            items.append(item)
-        return Data(tag, tuple(items)), offset
+        return _decode_items(raw, offset, tag, depth)
     if tag in _STRINGS:
         return _decode_string(raw, offset, tag)
     if tag == BIT_STRING:
@@ -210,12 +233,34 @@ def _decode_body(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, i
     if tag == COMPACT_ARRAY:
         return _decode_compact(raw, offset, depth)
     if tag in SIZES:
-        body = _take(raw, offset, SIZES[tag])
-        value: Any = bytes(body)
-        if tag == BOOLEAN:
-            value = bool(body[0])
-        return Data(tag, value if SIZES[tag] else None), offset + SIZES[tag]
-    raise FrameError(f"data: type {tag} at offset {offset - 1} is not decoded")
+        body = bytes(_take(raw, offset, SIZES[tag]))
+        return Data(tag, bool(body[0]) if tag == BOOLEAN else body), offset + SIZES[tag]
+    raise FrameError(f"data: type {tag} is not decoded", max(offset - 1, 0))
+
+
+def _decode_items(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, int]:
+    """The elements of an array or structure. The loop is written out: a call for each small element would be most of the time."""
+    if depth >= MAX_DEPTH:
+        raise FrameError(f"data: nested deeper than {MAX_DEPTH}", offset - 1)
+    count, at = decode_length(raw, offset)
+    if count > len(raw) - at:  # an element has at least its tag
+        raise FrameError(f"data: {count} elements, {len(raw) - at} bytes left", offset)
+    items: list[Data] = []
+    append, small, empty, end = items.append, _SMALL, _EMPTY, len(raw)
+    for _ in range(count):
+        known = small.get(raw[at : at + 2])
+        if known is not None:
+            append(known)
+            at += 2
+            continue
+        inner = raw[at] if at < end else _take(raw, at, 1)[0]
+        if inner in empty:
+            append(empty[inner])
+            at += 1
+            continue
+        item, at = _decode_body(raw, at + 1, inner, depth + 1)
+        append(item)
+    return Data(tag, tuple(items)), at
 
 
 def _decode_string(raw: bytes, offset: int, tag: int) -> tuple[Data, int]:
@@ -226,7 +271,7 @@ def _decode_string(raw: bytes, offset: int, tag: int) -> tuple[Data, int]:
     try:
         return Data(tag, body.decode(_CHARSETS[tag])), offset + length
     except UnicodeDecodeError as why:
-        raise FrameError(f"data: {NAMES[tag]} at offset {offset}: {why.reason}") from why
+        raise FrameError(f"data: {NAMES[tag]}: {why.reason}", offset + why.start) from why
 
 
 # --- compact array: one type description, then the bare contents (IEC 62056-5-3, TypeDescription) ---
@@ -236,7 +281,7 @@ _Shape = tuple[int, tuple["_Shape", ...] | tuple[()]]
 
 def _decode_shape(raw: bytes, offset: int, depth: int) -> tuple[_Shape, int]:
     if depth > MAX_DEPTH:
-        raise FrameError(f"data: type description nested deeper than {MAX_DEPTH} at offset {offset}")
+        raise FrameError(f"data: type description nested deeper than {MAX_DEPTH}", offset)
     tag = _take(raw, offset, 1)[0]
     offset += 1
     if tag == ARRAY:  # number-of-elements Unsigned16, one description for all
@@ -246,7 +291,7 @@ def _decode_shape(raw: bytes, offset: int, depth: int) -> tuple[_Shape, int]:
     if tag == STRUCTURE:
         count, offset = decode_length(raw, offset)
         if count > len(raw) - offset:
-            raise FrameError(f"data: {count} types at offset {offset}, {len(raw) - offset} bytes left")
+            raise FrameError(f"data: {count} types, {len(raw) - offset} bytes left", offset)
         parts = []
         for _ in range(count):
             part, offset = _decode_shape(raw, offset, depth + 1)
@@ -258,20 +303,27 @@ def _decode_shape(raw: bytes, offset: int, depth: int) -> tuple[_Shape, int]:
 class _Budget:
     """How many elements a compact array may still unfold into."""
 
-    def __init__(self) -> None:
-        self.left = MAX_ELEMENTS
+    def __init__(self, size: int) -> None:
+        self.most = self.left = MIN_ELEMENTS + size + size // 2
 
     def spend(self, offset: int) -> None:
         self.left -= 1
         if self.left < 0:
-            raise FrameError(f"data: compact-array of more than {MAX_ELEMENTS} elements at offset {offset}")
+            raise FrameError(f"data: compact-array of more than {self.most} elements", offset)
+
+
+_SMALL_BODIES: Final = {
+    (key[0], key[1:]): data for key, data in _SMALL.items() if data.tag not in (ARRAY, STRUCTURE)
+}
 
 
 def _decode_shaped(raw: bytes, offset: int, shape: _Shape, depth: int, budget: _Budget) -> tuple[Data, int]:
     tag, parts = shape
-    budget.spend(offset)
     if tag not in (ARRAY, STRUCTURE):
-        return _decode_body(raw, offset, tag, depth)
+        budget.spend(offset)
+        known = _SMALL_BODIES.get((tag, raw[offset : offset + 1]))
+        return (known, offset + 1) if known is not None else _decode_body(raw, offset, tag, depth)
+    budget.spend(offset)
     items = []
     for part in parts:
         item, offset = _decode_shaped(raw, offset, part, depth + 1, budget)
@@ -279,21 +331,73 @@ def _decode_shaped(raw: bytes, offset: int, shape: _Shape, depth: int, budget: _
     return Data(tag, tuple(items)), offset
 
 
+def _fixed_size(shape: _Shape) -> int | None:
+    """Bytes of an element, if all elements have as many."""
+    tag, parts = shape
+    if tag not in (ARRAY, STRUCTURE):
+        return SIZES.get(tag)
+    if tag == ARRAY:
+        size = _fixed_size(parts[0]) if parts else 0
+        return None if size is None else size * len(parts)
+    sizes = [_fixed_size(part) for part in parts]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
 def _decode_compact(raw: bytes, offset: int, depth: int) -> tuple[Data, int]:
     """A compact array comes out as the array it stands for."""
+    if depth >= MAX_DEPTH:
+        raise FrameError(f"data: nested deeper than {MAX_DEPTH}", offset - 1)
     shape, offset = _decode_shape(raw, offset, depth)
     length, offset = decode_length(raw, offset)
-    contents = bytes(_take(raw, offset, length))
+    _take(raw, offset, length)
     items: list[Data] = []
-    budget = _Budget()
-    at = 0
-    while at < length:
-        item, behind = _decode_shaped(contents, at, shape, depth + 1, budget)
+    budget = _Budget(length)
+    size = _fixed_size(shape)
+    if size == 0 and length:
+        raise FrameError("data: compact-array of elements without length", offset)
+    contents, at, seen = raw[: offset + length], offset, dict[bytes, Data]()
+    while at < offset + length:
+        body = contents[at : at + size] if size else b""
+        item = seen.get(body) if size else None
+        if item is None:
+            item, behind = _decode_shaped(contents, at, shape, depth + 1, budget)
+        else:
+            behind = at + len(body)
         if behind == at:
-            raise FrameError(f"data: compact-array elements without length at offset {offset}")
+            raise FrameError("data: compact-array of elements without length", at)
+        if size:
+            seen[body] = item
         items.append(item)
         at = behind
     return Data(ARRAY, tuple(items)), offset + length
+
+
+def encode_compact(items: Sequence[Data]) -> bytes:
+    """Elements of one shape -> the bytes of a compact array. Misuse: none, or of different shapes."""
+    if not items:
+        raise Misuse("data: a compact-array without elements has no type")
+    shape = _shape_of(items[0])
+    if any(_shape_of(item) != shape for item in items):
+        raise Misuse("data: elements of a compact-array differ in shape")
+    contents = b"".join(map(_bare, items))
+    return bytes((COMPACT_ARRAY,)) + shape + encode_length(len(contents)) + contents
+
+
+def _shape_of(data: Data) -> bytes:
+    if data.tag == STRUCTURE:
+        return bytes((STRUCTURE,)) + encode_length(len(data.value)) + b"".join(map(_shape_of, data.value))
+    if data.tag == ARRAY:
+        inner = {_shape_of(item) for item in data.value}
+        if len(inner) != 1 or len(data.value) > 0xFFFF:
+            raise Misuse("data: an array within a compact-array needs elements of one shape")
+        return bytes((ARRAY,)) + len(data.value).to_bytes(2, "big") + inner.pop()
+    return bytes((data.tag,))
+
+
+def _bare(data: Data) -> bytes:
+    if data.tag in (ARRAY, STRUCTURE):
+        return b"".join(map(_bare, data.value))
+    return encode(data)[1:]
 
 
 # --- clock ---
@@ -341,7 +445,7 @@ def decode_clock(raw: bytes, zone: ZoneInfo) -> ClockTime:
     the pass through a doubled hour. FrameError: a date that is not fully specified or does not exist.
     """
     if len(raw) != 12:
-        raise FrameError(f"date-time: {len(raw)} bytes, must be 12")
+        raise FrameError(f"date-time: {len(raw)} bytes, must be 12", 0)
     fields = struct.unpack(">HBBBBBBBhB", raw)
     year, month, day, _, hour, minute, second, hundredths, deviation, status = fields
     try:
@@ -358,7 +462,29 @@ def decode_clock(raw: bytes, zone: ZoneInfo) -> ClockTime:
         fold = 0 if status == STATUS_UNDEFINED or status & STATUS_DAYLIGHT else 1
         return ClockTime(instant(local.replace(tzinfo=zone, fold=_fold(local, zone, fold))), None, status)
     except (ValueError, OverflowError) as why:
-        raise FrameError(f"date-time: {raw.hex()} is no instant: {why}") from why
+        raise FrameError(f"date-time: {raw.hex()} is no instant: {why}", 0) from why
+
+
+def clock_text(raw: bytes) -> str:
+    """12 bytes as a person reads them: "2021-01-24 14:48:57.80, deviation -60"; "" if they are no date and time of day.
+
+    What is not specified (FF, FFFF; Blue Book 4.1.6.1) is shown as ??.
+    """
+    if len(raw) != SIZES[DATE_TIME]:
+        return ""
+    year, month, day, _, hour, minute, second, hundredths, deviation, _ = struct.unpack(">HBBBBBBBhB", raw)
+    fields = ((year, 0xFFFF, 1, 9999), (month, 0xFF, 1, 12), (day, 0xFF, 1, 31), (hour, 0xFF, 0, 23),
+              (minute, 0xFF, 0, 59), (second, 0xFF, 0, 59))  # fmt: skip
+    if any(value != missing and not low <= value <= high for value, missing, low, high in fields):
+        return ""
+    if year == 0xFFFF and hour == 0xFF:  # twelve bytes of something else
+        return ""
+    words = ["????" if year == 0xFFFF else f"{year:04}"]
+    words += ["??" if value == 0xFF else f"{value:02}" for value in (month, day, hour, minute, second)]
+    text = "{}-{}-{} {}:{}:{}".format(*words)
+    if 0 < hundredths < 100:
+        text += f".{hundredths:02}"
+    return text if deviation == UNDEFINED_DEVIATION else f"{text}, deviation {deviation}"
 
 
 def _fold(local: dt.datetime, zone: ZoneInfo, wanted: int) -> int:
@@ -386,5 +512,5 @@ def obis_bytes(obis: str) -> bytes:
 def obis_text(raw: bytes) -> str:
     """6 bytes -> "1.0.1.8.0.255"."""
     if len(raw) != 6:
-        raise FrameError(f"logical name: {len(raw)} bytes, must be 6")
+        raise FrameError(f"logical name: {len(raw)} bytes, must be 6", 0)
     return ".".join(str(byte) for byte in raw)

@@ -262,12 +262,12 @@ def test_one_request_at_a_time() -> None:
     with pytest.raises(Misuse):
         Client(1, 17).send("read it")  # type: ignore[arg-type]
     with pytest.raises(Misuse):
-        Client(1, 17).send(Associate(bytes(61)))
+        Client(1, 17).send(Associate(bytes(65)))
 
 
 def test_a_request_longer_than_the_meter_takes() -> None:
     client, server = Client(1, 17), Server(17, max_pdu=64)
-    talk(client, server, Associate())
+    talk(client, server, Associate(conformance=("get", "set")))
     with pytest.raises(Misuse):
         client.send(Set(*CLOCK, values.octets(bytes(100))))
     assert talk(client, server, Get(*CLOCK), lambda _: server.answer(NUMBER)) == NUMBER
@@ -349,7 +349,7 @@ def test_server_says_what_it_does_not_do() -> None:
     server = Server(17)
     server.receive_data(reply(apdus.Aarq(), 1, 17))
     server.next_event()
-    server.receive_data(frames.encode(Frame(1, 17, bytes.fromhex("c003c101000800000100 00ff0200"))))
+    server.receive_data(reply(apdus.GetData(1, b"\x00"), 1, 17))
     event = server.next_event()
     assert isinstance(event, Send)
     assert apdus.decode(frames.decode(event.data).apdu) == apdus.ExceptionResponse(2, 2)
