@@ -153,7 +153,7 @@ class _Teller:
         return {"values": head} | rest | {"events": told} | left
 
     def _event(self, event: Event) -> dict[str, Any]:
-        self._fields -= 1
+        self._fields -= 3  # its frame of names costs as much as three fields
         told = {
             "ERC": event.erc,
             "name": event.name,

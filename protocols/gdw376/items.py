@@ -7,9 +7,10 @@ lists the fields as they come on the wire:
 
     name:FORM unit =var *count @quantity ! ?      ; next field      < group of fields >*count      layout || other edition
 
-    FORM      a row of formats.csv, or BINn (binary), BSn (bits), BCDn, DIGITSn (digits as they stand), DIn (digits, low byte first), ASCIIn, HEXn (bytes),
-              IP, DADT (a data unit identifier), AFN, POINT (pn in D11-D0, D15 begins), HI4 LO4 (the two halves of one byte),
-              GB (GB 18030 text), EVENTS (records); [var] instead of n where another field gives the length
+    FORM      a row of formats.csv, or BINn (binary), BSn (bits), BCDn, DIGITSn (digits as they stand), DIn (digits, low
+              byte first), ASCIIn, HEXn (bytes), IP, DADT (a data unit identifier), AFN, POINT (pn in D11-D0, D15 begins), HI4
+              LO4 (the two halves of one byte), GB (GB 18030 text), EVENTS (records); [var] instead of n where another field
+              gives the length
     =n        the value is a count that others refer to: =n&15 masked, =n%255 modulo, =n# its number of one bits
     *n        repeated 1..n; *0..15, *2..N, *2..18/2 (step), *A..C (phases), *rest (to the end)
     @code     its code in quantities.csv

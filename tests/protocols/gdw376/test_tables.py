@@ -128,7 +128,7 @@ def made_up(field: Field, chance: random.Random, length: int) -> Typed:  # noqa:
             case "BCD":
                 return chance.randrange(24)
             case "DIGITS" | "DI":
-                return "012345678901"[: 2 * length]
+                return "0123456789012345"[: 2 * length]
             case "ASCII":
                 return "A" * length
             case "HEX":

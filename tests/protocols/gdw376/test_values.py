@@ -253,7 +253,7 @@ def test_missing_tariff_count_means_no_data():
 def test_a_unit_too_short_or_too_long():
     with pytest.raises(FrameError, match="offset 5"):
         decode(0x0C, 7 + 18, bytes.fromhex("4716280818"))
-    with pytest.raises(FrameError, match="too many .* at offset 2"):
+    with pytest.raises(FrameError, match=r"too many .* at offset 2"):
         decode(0x0C, 7, b"\x01\x02\x03")
     with pytest.raises(FrameError, match="no layout"):
         decode(0x0C, 240, b"")
