@@ -276,7 +276,8 @@ def find(buffer: ReceiveBuffer) -> Frame | None:
     """The next frame in the buffer, or None when more bytes are needed. FrameError for a corrupt frame.
 
     A header whose HCS is right is believed: its frame is waited for, because what looks like a frame inside it may be one that is
-    being forwarded (PROXY). Any other start byte is only a candidate, and a good header further on wins over it.
+    being forwarded (PROXY). Any other start byte is only a candidate, and a good header further on wins over it, unless its frame
+    ends inside what a bad header encloses with an end in its place.
     """
     data = buffer.data
     keep = bad = -1
@@ -288,10 +289,12 @@ def find(buffer: ReceiveBuffer) -> Frame | None:
         verdict = 0 if at + 2 < size and data[at + 2] > _HIGHEST else _candidate(data, at)
         if verdict is None:  # may still become a header
             keep = at if keep < 0 else keep
-        elif verdict > 0:
+        elif verdict > 0 and not (
+            0 <= bad and at + verdict <= stop
+        ):  # else it was forwarded inside a corrupt one
             buffer.skip(at, WAKE_UP)
             return None if verdict > len(data) else _take(buffer, verdict)
-        elif bad < 0 and _credible(data, at):
+        elif verdict == 0 and bad < 0 and _credible(data, at):
             bad = at
             error = _complaint(data, at)
             stop = at + _size(data, at)
@@ -330,12 +333,15 @@ def _candidate(data: bytearray, at: int) -> int | None:
 
 
 def _take(buffer: ReceiveBuffer, size: int) -> Frame:
-    """The frame at the front. A corrupt one goes as a whole if its end is where its header says, else by its first byte."""
+    """The frame at the front. A corrupt one goes as a whole if its end or its check is where its header says, else by its first
+    byte: then bytes were lost, and the next frame has begun inside it.
+    """
     raw = bytes(buffer.data[:size])
     try:
         frame = decode(raw)
     except FrameError:
-        buffer.skip(size if raw[-1] == END else 1)
+        whole = raw[-1] == END or fcs16(raw[1:-3]) == int.from_bytes(raw[-3:-1], "little")
+        buffer.skip(size if whole else 1)
         raise
     buffer.take(size)
     return frame

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from protocols.dlt698 import clock
+from protocols.dlt698.clock import encode_time_s as encode_time_s  # noqa: PLC0414  a time is a value too
 from protocols.dlt698.wire import (
     I8,
     OCTETS,
