@@ -272,8 +272,9 @@ def _command(frame: Command, reveal: bool) -> dict[str, Any]:
 
 
 def _secret(frame: Command, identifier: str) -> bool:
-    """A password, or what is written to a place that no table knows: manufacturers keep the passwords there."""
-    return frame.name[0] == "P" or (frame.name[0] == "W" and item(identifier) is None)
+    """What is written to a place that items.csv does not know: manufacturers keep the passwords there."""
+    meaning = item(identifier)
+    return frame.name[0] == "W" and (meaning is None or meaning.form == "number")
 
 
 # --- range by range ---
@@ -352,16 +353,11 @@ def _checked_parts(text: bytes, at: int, frame: Block | Command, reveal: bool) -
         at += 1
     body = frame.text or b""
     if isinstance(frame, Command) and body:
-        secret = frame.name[0] == "P"
-        meaning = MASK if secret and not reveal else body.decode("ascii").replace("\r\n", " ")
-        yield Part(
-            at,
-            at + len(body),
-            "password" if secret else "data set",
-            "口令" if secret else "数据组",
-            meaning,
-            1,
-        )
+        told = _command(frame, reveal)
+        name, name_zh = ("password", "口令") if frame.name[0] == "P" else ("data set", "数据组")
+        secret = MASK in (told.get("password"), told.get("operands"), told.get("text"))
+        meaning = MASK if secret else body.decode("ascii").replace("\r\n", " ")
+        yield Part(at, at + len(body), name, name_zh, meaning, 1)
     elif body:
         yield from _text_parts(body, at)
     at += len(body)

@@ -253,7 +253,7 @@ class Reader:
             self._finish(Session(self._identification, frame.text or b""))
         else:
             self._finish(None)
-        return self._events.pop(0) if self._events else NEED_DATA
+        return self.next_event()
 
     def _identified(self, frame: Identification) -> None:
         self._identification = frame

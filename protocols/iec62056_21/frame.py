@@ -56,7 +56,8 @@ _STARTS: Final = re.compile(rb"[/\x01\x02\x06\x15]")
 #: What may become a message, in a stream: whole so far as it has come. What fits none of these is noise.
 _LINE: Final = rb"/(?:\?[^/!\x00-\x1f\x7f]{0,32}(?:!(?:\r\n|\r?\Z)|\Z)|[A-Za-z]{3}[^/!\x00-\x1f\x7f]{1,74}(?:\r\n|\r?\Z)|[A-Za-z]{0,3}\Z)"
 _CANDIDATE: Final = re.compile(
-    _LINE + rb"|\x01(?:[A-Z][0-9](?:[\x02-\x04]|\Z)|[A-Z]?\Z)|\x02(?:[\t\r\n\x20-\x7e]|\Z)|[\x06\x15]"
+    _LINE
+    + rb"|\x01(?:[A-Z][0-9](?:[\x02-\x04]|\Z)|[A-Z]?\Z)|\x02(?:[\t\r\n\x20-\x7e]|\Z|\x03(?:\x03|\Z)|\x04(?:\x04|\Z))|[\x06\x15]"
 )
 _PLAIN_CANDIDATE: Final = re.compile(_CANDIDATE.pattern + rb"|[\x21-\x2e\x30-\x7e]")
 _LINE_IN_TEXT: Final = re.compile(rb"/(?:\?[^/!\r\n]*!|[A-Za-z]{3}[^/!\r\n]{1,40})\r\n")
