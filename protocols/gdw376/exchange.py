@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocols.buffer import ReceiveBuffer
@@ -18,13 +18,13 @@ from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Event, Ignored, Send, _Signal
 from protocols.gdw376.frame import (
     ACD,
+    BODY_AT,
     BUFFER_LIMIT,
     CONFIRM,
     FINAL,
     FIRST,
     LENGTH_LIMIT,
     PRIMARY,
-    PW_SIZE,
     TPV,
     UPLINK,
     WITH_PW,
@@ -33,6 +33,17 @@ from protocols.gdw376.frame import (
     Tp,
     find,
     stamp,
+)
+from protocols.gdw376.requests import (
+    Ask,
+    Forward,
+    Order,
+    Part,
+    Read,
+    ReadCurve,
+    ReadEvents,
+    ReadFrozen,
+    Request,
 )
 from protocols.gdw376.units import SIZE, Ident, ident, idents
 from protocols.gdw376.values import Typed, Unit, decode_units, encode
@@ -55,121 +66,56 @@ from protocols.gdw376.words import (
     result_name,
 )
 
+__all__ = [
+    "ANSWER_BYTES",
+    "ANSWER_LIMIT",
+    "PIECE_LIMIT",
+    "Ask",
+    "Confirmation",
+    "Confirmed",
+    "Device",
+    "DeviceRequest",
+    "Forward",
+    "Master",
+    "Order",
+    "Part",
+    "Read",
+    "ReadCurve",
+    "ReadEvents",
+    "ReadFrozen",
+    "Reply",
+    "Request",
+    "confirmation",
+    "join",
+]  # fmt: skip
+
 #: Frames of one answer: 64 times a whole cycle of RSEQ, more than any terminal has memory for.
 ANSWER_LIMIT: Final = 1024
+#: Bytes of data units in one answer: five times all 2040 points of a terminal with their registers, and no more memory than that.
+ANSWER_BYTES: Final = 1 << 20
 #: User data of one of the device's frames: what modems and carrier modules of the field pass in one piece.
 PIECE_LIMIT: Final = 1024
 
-#: (identifier, data of each of its point-function pairs in order)
-Part = tuple[Ident, Sequence[bytes]]
-
-
-# --- what a master may ask ---
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """stamp, delay: local time of sending and permitted delay in minutes, sent as Tp; None sends no Tp."""
-
-    stamp: dt.datetime | None = None
-    delay: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Read(_Asked):
-    """AFN 0C (class 1), 09 (configuration) or 0A (parameters, `data` for each pair where they need any). -> Reply"""
-
-    address: Address
-    points: tuple[int, ...]
-    functions: tuple[int, ...]
-    afn: int = 0x0C
-    data: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFrozen(_Asked):
-    """AFN 0D: the day freeze of `day`, or with `month` the freeze of its month. -> Reply"""
-
-    address: Address
-    points: tuple[int, ...]
-    functions: tuple[int, ...]
-    day: dt.date
-    month: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReadCurve(_Asked):
-    """AFN 0D curves: `count` points from local `start`, density m of values.DENSITY_MINUTES. -> Reply"""
-
-    address: Address
-    points: tuple[int, ...]
-    functions: tuple[int, ...]
-    start: dt.datetime
-    density: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadEvents(_Asked):
-    """AFN 0E: the records from pointer `first` up to, without, `last` (both modulo 256). -> Reply"""
-
-    address: Address
-    first: int
-    last: int
-    important: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Order(_Asked):
-    """AFN 01 (reset), 04 (parameters) or 05 (control): done or refused. `pw`: 16 bytes. -> Confirmed"""
-
-    address: Address
-    afn: int
-    parts: tuple[Part, ...]
-    pw: bytes = field(default=bytes(PW_SIZE), repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Forward(_Asked):
-    """AFN 10 F1: `frame` goes out at the terminal's port as it is, and what comes back is the Reply's content.
-
-    control_word: speed, stop bit, parity, data bits of the port. message_timeout: bit 7 the unit (0 10 ms, 1 s); byte_timeout:
-    10 ms. -> Reply
-    """
-
-    address: Address
-    port: int
-    frame: bytes = field(repr=False)
-    control_word: int = 0x6B
-    message_timeout: int = 0xBC
-    byte_timeout: int = 10
-    pw: bytes = field(default=bytes(PW_SIZE), repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask(_Asked):
-    """Any AFN with its data units as bytes, for what has no request of its own (03, 06, 08, 0B, 0F). -> Reply"""
-
-    address: Address
-    afn: int
-    parts: tuple[Part, ...]
-    pw: bytes = field(default=bytes(PW_SIZE), repr=False)
-
-
-Request = Read | ReadFrozen | ReadCurve | ReadEvents | Order | Forward | Ask
-
+#: Where SEQ stands in a frame.
+_SEQ_AT: Final = BODY_AT - 1
 
 # --- what it gets ---
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer, its frames joined. ec: (EC1, EC2) where the terminal says that events wait for the master."""
+    """The answer, its frames joined. ec: (EC1, EC2) where the terminal says that events wait for the master.
+
+    missing: (point, function) that were asked for and are not among the units. A terminal leaves out what it has not got, and fills
+    with EE what it has only in part (Unit.empty): both say that the terminal has no such record now, neither that the meter has
+    none, for a terminal reads its meters anew.
+    """
 
     address: Address
     afn: int
     units: tuple[Unit, ...]
     ec: tuple[int, int] | None = None
+    missing: tuple[tuple[int, int], ...] = ()
 
     def content(self) -> bytes:
         """What an AFN 10 answer carries: a frame of another protocol, b'' where the meter was silent."""
@@ -188,9 +134,14 @@ class Confirmed:
 
 
 class Master:
-    """The head-end's side: protocols.exchange.Exchange. `counter`: where PFC begins, 0-255."""
+    """The head-end's side: protocols.exchange.Exchange. `counter`: where PFC begins, 0-255.
 
-    def __init__(self, counter: int = 0) -> None:
+    `absent`: result codes of AFN 00 F3 by which this make of terminal says that it has no such record. None by default: the standard
+    knows 0, correct, and 1, any error, so a denial proves nothing.
+    """
+
+    def __init__(self, counter: int = 0, *, absent: Collection[int] = ()) -> None:
+        self._absent = frozenset(absent)
         self._pfc = counter & 0xFF
         self._buffer = ReceiveBuffer(BUFFER_LIMIT)
         self._request: Request | None = None
@@ -293,22 +244,32 @@ class Master:
         last = self._parts[-1]
         if frame.number == last.number and frame.body == last.body:
             return "repeated"
-        raise FrameError(f"RSEQ: {frame.number} after {last.number}, a frame of the answer is missing")
+        raise FrameError(
+            f"RSEQ: {frame.number} after {last.number}, a frame of the answer is missing", offset=_SEQ_AT
+        )
 
     def _accept(self, frame: Frame) -> Event:
-        if frame.afn == 0x00:
+        request = self._request
+        if frame.afn == 0x00 or request is None:
             return self._confirmed(frame)
         if frame.first:
             self._parts.clear()
         elif not self._parts and not frame.final:
-            raise FrameError(f"SEQ: {frame.seq:02X}H, the answer begins in its middle")
+            raise FrameError(f"SEQ: {frame.seq:02X}H, the answer begins in its middle", offset=_SEQ_AT)
         # FIR = 0 and FIN = 1 at the beginning: some terminals send single frames so.
         self._parts.append(frame)
         if len(self._parts) > ANSWER_LIMIT:
-            raise FrameError(f"SEQ: more than {ANSWER_LIMIT} frames in one answer")
+            self._parts.clear()
+            raise FrameError(f"SEQ: more than {ANSWER_LIMIT} frames in one answer", offset=_SEQ_AT)
+        if sum(len(part.body) for part in self._parts) > ANSWER_BYTES:
+            self._parts.clear()
+            raise FrameError(f"data units: more than {ANSWER_BYTES} bytes in one answer", offset=BODY_AT)
         if not frame.final:
             return NEED_DATA
-        reply = Reply(frame.address, frame.afn, join(self._parts), frame.ec)
+        units = join(self._parts)
+        told = {(unit.point, unit.function) for unit in units if unit.known}
+        missing = tuple(sorted(self._pairs - told)) if frame.afn == _parts(request)[0] else ()
+        reply = Reply(frame.address, frame.afn, units, frame.ec, missing)
         self.abandon()
         return Answer(reply)
 
@@ -317,7 +278,7 @@ class Master:
         results = _results(frame)
         request = self._request
         if request is None or results is None:
-            raise FrameError("AFN 00: neither F1, F2 nor F3")
+            raise FrameError("AFN 00: neither F1, F2 nor F3", offset=BODY_AT)
         asked = _parts(request)[0]
         afn, codes = results
         if afn not in (None, asked):
@@ -325,12 +286,15 @@ class Master:
         bad = [code for _, code in codes if code]
         if bad:
             self.abandon()
-            # Never proof of absence: a terminal that has not read its meter yet denies in the same words.
+            # No proof of absence by itself: a terminal that has not read its meter yet denies in the same words.
+            absent = all(code in self._absent for code in bad) and results[0] is not None
             shown = (
                 ", ".join(f"p{list(i.points)} F{list(i.functions)} {result_name(c)}" for i, c in codes)
                 or "all denied"
             )
-            raise Refused(f"terminal {frame.address.text} refused AFN {asked:02X}: {shown}", code=bad[0])
+            raise Refused(
+                f"terminal {frame.address.text} refused AFN {asked:02X}: {shown}", code=bad[0], absent=absent
+            )
         if not isinstance(request, Order):
             return Ignored("confirmed, but it carries no data", frame.encode())
         self.abandon()
@@ -474,6 +438,7 @@ class Device:
         self.limit = limit
         self.waiting: tuple[int, int] | None = None
         self.corrupt = 0
+        self.late = 0
         self._pfc = counter & 0xFF
         self._buffer = ReceiveBuffer(BUFFER_LIMIT)
         self._asked: Frame | None = None
@@ -481,8 +446,12 @@ class Device:
     def receive_data(self, data: bytes) -> None:
         self._buffer.feed(data)
 
-    def next_event(self) -> DeviceEvent:
-        """A request, a confirmation, or NEED_DATA. Corrupt frames are counted and pass in silence, as terminals do."""
+    def next_event(self, now: dt.datetime | None = None) -> DeviceEvent:
+        """A request, a confirmation, or NEED_DATA.
+
+        Corrupt frames are counted (`corrupt`) and pass in silence, as terminals do; so are those whose Tp has expired at local civil
+        time `now` (`late`). Without `now` none expires.
+        """
         while True:
             try:
                 frame = find(self._buffer)
@@ -492,6 +461,9 @@ class Device:
             if frame is None:
                 return NEED_DATA
             if frame.uplink or not frame.address.is_for(self.address):
+                continue
+            if now is not None and frame.tp is not None and frame.tp.expired(now):
+                self.late += 1
                 continue
             if not frame.primary:
                 results = _results(frame) if frame.afn == 0x00 else None

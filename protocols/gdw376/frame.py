@@ -121,6 +121,26 @@ class Tp:
         second, minute, hour, day = (int(f"{byte:02x}") for byte in self.stamp)
         return day, hour, minute, second
 
+    def expired(self, now: dt.datetime) -> bool:
+        """Whether the frame is older than its permitted delay at local civil time `now`: a terminal drops it unanswered.
+
+        The stamp has no month: of the days with its number the one nearest to `now` is meant. A delay of 0, and a stamp that is no
+        time, never expire; nor does a stamp of the future, for the clocks of master and terminal differ.
+        """
+        try:
+            day, hour, minute, second = self.moment
+            clock = dt.time(hour, minute, second)
+        except (FrameError, ValueError):
+            return False
+        if not self.delay:
+            return False
+        ages = [
+            now - dt.datetime.combine(date, clock)
+            for date in (now.date() + dt.timedelta(days=k) for k in range(-16, 17))
+            if date.day == day
+        ]
+        return bool(ages) and min(ages, key=abs) > dt.timedelta(minutes=self.delay)
+
 
 def stamp(when: dt.datetime) -> bytes:
     """Local civil time -> ss mm hh DD (A.16)."""
