@@ -1,0 +1,1 @@
+"""Modbus on a serial line, binary form: MODBUS over Serial Line V1.02."""
