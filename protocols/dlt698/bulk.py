@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.dlt698 import apdu as apdus
 from protocols.dlt698 import items, values
-from protocols.dlt698.apdu import RecordResult
+from protocols.dlt698.apdu import PackedRows, RecordResult
 from protocols.dlt698.values import Csd, Data
-from protocols.dlt698.wire import OCTETS, Cursor, decode_length
-from protocols.errors import FrameError, ProtocolError, Refused
+from protocols.dlt698.wire import OCTETS, Cursor, decode_length, encode_length
+from protocols.errors import FrameError, Misuse, ProtocolError, Refused
+from protocols.localtime import from_local
 from protocols.quantity import quantities
-from protocols.reading import Column, Times, empty_column
+from protocols.reading import Column, Reads, Times, empty_column
 
 Bytes = NDArray[np.uint8]
 
@@ -254,7 +256,7 @@ def _row_shape(
     """The fields of the row at `start` by column, and its length; None if it is not flat."""
     cells = []
     at = start
-    for column in _cells_of(columns, flat):
+    for column in apdus.cells_of(columns, flat):
         names = column.columns if isinstance(column, values.Road) else (column,)
         if isinstance(column, values.Road):  # its members follow a head of their own
             count, body = decode_length(answer, at + 1)
@@ -275,17 +277,6 @@ def _row_shape(
             cells.append((oad, tuple(fields)))
             at = end
     return cells, at - start
-
-
-def _cells_of(columns: Sequence[Csd], flat: bool) -> list[Csd]:
-    """What each value of a row is: a column, or a whole ROAD."""
-    if not flat:
-        return list(columns)
-    return [
-        oad
-        for column in columns
-        for oad in (column.columns if isinstance(column, values.Road) else (column,))
-    ]
 
 
 def _cell_shape(
@@ -334,7 +325,7 @@ def decode_general(answer: bytes, owner: int = 0) -> list[Records]:
                 raise _refusal(value.value)
             results += [part for part in value.value if isinstance(part, RecordResult)]
     if not results:
-        raise FrameError(f"record: {apdu.service} {apdu.choice} carries no records")
+        raise FrameError(f"record: {apdu.service} {apdu.choice} carries no records", 0)
     return [columns_of(result, owner) for result in results if result.rows or result.rows is None]
 
 
@@ -343,7 +334,7 @@ def columns_of(result: RecordResult, owner: int = 0) -> Records:
     if result.rows is None:
         raise _refusal(result.dar)
     cells = []
-    for number, column in enumerate(_cells_of(result.columns, result.flat)):
+    for number, column in enumerate(apdus.cells_of(result.columns, result.flat)):
         given = [row[number] for row in result.rows]
         if not isinstance(column, values.Road):
             cells.append(_cell(column, given))
@@ -363,7 +354,7 @@ def _inside(road: values.Road, data: Data) -> tuple[Data, ...]:
         return (data,) * len(road.columns)
     parts = apdus.inside(road, data)
     if parts is None:
-        raise FrameError(f"record: a ROAD of {len(road.columns)} columns is no array of as many")
+        raise FrameError(f"record: a ROAD of {len(road.columns)} columns is no array of as many", 0)
     return parts
 
 
@@ -388,7 +379,7 @@ def _column(cells: list[Data]) -> Leaf:
     kinds = {type(value) for value in there}
     if kinds <= {int, bool}:
         if there and max(there) > _INT64_MAX:
-            raise FrameError(f"record: {max(there)} does not fit 63 bits")
+            raise FrameError(f"record: {max(there)} does not fit 63 bits", 0)
         return Leaf(np.array([int(cell.value or 0) for cell in cells], np.int64), present)
     if kinds <= {int, bool, float}:
         return Leaf(np.array([cell.value or 0.0 for cell in cells], np.float64), present)
@@ -410,35 +401,34 @@ def times(leaf: Leaf) -> Times:
 
     FrameError: not 7-byte times, or a date that does not exist.
     """
-    out = np.full(len(leaf.present), "NaT", "datetime64[us]")
-    if not leaf.present.any():
-        return out
-    if leaf.values.ndim != 2 or leaf.values.shape[1] != values.SIZES[values.DATE_TIME_S]:
-        raise FrameError("record: the time column has no 7-byte times")
-    part = leaf.values[leaf.present].astype(np.int64)
-    year, month, day = part[:, 0] * 256 + part[:, 1], part[:, 2], part[:, 3]
-    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    days = months.astype("datetime64[D]") + (day - 1)
-    hour, minute, second = part[:, 4], part[:, 5], part[:, 6]
-    good = (
-        (year >= 1)
-        & (year <= 9999)
-        & (month >= 1)
-        & (month <= 12)
-        & (day >= 1)
-        & (days.astype("datetime64[M]") == months)
-    )
-    good &= (hour < 24) & (minute < 60) & (second < 60)
+    out, good = _civil(leaf)
     if not good.all():
         bad = int(np.argmin(good))
-        raise FrameError(
-            f"date_time_s: {leaf.values[leaf.present][bad].tobytes().hex()} in row {bad} is no date"
-        )
-    seconds = (hour * 60 + minute) * 60 + second
-    out[leaf.present] = (days.astype("datetime64[s]") + seconds.astype("timedelta64[s]")).astype(
-        "datetime64[us]"
-    )
+        raise FrameError(f"date_time_s: {leaf.values[bad].tobytes().hex()} in row {bad} is no date", 0)
     return out
+
+
+def _civil(leaf: Leaf) -> tuple[Times, NDArray[np.bool_]]:
+    """Times as in `times`, and bool[n]: False where what came is no date (its time is NaT). FrameError: not 7-byte times."""
+    out = np.full(len(leaf.present), "NaT", "datetime64[us]")
+    sound = np.ones(len(leaf.present), np.bool_)
+    if not leaf.present.any():
+        return out, sound
+    if leaf.values.ndim != 2 or leaf.values.shape[1] != values.SIZES[values.DATE_TIME_S]:
+        raise FrameError("record: the time column must have 7-byte times", 0)
+    part = leaf.values[leaf.present].astype(np.int64)
+    year, month, day = part[:, 0] * 256 + part[:, 1], part[:, 2], part[:, 3]
+    hour, minute, second = part[:, 4], part[:, 5], part[:, 6]
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    days = months.astype("datetime64[D]") + (day - 1)
+    good = (year >= 1) & (year <= 9999) & (month >= 1) & (month <= 12) & (day >= 1)
+    good &= (days.astype("datetime64[M]") == months) & (hour < 24) & (minute < 60) & (second < 60)
+    seconds = (hour * 60 + minute) * 60 + second
+    when = (days.astype("datetime64[s]") + seconds.astype("timedelta64[s]")).astype("datetime64[us]")
+    when[~good] = np.datetime64("NaT")
+    out[leaf.present] = when
+    sound[leaf.present] = good
+    return out, sound
 
 
 def record_times(records: Records) -> Times:
@@ -447,54 +437,102 @@ def record_times(records: Records) -> Times:
         for cell in records.cells:
             if cell.oad == oad and len(cell.leaves) == 1:
                 return times(cell.leaves[0])
-    raise FrameError("record: neither freeze time (2021) nor storage time (6042) is among the columns")
+    raise FrameError("record: neither freeze time (2021) nor storage time (6042) is among the columns", 0)
 
 
 def quantity_columns(records: Records, scalers: Mapping[int, int] | None = None) -> dict[str, Column]:
-    """code -> [n], for every quantity of quantities.csv that the columns carry.
+    """code -> [n], for every quantity of quantities.csv that the columns carry, dtype and missing value by its kind.
 
-    Registers: int64 in 1e-4 kWh, MISSING where not delivered; digits finer than that are cut off. Instants: float64 in the
-    quantity's unit, NaN. `scalers` by OI and attribute (0x001002) go before those of the object table, for a meter whose
-    Scaler_Unit says otherwise. Where a register comes twice, the finer one counts. FrameError: not numbers, or beyond 63 bits.
+    Registers: int64 in 1e-4 kWh; digits finer than that are cut off. Instants and demands: float64 in the quantity's unit. Events:
+    int64. Moments: the meter's own time, naive and local (`reads` makes it UTC), NaT where the meter sends no date. `scalers` by OI
+    and attribute (0x001002) go before those of the object table, for a meter whose Scaler_Unit says otherwise. Where a quantity comes
+    twice, the finer one counts. FrameError: not numbers, or beyond 63 bits.
     """
     found: dict[str, Column] = {}
-    for cell in sorted(records.cells, key=lambda cell: -(_scaler(cell.oad, scalers) or 0)):
-        scaler = _scaler(cell.oad, scalers)
-        if scaler is None:
-            continue
-        for code, leaf in zip(items.quantities(cell.oad), cell.leaves, strict=False):
-            if quantities()[code].kind == "register":
-                column: Column = _register(leaf, scaler)
-            else:
-                item = items.item(cell.oad)
-                unit = item.units[0] if item and item.units else ""
-                column = _real(leaf, scaler + _PREFIX.get(unit, 0))
+    for cell in sorted(records.cells, key=lambda cell: -_coarse(cell.oad, scalers)):
+        item = items.item(cell.oad)
+        for place, (code, leaf) in enumerate(zip(items.quantities(cell.oad), cell.leaves, strict=False)):
+            if not code or item is None:
+                continue
+            member = place % item.members if item.members > 1 else 0
+            scaler = (scalers or {}).get(cell.oad >> 8, item.scalers[member])
+            column = _quantity(code, leaf, scaler or 0, item.units[member] if item.units else "")
             base = found.get(code, empty_column(code, len(records)))
             found[code] = np.where(leaf.present, column, base)
     return found
 
 
-def _scaler(oad: int, scalers: Mapping[int, int] | None) -> int | None:
+def _coarse(oad: int, scalers: Mapping[int, int] | None) -> int:
     item = items.item(oad)
-    if item is None or not item.quantities:
-        return None
-    return (scalers or {}).get(oad >> 8, item.scalers[0])
+    own = item.scalers[0] if item and item.scalers else None
+    return (scalers or {}).get(oad >> 8, own or 0)
+
+
+def _quantity(code: str, leaf: Leaf, scaler: int, unit: str) -> Column:
+    match quantities()[code].kind:
+        case "register":
+            return _register(leaf, scaler)
+        case "event":
+            return _integers(leaf, "event")
+        case "moment":
+            return _civil(leaf)[0]
+    return _real(leaf, scaler + _PREFIX.get(unit, 0))
+
+
+def reads(records: Records, meter: NDArray[np.int64], zone: ZoneInfo, *, storage: int = 0) -> Reads:
+    """Rows as Reads.
+
+    meter    int64[answers]  the caller's key of the meter behind each answer; Records.owner chooses
+    zone     of the meter's clock
+    storage  what the storage time (6042) of the rows means, by the scheme that made them: see `slots`. Rows with a freeze time
+             (2021) need none: that is the instant itself.
+    """
+    columns = quantity_columns(records)
+    for code in columns:
+        if quantities()[code].kind == "moment":
+            known = ~np.isnat(columns[code])
+            columns[code][known] = from_local(columns[code][known], zone)
+    frozen = any(cell.oad == TIME_COLUMNS[0] for cell in records.cells)
+    local = record_times(records)
+    return Reads(meter[records.owner], from_local(local if frozen else slots(local, storage), zone), columns)
+
+
+def slots(stored: Times, storage: int) -> Times:
+    """Storage times (6042) -> the instants that the values belong to, by the scheme's choice of storage time.
+
+    storage  DL/T 698.45-2017, ordinary collection scheme 6014/6015, choice of storage time: 0 undefined, 1 start of the task,
+             2 day's 00:00, 3 previous day's 23:59, 4 previous day's 00:00, 5 month's first 00:00, 6 freeze time, 7 last month's end.
+             The standard lists what is printed; which instant is meant is read so: of 0, 1, 2, 5 and 6 that very one; 3 and 4 print
+             the day that the values close, 7 the last day of the month that they close, so they are of the midnight after.
+    """
+    days = stored.astype("datetime64[D]")
+    match storage:
+        case 3 | 4:
+            return np.asarray((days + 1).astype("datetime64[us]"))
+        case 7:
+            return np.asarray((days.astype("datetime64[M]") + 1).astype("datetime64[us]"))
+    return stored
+
+
+def _integers(leaf: Leaf, what: str) -> NDArray[np.int64]:
+    if leaf.values.dtype != np.int64:
+        raise FrameError(f"{what}: {leaf.values.dtype} where integers must be", 0)
+    return leaf.values
 
 
 def _register(leaf: Leaf, scaler: int) -> NDArray[np.int64]:
-    if leaf.values.dtype != np.int64:
-        raise FrameError(f"register: {leaf.values.dtype} where integers must be")
+    _integers(leaf, "register")
     factor = 10 ** abs(scaler + 4)
     if scaler < -4:
         return np.asarray(leaf.values // factor)
     if len(leaf.values) and max(int(leaf.values.max()), -int(leaf.values.min())) > _INT64_MAX // factor:
-        raise FrameError(f"register: value times 10^{scaler + 4} does not fit 63 bits")
+        raise FrameError(f"register: value times 10^{scaler + 4} does not fit 63 bits", 0)
     return np.asarray(leaf.values * factor)
 
 
 def _real(leaf: Leaf, exponent: int) -> NDArray[np.float64]:
     if leaf.values.dtype.kind not in "if" or leaf.values.ndim != 1:
-        raise FrameError(f"instant: {leaf.values.dtype} where numbers must be")
+        raise FrameError(f"instant: {leaf.values.dtype} where numbers must be", 0)
     # dividing by a power of ten rounds once, so 2305 at -1 is exactly the double 230.5
     with np.errstate(all="ignore"):  # infinities and NaN may come over the wire
         return np.asarray(leaf.values / 10.0**-exponent if exponent < 0 else leaf.values * 10.0**exponent)
@@ -502,4 +540,56 @@ def _real(leaf: Leaf, exponent: int) -> NDArray[np.float64]:
 
 def column_names(columns: Sequence[Csd]) -> list[int]:
     """The OADs of a request's or answer's columns, those of a ROAD side by side."""
-    return [oad for oad in _cells_of(columns, True) if isinstance(oad, int)]
+    return [oad for oad in apdus.cells_of(tuple(columns), True) if isinstance(oad, int)]
+
+
+# --- columns to rows: what a server sends ---
+
+
+def encode(cells: Sequence[Bytes]) -> PackedRows:
+    """The cells of n rows, uint8[n, size] each, side by side. Misuse: none, or not as many rows each."""
+    if len({len(cell) for cell in cells}) != 1:
+        raise Misuse(f"record: columns of {sorted({len(cell) for cell in cells})} rows")
+    rows = np.concatenate(list(cells), axis=1)
+    return PackedRows(rows.tobytes(), rows.shape[1])
+
+
+def number_cells(tag: int, numbers: NDArray[Any]) -> Bytes:
+    """Numbers of one type, [n] or [n, k], as cells: bare, or as an array of k. Misuse: not a number type, or out of its range."""
+    code = values.NUMBERS.get(tag)
+    if code is None:
+        raise Misuse(f"record: {values.NAMES.get(tag, tag)} is no number")
+    wire = np.dtype(code)
+    if wire.kind in "iu" and len(numbers):
+        bounds = np.iinfo(wire)
+        if numbers.min() < bounds.min or numbers.max() > bounds.max:
+            raise Misuse(f"record: a number that {values.NAMES[tag]} cannot hold")
+    table = numbers.reshape(len(numbers), -1).astype(wire)
+    count = table.shape[1]
+    body = np.empty((len(table), count, 1 + wire.itemsize), np.uint8)
+    body[:, :, 0] = tag
+    body[:, :, 1:] = np.ascontiguousarray(table).view(np.uint8).reshape(len(table), count, -1)
+    flat = body.reshape(len(table), -1)
+    if numbers.ndim == 1:
+        return flat
+    head = np.frombuffer(bytes((values.ARRAY,)) + encode_length(count), np.uint8)
+    return np.concatenate([np.broadcast_to(head, (len(table), len(head))), flat], axis=1)
+
+
+def time_cells(local: Times) -> Bytes:
+    """Naive local times as cells of date_time_s. Misuse: NaT."""
+    if np.isnat(local).any():
+        raise Misuse("time: not a time")
+    seconds = local.astype("datetime64[s]")
+    months, days = seconds.astype("datetime64[M]"), seconds.astype("datetime64[D]")
+    year = months.astype("datetime64[Y]").astype(np.int64) + 1970
+    rest = (seconds - days).astype(np.int64)
+    out = np.empty((len(local), 1 + values.SIZES[values.DATE_TIME_S]), np.uint8)
+    parts = (
+        year >> 8, year & 0xFF, months.astype(np.int64) % 12 + 1, (days - months.astype("datetime64[D]")).astype(np.int64) + 1,
+        rest // 3600, rest // 60 % 60, rest % 60,
+    )  # fmt: skip
+    out[:, 0] = values.DATE_TIME_S
+    for place, part in enumerate(parts, start=1):
+        out[:, place] = part
+    return out

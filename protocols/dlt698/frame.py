@@ -290,7 +290,7 @@ def find(buffer: ReceiveBuffer) -> Frame | None:
         if verdict is None:  # may still become a header
             keep = at if keep < 0 else keep
         elif verdict > 0 and not (
-            0 <= bad and at + verdict <= stop
+            bad >= 0 and at + verdict <= stop
         ):  # else it was forwarded inside a corrupt one
             buffer.skip(at, WAKE_UP)
             return None if verdict > len(data) else _take(buffer, verdict)

@@ -2,7 +2,7 @@
 
 A row of items.csv is one attribute or method of one object identifier OI. An array (total and tariffs, or phases) has one unit and
 scaler for all its elements, and its quantity column lists the codes of quantities.csv in the order of the elements. A structure has as many
-units and scalers as it has members, `-` where a member is no number. `definition` is the standard's own text.
+units, scalers and quantities as it has members, `-` where a member is no number or no quantity. `definition` is the standard's own text.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class Item:
     secret: bool
     definition: str
     clause: str
+
+    @property
+    def members(self) -> int:
+        """Plain values in one element."""
+        return len(self.scalers) if self.composite and self.type == "array" else 1
 
     @property
     def composite(self) -> bool:
@@ -78,7 +83,7 @@ def items() -> tuple[Item, ...]:
             type=row["type"],
             units=tuple("" if unit == "-" else unit for unit in _cells(row["unit"])),
             scalers=tuple(None if scaler == "-" else int(scaler) for scaler in row["scaler"].split()),
-            quantities=tuple(row["quantity"].split()),
+            quantities=tuple("" if code == "-" else code for code in row["quantity"].split()),
             secret=bool(row["secret"]),
             definition=row["definition"],
             clause=row["clause"],
@@ -190,8 +195,9 @@ def member_name(oad: int, *, method: bool = False) -> str:
 
 
 def quantities(oad: int) -> tuple[str, ...]:
-    """Codes of quantities.csv that the value of an OAD carries, in its elements' order; one for a single element."""
+    """Codes of quantities.csv that the plain values of an OAD carry, in their order ('' for none); of one element, if it names one."""
     found = item(oad)
-    codes = found.quantities if found else ()
-    index = oad & 0xFF
-    return codes[index - 1 : index] if index else codes
+    if found is None:
+        return ()
+    index, each = oad & 0xFF, found.members
+    return found.quantities[(index - 1) * each : index * each] if index else found.quantities

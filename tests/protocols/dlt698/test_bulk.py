@@ -1,5 +1,7 @@
 """Records in columns: the same as the general decoder, whatever the shape."""
 
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,10 +10,13 @@ from hypothesis import strategies as st
 from protocols.dlt698 import apdu as apdus
 from protocols.dlt698 import bulk, clock, values
 from protocols.dlt698.apdu import Apdu, RecordResult
+from protocols.dlt698.exchange import Device, Master
+from protocols.dlt698.requests import GetRecords
 from protocols.dlt698.values import Data, Road
-from protocols.errors import FrameError, Refused
+from protocols.errors import FrameError, Misuse, Refused
+from protocols.exchange import NEED_DATA, Send
 from protocols.quantity import quantities
-from protocols.reading import MISSING
+from protocols.reading import MISSING, empty_column
 from tests.protocols.dlt698.strategies import LEAVES, U8, U32, records
 
 START = np.datetime64("2026-01-01T00:15", "us")
@@ -201,3 +206,109 @@ def test_rows_of_one_shape_and_of_many(rows, oad):
     total = np.concatenate([part.owner for part in found])
     assert sorted(total.tolist()) == [0] * 2 * len(rows) + [1] * 2 * len(rows)
     assert [cell.oad for cell in found[0].cells] == [cell.oad for cell in slow.cells]
+
+
+def demand(value, when):
+    return Data(values.STRUCTURE, (u32(value), Data(values.DATE_TIME_S, bytes.fromhex(when))))
+
+
+def test_every_kind_of_quantity():
+    """Demands with their moments, event counts, phases, factors: each in its kind's dtype, both ways the same."""
+    reals = [Data(values.LONG, 998), Data(values.LONG, -1000), Data(values.LONG, 0), Data(values.LONG, 1)]
+    event = values.array(
+        Data(values.STRUCTURE, (Data(values.NULL), Data(values.STRUCTURE, (u32(7), u32(3600)))))
+    )
+    columns = (0x20210200, 0x10100200, 0x10200201, 0x200A0200, 0x30110700, 0x20060202, 0x200F0200, 0x20010400)
+    rows = [
+        (
+            row(0)[0],
+            values.array(demand(12345, "07ea0102031500"), demand(1, "07ea0102031500")),
+            demand(5, "00000000000000"),  # no demand yet: no date either
+            values.array(*reals),
+            event,
+            Data(values.DOUBLE_LONG, 15),
+            Data(values.LONG_UNSIGNED, 4998),
+            Data(values.DOUBLE_LONG, 1234),
+        )
+    ] * 2
+    raw = answer(rows, columns)
+    (found,) = bulk.decode(raw)
+    same(found, bulk.decode_general(raw)[0])
+    got = bulk.reads(found, np.array([42], np.int64), ZoneInfo("Asia/Shanghai"))
+    assert got.meter.tolist() == [42, 42]
+    assert got.time[0] == np.datetime64("2025-12-31T16:15")
+    told = {code: (column.dtype.str[1:], column[0]) for code, column in got.columns.items()}
+    assert told.pop("max_demand_import_time") == ("M8[us]", np.datetime64("2026-01-01T19:21"))
+    assert np.isnat(told.pop("max_demand_export_time")[1])
+    assert told == {
+        "max_demand_import": ("f8", 1.2345), "max_demand_export": ("f8", 0.0005), "power_factor": ("f8", 0.998),
+        "power_factor_a": ("f8", -1.0), "power_factor_b": ("f8", 0.0), "power_factor_c": ("f8", 0.001),
+        "power_failures": ("i8", 7), "apparent_power_a": ("f8", 0.0015), "frequency": ("f8", 49.98), "current_n": ("f8", 1.234),
+    }  # fmt: skip
+    for code, column in got.columns.items():
+        assert column.dtype == empty_column(code, 0).dtype
+
+
+@pytest.mark.parametrize(
+    ("storage", "stored"),
+    [(2, "2026-03-11T00:00"), (3, "2026-03-10T23:59"), (4, "2026-03-10T00:00"), (6, "2026-03-11T00:00")],
+)
+def test_storage_time_by_its_scheme(storage, stored):
+    """The register at the midnight that closes 10 March, whatever the scheme prints."""
+    stamp = Data(values.DATE_TIME_S, clock.encode_time_s(np.datetime64(stored, "us")))
+    (found,) = bulk.decode(answer([(stamp, u32(5))], (0x60420200, 0x00100201)))
+    got = bulk.reads(found, np.array([1], np.int64), ZoneInfo("Asia/Shanghai"), storage=storage)
+    assert got.time.tolist() == [np.datetime64("2026-03-10T16:00", "us").item()]
+
+
+def test_storage_time_of_a_month():
+    assert bulk.slots(np.array(["2026-02-28T00:00"], "datetime64[us]"), 7)[0] == np.datetime64("2026-03-01")
+
+
+def test_packed_rows_are_the_rows():
+    """What a server encodes from columns is what the general encoder makes of the same rows."""
+    when = START + np.arange(96) * QUARTER
+    energy = np.arange(96 * 5).reshape(96, 5) + 1000
+    volts = np.arange(96 * 3).reshape(96, 3) + 2300
+    power = -np.arange(96)
+    packed = bulk.encode([
+        bulk.time_cells(when),
+        bulk.number_cells(values.DOUBLE_LONG_UNSIGNED, energy),
+        bulk.number_cells(values.LONG_UNSIGNED, volts),
+        bulk.number_cells(values.DOUBLE_LONG, power),
+    ])  # fmt: skip
+    columns = (0x20210200, 0x00100200, 0x20000200, 0x20040201)
+    rows = [
+        (
+            Data(values.DATE_TIME_S, clock.encode_time_s(when[i])),
+            values.array(*(u32(int(n)) for n in energy[i])),
+            values.array(*(Data(values.LONG_UNSIGNED, int(n)) for n in volts[i])),
+            Data(values.DOUBLE_LONG, int(power[i])),
+        )
+        for i in range(96)
+    ]
+    record = RecordResult(0x50020200, columns, 0, (), packed=packed)
+    assert apdus.encode(Apdu(0x85, 3, 0, {"record": record})) == answer(rows, columns)
+    with pytest.raises(Misuse):
+        bulk.number_cells(values.LONG_UNSIGNED, np.array([70_000]))
+    with pytest.raises(Misuse):
+        bulk.encode([bulk.time_cells(when), bulk.number_cells(values.DOUBLE_LONG, power[:5])])
+
+
+def test_a_device_answers_with_packed_rows():
+    numbers = np.arange(500)
+    packed = bulk.encode([bulk.number_cells(values.DOUBLE_LONG_UNSIGNED, numbers)])
+    device, master = Device("000000000001", piece=400, segment=100), Master("000000000001")
+    wire = master.send(GetRecords(0x50040200, values.Rsd(10, count=255), (0x00100201,)))
+    for _ in range(200):
+        device.receive_data(wire)
+        back = b""
+        while (event := device.next_event()) is not NEED_DATA:
+            given = {"record": RecordResult(0x50040200, (0x00100201,), 0, (), packed=packed)}
+            back += event.data if isinstance(event, Send) else device.answer(given)
+        master.receive_data(back)
+        got = master.next_event()
+        if not isinstance(got, Send):
+            break
+        wire = got.data
+    assert [row[0].value for row in got.value.rows] == numbers.tolist()
