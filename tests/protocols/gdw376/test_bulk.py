@@ -1,5 +1,6 @@
 import datetime as dt
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -7,8 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import FrameError, Misuse
-from protocols.gdw376.bulk import Curve, answer_columns, curve_columns, freeze_times
-from protocols.gdw376.values import DENSITY_MINUTES, decode, encode, number_of
+from protocols.gdw376.bulk import (
+    Curve,
+    answer_columns,
+    codes_of,
+    current_reads,
+    curve_columns,
+    curve_reads,
+    freeze_reads,
+    freeze_times,
+)
+from protocols.gdw376.units import ident
+from protocols.gdw376.values import DENSITY_MINUTES, Clock, Typed, decode, decode_units, encode, number_of
 from protocols.quantity import quantities
 from protocols.reading import MISSING, SLOT_QUANTITIES
 
@@ -164,3 +175,107 @@ def test_answers_equal_the_general_decoder(some):
         want = {v.quantity: number_of(v) for v in decode(0x0D, 1, answer) if number_of(v) is not None}
         got = {code: columns[code][index] for code in REGISTERS if columns[code][index] != MISSING}
         assert got == want
+
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+
+def demand(taken: dt.datetime, when: str | None, value: Decimal | None = Decimal("1.2345")) -> bytes:
+    """AFN 0C F145, M = 1."""
+    return encode(0x0C, 145, [taken, 1, value, when, Decimal(1), None])
+
+
+def test_quantities_by_kind_of_one_unit():
+    data = demand(dt.datetime(2024, 3, 2, 8, 15), "02-29 13:45")
+    (unit,) = decode_units(0x0C, ident([1], [145]).raw + data, uplink=True)
+    assert unit.quantities() == {"max_demand_import": 1.2345}  # whose midnight? no zone, no moment
+    found = unit.quantities(SHANGHAI)
+    assert found["max_demand_import_time"] == np.datetime64("2024-02-29T05:45", "us")
+    assert isinstance(found["max_demand_import"], float)
+    values: list[Typed] = [
+        dt.datetime(2024, 3, 2),
+        Clock(dt.datetime(2024, 3, 2)),
+        5,
+        7,
+        None,
+        1,
+        None,
+        3,
+        None,
+        4,
+        None,
+        9,
+        None,
+    ]
+    (unit,) = decode_units(0x0C, ident([1], [27]).raw + encode(0x0C, 27, values), uplink=True)
+    assert unit.quantities() == {"programmings": 7, "demand_resets": 3, "clock_settings": 9}
+    power = encode(
+        0x0C, 25, [dt.datetime(2024, 3, 2), *[None] * 8, Decimal("98.5"), Decimal("-50.0"), *[None] * 13]
+    )
+    (unit,) = decode_units(0x0C, ident([1], [25]).raw + power, uplink=True)
+    assert unit.quantities() == {"power_factor": 0.985, "power_factor_a": -0.5}
+
+
+def test_demands_in_bulk_are_those_of_the_units():
+    taken = dt.datetime(2024, 3, 2, 8, 15)
+    answers = [
+        demand(taken, "03-02 08:00"),
+        demand(taken, "12-31 23:45"),  # of last year
+        demand(taken, "03-02 09:00"),  # the meter's clock is fast
+        demand(dt.datetime(2025, 1, 1), "02-29 00:15"),  # the last one there was
+        demand(taken, None, None),
+        b"junk",
+    ]
+    codes = codes_of(0x0C, 145)
+    assert codes == ("max_demand_import", "max_demand_import_time")
+    columns, errors = answer_columns(0x0C, 145, answers, codes, SHANGHAI)
+    assert set(errors) == {5}
+    assert columns["max_demand_import"].dtype == np.float64
+    assert columns["max_demand_import_time"].dtype == np.dtype("datetime64[us]")
+    local = ["2024-03-02T08:00", "2023-12-31T23:45", "2024-03-02T09:00", "2024-02-29T00:15"]
+    want = np.array(local, "datetime64[us]") - np.timedelta64(8, "h")
+    assert columns["max_demand_import_time"][:4].tolist() == want.tolist()
+    assert np.isnat(columns["max_demand_import_time"][4:]).all()
+    for index, answer in enumerate(answers[:5]):
+        (unit,) = decode_units(0x0C, ident([1], [145]).raw + answer, uplink=True)
+        for code, number in unit.quantities(SHANGHAI).items():
+            assert columns[code][index] == number
+    without, _ = answer_columns(0x0C, 145, answers, codes)
+    assert np.isnat(without["max_demand_import_time"]).all()
+
+
+def test_freezes_present_data_and_curves_are_the_same_reads():
+    """The register at 00:00 of March 1st, told three ways."""
+    day, total = dt.date(2024, 2, 29), Decimal("123.4500")
+    midnight = np.datetime64("2024-02-29T16:00", "us")
+    frozen, errors = freeze_reads(
+        1, [7, 8, 9], [freeze(day, 4, total), b"junk", freeze(day, 4, None)[:8]], SHANGHAI
+    )
+    assert set(errors) == {1, 2}
+    month, _ = freeze_reads(17, [7], [b"\x02\x24" + freeze(day, 4, total)[3:]], SHANGHAI)
+    now = encode(0x0C, 129, [dt.datetime(2024, 3, 1), 4, total, *[Decimal(n) for n in range(1, 5)]])
+    present, _ = current_reads(129, [7, 8], [now, b"\xee" * 31], SHANGHAI)
+    curve = encode(0x0D, 101, [dt.datetime(2024, 2, 29, 23, 45), 1, 2, Decimal(123), total])
+    points, _ = curve_reads([Curve(7, 101, curve)], SHANGHAI)
+    for reads, row in ((frozen, 0), (month, 0), (present, 0), (points, 1)):
+        assert reads.meter[row] == 7
+        assert reads.time[row] == midnight
+        assert reads.columns["active_import"][row] == 1_234_500
+        assert reads.columns["active_import"].dtype == np.int64
+    assert len(frozen) == len(present) == 1
+    assert set(points.columns) == {"active_import"}
+    with pytest.raises(Misuse):
+        freeze_reads(81, [], [], SHANGHAI)
+    with pytest.raises(Misuse):
+        current_reads(2, [], [], SHANGHAI)
+
+
+def test_curves_of_every_density_and_beyond_the_slot_quantities():
+    for density, minutes in DENSITY_MINUTES.items():
+        data = encode(
+            0x0D, 106, [dt.datetime(2024, 3, 1), density, 3, Decimal("99.0"), None, Decimal("-80.0")]
+        )
+        reads, errors = curve_reads([Curve(1, 106, data)], SHANGHAI)
+        assert not errors
+        assert reads.columns["power_factor_a"].tolist() == [0.99, -0.8]  # the missing point is no row
+        assert reads.time[1] - reads.time[0] == np.timedelta64(2 * minutes, "m")

@@ -8,6 +8,7 @@ import pytest
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Ignored, Send
 from protocols.gdw376.exchange import (
+    ANSWER_BYTES,
     Ask,
     Confirmation,
     Confirmed,
@@ -22,7 +23,7 @@ from protocols.gdw376.exchange import (
     ReadFrozen,
     Reply,
 )
-from protocols.gdw376.frame import Address, Frame, decode
+from protocols.gdw376.frame import Address, Frame, Tp, decode
 from protocols.gdw376.units import Ident, ident
 from protocols.gdw376.values import Clock, PointMark, encode, encode_event
 
@@ -411,3 +412,75 @@ def test_noise_is_counted_and_the_answer_is_found_byte_by_byte():
     assert len(events) == 1
     assert isinstance(events[0], Answer)
     assert master.skipped == 3
+
+
+def test_what_an_answer_lacks():
+    master, device = pair()
+    asked(device, master.send(Read(HERE, (1, 2), (25, 129))))
+    power = encode(0x0C, 25, [None] * 24)
+    reply = answered(master, device.answer([(ident([2], [25]), [power])]))
+    assert isinstance(reply, Reply)
+    assert reply.missing == ((1, 25), (1, 129), (2, 129))
+    assert reply.units[0].empty  # EE from end to end: the terminal has not got it, the meter may
+    asked(device, master.send(Read(HERE, (0,), (2,))))
+    reply = answered(master, device.answer([(ident([0], [2]), [CLOCK])]))
+    assert isinstance(reply, Reply)
+    assert (reply.missing, reply.units[0].empty) == ((), False)
+
+
+def test_absence_is_proven_only_by_a_code_that_the_caller_knows():
+    for known, absent in (((), False), ((2,), True), ((9,), False)):
+        master, device = Master(absent=known), pair()[1]
+        asked(device, master.send(ReadFrozen(HERE, (1,), (1,), dt.date(2024, 5, 5))))
+        master.receive_data(device.results([(ident([1], [1]), 2)]))
+        with pytest.raises(Refused) as refused:
+            master.next_event()
+        assert (refused.value.code, refused.value.absent) == (2, absent)
+    master, device = Master(absent=(2,)), pair()[1]
+    asked(device, master.send(ReadFrozen(HERE, (1,), (1,), dt.date(2024, 5, 5))))
+    master.receive_data(device.deny())  # F2 says nothing of why
+    with pytest.raises(Refused) as refused:
+        master.next_event()
+    assert not refused.value.absent
+
+
+def test_an_answer_of_endless_frames_is_dropped():
+    master, device = pair()
+    request = asked(device, master.send(Read(HERE, (1,), (25,)))).frame
+    body = ident([1], [25]).raw + bytes(16_000)
+    for number in range(ANSWER_BYTES // len(body) + 1):
+        seq = (0x40 if number == 0 else 0) | (request.number + number & 0x0F)
+        master.receive_data(Frame(HERE, 0x88, 0x0C, seq, body).encode())
+        if number < ANSWER_BYTES // len(body):
+            assert master.next_event() is NEED_DATA
+    with pytest.raises(FrameError, match="more than 1048576 bytes") as error:
+        master.next_event()
+    assert error.value.offset == 14
+    master.send(Read(HERE, (1,), (25,)))
+
+
+@pytest.mark.parametrize(
+    ("sent", "delay", "now", "late"),
+    [
+        (NOW, 5, NOW, False),
+        (NOW, 5, NOW + dt.timedelta(minutes=5), False),
+        (NOW, 5, NOW + dt.timedelta(minutes=5, seconds=1), True),
+        (NOW, 0, NOW + dt.timedelta(days=3), False),  # no check
+        (NOW, 5, NOW - dt.timedelta(hours=1), False),  # the master's clock is fast
+        (dt.datetime(2024, 4, 30, 23, 59), 5, dt.datetime(2024, 5, 1, 0, 3), False),
+        (dt.datetime(2024, 4, 30, 23, 59), 5, dt.datetime(2024, 5, 1, 0, 10), True),
+    ],
+)
+def test_a_request_that_is_too_old_is_not_answered(sent, delay, now, late):
+    master, device = pair()
+    device.receive_data(master.send(Read(HERE, (0,), (2,), stamp=sent, delay=delay)))
+    event = device.next_event(now)
+    assert (event is NEED_DATA, device.late) == (late, int(late))
+
+
+def test_a_stamp_that_is_no_time_does_not_expire():
+    assert not Tp(1, b"\xff\xff\xff\xff", 5).expired(NOW)
+    assert not Tp(1, b"\x61\x00\x00\x06", 5).expired(NOW)
+    with pytest.raises(FrameError, match="Tp") as error:
+        _ = Tp(1, b"\xff\xff\xff\xff").moment
+    assert error.value.offset == 1
