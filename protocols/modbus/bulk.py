@@ -40,8 +40,7 @@ def columns(
     """
     size = len(polls[0]) if polls else 0
     rows = [row for row in table.within(function, address, size // 2) if row.quantity]
-    found = {row.quantity: np.full(len(polls), MISSING if row.register else np.nan) for row in rows}
-    found = {
+    found: dict[str, Column] = {
         row.quantity: np.full(len(polls), MISSING, np.int64) if row.register else np.full(len(polls), np.nan)
         for row in rows
     }
@@ -93,7 +92,7 @@ def _column(row: Row, raw: NDArray[np.uint8], address: int) -> tuple[Column, NDA
     at = 2 * (row.address - address)
     words = _arranged(raw[:, at : at + 2 * row.size], row.order)
     numbers = words.view(_TYPES[row.type])[:, 0]
-    plain = words.view(_TYPES[row.type].replace("i", "u"))[:, 0]
+    plain = words.view(_TYPES[row.type].replace("i", "u"))[:, 0].astype(f"u{2 * row.size}")
     gone = np.isin(plain, np.array(row.missing, plain.dtype)) if row.missing else np.zeros(len(raw), np.bool_)
     wide = numbers.astype(np.float64)
     unsure = (np.abs(wide) * max(numerator, 1) >= _SAFE) & ~gone
@@ -107,7 +106,8 @@ def _column(row: Row, raw: NDArray[np.uint8], address: int) -> tuple[Column, NDA
 def _floats(row: Row, raw: NDArray[np.uint8], address: int) -> tuple[Column, NDArray[np.bool_]]:
     """f32 cut to seven digits. The scale is a power of ten, or values.py is asked."""
     at = 2 * (row.address - address)
-    found = _arranged(raw[:, at : at + 4], row.order).view(">f4")[:, 0].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling nan is one like another
+        found = _arranged(raw[:, at : at + 4], row.order).view(">f4")[:, 0].astype(np.float64)
     size = np.abs(found)
     sound = np.isfinite(found) & (size < 1e15) & ((size >= 1e-6) | (size == 0))
     unsure = np.isfinite(found) & ~sound

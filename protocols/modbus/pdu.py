@@ -138,10 +138,15 @@ def readings(function: int, data: bytes) -> tuple[Direction, ...]:
     wrong = {direction: _wrong(function, data, direction) for direction in DIRECTIONS}
     fit = tuple(direction for direction in DIRECTIONS if wrong[direction] is None)
     if not fit:
-        direction, worst = max(wrong.items(), key=lambda item: item[1][1] if item[1] else 0)
-        says, at = worst or ("", 0)
+        # The direction whose size is right is the one that was meant; else the one that got further.
+        direction = max(DIRECTIONS, key=lambda way: (_sized(function, data, way), (wrong[way] or ("", 0))[1]))
+        says, at = wrong[direction] or ("", 0)
         raise FrameError(f"{function_name(function)[0]} {direction}: {says}", min(1 + at, 1 + len(data)))
     return fit
+
+
+def _sized(function: int, data: bytes, direction: Direction) -> bool:
+    return data_size(function, data, 0, direction) == len(data)
 
 
 def _wrong(function: int, data: bytes, direction: Direction) -> Complaint:

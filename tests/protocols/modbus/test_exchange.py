@@ -145,7 +145,13 @@ def test_broadcast_writes_are_answered_by_nobody() -> None:
 
 def test_what_does_not_fit_is_misuse() -> None:
     master = Master("rtu")
-    for request in (ReadRegisters(1, 0, 126), ReadRegisters(1, 0, 0), ReadRegisters(250, 0, 1), ReadRegisters(1, 0, 1, 6), WriteRegister(1, 0, 70000)):  # fmt: skip
+    reads = [
+        ReadRegisters(1, 0, 126),
+        ReadRegisters(1, 0, 0),
+        ReadRegisters(250, 0, 1),
+        ReadRegisters(1, 0, 1, 6),
+    ]
+    for request in (*reads, WriteRegister(1, 0, 70000)):
         with pytest.raises(Misuse):
             master.send(request)
     master.send(ONE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_a_map_is_whole(model: str) -> None:
     assert all(code in quantities() for code in codes)
     assert all(row.name_en and row.name_zh for row in table.rows)
     spans = sorted((row.function, row.address, row.end) for row in table.rows)
-    for one, two in zip(spans, spans[1:], strict=False):
+    for one, two in pairwise(spans):
         assert one[0] != two[0] or one[2] <= two[1], f"{one} and {two} overlap"
 
 
@@ -110,7 +111,7 @@ def test_scale_factors_and_their_absence() -> None:
     words = [0x8000] * 55
     words[40087 - 40069], words[40091 - 40069] = 12345, 0xFFFF
     words[40077 - 40069] = 2302
-    words[40115 - 40069], words[40116 - 40069], words[40123 - 40069] = 0, 1234567, 0
+    words[40115 - 40069], words[40116 - 40069], words[40123 - 40069] = 18, 54919, 0
     words[40107 - 40069], words[40108 - 40069] = 0, 0
     found = values.quantity_values(table, 3, {40069: struct.pack(">55H", *(w & 0xFFFF for w in words))})
     assert found["active_power"] == 1.2345
