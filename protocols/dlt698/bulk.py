@@ -36,7 +36,7 @@ _INT64_MAX: Final = int(np.iinfo(np.int64).max)
 #: Columns that say when a record was made, best first: the freeze time, then the storage time of the collection scheme.
 TIME_COLUMNS: Final = (0x20210200, 0x60420200)
 #: What a unit of the object table is in that of quantities.csv, as a power of ten.
-_PREFIX: Final = {"W": -3, "var": -3}
+_PREFIX: Final = {"W": -3, "var": -3, "VA": -3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 Every generated frame, value and APDU is encoded here, decoded there and encoded there again: the bytes must be equal, so both read and
 write the same. Where the peer refuses, its reason must be one of those explained here; it never reads the same bytes as something else.
+PEER_FRAMES sets how many generated frames, values and APDUs are compared, each; CI takes a sample.
 """
 
+import os
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols.dlt698 import apdu as apdus
@@ -16,6 +19,8 @@ from tests.protocols.dlt698.strategies import ADDRESSES, APDUS, DATA, U8
 peer = pytest.importorskip("dlt698.codec")
 errors = pytest.importorskip("dlt698.errors")
 
+COUNT = int(os.environ.get("PEER_FRAMES", "1000"))
+often = settings(max_examples=COUNT, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 #: What the peer refuses and we read: it checks values against their domains while decoding, we give what came, so that a technician can
 #: see what a faulty meter sends.
 STRICTER = {
@@ -57,6 +62,7 @@ def explained(why):
     return why in STRICTER or why in BINDING
 
 
+@often
 @given(
     ADDRESSES, U8, st.sampled_from((0x43, 0xC3, 0x81, 0x01, 0x83, 0x03, 0x4B, 0xCB)), st.binary(max_size=300)
 )
@@ -74,6 +80,7 @@ def test_frames(address, client, control, data):
     assert decode(bytes(peer.encode_frame(got))) == sent
 
 
+@often
 @given(DATA)
 def test_data(data):
     raw = values.encode(data)
@@ -84,6 +91,7 @@ def test_data(data):
     assert values.decode(bytes(peer.encode_data(got))) == data
 
 
+@often
 @given(APDUS)
 def test_apdus(apdu):
     raw = apdus.encode(apdu)
@@ -94,3 +102,4 @@ def test_apdus(apdu):
         return
     again = bytes(peer.encode_security(got) if security else peer.encode_apdu(got))
     assert again == raw
+    assert apdus.encode(apdus.decode(again)) == raw
