@@ -359,15 +359,15 @@ class Receiver:
         """Bytes thrown away so far, empty lines not counted."""
         return self._raw.skipped
 
-    @property
     def held(self) -> int:
+        """How many bytes are kept."""
         return len(self._raw.data)
 
     def feed(self, data: bytes) -> None:
-        before = self.held
+        before = self.held()
         self._raw.feed(data)
         self._text.feed(data.translate(_STRIP))
-        self._scanned = max(0, self._scanned - (before + len(data) - self.held))
+        self._scanned = max(0, self._scanned - (before + len(data) - self.held()))
 
     def next(self) -> Frame | None:
         """The next frame, None when more bytes are needed. FrameError: corrupt; its first byte is dropped, no more."""

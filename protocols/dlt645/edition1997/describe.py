@@ -15,9 +15,9 @@ from typing import Any, Final
 from protocols.dlt645.edition1997.items import item
 from protocols.dlt645.edition1997.values import Span, decode, spans
 from protocols.dlt645.edition1997.words import BAUD_RATES, ERROR_BITS, FUNCTIONS, GRID_BITS
+from protocols.dlt645.fields import Value
 from protocols.dlt645.frame import START, WAKE_UP, Frame
 from protocols.dlt645.frame import decode as decode_frame
-from protocols.dlt645.values import Value
 from protocols.dlt645.words import bit_names
 from protocols.errors import FrameError
 from protocols.part import MASK, Part

@@ -10,15 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from protocols.buffer import ReceiveBuffer
+from protocols.dlt645.device import BroadcastTime, OtherRequest
 from protocols.dlt645.edition1997.words import BAUD_RATES, ERROR_BITS, FUNCTIONS, NO_SUCH_DI
-from protocols.dlt645.exchange import (
-    BroadcastTime,
-    OtherRequest,
-    SetTimeBroadcast,
-    WriteAnswer,
-    decode_time,
-    encode_time,
-)
 from protocols.dlt645.frame import (
     BROADCAST,
     BUFFER_LIMIT,
@@ -31,6 +24,7 @@ from protocols.dlt645.frame import (
     find,
     matches,
 )
+from protocols.dlt645.requests import SetTimeBroadcast, WriteAnswer, decode_time, encode_time
 from protocols.dlt645.words import bit_names
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Event, Ignored, Send, _Signal

@@ -18,8 +18,8 @@ import numpy as np
 
 from protocols.bcd import from_bcd, to_bcd
 from protocols.dlt645.edition1997.items import MOST_TARIFFS, item
+from protocols.dlt645.fields import SEPARATOR, Typed, Value, decode_field, encode_field, missing, size_of
 from protocols.dlt645.items import Field, Item, tariff_quantity
-from protocols.dlt645.values import SEPARATOR, Typed, Value, decode_field, encode_field, missing, size_of
 from protocols.errors import FrameError, Misuse
 from protocols.quantity import quantities
 
