@@ -78,7 +78,7 @@ class Side:
     mechanism     0 none, 1 LLS, 2..7 HLS
     title         its system title, 8 bytes; needed for ciphering, GMAC, SHA-256 and ECDSA
     secret        LLS password, or the HLS secret of mechanisms 2, 3, 4 and 6
-    challenge     HLS: this side's, fresh for this association, 8..64 bytes
+    challenge     HLS: this side's, 8..64 bytes. Bytes serve one association; a function is asked for fresh ones at each
     keys          None: nothing is ciphered and GMAC cannot be
     policy        client: how it seals requests, and what it demands of responses; server: what it demands, and gives at least
     form          the envelope of requests: GLO, GENERAL_GLO or GENERAL; with `keys.dedicated` its ded- counterpart
@@ -91,7 +91,7 @@ class Side:
     mechanism: int = hls.NONE
     title: bytes | None = None
     secret: bytes | None = field(default=None, repr=False)
-    challenge: bytes | None = field(default=None, repr=False)
+    challenge: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
     keys: Keys | None = None
     policy: Policy = NOTHING
     form: Form = Form.GLO
@@ -106,11 +106,16 @@ class Side:
         for name, wrong in self._complaints():
             if wrong:
                 raise Misuse(f"security: {name}")
-        if self.mechanism > hls.LLS:
-            try:
-                hls.check_challenge(self.challenge or b"", self.mechanism)
-            except FrameError as error:
-                raise Misuse(f"security: own {error.message}") from None
+        if self.mechanism > hls.LLS and not callable(self.challenge):
+            self.own_challenge(self.challenge)
+
+    def own_challenge(self, challenge: bytes | None) -> bytes:
+        """The same, if it will do. Misuse: its length."""
+        try:
+            hls.check_challenge(challenge or b"", self.mechanism)
+        except FrameError as error:
+            raise Misuse(f"security: own {error.message}") from None
+        return challenge or b""
 
     def _complaints(self) -> tuple[tuple[str, bool], ...]:
         mechanism, ciphered = self.mechanism, self.policy.protects
@@ -152,6 +157,8 @@ class _Security:
         self._sent = -1
         self._peer_title = peer_title
         self._peer_challenge = b""
+        self._challenge: bytes | None = None
+        self._used = False  # our challenge has met a peer: what was ever answered must not be asked again
         self._dedicated: bytes | None = None
         self._heard_dedicated = Heard()
         self._floor = -1  # what a GMAC proof must exceed: the counter before the message that brings it
@@ -179,7 +186,7 @@ class _Security:
         if side.mechanism == hls.GMAC and side.keys is not None:
             return hls.gmac(self._peer_challenge, self._count(), side.title or b"", side.keys)
         given = hls.Pass(
-            self._peer_challenge, side.challenge or b"", side.title or b"", self._peer_title or b""
+            self._peer_challenge, self._challenge or b"", side.title or b"", self._peer_title or b""
         )
         if side.mechanism == hls.ECDSA and side.signer is not None:
             return keyring.sign(side.signer, given.message)
@@ -190,7 +197,7 @@ class _Security:
     def verify(self, proof: bytes) -> None:
         """The peer's f(our challenge). FrameError if it is wrong."""
         side = self._side
-        challenge, title = side.challenge or b"", self._peer_title or b""
+        challenge, title = self._challenge or b"", self._peer_title or b""
         if side.mechanism == hls.GMAC and side.keys is not None:
             counter = hls.check_gmac(proof, challenge, title, side.keys)
             self._heard.check(title, UNICAST, counter, self._floor)
@@ -305,9 +312,16 @@ class _Security:
 
     def _opening(self, context: int, password: bytes | None) -> Opening:
         side = self._side
-        return Opening(
-            context, side.mechanism, side.title, side.challenge if self.high else password, side.certificate
-        )
+        secret = self._challenge if self.high else password
+        return Opening(context, side.mechanism, side.title, secret, side.certificate)
+
+    def _draw(self) -> None:
+        """Our challenge for the association that begins."""
+        given = self._side.challenge
+        if callable(given):
+            self._challenge, self._used = self._side.own_challenge(given()), False
+        elif self._challenge is None:
+            self._challenge = given
 
     def _meet(self, peer: Opening, needs_title: bool) -> None:
         """Title and challenge of the other side."""
@@ -325,7 +339,12 @@ class _Security:
         if self.high:
             challenge = peer.secret or b""
             hls.check_challenge(challenge, side.mechanism)
-            if hmac.compare_digest(challenge, side.challenge or b""):
+            if self._used:
+                raise Misuse(
+                    "security: a challenge serves one association; give a function that makes fresh ones"
+                )
+            self._used = True
+            if hmac.compare_digest(challenge, self._challenge or b""):
                 raise FrameError("challenge: the peer sent our own back")
             self._peer_challenge = challenge
         self._dedicated, self._heard_dedicated = None, Heard()
@@ -361,6 +380,8 @@ class ClientSecurity(_Security):
     def opening(self) -> Opening:
         """What goes into the AARQ."""
         side = self._side
+        if self._challenge is None or self._used:
+            self._draw()
         told = self._opening(self._context, side.secret if side.mechanism == hls.LLS else None)
         return told if side.keys is None else replace(told, dedicated=side.keys.dedicated)
 
@@ -370,8 +391,12 @@ class ClientSecurity(_Security):
         return _CIPHERED[plain] if self._side.policy.protects else plain
 
     def meet(self, peer: Opening) -> None:
-        """What the AARE says. Refused: another context or mechanism. FrameError: title or challenge will not do."""
+        """What the AARE says, in answer to `opening`. Refused: another context or mechanism. FrameError: title or challenge
+        will not do. Misuse: a second association with a challenge that has served.
+        """
         side = self._side
+        if self._challenge is None:
+            self._draw()
         if peer.context != self._context:
             raise Refused(
                 f"AARE: application context {peer.context}, asked for {self._context}",
@@ -422,7 +447,9 @@ class ServerSecurity(_Security):
         return self._opening(self._met, None)
 
     def meet(self, peer: Opening) -> None:
-        """What the AARQ says. Refused, with the AARE's diagnostic: context, mechanism, password. FrameError: title or challenge."""
+        """What the AARQ says. Refused, with the AARE's diagnostic: context, mechanism, password. FrameError: title or
+        challenge. Misuse: a second association with a challenge that has served.
+        """
         side = self._side
         plain = SN if side.short_names else LN
         able = side.keys is not None and side.title is not None and self._next_counter is not None
@@ -436,6 +463,7 @@ class ServerSecurity(_Security):
         if side.mechanism == hls.LLS and not hmac.compare_digest(peer.secret or b"", side.secret or b""):
             raise Refused("AARQ: the password is wrong", code=AUTHENTICATION_FAILURE)
         self._peer_title = None  # each association may have another client
+        self._draw()
         self._meet(peer, peer.context != plain or side.mechanism in _TITLED)
         self._met, self._reply_guard = peer.context, Guard()
         if peer.dedicated is not None:

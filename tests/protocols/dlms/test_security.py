@@ -151,6 +151,41 @@ def test_a_proof_for_another_challenge_is_refused(mechanism: int) -> None:
         again.verify(proof)
 
 
+def test_a_challenge_serves_one_association() -> None:
+    client, server = pair_of(hls.MD5)
+    associate(client, server)
+    _, again = pair_of(hls.MD5)
+    with pytest.raises(Misuse, match="serves one association"):
+        associate(client, again)
+    client, _ = pair_of(hls.MD5)
+    with pytest.raises(Misuse, match="serves one association"):
+        associate(client, server)
+
+
+def test_fresh_challenges_for_each_association() -> None:
+    """What was answered in one is worth nothing in the next, also where no counter guards it."""
+    numbers = count(1)
+    fresh = lambda: bytes((next(numbers),)) * 16  # noqa: E731
+    mine, theirs = (replace(side, challenge=fresh) for side in sides(mechanism=hls.MD5, secret=b"s3cret"))
+    client, server = ClientSecurity(mine), ServerSecurity(theirs)
+    seen = set()
+    for _ in range(3):
+        associate(client, server)
+        seen |= {client._challenge, server._challenge}
+    assert len(seen) == 6
+    asked = client.opening()
+    assert asked.secret not in seen
+    assert asked == client.opening()  # until it has met a peer it stays
+    server.meet(asked)
+    client.meet(server.opening())
+    old = client.prove()
+    server.meet(client.opening())
+    with pytest.raises(FrameError, match="does not fit"):
+        server.verify(old)
+    with pytest.raises(Misuse, match="own challenge: 3 bytes"):
+        ClientSecurity(replace(mine, challenge=lambda: b"abc")).opening()
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
