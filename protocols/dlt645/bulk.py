@@ -185,7 +185,8 @@ def moment_column(raw: Bytes) -> tuple[Times, Mask]:
     return column, np.asarray(good | gone | (never & clock))
 
 
-def _column(field: Field, raw: Bytes) -> tuple[Column, Mask]:
+def column_of(field: Field, raw: Bytes) -> tuple[Column, Mask]:
+    """uint8[n, size] of one of values.plain_fields -> (its column[n], bool[n] in order)."""
     return number_column(field, raw) if field.form[0] == "X" else moment_column(raw)
 
 
@@ -232,7 +233,7 @@ def answer_columns(
         at = 0
         for field in fields:
             size = size_of(field.form)
-            column, fine = _column(field, raw[:, at : at + size])
+            column, fine = column_of(field, raw[:, at : at + size])
             good &= fine
             at += size
             if field.quantity in columns:
