@@ -205,7 +205,7 @@ class Master:
             return f"function {frame.function:02X}H, asked {self._function:02X}H"
         if isinstance(request, Read) and not frame.error:
             if len(frame.data) < 2:
-                raise FrameError(f"data: {len(frame.data)} bytes, too short for a read answer")
+                raise FrameError(f"data: {len(frame.data)} bytes, too short for a read answer", 9)
             if (di := int.from_bytes(frame.data[:2], "little")) != request.di:
                 return f"data {di:04X}, asked {request.di:04X}"
         return ""
@@ -218,7 +218,7 @@ class Master:
 
     def _refuse(self, frame: Frame) -> None:
         if len(frame.data) != 1:
-            raise FrameError(f"error answer: {len(frame.data)} bytes, 1 is allowed")
+            raise FrameError(f"error answer: {len(frame.data)} bytes, 1 is allowed", 9)
         code = frame.data[0]
         absent = isinstance(self._request, Read) and bool(code & NO_SUCH_DI)
         if self._parts or self._owed:
@@ -236,7 +236,7 @@ class Master:
             self._reset()
             return Answer(WriteAnswer(frame.address))
         if len(self._parts) > MOST_FOLLOW_UPS:
-            raise FrameError(f"follow-up: more than {MOST_FOLLOW_UPS} frames announced")
+            raise FrameError(f"follow-up: more than {MOST_FOLLOW_UPS} frames announced", 8)
         self._parts.append(frame.data[2:])
         if frame.more:
             self._function = _FOLLOW
