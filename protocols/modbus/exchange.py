@@ -13,7 +13,7 @@ from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Event, Ignored, Send, _Signal
 from protocols.modbus import telling
 from protocols.modbus.frame import Frame
-from protocols.modbus.pdu import FAILED, IDENTIFY, exceptions
+from protocols.modbus.pdu import FAILED, IDENTIFY, MEI_IDENTIFY, exceptions
 from protocols.modbus.requests import (
     Bits,
     Identify,
@@ -217,7 +217,11 @@ def _misfit(asked: Request, frame: Frame) -> str:  # noqa: PLR0911 - one reason 
             size = 2 * asked.count
             return "" if data[0] == size else f"{data[0]} bytes, asked {size}"
         case Identify():
-            same = data[1] == asked.code and (asked.code != 4 or data[6:7] == bytes((asked.object_id,)))
+            same = (
+                data[0] == MEI_IDENTIFY
+                and data[1] == asked.code
+                and (asked.code != 4 or data[6:7] == bytes((asked.object_id,)))
+            )
             return "" if same else "another identification than was asked"
         case _:
             return (

@@ -108,11 +108,18 @@ def data_size(function: int, data: bytes | bytearray, at: int, direction: Direct
     return _objects_size(data, at) if form is None else form.size(data, at)
 
 
+def least_objects(data: bytes | bytearray, at: int) -> int:
+    """Bytes that a 2BH/0EH answer has at least, by the number of its objects; 0 if there is no such number."""
+    return 6 + 2 * data[at + 5] if data[at - 1] == IDENTIFY and len(data) >= at + 6 else 0
+
+
 def _objects_size(data: bytes | bytearray, at: int) -> int | None:
     """2BH/0EH answer: type, code, conformity, more, next, number, then id, length, value of each object."""
     if len(data) < at + 6:
         return None
     end = at + 6
+    if 6 + 2 * data[at + 5] > PDU_LIMIT:
+        return -1
     for _ in range(data[at + 5]):
         if end - at > PDU_LIMIT:
             return -1

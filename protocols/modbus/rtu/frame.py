@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from heapq import heappop, heappush
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from pymodbus.pdu import DecodePDU
 from protocols.buffer import ReceiveBuffer
 from protocols.errors import FrameError
 from protocols.modbus.frame import Frame, checked
-from protocols.modbus.pdu import DIRECTIONS, FAILED, Direction, data_size, readings
+from protocols.modbus.pdu import DIRECTIONS, FAILED, Direction, data_size, least_objects, readings
 
 #: Unit, function and CRC.
 SHORTEST: Final = 4
@@ -96,6 +97,10 @@ class Receiver:
         self._buffer = ReceiveBuffer(BUFFER_LIMIT)
         self._sums = [0]  # running CRC from zero before each byte and behind the last
         self._dead = bytearray()  # 1 where no frame can begin
+        self._gone = 0  # bytes that have left the buffer
+        self._waiting: list[
+            tuple[int, int]
+        ] = []  # heap of (stream position to be reached, where a frame may begin)
         self._fresh = True
 
     @property
@@ -120,39 +125,55 @@ class Receiver:
         for byte in data:
             last = last >> 8 ^ table[(last ^ byte) & 0xFF]
             self._sums.append(last)
+        for at in range(len(data)):
+            self._look_again(self.held() + at, 2)
         self._dead += bytes(len(data))
         self._buffer.feed(data)
 
     def next(self) -> Frame | None:
         """The next frame, None when more bytes are needed. FrameError: the frame that is due is corrupt, and was dropped."""
-        data, dead = self._buffer.data, self._dead
-        waiting, corrupt = False, -1
-        at = dead.find(0)
-        while at >= 0:
-            sizes, more = self._sizes(at)
+        data, corrupt = self._buffer.data, -1
+        for at in self._ripe():
+            sizes, needs = self._sizes(at)
             expected = self.wanted is None or (len(data) > at + 1 and self.wanted(data[at], data[at + 1]))
             good = next((size for size in sizes if self._sums_up(at, size)), 0)
-            if good and (expected or not waiting):
+            if good and (expected or self._dead.find(0) == at):
                 return self._take(at, good)
-            if more or good:
-                waiting = True
-            else:
-                dead[at] = 1
-                due = at == 0 and self._fresh if self.wanted is None else expected
-                if sizes and due and corrupt < 0:
-                    corrupt = at
-            at = dead.find(0, at + 1)
-        self._drop(max(dead.find(0), 0) if waiting else len(data))
+            if needs or good:
+                self._look_again(at, needs or len(data) - at + 1)
+                continue
+            self._dead[at] = 1
+            due = at == 0 and self._fresh if self.wanted is None else expected
+            if sizes and due and corrupt < 0:
+                corrupt = at
+        alive = self._dead.find(0)
+        self._drop(len(data) if alive < 0 else alive)
         if corrupt >= 0:
             self._fresh = False
             raise FrameError("CRC: it does not fit the frame that is due", corrupt)
         return None
+
+    def _ripe(self) -> list[int]:
+        """Offsets that have what they waited for, first one first. Each byte is looked at a few times, however slowly it comes."""
+        end = self._gone + self.held()
+        ripe = set()
+        while self._waiting and self._waiting[0][0] <= end:
+            at = heappop(self._waiting)[1] - self._gone
+            if at >= 0 and not self._dead[at]:
+                ripe.add(at)
+        return sorted(ripe)
+
+    def _look_again(self, at: int, size: int) -> None:
+        heappush(self._waiting, (self._gone + at + size, self._gone + at))
 
     def _take(self, at: int, size: int) -> Frame:
         raw = bytes(self._buffer.data[at : at + size])
         self._drop(at)
         self._drop(size, counted=False)
         self._fresh = True
+        # What was ripe behind it has left the queue: all that is still here is looked at anew.
+        alive = (self._gone + later for later in range(self.held()) if not self._dead[later])
+        self._waiting = [(later + 2, later) for later in alive]
         return Frame(raw[0], raw[1], raw[2:-2])
 
     def _drop(self, count: int, *, counted: bool = True) -> None:
@@ -163,28 +184,28 @@ class Receiver:
             self._fresh = False
         else:
             self._buffer.take(count)
+        self._gone += count
         del self._sums[:count]
         del self._dead[:count]
 
-    def _sizes(self, at: int) -> tuple[list[int], bool]:
-        """Whole frame sizes that could begin here and are here, and whether another could yet come."""
+    def _sizes(self, at: int) -> tuple[list[int], int]:
+        """Whole frame sizes that could begin here and are here, and how many bytes another would need; 0 if none could come."""
         data = self._buffer.data
+        there = len(data) - at
         if data[at] > LAST_UNIT:
-            return [], False
-        if len(data) < at + 2:
-            return [], True
-        sizes, more = [], False
+            return [], 0
+        sizes, needs = [], []
         for direction in self._directions:
             size = data_size(data[at + 1], data, at + 2, direction)
             if size is None:
-                more = True
+                needs.append(max(there + 1, SHORTEST + least_objects(data, at + 2)))
             elif 0 <= size <= LONGEST - SHORTEST:
                 whole = SHORTEST + size
-                if len(data) < at + whole:
-                    more = True
+                if there < whole:
+                    needs.append(whole)
                 elif self._reads(at, whole, direction):
                     sizes.append(whole)
-        return sizes, more
+        return sizes, min(needs, default=0)
 
     def _reads(self, at: int, size: int, direction: Direction) -> bool:
         data = self._buffer.data
