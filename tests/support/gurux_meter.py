@@ -549,16 +549,13 @@ class Wire:
     def hdlc(self, data: bytes) -> bytes:
         self.buffer += data
         out = b""
-        while len(self.buffer) >= 9:
-            buffer, reply = GXByteBuffer(bytes(self.buffer)), GXReplyData()
+        while len(self.buffer) >= 9 and len(self.buffer) >= (
+            end := 2 + ((self.buffer[1] & 7) << 8 | self.buffer[2])
+        ):
+            raw, self.buffer = bytes(self.buffer[:end]), self.buffer[end:]
+            buffer, reply = GXByteBuffer(raw), GXReplyData()
             control = GXDLMS.getHdlcData(True, self.framing, buffer, reply, None)
-            if not reply.complete:
-                break
-            begin, end = buffer.position, max(buffer.position, reply.packetLength)
-            self.buffer = self.buffer[end + 2 + (end > begin) :].lstrip(b"\x7e")
-            self.buffer = bytearray(b"\x7e") + self.buffer if self.buffer else self.buffer
-            information = bytes(buffer.array()[begin:end])
-            out += self.taken(control, information, bool(int(reply.moreData) & 1))
+            out += self.taken(control, raw[buffer.position : -3], bool(int(reply.moreData) & 1))
         return out
 
     def taken(self, control: int, information: bytes, more: bool) -> bytes:
@@ -575,13 +572,12 @@ class Wire:
             return self.frame(0x73, agreed)
         if control & 0xEF == 0x43:
             return self.frame(0x73, None)
-        if control & 1 == 0:
-            if control >> 1 & 7 == self.received:
-                self.received = (self.received + 1) % 8
-                self.apdu += information
-                if not more:
-                    self.reply = GXByteBuffer(bytes.fromhex("e6e700") + self.meter.answer(self.apdu))
-                    self.apdu = b""
+        if control & 1 == 0 and control >> 1 & 7 == self.received:
+            self.received = (self.received + 1) % 8
+            self.apdu += information
+            if not more:
+                self.reply = GXByteBuffer(bytes.fromhex("e6e700") + self.meter.answer(self.apdu))
+                self.apdu = b""
         if not more and len(self.reply):
             control = self.received << 5 | 0x10 | self.sent << 1
             self.sent = (self.sent + 1) % 8
