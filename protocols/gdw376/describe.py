@@ -27,10 +27,10 @@ _IN_WORDS: Final = frozenset(
     [(0x0C, n) for n in (2, 25, 33, 34, 37, 38, *range(129, 145))]
     + [(0x0D, n) for n in (1, 2, 9, 10, 17, 18, *range(161, 185))]
 )
-#: Fields, units, forwarded frames and bytes of these that one frame is spelled out to. 96 points of ten curves are 960 fields, one
+#: Fields, units, forwarded frames and bytes of these that one frame is spelled out to. 96 points of eight curves are 768 fields, one
 #: identifier names 64 units, a port carries one frame at a time: what is longer is told as bytes, in bounded time.
-FIELD_LIMIT: Final = 1000
-_UNIT_LIMIT: Final = 256
+FIELD_LIMIT: Final = 800
+_UNIT_LIMIT: Final = 128
 _OPEN_LIMIT: Final = 4
 _OPEN_BYTES: Final = 4096
 

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any, Final
 
 from protocols.bcd import to_bcd
@@ -111,18 +111,18 @@ class Value:
 def decode_field(field: Field, raw: bytes) -> Value:
     """The bytes of one field -> its value; a filler or impossible digits give None and say so in `gap`."""
     try:
-        return Value(field, _decoder(field)(raw))
+        return Value(field, _decoder(field.form)(raw))
     except ValueError:
         gap = "EE" if raw.count(FILLER) == len(raw) else "FF" if raw.count(0xFF) == len(raw) else "invalid"
         return Value(field, None, gap)
 
 
-@lru_cache(maxsize=16384)
-def _decoder(field: Field) -> Callable[[bytes], Typed]:
+@cache
+def _decoder(name: str) -> Callable[[bytes], Typed]:
     """Bytes of the field's size -> value; ValueError if they are none, fillers among them."""
-    form = formats().get(field.form)
+    form = formats().get(name)
     if form is None:
-        return _DECODERS[field.form]
+        return _DECODERS[name]
     if form.kind == "bcd":
         return _bcd(form)
     if form.kind == "time":

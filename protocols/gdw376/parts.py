@@ -17,7 +17,7 @@ from protocols.part import MASK, Part
 
 #: Ranges inside the data field that one frame is taken apart to: as many fields as describe.py spells out. What is longer is one
 #: range at the end, so that a frame of 16,000 tiny fields costs no more than a long one of the field.
-PART_LIMIT: Final = 1000
+PART_LIMIT: Final = 800
 
 
 def parts(raw: bytes, *, reveal: bool = False) -> list[Part]:

@@ -62,7 +62,7 @@ def _glossary() -> dict[str, str]:
     return {row["en"]: row["zh"] for row in csv.DictReader(text.splitlines())}
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def in_chinese(name: str) -> str:
     """A field's name in Chinese, put together from the phrases of glossary.csv (=: whole names); what it lacks stays as it is."""
     words, known = name.split(), _glossary()

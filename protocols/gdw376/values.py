@@ -88,7 +88,7 @@ class Unit:
     data: bytes = b""
     layout: Layout = ()
     why: str = ""
-    _read: list[tuple[Value, ...]] = field(default_factory=list, compare=False)
+    _read: tuple[Value, ...] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"Unit({self.afn:02X}H, p{self.point}, F{self.function}, {len(self.data)} bytes, {self.why or self.values})"
@@ -100,9 +100,11 @@ class Unit:
     @property
     def values(self) -> tuple[Value, ...]:
         """Its fields in the order of the layout; () where it is not known."""
-        if not self._read:
-            self._read.append(decode_layout(self.layout, self.data)[0] if self.known else ())
-        return self._read[0]
+        if self._read is None:
+            read = decode_layout(self.layout, self.data)[0] if self.known else ()
+            object.__setattr__(self, "_read", read)  # read once, when first asked for
+            return read
+        return self._read
 
     def walk(self) -> Iterator[Found]:
         """Its fields one by one with their ranges in `data`, for who will not look at all of them."""
@@ -347,7 +349,7 @@ class _Reader:
         return at
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _pairs(raw: bytes) -> tuple[tuple[int, int], ...]:
     """(point, function) in the order of their data; () for what is no identifier."""
     return tuple(Ident(raw).pairs()) if is_ident(raw) else ()
@@ -404,7 +406,7 @@ def encode(
     return encode_layout(editions[edition][0], values)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _editions(afn: int, function: int, uplink: bool) -> tuple[tuple[Layout, Steps], ...]:
     found = item(afn, function)
     layouts = (found.layouts(uplink=uplink) if found else None) or ()

@@ -349,13 +349,16 @@ def _marks(repeat: str, counts: dict[str, int], more: Callable[[], bool]) -> Ite
     yield from ("ABC"[number] if phases else str(number) for number in _numbers(repeat)(counts))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def _curve(field: Field, points: int) -> tuple[Field, ...]:
-    """The points of a curve, once named: most of what terminals send is one of a few lengths."""
+    """The points of a curve, once named: what one master asks for is of a few lengths.
+
+    The cache is small: the garbage collector looks at all that it holds.
+    """
     return tuple(_named(field, (str(number),)) for number in range(1, points + 1))
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def _named(field: Field, marks: tuple[str, ...]) -> Field:
     """The field with its indices filled in."""
     name = field.name.replace("{n}", marks[0]).replace("{p}", marks[0]).replace("{m}", marks[-1])

@@ -9,8 +9,10 @@ from importlib.resources import files
 
 import pytest
 
+from protocols.gdw376.describe import describe
+from protocols.gdw376.frame import WITH_PW, Address, Frame
 from protocols.gdw376.items import Field, Group, events, formats, item, items
-from protocols.gdw376.units import Ident
+from protocols.gdw376.units import Ident, ident
 from protocols.gdw376.values import (
     DENSITY_MINUTES,
     Clock,
@@ -206,3 +208,28 @@ def test_every_event_goes_both_ways(erc):
     assert [value.value for value in event.values] == values
     assert event.time == (dt.datetime(2024, 2, 29, 13, 45) if erc != 41 else None)
     assert encode_layout(layout, [value.value for value in event.values]) == raw
+
+
+@pytest.mark.parametrize("afn", sorted({afn for afn, _ in items()} | {0x0A}))
+def test_every_layout_is_read_out_of_a_frame(afn):
+    for function in [fn for other, fn in items() if other == (0x04 if afn == 0x0A else afn)]:
+        found = item(afn, function)
+        for uplink, layouts in ((False, found.down), (True, found.up)) if found else ():
+            for edition, layout in enumerate(layouts or ()):
+                raw = encode(
+                    afn, function, values_for(layout, random.Random(function)), uplink=uplink, edition=edition
+                )
+                pw = bytes(16) if not uplink and afn in WITH_PW else b""
+                frame = Frame(
+                    Address("0171", 1, 1),
+                    0x88 if uplink else 0x4B,
+                    afn,
+                    0x60,
+                    ident([0], [function]).raw + raw,
+                    pw,
+                )
+                told = describe(frame.encode())
+                assert "why" not in told, (function, uplink)
+                assert "data_units" not in told, (function, uplink)
+                spelled = told.get("values", told.get("parameters", told.get("forward", told)))
+                assert spelled or not raw
