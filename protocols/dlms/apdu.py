@@ -463,7 +463,7 @@ def _set_request(reader: Reader, zone: ZoneInfo) -> Apdu:
     choice, invoke, flags = _invoke(reader, _SET_REQUESTS)
     if choice == 1:
         target, selector = _selected_target(reader, zone)
-        return SetNormal(invoke, target, reader.data("value", "值"), selector, flags=flags)
+        return SetNormal(invoke, target, reader.rest("value", "值"), selector, flags=flags)
     if choice == 2:
         target, selector = _selected_target(reader, zone)
         return SetFirst(invoke, target, selector, _read_block(reader), flags=flags)
@@ -508,7 +508,7 @@ def _act_request(reader: Reader, zone: ZoneInfo) -> Apdu:
     match choice:
         case 1:
             target = _target(reader, "method")
-            raw = reader.data("parameter", "参数") if reader.flag("parameter present", "有参数") else None
+            raw = reader.rest("parameter", "参数") if reader.flag("parameter present", "有参数") else None
             return ActNormal(invoke, target, raw, flags=flags)
         case 2:
             return ActNext(invoke, reader.number(4, "block-number", "块号"), flags=flags)
@@ -574,13 +574,13 @@ def _notification(reader: Reader, zone: ZoneInfo) -> Apdu:
         reader.take(length, "date-time", "日期时间", lambda body: values.clock_text(body) or body.hex(), 1)
         or None
     )
-    return DataNotification(invoke, time, reader.data("notification-body", "通知内容"), flags)
+    return DataNotification(invoke, time, reader.rest("notification-body", "通知内容"), flags)
 
 
 def _event(reader: Reader, zone: ZoneInfo) -> Apdu:
     reader.take(1, "APDU tag", "APDU 标签", reader.what)
     time = reader.octets("time", "时间") if reader.flag("time present", "有时间") else None
-    return EventNotification(time, _target(reader), reader.data("attribute-value", "属性值"))
+    return EventNotification(time, _target(reader), reader.rest("attribute-value", "属性值"))
 
 
 def _general_block(reader: Reader, zone: ZoneInfo) -> Apdu:

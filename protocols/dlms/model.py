@@ -107,6 +107,17 @@ def by_name() -> dict[tuple[int, str, int], Item]:
     return {(item.class_id, item.obis, item.attribute): item for item in items()}
 
 
+def item_of(class_id: int, obis: str, attribute: int) -> Item | None:
+    """The row of an attribute; of an object's other attributes the first row there is."""
+    found = by_name().get((class_id, obis, attribute))
+    return found or _first_rows().get((class_id, obis))
+
+
+@cache
+def _first_rows() -> dict[tuple[int, str], Item]:
+    return {(item.class_id, item.obis): item for item in reversed(items())}
+
+
 def slot_quantities(phases: int) -> tuple[str, ...]:
     """What a meter of 1 or 3 phases captures in its load profile, behind the clock column."""
     return tuple(code for code in SLOT_QUANTITIES if phases == 3 or not code.endswith(("_b", "_c")))

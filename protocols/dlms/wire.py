@@ -10,8 +10,13 @@ from protocols.errors import FrameError
 from protocols.part import MASK, Part
 
 #: Ranges shown one by one inside data; what comes behind them is one range that says how long it is. A technician reads
-#: a day of ten columns, not more.
-MAX_PARTS: Final = 1200
+#: the first rows of a curve, not more.
+MAX_PARTS: Final = 500
+#: Elements of a list of attributes, results or methods: no device serves more at once, and each costs time before anything is
+#: known to be good.
+MAX_LIST: Final = 512
+#: Data that is checked while its APDU is decoded; longer data is checked by who decodes it, so that it is not decoded twice.
+CHECKED: Final = 2048
 
 
 class Reader:
@@ -100,6 +105,8 @@ class Reader:
         count = self.length(name, zh)
         if count * least > self.left:
             raise self.fail(f"{name} {count}, but {self.left} bytes are left", at)
+        if count > MAX_LIST:
+            raise self.fail(f"{name} {count}, at most {MAX_LIST} are taken", at)
         return count
 
     def octets(self, name: str, zh: str, *, secret: bool = False, level: int = 1) -> bytes:
@@ -118,13 +125,13 @@ class Reader:
         return self.raw[start : self.at]
 
     def rest(self, name: str, zh: str) -> bytes:
-        """All that is left, which is exactly one A-XDR value. Checked only where parts are noted: who wants it decodes it."""
-        if self.parts is None:
-            if not self.left:
-                raise self.fail(f"{name} is missing")
+        """All that is left, which is exactly one A-XDR value; a long one is not checked, unless parts are noted."""
+        if self.parts is None and self.left > CHECKED:
             start, self.at = self.at, len(self.raw)
             return self.raw[start:]
-        return self.data(name, zh)
+        raw = self.data(name, zh)
+        self.finish()
+        return raw
 
     def finish(self) -> None:
         """FrameError if bytes are left."""
