@@ -121,36 +121,42 @@ def decode(raw: bytes) -> Frame:
 def find(buffer: ReceiveBuffer) -> Frame | None:
     """The next frame in the buffer, or None when more bytes are needed. FrameError for a corrupt frame.
 
-    A start byte in noise is only a candidate: whatever length it claims, a valid frame further on wins.
-    A corrupt frame gives up its first byte only, so nothing behind it is lost.
+    A start byte in noise is only a candidate: whatever length it claims, a valid frame further on wins. Corrupt candidates
+    that no unfinished one lies between are reported once, together: so the work is linear in the buffer.
     """
     data = buffer.data
-    keep = bad = pending = -1
-    error: FrameError | None = None
+    keep = bad = pending = after = -1
     at = data.find(START)
     while at >= 0:
         size = _size(data, at)
         if size is None:  # may still become a frame
             keep = at if keep < 0 else keep
+            after = at if bad >= 0 > after else after
             if len(data) - at > 7 and _decode_address(bytes(data[at + 1 : at + 7])) is not None:
                 pending = at
-        elif size:
-            try:
-                frame = decode(bytes(data[at : at + size]))
-            except FrameError as fault:
-                if bad < 0 and _credible(data, at, size):
-                    bad, error = at, fault
-            else:
-                buffer.skip(at, WAKE_UP)
-                buffer.take(size)
-                return frame
+        elif size and _sealed(data, at, size):
+            buffer.skip(at, WAKE_UP)
+            return decode(buffer.take(size))
+        elif size and bad < 0 and _credible(data, at, size):
+            bad = at
         at = data.find(START, at + 1)
-    if error is not None and pending < bad:
-        buffer.skip(bad + 1, WAKE_UP)
-        raise error
-    if error is None:
+    if bad >= 0 and pending < bad:
+        broken = bytes(data[bad : bad + OVERHEAD + data[bad + 9]])
+        buffer.skip(len(data) if after < 0 else after, WAKE_UP)
+        decode(broken)  # says what is wrong with it
+    if bad < 0:
         buffer.skip(len(data) if keep < 0 else keep, WAKE_UP)
     return None
+
+
+def _sealed(data: bytearray, at: int, size: int) -> bool:
+    """Whether the candidate is a frame: end, check sum and address are right."""
+    end = at + size - 1
+    return (
+        data[end] == END
+        and data[end - 1] == sum8(data[at : end - 1])
+        and _decode_address(bytes(data[at + 1 : at + 7])) is not None
+    )
 
 
 def _size(data: bytearray, at: int) -> int | None:
