@@ -6,6 +6,7 @@ The codecs of apdu.py read the frame as always; a Trace beside them keeps what e
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from protocols.dlt698 import apdu as apdus
@@ -129,6 +130,7 @@ class Trace:
         self._inside = False
         self._column: values.Csd = 0
         self._method = False
+        self._password = False
         self._code = 0
 
     def run(self, *, flat: bool) -> None:
@@ -150,6 +152,9 @@ class Trace:
         if at < end:
             hidden = not self._reveal and show.may_hide(self._raw)
             self._put(at, end, "undecoded", MASK if hidden else str(error.moved(self._start)))
+        elif self.parts:  # the bytes end too early
+            last = self.parts.pop()
+            self.parts.append(replace(last, meaning=f"{last.meaning}; {error.moved(self._start)}"))
 
     # --- wire.Tracer ---
 
@@ -216,11 +221,13 @@ class Trace:
         cursor.depth += 1
         self._level += 1
         names = column.columns if isinstance(column, values.Road) else ()
-        found = []
+        found: list[Data] = []
         for index in range(count):
             inner = names[index] if len(names) == count else column
             place = (index, count) if tag == values.STRUCTURE else (0, 0)
+            self._password = index == 4 and tag == values.STRUCTURE and show.is_entry(found)
             found.append(self._data(cursor, inner, place))
+        self._password = False
         cursor.depth -= 1
         self._level -= 1
         return Data(tag, tuple(found))
@@ -238,7 +245,7 @@ class Trace:
     def _told(self, data: Data, column: values.Csd, member: tuple[int, int]) -> str:
         """A plain value with its type, in its unit where the object table has one for it."""
         oad = column.oad if isinstance(column, values.Road) else column
-        if not self._reveal and items.secret(oad, method=self._method):
+        if not self._reveal and (items.secret(oad, method=self._method) or (self._password and data.value)):
             return MASK
         known = show.column(oad)
         index, count = member

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -26,6 +27,8 @@ _TENS: Final = tuple(10**n for n in range(20))
 _SECRET_645: Final = frozenset((0x03, 0x04, 0x0F, 0x10, 0x14, 0x18, 0x19, 0x1A, 0x1B, 0x1C))
 #: How a meter's entry in the archive of 6000 begins; the member behind it is the meter's password.
 _ARCHIVE_ENTRY: Final = (values.TSA, values.ENUM, values.ENUM, values.OAD)
+#: The end of such a beginning and a password behind it, as bytes.
+_ENTRY_BYTES: Final = re.compile(rb"\x16.\x16.\x51.{4}\x09[^\x00]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,8 @@ def show(data: Data, reveal: bool = True) -> Any:
     tag, value = data.tag, data.value
     if tag in (values.ARRAY, values.STRUCTURE):
         told = [show(part, reveal) for part in value]
-        if not reveal and tag == values.STRUCTURE and tuple(part.tag for part in value[:4]) == _ARCHIVE_ENTRY:
-            told[4:5] = [MASK] if len(told) > 4 and told[4] else told[4:5]
+        if not reveal and tag == values.STRUCTURE and len(value) > 4 and told[4] and is_entry(value[:4]):
+            told[4] = MASK
         return told
     teller = _SHOW.get(tag)
     if teller is not None:
@@ -98,6 +101,11 @@ def show(data: Data, reveal: bool = True) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no such numbers
     return value
+
+
+def is_entry(members: Sequence[Data]) -> bool:
+    """Whether a structure begins like a meter's entry in the archive; the member behind these is its password."""
+    return tuple(part.tag for part in members) == _ARCHIVE_ENTRY
 
 
 def shown(data: Data, oad: int, reveal: bool, *, method: bool = False) -> Any:
@@ -222,7 +230,7 @@ def may_hide(raw: bytes) -> bool:
         return True
     if b"\x68" in raw[1:] and raw[:1] in (b"\x09", b"\x89", b"\x88", b"\x07"):
         return True  # a forwarded frame
-    return any(oi in raw for oi in items.secret_objects())
+    return any(oi in raw for oi in items.secret_objects()) or _ENTRY_BYTES.search(raw) is not None
 
 
 _SHOW: Final[dict[int, Callable[[Any], Any]]] = {

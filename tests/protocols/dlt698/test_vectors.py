@@ -1,6 +1,7 @@
 """Published frames with their meaning, and one conformance harness over them. Each vector names its source."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from protocols.buffer import ReceiveBuffer
 from protocols.dlt698 import apdu as apdus
-from protocols.dlt698.describe import describe
+from protocols.dlt698 import values
+from protocols.dlt698.describe import describe, parts
 from protocols.dlt698.frame import BUFFER_LIMIT, Address, Frame, decode, find, give_up
+from protocols.dlt698.values import Data
 from protocols.errors import FrameError
 
 VECTORS: list[dict[str, Any]] = [
@@ -116,8 +119,41 @@ APDUS: dict[str, dict[str, Any]] = {
     "60127f000101020c11015401000a160111011c07e00a0b0000001c07e00a1e0000005400000a1601160112000212000302021600"
     "01010204110111001118110000".replace(" ", ""): {"service": "ACTION-Request", "choice": 2},
 }  # fmt: skip
+#: Frames published in the guide of 600888/dlt698 (website/docs/guide: demand, energy, write-action), with what it says of them.
+GUIDE: dict[str, dict[str, Any]] = {
+    "682800c30500000000000000263285010010100201010202060000" "30391c07ea0a050c1e00000062d316": {
+        "results": [{"oad": "10100201", "raw": [12345, "2026-10-05 12:30:00"], "name": "forward active maximum demand",
+                     "value": [1.2345, "2026-10-05 12:30:00"], "unit": "kW"}],
+    },
+    "683900c30500000000000000f21685010010100200010102020206000030391c07ea0a050c1e000202060000"
+    "1f401c07ea0a050e00000000e77016": {
+        "results": [{"oad": "10100200", "raw": [[12345, "2026-10-05 12:30:00"], [8000, "2026-10-05 14:00:00"]],
+                     "name": "forward active maximum demand",
+                     "value": [[1.2345, "2026-10-05 12:30:00"], [0.8, "2026-10-05 14:00:00"]], "unit": "kW"}],
+    },
+    "681e00c305000000000000009e54850100201702000105000030390000136c16": {
+        "results": [{"oad": "20170200", "raw": 12345, "name": "present active demand", "value": 1.2345, "unit": "kW"}],
+    },
+    "681e00c305000000000000009e5485010000110201010600061a8000007e2916": {
+        "results": [{"oad": "00110201", "raw": 400000, "name": "phase A forward active energy", "value": 4000.0, "unit": "kWh"}],
+    },
+    "681900c3050000000000000078f48601004000030003000" "0a95216": {
+        "service": "SET-Response", "choice": 1, "oad": "40000300", "DAR": 3, "DAR_name": "access denied",
+    },
+    "68200043050000000000000" "05b4a06020002410002001" "10f410102001101" "0011b216": {
+        "service": "SET-Request", "items": [{"oad": "41000200", "data": 15}, {"oad": "41010200", "data": 1}],
+    },
+    "681a00c30500000000000000cb0a8701002000010003000000274616": {
+        "service": "ACTION-Response", "omd": "20000100", "DAR": 3,
+    },
+    "683d00430500000000000000708c0503005004020002202102001c07ea0a030000001c07ea0a0600000000030000100201002000020100"
+    "2001020100" "30f416": {
+        "rsd_selector": 2, "columns": ["00100201", "20000201", "20010201"],
+        "rsd": {"oad": "20210200", "from": "2026-10-03 00:00:00", "to": "2026-10-06 00:00:00", "step": None},
+    },
+}  # fmt: skip
 #: Every frame there is a source for.
-FRAMES = [vector["hex"] for vector in VECTORS] + list(PUBLISHED)
+FRAMES = [vector["hex"] for vector in VECTORS] + list(PUBLISHED) + list(GUIDE)
 #: Long enough to be worth cutting anywhere, short enough to try every bit.
 SHORT = [raw for raw in FRAMES if len(raw) <= 240]
 
@@ -158,10 +194,10 @@ def test_meaning(vector):
             assert told["apdu"][key] == value, key
 
 
-@pytest.mark.parametrize("raw", PUBLISHED)
-def test_published(raw):
+@pytest.mark.parametrize(("raw", "meaning"), [*PUBLISHED.items(), *GUIDE.items()])
+def test_published(raw, meaning):
     told = describe(bytes.fromhex(raw), reveal=True)["apdu"]
-    assert {key: told.get(key) for key in PUBLISHED[raw]} == PUBLISHED[raw]
+    assert {key: told.get(key) for key in meaning} == meaning
 
 
 def test_disputed_are_decoded_to_the_last_byte():
@@ -275,3 +311,95 @@ def test_secrets_are_masked():
     raw = Frame(decode(raw).server, 0, 0x83, apdus.encode(forward)).encode()
     assert describe(raw)["apdu"]["frames"] == ["******"]
     assert describe(raw, reveal=True)["apdu"]["frames"] == [inner.hex()]
+
+
+#: From an APDU that cannot be decoded, what is told all the same.
+BROKEN = {
+    "0701126014820002021107": {"service": "ACTION-Request", "choice": 1, "PIID": 18, "omd": "60148200"},
+    "850300500402000100001002010109": {"service": "GET-Response", "choice": 3, "PIID": 0, "oad": "50040200"},
+    "0506000100010002": {"service": "GET-Request", "choice": 6, "PIID": 0, "undecoded": "0100010002"},
+    "0517000010020000": {"service": "GET-Request", "choice": 23, "PIID": 0, "undecoded": "0010020000"},
+    "77": {"service": "unknown", "undecoded": "77"},
+    "": {"service": "unknown", "undecoded": ""},
+}
+
+
+@pytest.mark.parametrize(("text", "meaning"), BROKEN.items())
+def test_a_broken_apdu_in_a_good_frame(text, meaning):
+    raw = Frame(Address("000000000001"), 0, 0x43, bytes.fromhex(text)).encode()
+    told = describe(raw)["apdu"]
+    assert {key: told.get(key) for key in meaning} == meaning
+    if "undecoded" not in meaning or meaning["service"] == "unknown":
+        assert told["undecoded"] == text
+        assert re.search(r"^[\w ]+: .+, at offset \d+$", told["decode_note"])
+        assert not text or "at offset" in parts(raw)[-3].meaning
+
+
+def test_every_part_of_a_frame():
+    raw = bytes.fromhex("fefe" + VECTORS[0]["hex"])
+    found = [(part.name, part.meaning, raw[part.start : part.end].hex(), part.level) for part in parts(raw)]
+    assert found == [
+        ("wake-up bytes", "", "fefe", 0),
+        ("start", "", "68", 0),
+        ("length L", "30 bytes", "1e00", 0),
+        ("control C", "from the server, started by the client, user data", "c3", 0),
+        ("server address, kind", "single, logical 0, 6 bytes", "05", 0),
+        ("server address SA", "000000000000", "000000000000", 0),
+        ("client address CA", "00", "00", 0),
+        ("header check HCS", "right", "9e54", 0),
+        ("service", "GET-Response", "85", 1),
+        ("choice", "1 one object", "01", 1),
+        ("PIID", "number 0, priority 0, ACD 0", "00", 1),
+        (
+            "object attribute OAD",
+            "00100201 forward active energy 总及费率电能量数组 element 1",
+            "00100201",
+            2,
+        ),
+        ("choice", "1 data", "01", 2),
+        ("value", "double-long-unsigned 1234.56 kWh", "060001e240", 2),
+        ("follow report", "none", "00", 2),
+        ("time tag", "none", "00", 2),
+        ("frame check FCS", "right", "5ad4", 0),
+        ("end", "", "16", 0),
+    ]
+
+
+@pytest.mark.parametrize("text", FRAMES)
+def test_parts_cover_the_frame(text):
+    raw = bytes.fromhex(text)
+    for reveal in (False, True):
+        at = 0
+        for part in parts(raw, reveal=reveal):
+            assert part.start == at < part.end
+            assert part.name
+            assert part.name_zh
+            at = part.end
+        assert at == len(raw)
+
+
+def test_parts_hide_what_describe_hides():
+    password = (
+        bytes.fromhex("020000100000000000000000")
+        + bytes(16)
+        + bytes.fromhex("04000400010400000000640108")
+        + b"87654321\x00"
+    )
+    setting = apdus.encode(
+        apdus.Apdu(6, 1, 0, {"item": apdus.SetItem(0x44010200, Data(values.VISIBLE_STRING, "87654321"))})
+    )
+    tsa, port = Data(values.TSA, bytes(7)), Data(values.OAD, 0xF2010201)
+    entry = values.structure(
+        tsa, Data(values.ENUM, 3), Data(values.ENUM, 2), port, Data(values.OCTET_STRING, b"87654321")
+    )
+    archive = apdus.encode(apdus.Apdu(7, 1, 0, {"item": apdus.ActItem(0x60007F00, values.array(entry))}))
+    forward = {"port": 0xF2010201, "frames": (Frame(Address("01"), 0, 0x43, password).encode(),)}
+    report = apdus.encode(apdus.Apdu(0x88, 3, 0, forward))
+    for data in (password, setting, setting[:-4], archive, report):
+        for control, word in ((0x43, None), (0x63, 0)):
+            raw = Frame(Address("000000000001"), 0, control, data, word).encode()
+            hidden = str(describe(raw)) + str(parts(raw))
+            assert "8765" not in hidden
+            assert "38373635" not in hidden.lower()
+        raw = Frame(Address("000000000001"), 0, 0x43, data).encode()
+        assert "******" in str(parts(raw))
