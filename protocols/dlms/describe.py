@@ -295,7 +295,7 @@ def _instant(raw: bytes) -> str:
 
 
 def _value(raw: bytes) -> dict[str, Any]:
-    data = values.decode(raw)
+    data = prose.decoded(raw)
     told = {"type": values.NAMES.get(data.tag, str(data.tag)), "value": _shown(data, [MAX_SHOWN])}
     if isinstance(data.value, bytes) and len(data.value) == 12:
         try:
@@ -379,7 +379,6 @@ def _apdu_start(frame: HdlcFrame) -> int:
 
 def parts(raw: bytes, *, reveal: bool = False) -> list[Part]:
     """The same frame byte by byte. Errors as `describe`."""
-    describe(raw, reveal=reveal)  # what it complains of is complained of here
     if raw[:1] == _FLAG:
         return _hdlc_parts(raw, reveal)
     if raw[:2] == _WRAPPER:
@@ -395,7 +394,10 @@ def parts(raw: bytes, *, reveal: bool = False) -> list[Part]:
 
 
 def _shifted(raw: bytes, start: int, reveal: bool) -> list[Part]:
-    _, found = apdus.decode_parts(raw, reveal=reveal)
+    try:
+        _, found = apdus.decode_parts(raw, reveal=reveal)
+    except FrameError as error:
+        raise error.moved(start) from None
     if not start:
         return found
     return [

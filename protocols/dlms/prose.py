@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from protocols.dlms import apdu as apdus
@@ -306,9 +307,15 @@ def _short(apdu: apdus.Apdu) -> str:
 # --- values ---
 
 
+@lru_cache(maxsize=2)
+def decoded(raw: bytes) -> Data:
+    """Once for the line and once for the fields would be twice the time."""
+    return values.decode(raw)
+
+
 def value(raw: bytes) -> str:
     """A value in words; of a big one its size."""
-    return _told(values.decode(raw))
+    return _told(decoded(raw))
 
 
 def _told(data: Data) -> str:
@@ -317,7 +324,7 @@ def _told(data: Data) -> str:
 
 def typed(raw: bytes) -> str:
     """Its type and the value."""
-    data = values.decode(raw)
+    data = decoded(raw)
     kind = values.NAMES.get(data.tag, str(data.tag))
     if isinstance(data.value, tuple):
         return f"{kind} of {len(data.value)} elements"
@@ -326,7 +333,7 @@ def typed(raw: bytes) -> str:
 
 def sized(raw: bytes) -> str:
     """Its type and how long it is; short ones as they are."""
-    data = values.decode(raw)
+    data = decoded(raw)
     if isinstance(data.value, bytes):
         return f"{values.NAMES[data.tag]} of {len(data.value)} bytes"
     return typed(raw)

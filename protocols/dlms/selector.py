@@ -97,6 +97,8 @@ def decode_at(raw: bytes, offset: int, zone: ZoneInfo) -> tuple[Selector, int]:
     deviation.
     """
     kind = raw[offset : offset + 1]
+    if not kind:
+        raise FrameError("selective access: is missing", offset)
     data, end = values.decode_at(raw, offset + 1)
     try:
         return _selector(kind, data, zone), end

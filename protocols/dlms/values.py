@@ -242,7 +242,11 @@ def _decode_items(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, 
     """The elements of an array or structure. The loop is written out: a call for each small element would be most of the time."""
     if depth >= MAX_DEPTH:
         raise FrameError(f"data: nested deeper than {MAX_DEPTH}", offset - 1)
-    count, at = decode_length(raw, offset)
+    count, at = (
+        (raw[offset], offset + 1)
+        if raw[offset : offset + 1] < b"\x80" and offset < len(raw)
+        else decode_length(raw, offset)
+    )
     if count > len(raw) - at:  # an element has at least its tag
         raise FrameError(f"data: {count} elements, {len(raw) - at} bytes left", offset)
     items: list[Data] = []
@@ -254,6 +258,10 @@ def _decode_items(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, 
             at += 2
             continue
         inner = raw[at] if at < end else _take(raw, at, 1)[0]
+        if inner in (ARRAY, STRUCTURE):
+            item, at = _decode_items(raw, at + 1, inner, depth + 1)
+            append(item)
+            continue
         if inner in empty:
             append(empty[inner])
             at += 1
@@ -343,33 +351,50 @@ def _fixed_size(shape: _Shape) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
+#: Type byte -> the values of all bodies of one byte.
+_ROWS: Final = {
+    bytes((tag,)): [_SMALL[bytes((tag, byte))] for byte in range(256)]
+    for tag in (BOOLEAN, BCD, INTEGER, UNSIGNED, ENUM)
+}
+
+
 def _decode_compact(raw: bytes, offset: int, depth: int) -> tuple[Data, int]:
     """A compact array comes out as the array it stands for."""
     if depth >= MAX_DEPTH:
         raise FrameError(f"data: nested deeper than {MAX_DEPTH}", offset - 1)
+    row = _ROWS.get(raw[offset : offset + 1])
+    if row is not None:  # one byte an element: most of what is sent
+        length, at = decode_length(raw, offset + 1)
+        return Data(ARRAY, tuple([row[byte] for byte in _take(raw, at, length)])), at + length
     shape, offset = _decode_shape(raw, offset, depth)
     length, offset = decode_length(raw, offset)
     _take(raw, offset, length)
-    items: list[Data] = []
-    budget = _Budget(length)
+    if not length:
+        return _SMALL[b"\x01\x00"], offset
     size = _fixed_size(shape)
-    if size == 0 and length:
+    if size == 0:
         raise FrameError("data: compact-array of elements without length", offset)
-    contents, at, seen = raw[: offset + length], offset, dict[bytes, Data]()
-    while at < offset + length:
+    contents = raw[: offset + length]
+    return Data(ARRAY, tuple(_compact_items(contents, offset, shape, size, depth))), len(contents)
+
+
+def _compact_items(contents: bytes, at: int, shape: _Shape, size: int | None, depth: int) -> list[Data]:
+    """The elements up to the end of `contents`; equal rows of a fixed `size` are made once."""
+    items: list[Data] = []
+    budget, seen = _Budget(len(contents) - at), dict[bytes, Data]()
+    while at < len(contents):
         body = contents[at : at + size] if size else b""
         item = seen.get(body) if size else None
+        behind = at + len(body)
         if item is None:
             item, behind = _decode_shaped(contents, at, shape, depth + 1, budget)
-        else:
-            behind = at + len(body)
         if behind == at:
             raise FrameError("data: compact-array of elements without length", at)
         if size:
             seen[body] = item
         items.append(item)
         at = behind
-    return Data(ARRAY, tuple(items)), offset + length
+    return items
 
 
 def encode_compact(items: Sequence[Data]) -> bytes:
