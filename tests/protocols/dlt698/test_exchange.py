@@ -452,3 +452,19 @@ def test_misuse():
         Device(ADDRESS).refuse(1)
     with pytest.raises(Misuse):
         Master(EVERYBODY, segment=10).send(Set(ENERGY, Data(values.OCTET_STRING, bytes(100))))
+
+
+def test_a_corrupt_apdu_in_a_good_frame():
+    """The frame's checks are right, what it carries is not: a FrameError that says where, and the request may be sent anew."""
+    master = Master(ADDRESS)
+    master.send(Get(ENERGY))
+    raw = replace(answer_frame(0), data=answer_frame(0).data[:-4]).encode()
+    master.receive_data(raw)
+    with pytest.raises(
+        FrameError, match=r"data: double-long-unsigned needs 4 bytes, 2 are there, at offset 22"
+    ) as wrong:
+        master.next_event()
+    assert raw[wrong.value.offset] == values.DOUBLE_LONG_UNSIGNED
+    master.send(Get(ENERGY))
+    master.receive_data(answer_frame(1).encode())
+    assert master.next_event() == Answer(NUMBER)
