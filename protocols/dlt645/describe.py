@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from protocols.dlt645 import blocks, requests, security, values
 from protocols.dlt645.device import fits
+from protocols.dlt645.edition2007 import decode
 from protocols.dlt645.exchange import error_code
 from protocols.dlt645.fields import Value
-from protocols.dlt645.frame import OFFSET, Frame, decode
+from protocols.dlt645.frame import OFFSET, Frame
 from protocols.dlt645.items import item
 from protocols.dlt645.parts import (
     BAUD_WORDS,

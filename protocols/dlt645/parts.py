@@ -8,9 +8,10 @@ from typing import Final
 
 from protocols.dlt645 import blocks, requests, security, values
 from protocols.dlt645.device import fits
+from protocols.dlt645.edition2007 import decode
 from protocols.dlt645.exchange import error_code
 from protocols.dlt645.fields import SEPARATOR, Value, decode_field, size_of
-from protocols.dlt645.frame import WAKE_UP, Frame, decode
+from protocols.dlt645.frame import WAKE_UP, Frame
 from protocols.dlt645.items import Field, item
 from protocols.dlt645.status import REPORT_WORD, doubts, explain, reported
 from protocols.dlt645.words import (

@@ -115,7 +115,9 @@ def test_a_flipped_bit_is_found_out(line: Line, sample: Sample) -> None:
             # a wake-up byte belongs to no check sum: without it the frame may still be whole
             assert complaint is not None or line.decode(flipped) == wanted, f"bit {bit}"
         if line.stream and line.checked:
-            assert all(out in ("corrupt", wanted) for out in received(line, flipped, len(flipped)))
+            for out in received(line, flipped, len(flipped)):
+                # where the start byte is gone, a frame forwarded inside is a frame like any other
+                assert out in ("corrupt", wanted) or line.encode(out, b"") in sample.raw[1:]
 
 
 @each

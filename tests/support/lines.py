@@ -12,6 +12,7 @@ from protocols.dlms import hdlc_frame
 from protocols.dlt645 import frame as dlt645
 from protocols.dlt698 import frame as dlt698
 from protocols.gdw376 import frame as gdw376
+from protocols.iec62056_21 import frame as iec
 from tests.support.conformance import Line, Stream, samples
 
 WAKE_UP = 0xFE
@@ -133,6 +134,11 @@ def is_apdu(raw: bytes) -> bool:
     return not is_wrapper(raw) and not is_hdlc(raw)
 
 
+def is_streamed_iec(raw: bytes) -> bool:
+    """Neither an acknowledgement of one byte nor a readout without a check character: those any noise may hold."""
+    return raw[0] != 0x06 and not isinstance(iec.decode(raw), iec.Readout)
+
+
 def is_wrapper(raw: bytes) -> bool:
     return raw[:2] == b"\x00\x01"
 
@@ -162,6 +168,19 @@ LINES = (
         noise=NOISE,
         tail=TAIL,
         reseal=reseal_645,
+    ),
+    Line(
+        "iec62056-21",
+        "iec62056-21",
+        samples("iec62056-21", where=is_streamed_iec),
+        iec.decode,
+        lambda frame, raw: iec.with_parity(frame.encode()) if max(raw) > 0x7F else frame.encode(),
+        iec.Receiver,
+        iec.BUFFER_LIMIT,
+        corrupt=samples("iec62056-21", valid=False),
+        checked=False,  # an identification and a mode A readout carry no check character
+        noise=(b"", b"\r\n\x00", b"\x02\x02//\x01", b"/?!x", b"\xff\xfe"),
+        tail=b"\x02/",
     ),
     Line(
         "gdw376",

@@ -158,6 +158,8 @@ def test_secrets_only_on_demand(request_):
     # cut short, lengthened: the shape is wrong, the secret is still one
     frame = Frame(METER, raw[8], bytes((b - 0x33) & 0xFF for b in raw[10:-2]))
     for size in range(len(frame.data)):
+        if frame.control == 0x03 and size in (0, 2):
+            continue  # that is a re-read of the 1997 edition
         cut = Frame(METER, frame.control, frame.data[:size]).encode()
         assert not secret(str(describe(cut)) + str(parts(cut))), size
 
@@ -168,6 +170,8 @@ def test_a_password_is_not_shown_by_an_answer_either():
 
 
 DIS = [row.id for row in rows()]
+#: functions that only the 1997 edition has
+EDITION_1997 = (0x01, 0x02, 0x04, 0x05, 0x0A, 0x0C, 0x0F, 0x10)
 EXAMPLE = {"rr": "02", "ss": "00", "nn": "03", "dd": "03", "pp": "02", "hh": "05", "kk": "02", "ff": "02"}
 
 
@@ -183,6 +187,13 @@ EXAMPLE = {"rr": "02", "ss": "00", "nn": "03", "dd": "03", "pp": "02", "hh": "05
     ),
 )  # fmt: skip
 def test_any_data_in_any_function_is_told(control, data):
+    raw = Frame(METER, control, data).encode()
+    if control & 0x1F in EDITION_1997:
+        with pytest.raises(FrameError, match="1997"):
+            describe(raw)
+        return
+    if control & 0x5F == 0x03 and (len(data) in (0, 2) or control & 0x80):
+        return  # either edition's: told apart by the data
     for reveal in (False, True):
         told = describe(Frame(METER, control, data).encode(), reveal=reveal)
         assert json.loads(json.dumps(told)) == told
