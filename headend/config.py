@@ -40,6 +40,10 @@ class Settings(BaseSettings):
         2.0, gt=0.05, le=60, description="first guess of a line's answer time; it adapts"
     )
     retries: int = Field(2, ge=0, le=5, description="how often one request is repeated within one attempt")
+    cipher_machine: str = Field(
+        "",
+        description="MODULE:ATTRIBUTE that makes the utility's cipher machine for DL/T 645 relay commands; empty: none",
+    )
     api: str = Field("127.0.0.1:7080", description="where the API and the console listen")
 
     @field_validator("listen", "api")

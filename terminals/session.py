@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from protocols.errors import FrameError, Refused
+from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Exchange, Ignored, Send
+from protocols.machine import AskMachine
 from terminals.links.link import Link
 from terminals.pace import Pace, Timing
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 Guard = Callable[[], None]
 #: Called once per round trip with the bytes sent, the bytes received and the seconds; for counters and dumps.
 OnExchange = Callable[[bytes, bytes, float], None]
+
+#: A cipher machine that has not answered by then keeps the line from everybody: it is given up.
+MACHINE_SECONDS: Final = 10.0
 
 #: Bytes of one round trip kept for the observer: the longest message there is, and as much noise before it.
 DUMP_LIMIT: Final = 128 * 1024
@@ -86,7 +90,8 @@ class Session:
         self._now = asyncio.get_running_loop().time
 
     async def run(self, script: Generator[Any, Any, T], *, attempts: int | None = None) -> T:
-        """Drive a driver's script to its result. Refused goes into the script; every other error ends it.
+        """Drive a driver's script to its result. Refused goes into the script; every other error ends it: Misuse too, from a cipher
+        machine that fails.
 
         `attempts=1` for what must never be sent twice on suspicion: a relay command.
         """
@@ -94,7 +99,10 @@ class Session:
             request = next(script)
             while True:
                 try:
-                    answer = await self.request(request, attempts=attempts)
+                    if isinstance(request, AskMachine):
+                        answer = await _ask(request)
+                    else:
+                        answer = await self.request(request, attempts=attempts)
                 except Refused as refusal:
                     request = script.throw(refusal)
                 else:
@@ -287,6 +295,15 @@ class _Trip:
             self.session.emit(self._sent, bytes(self._received), self._now() - self._begun)
         self._sent = b""
         self._received.clear()
+
+
+async def _ask(request: AskMachine) -> Any:
+    """The machine's answer. It may block, so a thread waits for it; Misuse if it fails, without its words: they may be secret."""
+    try:
+        asking = asyncio.to_thread(request.question.ask, request.machine)
+        return await asyncio.wait_for(asking, MACHINE_SECONDS)
+    except Exception as error:
+        raise Misuse(f"the cipher machine did not answer ({type(error).__name__})") from None
 
 
 def _copy(counts: Counts) -> Counts:

@@ -11,6 +11,7 @@ from headend.cli.common import App, HostPort, pass_app
 from headend.cli.loop import run_loop
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
+from headend.collector.drivers import drivers
 from headend.config import host_port
 from headend.store.db import pool
 from terminals.pace import Timing
@@ -36,6 +37,7 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
         quota=settings.quota,
         poll_seconds=settings.poll_seconds,
         timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
+        drivers=drivers(settings.cipher_machine),
     )
     zone, clock = app.zone, app.clock
     app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off

@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
 from protocols.reading import no_reads
+from terminals.drivers.driver import Driver
 from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
 from terminals.links.url import parse
@@ -54,6 +55,7 @@ class Options:
     poll_seconds: float = 1.0
     timing: Timing = field(default_factory=Timing)
     heartbeat: float = 60.0
+    drivers: Mapping[str, Driver] = field(default_factory=drivers)
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Daemon:
         self._database = database
         self._clock = clock
         self._options = options
-        self._drivers = drivers()
+        self._drivers = options.drivers
         self._writer = Writer(database, self.owner)
         self._context = Context(database, self._writer, clock, options.timing, self.owner)
         self._held: dict[int, _Held] = {}

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
+from headend.config import ConfigError
+from protocols.dlt645.security import CipherMachine
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Driver
 
 
-def drivers() -> Mapping[str, Driver]:
-    """One instance each: drivers keep no state of a meter's conversation."""
-    return {"dlt645": Dlt645Driver(), "dlms": DlmsDriver()}
+def drivers(cipher_machine: str = "") -> Mapping[str, Driver]:
+    """One instance each: drivers keep no state of a meter's conversation. `cipher_machine` as in the settings."""
+    return {"dlt645": Dlt645Driver(machine=machine_of(cipher_machine)), "dlms": DlmsDriver()}
+
+
+def machine_of(name: str) -> CipherMachine | None:
+    """ "module:attribute", called without arguments, is the machine. ConfigError if there is no such thing."""
+    if not name:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        make = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError):
+        raise ConfigError(
+            f"HEADEND_CIPHER_MACHINE: {name!r} is no MODULE:ATTRIBUTE that can be imported"
+        ) from None
+    machine: CipherMachine = make()
+    return machine

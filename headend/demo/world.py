@@ -80,6 +80,8 @@ class World:
             "HEADEND_LEASE_SECONDS": "4",
             "HEADEND_POLL_SECONDS": "0.3",
             "HEADEND_ANSWER_SECONDS": "0.6",
+            # the simulated meters' own; nobody outside the demo is given it
+            "HEADEND_CIPHER_MACHINE": "terminals.simulator.standin:StandInMachine",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }

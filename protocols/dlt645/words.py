@@ -37,6 +37,9 @@ ERROR_BITS: Final = {
 #: The error bit that proves the meter does not have what was asked.
 NO_DATA: Final = 0x02
 
+#: The bit of both that says: wrong password, or none will do.
+PASSWORD_ERROR: Final = 0x04
+
 #: Error word of DC (2014 supplement).
 CONTROL_ERROR_BITS: Final = {
     0x0001: "meter hung",

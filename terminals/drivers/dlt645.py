@@ -15,14 +15,26 @@ from typing import Final
 
 import numpy as np
 
-from protocols.dlt645 import blocks
+from protocols.dlt645 import blocks, security
 from protocols.dlt645.bulk import answer_columns, load_columns
-from protocols.dlt645.exchange import Control, ControlAnswer, Master, Read, ReadAnswer, SetTimeBroadcast
+from protocols.dlt645.exchange import (
+    Control,
+    ControlAnswer,
+    Master,
+    Read,
+    ReadAnswer,
+    SealedControl,
+    Secure,
+    SecureAnswer,
+    SetTimeBroadcast,
+)
+from protocols.dlt645.requests import control_plain
 from protocols.dlt645.status import COMMAND_OPEN, KEEP_POWER, RELAY_OPEN
 from protocols.dlt645.values import decode, quantity_values
-from protocols.dlt645.words import CONTROL_DONE_BITS, CONTROL_PENDING, bit_names
+from protocols.dlt645.words import CONTROL_DONE_BITS, CONTROL_PENDING, PASSWORD_ERROR, bit_names
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.localtime import Times, from_local, local_fields
+from protocols.machine import AskMachine
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES, Reads, empty_column, no_reads
 from terminals.drivers.driver import (
     Meter,
@@ -72,6 +84,8 @@ class Dlt645Driver:
                          in the middle costs no more than those
     curve_kept           how long the load record reaches back; the meter's memory and its classes decide, so
                          this is a cautious default
+    machine              the utility's cipher machine: then relays are switched after an authentication, at level 98. Meters from
+                         before the security module have the secret `relay` = "password" and keep level 02
     """
 
     name = "dlt645-2007"
@@ -82,10 +96,12 @@ class Dlt645Driver:
         blocks_per_request: int = 24,
         curve_kept: dt.timedelta = dt.timedelta(days=10),
         wakeup: int = 4,
+        machine: security.CipherMachine | None = None,
     ) -> None:
         self.retention = Retention(curve=curve_kept, day_freeze=dt.timedelta(days=FREEZES))
         self._blocks = blocks_per_request
         self._wakeup = wakeup
+        self._machine = machine
 
     def exchange(self, meter: Meter) -> Master:
         return Master(self._wakeup)
@@ -237,7 +253,7 @@ class Dlt645Driver:
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
         """The present energies, voltages, currents and power. What the meter does not have is missing."""
-        found: dict[str, int | float] = {}
+        found: dict[str, int | float | np.datetime64] = {}
         for di, single in _PRESENT:
             answer = yield from _read_or_none(meter, di)
             if answer is None and single is not None:
@@ -277,17 +293,15 @@ class Dlt645Driver:
     # --- relay ---
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
-        """1CH at level 02 with the meter's `password` and `operator` secrets. Misuse without a password."""
-        password = meter.secrets.get("password")
-        if password is None:
-            raise Misuse("relay: this meter has no password configured")
-        answer: ControlAnswer = yield Control(
-            meter.address,
-            _ACTIONS[action],
-            local_fields(np.array([expires]), meter.zone)[0],
-            password=password,
-            operator=meter.secrets.get("operator", "00000000"),
-        )
+        """1CH: sealed by the cipher machine where there is one, else at level 02 with the secrets `password` and `operator`.
+
+        Misuse without either. There is no way from one to the other: a refused authentication ends the order.
+        """
+        local = local_fields(np.array([expires]), meter.zone)[0]
+        if self._machine is None or meter.secrets.get("relay") == "password":
+            answer = yield from _plain_control(meter, _ACTIONS[action], local)
+        else:
+            answer = yield from _sealed_control(self._machine, meter, _ACTIONS[action], local)
         word = answer.word or 0
         return RelayAnswer(
             pending=bool(word & CONTROL_PENDING), detail=", ".join(bit_names(word, CONTROL_DONE_BITS))
@@ -308,6 +322,39 @@ class Dlt645Driver:
             load_kw=float(quantity_values(POWER, power.data).get("active_power", np.nan)),
             detail=f"run status word 3 {word:04X}H",
         )
+
+
+def _plain_control(meter: Meter, action: int, expires: np.datetime64) -> Script[ControlAnswer]:
+    password = meter.secrets.get("password")
+    if password is None:
+        raise Misuse("relay: there is no cipher machine and this meter has no password configured")
+    operator = meter.secrets.get("operator", "00000000")
+    try:
+        answer: ControlAnswer = yield Control(
+            meter.address, action, expires, password=password, operator=operator
+        )
+    except Refused as refused:
+        if refused.code & PASSWORD_ERROR:
+            why = f"{refused}; a smart meter takes this only through the utility's cipher machine"
+            raise Refused(why, code=refused.code) from None
+        raise
+    return answer
+
+
+def _sealed_control(
+    machine: security.CipherMachine, meter: Meter, action: int, expires: np.datetime64
+) -> Script[ControlAnswer]:
+    """03H 070000FF, then 1CH at level 98. The machine keeps the keys; what passes here is its ciphertext."""
+    operator = meter.secrets.get("operator", "00000000")
+    factor = security.dispersion_of(meter.address)
+    challenge: security.Challenge = yield AskMachine(machine, security.Authenticate(factor))
+    known: SecureAnswer = yield Secure(meter.address, security.AUTHENTICATE, challenge.encode(), operator)
+    session = security.session_of(challenge, known.data)
+    question = security.SealControl(session, control_plain(action, 0, expires))
+    sealed: security.Sealed = yield AskMachine(machine, question)
+    order = SealedControl(meter.address, sealed.encode(security.SEALED_CONTROL_BYTES), operator)
+    answer: ControlAnswer = yield order
+    return answer
 
 
 # --- what the scripts remember ---

@@ -11,14 +11,20 @@ from numpy.typing import NDArray
 
 from protocols.dlt645 import values
 from protocols.dlt645.blocks import decode_request
+from protocols.dlt645.device import control_request
 from protocols.dlt645.exchange import (
     AddressRequest,
     BroadcastTime,
     ControlRequest,
     Device,
     ReadRequest,
+    SealedControlRequest,
+    SecureRequest,
     WriteRequest,
 )
+from protocols.dlt645.security import AUTHENTICATE
+from protocols.dlt645.status import AUTHENTICATED
+from protocols.dlt645.words import SEALED
 from protocols.errors import FrameError
 from protocols.exchange import NEED_DATA, Send
 from protocols.localtime import as_datetime, from_local
@@ -29,13 +35,16 @@ from terminals.simulator.meter import Meter
 from terminals.simulator.physics import DAY_US, NOT_SHOWN, SHOWN, SLOT_US
 from terminals.simulator.relay import CannotAct, Command, Contact
 from terminals.simulator.scenario import ZONE
+from terminals.simulator.standin import StandInEsam
 
 OTHER: Final = 0x01
 NO_DATA: Final = 0x02
 NOT_AUTHORISED: Final = 0x04
 
-#: Error word of 1CH: password, command time, keep-power.
+#: Error word of 1CH: MAC, password, authentication, command time, keep-power.
+WORD_MAC: Final = 0x0002
 WORD_PASSWORD: Final = 0x0004
+WORD_AUTHENTICATION: Final = 0x0008
 WORD_TIME: Final = 0x0010
 WORD_KEEP: Final = 0x0020
 
@@ -47,6 +56,11 @@ _COMMANDS: Final = {
     0x3A: (Command.KEEP_POWER, 0x0100),
     0x3B: (Command.END_KEEP_POWER, 0x0200),
 }
+#: What a smart meter takes at level 02: giving supply back. A trip and the rest need the security module.
+_IN_CLEAR_TEXT: Final = (0x1B, 0x1C)
+#: SERR of C3: authentication failed; any other reason.
+SERR_AUTHENTICATION: Final = 0x0008
+SERR_OTHER: Final = 0x0001
 #: A broadcast moves a meter's clock by no more than this; a larger error needs an authenticated write.
 _BROADCAST_LIMIT: Final = np.timedelta64(5, "m")
 _SLOT: Final = np.timedelta64(SLOT_US, "us")
@@ -73,6 +87,7 @@ class Device645:
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self._device = Device(meter.address)
+        self._esam = StandInEsam(meter.address)
         #: Every fourth area has meters from before the 2014 supplement, which answer 1CH without a word.
         self._words = meter.area.plan.area % 4 != 3
         self._encoded: dict[tuple[int, tuple[int, ...]], tuple[object, list[bytes]]] = {}
@@ -98,6 +113,10 @@ class Device645:
                 answer = self._write(request, now)
             case ControlRequest():
                 answer = self._control(request, now)
+            case SealedControlRequest():
+                answer = self._sealed_control(request, now)
+            case SecureRequest():
+                answer = self._authenticate(request, now)
             case _:
                 answer = self._device.refuse(OTHER)
         return answer
@@ -165,7 +184,8 @@ class Device645:
     def _parameter(self, di: int, now: np.datetime64) -> bytes:
         local = as_datetime(self.meter.clock(now), ZONE).replace(tzinfo=None)
         weekday = local.isoweekday() % 7
-        words = [0, 0, self._status(), 0, 0, 0, 0]
+        status = self._status() | (AUTHENTICATED if self._esam.authenticated(now) else 0)
+        words = [0, 0, status, 0, 0, 0, 0]
         plain: dict[int, list[values.Typed]] = {
             0x04000101: [local.date(), weekday],
             0x04000102: [local.time()],
@@ -343,7 +363,9 @@ class Device645:
             self.meter.refuse(now, f"{request.action:02X}", "not known to this meter")
             return self._device.refuse(OTHER)
         command, word = known
-        if not self._authorised(request):
+        if request.level != SEALED and (
+            request.action not in _IN_CLEAR_TEXT or not self._authorised(request)
+        ):
             return self._deny(now, command, "password", WORD_PASSWORD)
         if request.expires is not None:
             expires = from_local(np.array([request.expires]), ZONE)[0]
@@ -354,6 +376,26 @@ class Device645:
         except CannotAct:
             return self._refuse(WORD_KEEP)
         return self._device.answer(word.to_bytes(2, "little") if self._words else b"")
+
+    def _authenticate(self, request: SecureRequest, now: np.datetime64) -> bytes:
+        if request.di != AUTHENTICATE:
+            return self._device.refuse(SERR_OTHER, size=2)
+        answer = self._esam.authenticate(request.data, now)
+        return (
+            self._device.refuse(SERR_AUTHENTICATION, size=2)
+            if answer is None
+            else self._device.answer(answer)
+        )
+
+    def _sealed_control(self, request: SealedControlRequest, now: np.datetime64) -> bytes:
+        if not self._esam.authenticated(now):
+            self.meter.refuse(now, "relay", "no authentication")
+            return self._refuse(WORD_AUTHENTICATION)
+        plain = self._esam.open_control(request.sealed)
+        if plain is None:
+            self.meter.refuse(now, "relay", "MAC")
+            return self._refuse(WORD_MAC)
+        return self._control(control_request(plain, SEALED, "", request.operator), now)
 
     def _deny(self, now: np.datetime64, command: Command, why: str, word: int) -> bytes:
         self.meter.refuse(now, command.value, why)

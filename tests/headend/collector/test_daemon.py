@@ -21,6 +21,7 @@ import pytest
 
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
+from headend.collector.drivers import drivers
 from headend.control.order_state import State
 from headend.store import archive, coverage, db, leases, orders
 from headend.store.db import Connection
@@ -35,6 +36,8 @@ from tests.support.house import at, one, table
 FAST = Timing(first=0.25, floor=0.2, ceiling=0.5, gap=0.1, attempts=2, pause=0.0, whole=20.0)
 BUS = Group("dlt645", "dial-out", 4)
 BOTH = (Group("dlt645", "dial-out", 2), Group("dlms", "dial-out", 2))
+#: What the simulated meters understand.
+STAND_IN = "terminals.simulator.standin:StandInMachine"
 RELAY_645 = re.compile(rb"\x68.{6}\x68\x1c", re.DOTALL)
 
 
@@ -190,7 +193,9 @@ class House:
     def collect(self) -> Daemon:
         """One more collector."""
         daemon = Daemon(
-            self._database, self.clock, Options(None, lease_seconds=4.0, poll_seconds=0.1, timing=FAST)
+            self._database,
+            self.clock,
+            Options(None, lease_seconds=4.0, poll_seconds=0.1, timing=FAST, drivers=drivers(STAND_IN)),
         )
         self._running.append((daemon, asyncio.create_task(daemon.run())))
         return daemon

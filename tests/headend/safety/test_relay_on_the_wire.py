@@ -13,13 +13,21 @@ from protocols.localtime import instant
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Meter, RelayAction, RelayAnswer, RelayState, Script
+from terminals.simulator.standin import StandInMachine
 from tests.support.house import SHANGHAI
 from tests.support.wire import LEASE, ask
 
 HOUR = np.timedelta64(1, "h")
 
 
-class Overheard(Dlt645Driver):
+class Smart(Dlt645Driver):
+    """With the cipher machine that the simulated meters know."""
+
+    def __init__(self) -> None:
+        super().__init__(machine=StandInMachine())
+
+
+class Overheard(Smart):
     """Notes until when the command in the frame holds."""
 
     expires: np.datetime64 | None = None
@@ -60,7 +68,7 @@ async def test_a_silent_meter_is_not_told_to_trip(wire: Any) -> None:
     """The meter is asked for its clock before the order is begun: nothing leaves for a meter that cannot be read back."""
     order = ask(wire.conn, wire.where, wire.clock.now())
 
-    class Elsewhere(Dlt645Driver):
+    class Elsewhere(Smart):
         def clock(self, meter: Meter) -> Script[np.datetime64]:
             return super().clock(Meter(meter.key, "999999999999", meter.zone))
 
@@ -70,14 +78,14 @@ async def test_a_silent_meter_is_not_told_to_trip(wire: Any) -> None:
 
 
 async def test_a_meter_without_a_clock_is_given_supply_but_not_cut_off(wire: Any) -> None:
-    class Timeless(Dlt645Driver):
+    class Timeless(Smart):
         def clock(self, meter: Meter) -> Script[np.datetime64]:
             raise FrameError("clock: the meter gives no date or time")
             yield
 
     trip = ask(wire.conn, wire.where, wire.clock.now())
     assert (await wire.carry_out(Timeless(), trip))["state"] == "approved"
-    assert (await wire.carry_out(Dlt645Driver(), trip))["state"] == "verified"
+    assert (await wire.carry_out(Smart(), trip))["state"] == "verified"
     close = ask(wire.conn, wire.where, wire.clock.now(), "close")
     assert (await wire.carry_out(Timeless(), close))["state"] == "verified"
     assert wire.acts == ["trip", "close"]
@@ -100,7 +108,7 @@ async def test_a_command_without_an_expiry_of_its_own_is_not_written_too_late(wi
 async def test_what_the_meter_said_it_will_do_later_is_remembered_when_the_read_back_fails(wire: Any) -> None:
     """The trip delay runs in the meter, the read-back is lost: a quarter of an hour later 'closed' disproves nothing."""
 
-    class Delayed(Dlt645Driver):
+    class Delayed(Smart):
         deaf = True
 
         def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
@@ -121,7 +129,7 @@ async def test_what_the_meter_said_it_will_do_later_is_remembered_when_the_read_
 async def test_an_answer_that_makes_no_sense_is_no_refusal(wire: Any) -> None:
     """The meter acted; that its answer cannot be understood leaves the outcome to be read, and fails nothing."""
 
-    class Confused(Dlt645Driver):
+    class Confused(Smart):
         def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
             yield from super().relay(meter, action, expires)
             raise FrameError("answer word: 3 bytes")
@@ -133,7 +141,7 @@ async def test_an_answer_that_makes_no_sense_is_no_refusal(wire: Any) -> None:
 
 
 async def test_a_refusal_is_a_refusal(wire: Any) -> None:
-    class Unwilling(Dlt645Driver):
+    class Unwilling(Smart):
         def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
             yield from super().clock(meter)
             raise Refused("keep-power", code=0x20)
@@ -146,7 +154,7 @@ async def test_a_refusal_is_a_refusal(wire: Any) -> None:
 async def test_a_load_that_was_not_read_is_no_proof_and_no_crash(wire: Any) -> None:
     """NaN is not JSON: the order must be kept all the same, and 'verified' is not what is kept."""
 
-    class Blind(Dlt645Driver):
+    class Blind(Smart):
         def relay_state(self, meter: Meter) -> Script[RelayState]:
             seen = yield from super().relay_state(meter)
             return RelayState(seen.open, seen.permitted, seen.keep_power, float("nan"))
@@ -161,7 +169,7 @@ async def test_the_database_going_away_does_not_end_the_reading(wire: Any) -> No
     order = ask(wire.conn, wire.where, wire.clock.now())
     waiting = wire.order(order)
     wire.database._pool.close()
-    commands = Commands(wire.database, wire.clock, Dlt645Driver(), wire.fence, lambda: None)
+    commands = Commands(wire.database, wire.clock, Smart(), wire.fence, lambda: None)
     meter = Meter(wire.where.meter, wire.meter.address, SHANGHAI)
     await commands.carry_out(wire.bus, meter, waiting)
     assert wire.order(order)["state"] == "approved"

@@ -10,8 +10,19 @@ from protocols.dlms import model, values
 from protocols.dlms.exchange import Act, Associate, Client, EntrySelector, Get, RangeSelector, Set
 from protocols.dlms.values import Data
 from protocols.dlt645 import blocks
-from protocols.dlt645.exchange import Control, Master, Read, ReadAddress, SetTimeBroadcast, Write
+from protocols.dlt645.exchange import (
+    Control,
+    Master,
+    Read,
+    ReadAddress,
+    SealedControl,
+    Secure,
+    SetTimeBroadcast,
+    Write,
+)
 from protocols.dlt645.frame import Frame
+from protocols.dlt645.requests import control_plain
+from protocols.dlt645.security import AUTHENTICATE, dispersion_of, session_of
 from protocols.dlt645.values import decode
 from protocols.errors import FrameError, Refused
 from protocols.exchange import NEED_DATA, Answer, Ignored, Send
@@ -21,9 +32,13 @@ from terminals.simulator.area import Area
 from terminals.simulator.meter import Meter
 from terminals.simulator.relay import Contact
 from terminals.simulator.scenario import ZONE, Plan, small, stream
+from terminals.simulator.standin import StandInMachine
 from terminals.simulator.terminal import Terminal
 
 NOON = "2026-03-12 12:07"
+
+
+MACHINE = StandInMachine()
 
 
 class Bench:
@@ -73,8 +88,18 @@ class Bench:
     def control(self, meter, action, expires=None, password=None):
         expires = self.now + np.timedelta64(600_000_000, "us") if expires is None else expires
         local = local_fields(np.array([expires]), ZONE)[0]
-        secret = self.meters[meter].password if password is None else password
-        return self.ask(Master(), Control(self.meters[meter].address, action, local, password=secret))
+        address = self.meters[meter].address
+        if password is not None:
+            return self.ask(Master(), Control(address, action, local, password=password))
+        session = self.authenticate(meter)
+        sealed = MACHINE.seal_control(session, control_plain(action, 0, local))
+        return self.ask(Master(), SealedControl(address, sealed.encode()))
+
+    def authenticate(self, meter):
+        address = self.meters[meter].address
+        challenge = MACHINE.authenticate(dispersion_of(address))
+        answer = self.ask(Master(), Secure(address, AUTHENTICATE, challenge.encode()))
+        return session_of(challenge, answer.data)
 
 
 @pytest.fixture
@@ -306,6 +331,53 @@ def test_relay_commands_expire_and_need_the_password(bench):
     assert bench.control(1, 0x1A, expires=late).word == 4
     assert [act.act for act in bench.acts] == ["refused", "refused", "trip"]
     assert [act.detail for act in bench.acts] == ["trip: expired", "trip: password", ""]
+
+
+@pytest.mark.parametrize("action", [0x1A, 0x1D, 0x3A, 0x3B, 0x2A])
+@pytest.mark.parametrize("level", [2, 4])
+def test_a_password_alone_cuts_nobody_off(bench, action, level):
+    address, password = bench.meters[1].address, bench.meters[1].password
+    until = local_fields(np.array([bench.now + np.timedelta64(1, "h")]), ZONE)[0]
+    with pytest.raises(Refused):
+        bench.ask(Master(), Control(address, action, until, level=level, password=password))
+    assert decode(0x04000503, bench.read(1, 0x04000503))[0].value & 0x1050 == 0
+    assert not [act for act in bench.acts if act.act != "refused"]
+
+
+def test_a_password_gives_supply_back(bench):
+    bench.control(1, 0x1A)
+    assert bench.control(1, 0x1C, password=bench.meters[1].password).word == 0x0001
+    assert decode(0x04000503, bench.read(1, 0x04000503))[0].value & 0x50 == 0
+
+
+def test_a_sealed_command_needs_a_fresh_authentication_of_this_meter(bench):
+    address = bench.meters[1].address
+    until = local_fields(np.array([bench.now + np.timedelta64(1, "h")]), ZONE)[0]
+    plain = control_plain(0x1A, 0, until)
+    session = bench.authenticate(1)
+    assert decode(0x04000503, bench.read(1, 0x04000503))[0].value & 0x2000
+    good = MACHINE.seal_control(session, plain).encode()
+
+    def refused(sealed: bytes) -> int:
+        with pytest.raises(Refused) as refusal:
+            bench.ask(Master(), SealedControl(address, sealed))
+        return refusal.value.code
+
+    assert refused(good[:-1] + bytes((good[-1] ^ 1,))) == 0x0002
+    assert refused(good) == 0x0008  # a wrong MAC ends the authentication
+    bench.authenticate(1)
+    assert refused(good) == 0x0002  # sealed for the session before
+    session = bench.authenticate(1)
+    bench.now += np.timedelta64(6, "m")
+    assert refused(MACHINE.seal_control(session, plain).encode()) == 0x0008
+    session = bench.authenticate(1)
+    sealed = MACHINE.seal_control(session, plain).encode()
+    assert bench.ask(Master(), SealedControl(address, sealed)).word == 0x0004
+    assert refused(sealed) == 0x0008  # nobody sends it again
+    challenge = MACHINE.authenticate(dispersion_of("000000000999"))
+    with pytest.raises(Refused) as refusal:
+        bench.ask(Master(), Secure(address, AUTHENTICATE, challenge.encode()))
+    assert refusal.value.code == 0x0008
 
 
 def test_keep_power_refuses_a_trip(bench):

@@ -22,12 +22,13 @@ from terminals.roster import Roster, Rules
 from terminals.session import NoAnswer, Session
 from terminals.simulator import truth
 from terminals.simulator.scenario import ZONE, Group, Plan
+from terminals.simulator.standin import StandInMachine
 from terminals.simulator.witness import read_acts
 
 FAST = Timing(first=0.5, floor=0.3, ceiling=1.0, gap=0.1, attempts=1, pause=0.0, whole=20.0)
 PATIENT = Timing(first=0.3, floor=0.2, ceiling=1.0, gap=0.1, attempts=6, pause=0.0, whole=20.0)
 NIGHT = "2026-03-12 00:07"
-DRIVERS = {"dlt645": Dlt645Driver(), "dlms": DlmsDriver()}
+DRIVERS = {"dlt645": Dlt645Driver(machine=StandInMachine()), "dlms": DlmsDriver()}
 
 
 class Archive:
