@@ -19,7 +19,7 @@ from protocols.dlms import ciphering, shortnames, values
 from protocols.dlms.apdu import Apdu
 from protocols.dlms.flows import Flow, Ignore, Terms, await_kind, flow, read_names
 from protocols.dlms.frame import MAX_APDU, WrapperTransport
-from protocols.dlms.gbt import OVERHEAD, Transfer
+from protocols.dlms.gbt import OVERHEAD, Transfer, window_for
 from protocols.dlms.messages import InformationReport, Name
 from protocols.dlms.protection import LN, SN, SN_CIPHERED, Opening, Protection
 from protocols.dlms.requests import MAX_VALUE, Associate, Release, Request, refusal
@@ -86,6 +86,7 @@ class Client:
         self._terms = Terms((), 0)
         self._peer_limit = 0
         self._invoke = 0
+        self._context = LN
         self._out: deque[bytes] = deque()
         self._transfer: Transfer | None = None
         self._unsure = False
@@ -170,7 +171,7 @@ class Client:
             return self._transport.send(raw)
         if GENERAL_BLOCKS not in self._terms.conformance or self._peer_limit <= OVERHEAD:
             raise Misuse(f"an APDU of {len(raw)} bytes, the meter takes {self._peer_limit}")
-        self._transfer = Transfer(MAX_VALUE)
+        self._transfer = Transfer(MAX_VALUE, window_for(self._transport))
         return self._put_blocks(self._transfer.begin(raw, self._peer_limit))
 
     def _put_blocks(self, blocks: list[apdus.GeneralBlock]) -> bytes:
@@ -223,7 +224,7 @@ class Client:
         if self._transfer is None:
             if not block.raw:
                 return Ignored("unexpected: an acknowledgement in general block transfer", raw)
-            self._transfer = Transfer(MAX_VALUE)
+            self._transfer = Transfer(MAX_VALUE, window_for(self._transport))
         blocks, whole = self._transfer.take(block)
         if whole is not None:
             self._transfer = None
@@ -260,6 +261,7 @@ class Client:
         self.association, self._unsure, self._peer_limit = None, False, 0
         self._transport.limit = request.max_pdu or MAX_APDU
         opening = self._opening(request)
+        self._context = opening.context
         short = opening.context in (SN, SN_CIPHERED)
         proposed = request.conformance
         if proposed is None:
@@ -357,7 +359,7 @@ class Client:
 
     def _sealed_initiate(self) -> bytes | None:
         """An RLRQ in a ciphered context carries its InitiateRequest again, or anybody could end the association."""
-        if self._protection is None or self._protection.opening().context not in (3, 4):
+        if self._protection is None or self._context <= SN:
             return None
         return self._protection.seal(
             acse.encode_initiate(acse.Initiate(self._transport.limit & 0xFFFF), response=False)
@@ -414,7 +416,7 @@ class Listener:
     def _block(self, raw: bytes) -> Event:
         block = apdus.decode(raw)
         assert isinstance(block, apdus.GeneralBlock)
-        self._transfer = self._transfer or Transfer(MAX_VALUE)
+        self._transfer = self._transfer or Transfer(MAX_VALUE, window_for(self._transport))
         blocks, whole = self._transfer.take(block)
         if whole is not None:
             self._transfer = None

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocols.dlms.frame import WrapperTransport
 from protocols.dlms.messages import GeneralBlock
+from protocols.dlms.transport import Transport
 from protocols.errors import FrameError, Misuse
 
 #: Pieces that we take in one go. More saves turns only on long lines, and each lost one costs the rest of the window.
 WINDOW: Final = 6
 #: Tag, control, two numbers, a length of at most three bytes.
 OVERHEAD: Final = 9
-MAX_WINDOW: Final = 63
 MAX_NUMBER: Final = 0xFFFF
+
+
+def window_for(transport: Transport) -> int:
+    """Pieces in one go: streams need a line on which one side may speak twice."""
+    return WINDOW if isinstance(transport, WrapperTransport) else 1
 
 
 class Transfer:
     """Both directions of one exchange of APDUs: a request in pieces, and its answer in pieces.
 
-    window  pieces we take in one go
+    window  pieces we take, and send, in one go: 1 where the line gives each side its turn (HDLC)
     limit   bytes joined; beyond is a FrameError
     """
 
@@ -111,7 +117,7 @@ class Transfer:
 
     def _window(self) -> list[GeneralBlock]:
         """The pieces behind what is acknowledged; all but the last of a window stream."""
-        end = min(self._acked + min(self._peer_window, MAX_WINDOW), len(self._out))
+        end = min(self._acked + min(self._peer_window, self.window), len(self._out))
         self._sent = max(self._sent, end)
         return [
             GeneralBlock(

@@ -15,7 +15,7 @@ from protocols.dlms import selector as selectors
 from protocols.dlms import shortnames, values
 from protocols.dlms.apdu import Apdu, Block, Target
 from protocols.dlms.frame import Frame, Receiver, WrapperTransport
-from protocols.dlms.gbt import OVERHEAD, Transfer
+from protocols.dlms.gbt import OVERHEAD, Transfer, window_for
 from protocols.dlms.messages import (
     BlockNumber,
     InformationReport,
@@ -244,7 +244,7 @@ class Server:
             or self._limit <= OVERHEAD
         ):
             return self._transport.send(raw)
-        self._transfer = self._transfer or Transfer(MAX_VALUE)
+        self._transfer = self._transfer or Transfer(MAX_VALUE, window_for(self._transport))
         return self._put_blocks(self._transfer.begin(raw, self._limit))
 
     def _put_blocks(self, blocks: list[apdus.GeneralBlock]) -> bytes:
@@ -287,8 +287,10 @@ class Server:
     def _block(self, raw: bytes) -> ServerEvent:
         block = apdus.decode(raw)
         assert isinstance(block, apdus.GeneralBlock)
-        if self._transfer is None:
-            self._transfer = Transfer(MAX_VALUE)
+        begins = block.number == 1 and block.raw and not (self._transfer and self._transfer.receiving)
+        if self._transfer is None or begins:  # a new request: what was left of the last answer is not wanted
+            self._transfer = Transfer(MAX_VALUE, window_for(self._transport))
+            self._out.clear()
         blocks, whole = self._transfer.take(block)
         if whole is not None:
             return self._receive(whole)
