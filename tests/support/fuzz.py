@@ -21,8 +21,9 @@ from typing import Final
 
 import atheris
 
-JUDGES: Final = "--judge" in sys.argv
-with contextlib.nullcontext() if JUDGES else atheris.instrument_imports(include=["protocols"]):
+#: Coverage is not followed: by the process that only measures time, and by a run that is only fast.
+PLAIN: Final = bool({"--judge", "--blind"} & set(sys.argv))
+with contextlib.nullcontext() if PLAIN else atheris.instrument_imports(include=["protocols"]):
     from protocols import registry
     from protocols.errors import FrameError, Refused
     from protocols.exchange import NEED_DATA
@@ -154,6 +155,57 @@ def mutator(protocol: str) -> Callable[[bytes, int, int], bytes]:
     return mutate
 
 
+def changed(chance: random.Random, data: bytes, other: bytes) -> bytes:
+    """One to four small damages: a bit, a byte, bytes in, bytes out, a piece twice, a piece of another input."""
+    raw = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at, kind = chance.randrange(len(raw) + 1), chance.randrange(6)
+        size = min(chance.randint(1, 8), chance.randint(1, 64))
+        if kind == 0 and at < len(raw):
+            raw[at] ^= 1 << chance.randrange(8)
+        elif kind == 1 and at < len(raw):
+            raw[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        elif kind == 2:
+            raw[at:at] = chance.randbytes(size)
+        elif kind == 3:
+            del raw[at : at + size]
+        elif kind == 4:
+            raw[at:at] = raw[at : at + 4 * size]
+        else:
+            begin = chance.randrange(len(other) + 1)
+            raw[at : at + size] = other[begin : begin + size]
+    return bytes(raw[:LONGEST])
+
+
+def blind(protocol: str, folder: Path, limit: float, runs: int, seed: int) -> None:
+    """Mutations of the corpus at full speed: ten times as many executions a second as with coverage."""
+    run, lines = target(protocol), lines_of(protocol)
+    chance = random.Random(seed or None)
+    inputs = [path.read_bytes() for path in sorted(folder.iterdir())]
+    inputs = [raw for raw in inputs if len(raw) <= 1024] or inputs
+    gc.freeze()
+    until, done, slowest = time.monotonic() + limit, 0, 0.0
+    while done != runs and (done % 1000 or time.monotonic() < until):
+        data = changed(chance, chance.choice(inputs), chance.choice(inputs))
+        if chance.random() < 0.5:
+            data = chance.choice(lines).reseal(data)
+        start = time.thread_time()
+        try:
+            run(data)
+            spent = time.thread_time() - start
+            if spent > max(MOST_SECONDS, slowest):
+                slowest = max(slowest, spent := seconds(run, data))
+                if spent > MOST_SECONDS:
+                    raise TooSlow(f"{1000 * spent:.1f} ms for {len(data)} bytes")
+        except Exception:
+            kept = folder.parent / f"crash-blind-{done}"
+            kept.write_bytes(data)
+            print(f"fuzz: {protocol}: the input is kept in {kept}", file=sys.stderr)
+            raise
+        done += 1
+    print(f"fuzz: {protocol}: {done} executions, blind; slowest {1000 * slowest:.1f} ms (0: none above 10)")
+
+
 def corpus(protocol: str, folder: Path) -> None:
     """The published frames are where it starts."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,13 +220,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="how long (default 60)")
     parser.add_argument("--runs", type=int, default=-1, help="or how many executions, whichever ends first")
     parser.add_argument("--seed", type=int, default=0, help="0: a new one each time")
+    parser.add_argument(
+        "--blind", action="store_true", help="mutate the corpus at full speed, without coverage"
+    )
     parser.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
-    if JUDGES:
+    if told.judge:
         judge(told.protocol)
         return
     home = REPOSITORY / ".headend" / "fuzz" / told.protocol
     corpus(told.protocol, home / "corpus")
+    if told.blind:
+        blind(told.protocol, home / "corpus", told.seconds, told.runs, told.seed)
+        return
     print(f"fuzz: {told.protocol}; what it finds is kept below {home}", file=sys.stderr)
     atheris.Setup(
         [
