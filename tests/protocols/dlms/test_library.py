@@ -4,17 +4,21 @@ shrink.
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 
 import pytest
-from dlms_cosem import cosem, dlms_data, enumerations
+from dlms_cosem import connection, cosem, dlms_data, enumerations, security
 from dlms_cosem import time as library_time
 from dlms_cosem.cosem import selective_access
+from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.protocol import acse, xdlms
 
 from protocols.dlms import apdu as apdus
-from protocols.dlms import values
+from protocols.dlms import ciphering, values
+from protocols.dlms.association import CONFORMANCE_BITS
+from protocols.dlms.ciphering import Control, Form
 from protocols.dlms.selector import EntrySelector, encode
 from protocols.errors import FrameError
 
@@ -73,7 +77,7 @@ def test_unknown_codes_and_classes_raise() -> None:
 
 def test_proposed_conformance_loses_its_first_byte() -> None:
     aarq = apdus.encode(apdus.Aarq(conformance=("general_protection", "get")))
-    request = acse.ApplicationAssociationRequest.from_bytes(aarq)
+    request = acse.ApplicationAssociationRequest.from_bytes(aarq)  # type: ignore[no-untyped-call]
     assert not request.user_information.content.proposed_conformance.general_protection
     decoded = apdus.decode(aarq)
     assert isinstance(decoded, apdus.Aarq)
@@ -94,7 +98,7 @@ def test_initiate_request_with_quality_of_service() -> None:
         assert isinstance(decoded, apdus.Aarq)
         assert (decoded.password, decoded.max_pdu) == (b"12345678", 1200)
         with pytest.raises(Exception):  # noqa: B017 - whatever it is, it is no request
-            acse.ApplicationAssociationRequest.from_bytes(bytes(raw))
+            acse.ApplicationAssociationRequest.from_bytes(bytes(raw))  # type: ignore[no-untyped-call]
 
 
 def test_bad_initiate_response_prints(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,8 +113,8 @@ def test_bad_initiate_response_prints(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_mechanism_enumeration_is_the_one_we_number_by() -> None:
-    assert enumerations.AuthenticationMechanism.NONE == apdus.NO_AUTHENTICATION
-    assert enumerations.AuthenticationMechanism.LLS == apdus.LLS
+    assert enumerations.AuthenticationMechanism.NONE.value == apdus.NO_AUTHENTICATION
+    assert enumerations.AuthenticationMechanism.LLS.value == apdus.LLS
 
 
 def test_nothing_that_logs_or_does_io_is_imported() -> None:
@@ -124,3 +128,53 @@ def test_nothing_that_logs_or_does_io_is_imported() -> None:
     loaded = done.stdout.strip()
     assert "dlms_cosem" not in loaded
     assert "structlog" not in loaded
+
+
+def test_general_ciphering_over_127_bytes_has_a_wrong_length() -> None:
+    control = security.SecurityControlField(security_suite=0, authenticated=True, encrypted=True)
+    broken = xdlms.GeneralGlobalCipher(b"MMM\x00\x00\xbcaN", control, 1, bytes(200)).to_bytes()
+    assert broken[10] == 205  # CDH announces 77 length bytes
+    ours = ciphering.seal(
+        bytes((0xC4, 1, 0xC1, 0)) + bytes(200), Form.GENERAL_GLO, Control(), 1,
+        title=b"MMM\x00\x00\xbcaN", key=bytes(16), authentication=bytes(16),
+    )  # fmt: skip
+    assert ours[10] == 0x81
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "c103c1010000000100",  # SET with a further data block
+        "c306c1010000000100",  # ACTION with a further block
+        "c81e3001234567411312ff935a47566827c467bc7d825c3be4a77c3fcc056b6b",  # glo-get-request
+        "e080000100000401020304",  # general block transfer
+        "050102fa00",  # a Read with short names
+    ],
+)
+def test_apdus_that_it_does_not_know(raw: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017 - KeyError, ValueError, whatever
+        connection.XDlmsApduFactory.apdu_from_bytes(bytes.fromhex(raw))  # type: ignore[no-untyped-call]
+    assert apdus.encode(apdus.decode(bytes.fromhex(raw))).hex() == raw
+
+
+def test_no_bits_for_short_names_in_its_conformance() -> None:
+    known = set(xdlms.Conformance.conformance_bit_position)
+    assert {"read", "write", "unconfirmed_write", "information_report", "parameterized_access"} == {
+        name for name in CONFORMANCE_BITS if name not in known
+    }
+
+
+def test_no_selected_columns() -> None:
+    column = CaptureObject(
+        cosem.CosemAttribute(enumerations.CosemInterface.CLOCK, cosem.Obis(0, 0, 1, 0, 0, 255), 2)
+    )
+    when = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    with pytest.raises(NotImplementedError):
+        selective_access.RangeDescriptor(column, when, when, [column]).to_bytes()
+
+
+def test_compact_arrays_are_not_decoded() -> None:
+    raw = bytes.fromhex("13010002110401020304")
+    with pytest.raises(NotImplementedError):
+        dlms_data.DlmsDataParser().parse(raw, limit=1)
+    assert values.plain(values.decode(raw)) == [[1, 2], [3, 4]]

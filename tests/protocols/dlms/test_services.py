@@ -378,7 +378,7 @@ def test_a_client_whose_wait_timed_out_asks_for_the_missing_piece() -> None:
 
 # --- pushes ---
 
-PUSHES = [
+PUSHES: list[Any] = [
     apdus.DataNotification(475, None, values.encode(NUMBER)),
     apdus.DataNotification(476, values.encode_clock(np.datetime64("2026-03-01T00:00", "us"), UTC), values.encode(LONG)),
     apdus.EventNotification(None, apdus.Target(*CLOCK, 2), values.encode(NUMBER)),
