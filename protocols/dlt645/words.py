@@ -80,6 +80,7 @@ SECURITY_ERROR_BITS: Final = {
 }
 
 #: N1 of 1CH -> English. 1D and 1E carry in N2 the delay of the return, in units of 5 minutes.
+#: One published program has 1D and 1E the other way round: a return to "close allowed" is the safe reading of both.
 COMMANDS: Final = {
     0x1A: "relay open (trip)",
     0x1B: "relay close allowed",
