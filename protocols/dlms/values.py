@@ -81,7 +81,7 @@ _STRINGS: Final = frozenset((OCTET_STRING, VISIBLE_STRING, UTF8_STRING))
 #: Nesting deeper than any COSEM attribute (object_list of an association has 5); keeps hostile bytes off the
 #: stack.
 MAX_DEPTH: Final = 16
-#: Elements a compact array may unfold into: enough for a row of any profile, and three for two bytes. Only a compact array can hold
+#: Elements a compact array may unfold into: enough for a row of any profile, and one a byte. Only a compact array can hold
 #: more elements than bytes (null-data and empty strings cost nothing or one a row); so no answer costs more than its length.
 #: Rows of one fixed length are exempt: equal ones are made once.
 MIN_ELEMENTS: Final = 1024
@@ -312,7 +312,7 @@ class _Budget:
     """How many elements a compact array may still unfold into."""
 
     def __init__(self, size: int) -> None:
-        self.most = self.left = MIN_ELEMENTS + size + size // 2
+        self.most = self.left = MIN_ELEMENTS + size
 
     def spend(self, offset: int) -> None:
         self.left -= 1
