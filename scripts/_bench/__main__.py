@@ -16,7 +16,7 @@ from measure import Race
 from servers import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BENCHES = ("codec", "ingest", "collect")
+BENCHES = ("protocols", "ingest", "collect")
 
 
 def _arguments() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "bench", nargs="?", choices=(*BENCHES, "all"), default="all", help="default: all of them"
     )
-    parser.add_argument("--rounds", type=_positive, default=4, help="of codec and ingest (default 4)")
+    parser.add_argument("--rounds", type=_positive, default=4, help="of protocols and ingest (default 4)")
     parser.add_argument("--write", action="store_true", help="put the table into BENCHMARKS.md")
     sizes = parser.add_argument_group("sizes")
     sizes.add_argument("--frames", type=_positive, default=20_000, help="645 frames (default 20000)")
@@ -66,7 +66,7 @@ def main() -> None:
     races: list[Race] = []
     servers: list[str] = []
     notes: list[str] = []
-    if "codec" in wanted:
+    if "protocols" in wanted:
         races += codec.run(told.rounds, told.frames, told.days, told.profiles)
     if "ingest" in wanted:
         loaded, servers = ingest.run(kinds, told.rounds, told.meters, told.batch, told.large)

@@ -1,4 +1,4 @@
-"""Bytes to values and back: ours beside PyPI `dlt645` and `dlms-cosem`, on the same bytes.
+"""Bytes to values and back: ours beside PyPI `dlt645`, `dlt698` and `dlms-cosem`, on the same bytes.
 
 Before the clock starts every contender must have read the same numbers.
 """
@@ -16,13 +16,22 @@ from dlms_cosem import cosem, enumerations
 from dlms_cosem.parsers import ProfileGenericBufferParser
 from dlt645.protocol.protocol import DLT645Protocol
 from dlt645.service.clientsvc.client_service import MeterClientService
+from dlt698 import codec as peer698
 from measure import OURS, Race, cpu_race
 
 from protocols.dlms import bulk as dlms
 from protocols.dlms import values as axdr
 from protocols.dlt645 import blocks, frame, values
 from protocols.dlt645.bulk import answer_columns, load_columns
+from protocols.dlt645.bulk_frames import frame_columns
 from protocols.dlt645.frame import Frame
+from protocols.dlt698 import apdu as apdu698
+from protocols.dlt698 import bulk as bulk698
+from protocols.dlt698 import frame as frame698
+from protocols.dlt698 import values as data698
+from protocols.gdw376 import bulk as bulk376
+from protocols.gdw376 import frame as frame376
+from protocols.gdw376 import values as values376
 from protocols.localtime import day_slots
 from protocols.reading import SLOT_QUANTITIES
 
@@ -37,6 +46,7 @@ WAKEUP = 4
 BLOCKS = 24
 DLT645 = f"dlt645 {version('dlt645')}"
 COSEM = f"dlms-cosem {version('dlms-cosem')}"
+DLT698 = f"dlt698 {version('dlt698')}"
 
 
 def run(rounds: int, frames: int, days: int, profiles: int) -> list[Race]:
@@ -45,9 +55,14 @@ def run(rounds: int, frames: int, days: int, profiles: int) -> list[Race]:
         encode_frames(rounds, frames),
         decode_frames(rounds, frames),
         decode_frames_with_value(rounds, frames),
+        many_frames(rounds, 10 * frames),
         load_records(rounds, days),
         profile(rounds, profiles, 1),
         profile(rounds, max(1, profiles // 10), 10),
+        frames_698(rounds, frames),
+        records_698(rounds, days),
+        frames_376(rounds, max(1, frames // 10)),
+        curves_376(rounds, 10 * days),
     ]
 
 
@@ -126,6 +141,24 @@ def decode_frames_with_value(rounds: int, count: int) -> Race:
         DLT645: peer,
     }
     return cpu_race(Race("645 answer, frame and register", "frames", count, 1), contenders, rounds)
+
+
+def many_frames(rounds: int, count: int) -> Race:
+    """A fleet's answers to one question, as a concentrator hands them over: one array, or one by one."""
+    raws = _answers(count)
+    matrix = np.frombuffer(b"".join(raws), np.uint8).reshape(count, -1)
+
+    def ours() -> object:
+        return frame_columns(DI, matrix, ["active_import"])
+
+    def from_list() -> object:
+        return frame_columns(DI, raws, ["active_import"])
+
+    for found in (frame_columns(DI, matrix, ["active_import"]), frame_columns(DI, raws, ["active_import"])):
+        assert not found.errors
+        assert found.columns["active_import"].tolist() == [int(kwh * 10_000) for kwh in _registers(count)]
+    race = Race("645 answers in bulk, every check", "frames", count, 1)
+    return cpu_race(race, {"ours, one array": ours, "ours, a list of bytes": from_list}, rounds)
 
 
 def _load_answers(days: int) -> list[bytes]:
@@ -215,3 +248,98 @@ def profile(rounds: int, count: int, days: int) -> Race:
     ] == list(decode()[0])
     race = Race(f"DLMS profile {n} × 6, decoded, scaled", "profiles", count, n * 6)
     return cpu_race(race, {OURS: ours, COSEM: peer}, rounds)
+
+
+# --- DL/T 698.45 and Q/GDW 376.1 ---
+
+
+def _record_698(first: int, rows: int) -> bytes:
+    """A GET-Response-Record: freeze time, import, export, three voltages."""
+    u32, u16 = data698.DOUBLE_LONG_UNSIGNED, data698.LONG_UNSIGNED
+    start = np.datetime64(DAY, "us")
+    made = tuple(
+        (
+            data698.Data(
+                data698.DATE_TIME_S, data698.encode_time_s(start + (k + 1) * np.timedelta64(15, "m"))
+            ),
+            data698.Data(u32, first + 25 * k),
+            data698.Data(u32, k),
+            data698.array(*(data698.Data(u16, 2300 + k + phase) for phase in range(3))),
+        )
+        for k in range(rows)
+    )
+    record = apdu698.RecordResult(
+        0x50020200, (0x20210200, 0x00100201, 0x00200201, 0x20000200), 0, made, False
+    )
+    return apdu698.encode(apdu698.Apdu(0x85, 3, 1, {"record": record}))
+
+
+def frames_698(rounds: int, count: int) -> Race:
+    """A record of one row: frame, APDU and values, beside a peer whose inside is C++."""
+    address = frame698.Address("000012345678")
+    body = _record_698(1000, 1)
+    raws = [frame698.Frame(address, 0x10, 0xC3, body).encode()] * count
+
+    def ours() -> None:
+        for raw in raws:
+            apdu698.decode(frame698.decode(raw).data)
+
+    def peer() -> None:
+        for raw in raws:
+            peer698.decode_apdu(peer698.decode_frame(raw).payload)
+
+    return cpu_race(
+        Race("698.45 record answer, one by one", "frames", count, 6), {OURS: ours, DLT698: peer}, rounds
+    )
+
+
+def records_698(rounds: int, days: int) -> Race:
+    """Meter-days of 96 rows, to quantities and times."""
+    answers = [_record_698(1000 + k, 96) for k in range(days)]
+
+    def ours() -> list[object]:
+        found, errors = bulk698.decode_many(answers)
+        assert not errors
+        return [(bulk698.record_times(part), bulk698.quantity_columns(part)) for part in found]
+
+    def peer() -> None:
+        for answer in answers:
+            peer698.decode_apdu(answer)
+
+    race = Race("698.45 records, 96 rows an answer", "rows", 96 * days, 6)
+    return cpu_race(race, {"ours, in columns": ours, f"{DLT698}, objects": peer}, rounds)
+
+
+def frames_376(rounds: int, count: int) -> Race:
+    """AFN 0D F1, a day freeze with four tariffs: one frame, its units, their values. No library on PyPI decodes it."""
+    unit = values376.encode(
+        0x0D, 1, [DAY, None, 4, *(Decimal(100 + k) for k in range(5)), *[None] * 15], uplink=True
+    )
+    ident = bytes((0x01, 0x01, 0x01, 0x00))
+    raws = [
+        frame376.Frame(frame376.parse_address("12345678"), 0x88, 0x0D, 0x60, ident + unit).encode()
+    ] * count
+
+    def ours() -> None:
+        for raw in raws:
+            told = frame376.decode(raw)
+            for found in values376.decode_units(told.afn, told.body, uplink=told.uplink):
+                assert found.values
+
+    return cpu_race(Race("376.1 day freeze, frame and values", "frames", count, 8), {OURS: ours}, rounds)
+
+
+def curves_376(rounds: int, count: int) -> Race:
+    """AFN 0D F101, a day of 96 energies a curve, to columns."""
+    start = dt.datetime.combine(DAY, dt.time())
+    data = values376.encode(
+        0x0D, 101, [start, 1, 96, *(Decimal(1000 + k) / 4 for k in range(96))], uplink=True
+    )
+    curves = [bulk376.Curve(key, 101, data) for key in range(count)]
+
+    def ours() -> None:
+        assert not bulk376.curve_columns(curves).errors
+
+    return cpu_race(
+        Race("376.1 curves, 96 points each", "curves", count, 96), {"ours, in columns": ours}, rounds
+    )

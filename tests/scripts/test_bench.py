@@ -42,10 +42,11 @@ def bench(*arguments: str) -> str:
     return done.stdout
 
 
-def test_codec_runs_beside_its_peers() -> None:
-    told = bench("codec", "--rounds", "1", "--frames", "20", "--days", "1", "--profiles", "1")
+def test_protocols_run_beside_their_peers() -> None:
+    told = bench("protocols", "--rounds", "1", "--frames", "20", "--days", "1", "--profiles", "1")
     assert len(re.findall(r"^ +dlt645 \d.*×", told, re.MULTILINE)) == 3
     assert len(re.findall(r"^ +dlms-cosem \d.*×", told, re.MULTILINE)) == 2
+    assert len(re.findall(r"^ +dlt698 \d.*×", told, re.MULTILINE)) == 2
 
 
 def test_ingest_runs_beside_its_peers() -> None:
