@@ -24,7 +24,15 @@ from typing import Any, BinaryIO
 from gurux_dlms._GXAPDU import _GXAPDU
 from gurux_dlms.AesGcmParameter import AesGcmParameter
 from gurux_dlms.CountType import CountType
-from gurux_dlms.enums import Authentication, Command, Conformance, DataType, InterfaceType, Security
+from gurux_dlms.enums import (
+    Authentication,
+    Command,
+    Conformance,
+    DataType,
+    InterfaceType,
+    RequestTypes,
+    Security,
+)
 from gurux_dlms.GXArray import GXArray
 from gurux_dlms.GXBitString import GXBitString
 from gurux_dlms.GXByteBuffer import GXByteBuffer
@@ -138,7 +146,7 @@ def hdlc_decode(job: Tree) -> Any:
     control = GXDLMS.getHdlcData(job["server"], settings, buffer, reply, None)
     if not reply.complete:
         raise ValueError("incomplete")
-    more = int(reply.moreData) & 1
+    more = int(reply.moreData) & RequestTypes.FRAME
     end = max(buffer.position, reply.packetLength)
     return {
         "control": control,
@@ -174,7 +182,7 @@ def unseal(job: Tree) -> Any:
 
 def client_of(job: Tree) -> Any:
     client = GXDLMSSecureClient(True, 16, 1, Authentication.NONE, None, InterfaceType.WRAPPER)
-    client.settings.setInvokeID(job.get("invoke", 1))
+    client.settings.invokeId = job.get("invoke", 1)  # setInvokeID sets another attribute, which nobody reads
     client.settings.maxPduSize = job.get("max_pdu", 0xFFFF)
     client.settings.negotiatedConformance = CONFORMANCE
     return client
@@ -234,6 +242,8 @@ def response(job: Tree) -> Any:
         raw = bytes.fromhex(apdu)
         wrapped = bytes((0, 1, 0, 1, 0, 16)) + len(raw).to_bytes(2, "big") + raw
         client.getData(GXByteBuffer(wrapped), reply)
+        if reply.isMoreData():
+            client.receiverReady(reply)  # counts the blocks
     return {"value": plain(reply.value), "error": int(reply.error)}
 
 
@@ -541,6 +551,8 @@ class Wire:
         self.framing = framing(
             {"client": options.client, "logical": 1, "physical": options.physical, "size": self.size}, True
         )
+        if options.framing == "wrapper":
+            self.framing.serverAddress = 1  # the wPort of the management logical device
         self.framing.hdlc.maxInfoTX = self.framing.hdlc.maxInfoRX = options.max_info
         self.framing.checkFrame = lambda frame, xml: True
         self.buffer, self.apdu, self.reply = bytearray(), b"", GXByteBuffer()
@@ -555,7 +567,9 @@ class Wire:
             raw, self.buffer = bytes(self.buffer[:end]), self.buffer[end:]
             buffer, reply = GXByteBuffer(raw), GXReplyData()
             control = GXDLMS.getHdlcData(True, self.framing, buffer, reply, None)
-            out += self.taken(control, raw[buffer.position : -3], bool(int(reply.moreData) & 1))
+            out += self.taken(
+                control, raw[buffer.position : -3], bool(int(reply.moreData) & RequestTypes.FRAME)
+            )
         return out
 
     def taken(self, control: int, information: bytes, more: bool) -> bytes:
