@@ -88,8 +88,8 @@ def recognise(raw: bytes) -> ProtocolEntry:
             return entry
     if nearest is None:
         raise FrameError("no protocol is installed that could be tried")
-    _, name, error = nearest
-    raise FrameError(f"no protocol takes it; nearest is {name}: {error.message}", error.offset)
+    _, name, complaint = nearest
+    raise FrameError(f"no protocol takes it; nearest is {name}: {complaint.message}", complaint.offset)
 
 
 def _open(raw: bytes, *, reveal: bool) -> tuple[str, dict[str, Any]] | None:

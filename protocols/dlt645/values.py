@@ -209,6 +209,14 @@ def quantity_values(di: int, data: bytes) -> dict[str, int | float | np.datetime
     datetime64[us] in the meter's own naive local time.
     """
     found: dict[str, int | float | np.datetime64] = {}
+    for code, start, end, signed, factor, divisor in _counted(di, len(data)):
+        digits = data[start:end][::-1].hex()
+        if not digits.isdecimal() or (signed and data[end - 1] & 0x80):
+            break  # a filler, a negative number or a fault: told apart below
+        found[code] = int(digits) * factor if factor else int(digits) / divisor
+    else:
+        if found:
+            return found
     for value in decode(di, data):
         if value.quantity and value.value is not None:
             number = stored(value)
@@ -227,6 +235,22 @@ def stored(value: Value) -> int | float | np.datetime64 | None:
     if kind == "register":
         return int(given * 10_000)
     return int(given) if kind == "event" else float(given)
+
+
+@lru_cache(maxsize=1024)
+def _counted(di: int, length: int) -> tuple[tuple[str, int, int, bool, int, int], ...]:
+    """Answers that are numbers and nothing else: code, where, sign bit, factor of an integer column or divisor of a float; else ()."""
+    fields = plain_fields(di, length)
+    if not fields or any(field.form[0] != "X" for field in fields):
+        return ()
+    told = []
+    for place in _places(di, length):
+        code, decimals = place.field.quantity, len(place.field.form.partition(".")[2])
+        if code:
+            kind = quantities()[code].kind
+            factor = {"register": 10_000 // 10**decimals, "event": 1}.get(kind, 0)
+            told.append((code, place.start, place.end, place.field.signed, factor, 10**decimals))
+    return tuple(told) if len(told) == len(fields) else ()
 
 
 @lru_cache(maxsize=1024)
