@@ -12,7 +12,7 @@ import select
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def leaf(rng: random.Random, tag: int) -> Any:
         low, high = RANGES[tag]
         return rng.choice((low, high, rng.randint(low, high)))
     length = rng.choice((0, 1, 7, 8, 9, 127, 128, 300))
-    made = {
+    made: dict[int, Callable[[], Any]] = {
         values.NULL: lambda: None,
         values.BOOLEAN: lambda: rng.random() < 0.5,
         values.BIT_STRING: lambda: "".join(rng.choice("01") for _ in range(length)),
@@ -255,11 +255,11 @@ def any_request(rng: random.Random) -> tuple[apdus.Apdu, Job]:
         case "range":
             begin = np.datetime64("2024-01-01T00:00:00", "us") + np.timedelta64(rng.randint(0, 10**6), "s")
             end = begin + np.timedelta64(rng.randint(0, 10**6), "s")
-            rows = RangeSelector(begin, end, SHANGHAI)
+            between = RangeSelector(begin, end, SHANGHAI)
             both = {
                 "begin": values.encode_clock(begin, SHANGHAI).hex(), "end": values.encode_clock(end, SHANGHAI).hex(),
             }  # fmt: skip
-            return apdus.GetNormal(invoke, Target(7, obis, 2), rows), {"what": "range", **both, **job}
+            return apdus.GetNormal(invoke, Target(7, obis, 2), between), {"what": "range", **both, **job}
         case "set":
             value = simple(rng)
             return apdus.SetNormal(invoke, target, values.encode(value)), {
