@@ -2,7 +2,8 @@
 
 A file begins with lines `# key: value`:
 
-    title, document, edition   whose map it is, and the document it was taken from
+    title, document, edition   whose map it is, the maker's document, and how much of it was seen
+    source                     a public list that rows were compared with, and which rows; more than one may stand
     most                       registers one request may ask for, where the meter allows fewer than 125
     gap                        unused registers a request may read over; a meter that refuses undefined addresses has 0
     note                       what a user has to know
@@ -77,12 +78,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MeterMap:
-    """A model's map. `most` and `gap`: see the module."""
+    """A model's map. `most`, `gap` and `sources`: see the module."""
 
     model: str
     title: str
     document: str
     edition: str
+    sources: tuple[str, ...]
     note: str
     most: int
     gap: int
@@ -134,12 +136,13 @@ def meter_map(model: str) -> MeterMap:
     text = files("protocols.modbus").joinpath("maps").joinpath(f"{model}.csv").read_text(encoding="utf-8")
     lines = text.splitlines()
     meta = dict(_META.findall(text))
+    sources = tuple(said for key, said in _META.findall(text) if key == "source")
     table = csv.DictReader(line for line in lines if not line.startswith("#"))
     rows = tuple(_row(row) for row in table)
     _check(model, rows)
     most = int(meta.get("most") or functions()[READ_HOLDING].most)
     return MeterMap(
-        model, meta["title"], meta["document"], meta["edition"], meta.get("note", ""), most,
+        model, meta["title"], meta["document"], meta["edition"], sources, meta.get("note", ""), most,
         int(meta.get("gap") or 0), rows,
     )  # fmt: skip
 
