@@ -246,8 +246,29 @@ def profile(rounds: int, count: int, days: int) -> Race:
     assert [
         np.datetime64(row[0].value.astimezone(dt.UTC).replace(tzinfo=None), "us") for row in rows
     ] == list(decode()[0])
+    buffers = [raw] * count
+
+    def together() -> list[tuple[object, ...]]:
+        """Many meters' buffers at once, as they come in from a fleet."""
+        found, errors = dlms.decode_many(buffers)
+        assert not errors
+        return [
+            (
+                dlms.instants(at, CHINA),
+                dlms.registers(first, 0),
+                dlms.registers(second, 0),
+                *(dlms.reals(column, -1) for column in rest),
+            )
+            for part in found
+            for at, first, second, *rest in (part.columns,)
+        ]
+
+    for one, many in zip(decode(), zip(*together(), strict=True), strict=True):
+        assert np.array_equal(np.tile(one, count), np.concatenate(many))
     race = Race(f"DLMS profile {n} × 6, decoded, scaled", "profiles", count, n * 6)
-    return cpu_race(race, {OURS: ours, COSEM: peer}, rounds)
+    return cpu_race(
+        race, {"ours, many meters at once": together, "ours, one by one": ours, COSEM: peer}, rounds
+    )
 
 
 # --- DL/T 698.45 and Q/GDW 376.1 ---
