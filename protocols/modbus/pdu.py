@@ -20,7 +20,7 @@ DIRECTIONS: Final[tuple[Direction, ...]] = ("request", "answer")
 
 READ_COILS, READ_INPUTS, READ_HOLDING, READ_INPUT = 1, 2, 3, 4
 WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS = 5, 6, 0x0F, 0x10
-READ_WRITE, IDENTIFY = 0x17, 0x2B
+EVENT_LOG, READ_WRITE, IDENTIFY = 0x0C, 0x17, 0x2B
 #: The MEI type of 2BH that identifies the device; the other one (0DH, CANopen) is not taken apart.
 MEI_IDENTIFY: Final = 0x0E
 
@@ -220,6 +220,11 @@ def _coil(data: bytes, _most: int) -> Complaint:
     )
 
 
+def _events_came(data: bytes, _most: int) -> Complaint:
+    """Status, event count and message count are always there."""
+    return None if data[0] >= 6 else (f"byte count {data[0]} is less than 6", 0)
+
+
 def _asked_objects(data: bytes, _most: int) -> Complaint:
     return None if 1 <= data[1] <= 4 else (f"read code {data[1]:02X}H is not 01 to 04", 1)
 
@@ -241,6 +246,7 @@ _CHECKS: Final[dict[tuple[int, Direction], Callable[[bytes, int], Complaint]]] =
     (WRITE_REGISTERS, "request"): _words_written,
     (WRITE_REGISTERS, "answer"): _span,
     (READ_WRITE, "request"): _read_and_written,
+    (EVENT_LOG, "answer"): _events_came,
     (IDENTIFY, "request"): _asked_objects,
     (IDENTIFY, "answer"): _told_objects,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from protocols.buffer import ReceiveBuffer
 from protocols.checksum import sum8
@@ -13,6 +13,10 @@ from protocols.dlt645 import frame as dlt645
 from protocols.dlt698 import frame as dlt698
 from protocols.gdw376 import frame as gdw376
 from protocols.iec62056_21 import frame as iec
+from protocols.modbus.exchange import Master
+from protocols.modbus.requests import ReadRegisters
+from protocols.modbus.rtu import frame as modbus_rtu
+from protocols.modbus.tcp import frame as modbus_tcp
 from tests.support.conformance import Line, Stream, samples
 
 WAKE_UP = 0xFE
@@ -124,6 +128,31 @@ def reseal_wrapper(raw: bytes) -> bytes:
     body[:2] = b"\x00\x01"
     body[6:8] = (len(body) - 8 & 0xFFFF).to_bytes(2, "big")
     return bytes(body)
+
+
+def reseal_rtu(raw: bytes) -> bytes:
+    """Unit, function, data, CRC; nothing but the CRC is made right."""
+    body = raw[: modbus_rtu.LONGEST].ljust(modbus_rtu.SHORTEST, b"\0")[:-2]
+    return body + modbus_rtu.crc16(body).to_bytes(2, "little")
+
+
+def reseal_tcp(raw: bytes) -> bytes:
+    """The protocol identifier and the length of the MBAP header."""
+    body = bytearray(raw[: modbus_tcp.LONGEST].ljust(modbus_tcp.SHORTEST, b"\0"))
+    body[2:4], body[4:6] = b"\0\0", (len(body) - 6).to_bytes(2, "big")
+    return bytes(body)
+
+
+def is_plain_rtu(raw: bytes) -> bool:
+    """Not a request of 07: any frame and a zero byte have a right CRC again, and those five bytes are an answer of 07."""
+    return raw[1] != 0x07 or len(raw) > modbus_rtu.SHORTEST
+
+
+def waiting(line: Literal["rtu", "tcp"]) -> Master:
+    """A head-end that has asked unit 1 for two registers."""
+    master = Master(line)
+    master.send(ReadRegisters(1, 0, 2))
+    return master
 
 
 def is_hdlc(raw: bytes) -> bool:
@@ -240,5 +269,36 @@ LINES = (
         None,
         0,
         checked=False,
+    ),
+    Line(
+        "modbus-rtu",
+        "modbus-rtu",
+        samples("modbus-rtu", where=is_plain_rtu),
+        modbus_rtu.decode,
+        lambda frame, raw: modbus_rtu.encode(frame),
+        modbus_rtu.Receiver,
+        modbus_rtu.BUFFER_LIMIT,
+        corrupt=samples("modbus-rtu", valid=False),
+        # Silence ends a frame, and a stream has none: noise may end or go on as a frame would, as long as the CRC disproves it.
+        noise=(b"", b"\x00", b"\xff" * 9, b"\x01\x03", b"\x11\x01\x05\xcd\x6b"),
+        tail=b"\x01\x03\x00",
+        waiting=lambda: waiting("rtu"),
+        reseal=reseal_rtu,
+    ),
+    Line(
+        "modbus-tcp",
+        "modbus-tcp",
+        samples("modbus-tcp"),
+        modbus_tcp.decode,
+        lambda frame, raw: modbus_tcp.encode(frame),
+        modbus_tcp.Receiver,
+        modbus_tcp.BUFFER_LIMIT,
+        corrupt=samples("modbus-tcp", valid=False),
+        checked=False,  # TCP's own check sum is all there is
+        # Nothing in which a header could begin: it would swallow the frame.
+        noise=(b"", b"GET / HTTP/1.1\r\n", b"\xff" * 9),
+        tail=b"\x00\x01",
+        waiting=lambda: waiting("tcp"),
+        reseal=reseal_tcp,
     ),
 )
