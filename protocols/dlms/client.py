@@ -15,7 +15,7 @@ from typing import Final
 
 from protocols.dlms import apdu as apdus
 from protocols.dlms import association as acse
-from protocols.dlms import ciphering, shortnames, values
+from protocols.dlms import shortnames, values
 from protocols.dlms.apdu import Apdu
 from protocols.dlms.flows import Flow, Ignore, Terms, await_kind, flow, read_names
 from protocols.dlms.frame import MAX_APDU, WrapperTransport
@@ -351,11 +351,27 @@ class Client:
         protection.verify(reply.value)
 
     def _release(self) -> Flow:
-        yield from await_kind(apdus.Rlrq(0, self._sealed_initiate()), (apdus.Rlre,))
+        answer: apdus.Rlre = yield from await_kind(apdus.Rlrq(0, self._sealed_initiate()), (apdus.Rlre,))
+        if self._protection is not None and self._context > SN:
+            self._released(self._protection, answer)
         self.association = None
         if bye := self._transport.disconnect():
             yield _Link(bye)  # type: ignore[misc]
         return None
+
+    def _released(self, protection: Protection, answer: apdus.Rlre) -> None:
+        """An RLRE in a ciphered context carries its InitiateResponse again, sealed as every answer is (Green Book 9.3.3).
+
+        FrameError: it does not, so anybody may have sent it; the association stays as it was, to be released again or dropped.
+        """
+        try:
+            opened = protection.open(
+                answer.content or b"\x08"
+            )  # nothing there is an InitiateResponse in clear
+        except FrameError as error:
+            raise FrameError(f"RLRE: {error.message}", 2) from None
+        if opened[:1] != b"\x08":
+            raise FrameError(f"RLRE: holds an APDU with tag {opened[0]}, must be 8", 2)
 
     def _sealed_initiate(self) -> bytes | None:
         """An RLRQ in a ciphered context carries its InitiateRequest again, or anybody could end the association."""
@@ -382,7 +398,7 @@ def _is_push(raw: bytes) -> bool:
 class Listener:
     """Takes what meters push on a connection where nobody asks: data-, event-notifications and information-reports.
 
-    Answer(the push) for each. Ciphered ones are opened by `protection`; pieces of a general block transfer are joined and
+    Answer(the push) for each. `protection` opens them, and refuses what is not protected as agreed; pieces of a general block transfer are joined and
     acknowledged through Send events.
     """
 
@@ -408,7 +424,7 @@ class Listener:
     def _take(self, raw: bytes) -> Event:
         if raw[:1] == b"\xe0":
             return self._block(raw)
-        if self._protection is not None and (ciphering.is_ciphered(raw) or not _is_push(raw)):
+        if self._protection is not None:  # in clear too: whether that will do is the policy's business
             raw = self._protection.open(raw)
         apdu = apdus.decode(raw)
         return Answer(apdu) if isinstance(apdu, Push) else Ignored(f"unexpected: {type(apdu).__name__}", raw)

@@ -13,6 +13,7 @@ from protocols.dlms.messages import GeneralBlock
 from protocols.dlms.transport import Transport
 from protocols.errors import FrameError, Misuse
 
+TAG: Final = 0xE0
 #: Pieces that we take in one go. More saves turns only on long lines, and each lost one costs the rest of the window.
 WINDOW: Final = 6
 #: Tag, control, two numbers, a length of at most three bytes.
@@ -63,8 +64,8 @@ class Transfer:
         return self._window()
 
     def take(self, block: GeneralBlock) -> tuple[list[GeneralBlock], bytes | None]:
-        """What must be sent now, and the whole APDU if this was its last piece. FrameError: too long, an acknowledgement of what
-        was not sent.
+        """What must be sent now, and the whole APDU if this was its last piece. FrameError: too long, a
+        general-block-transfer inside, an acknowledgement of what was not sent.
         """
         if block.acked > self._sent:
             raise FrameError(
@@ -105,9 +106,14 @@ class Transfer:
         if block.number != expected:  # before: repeated; behind: one is missing, and will be sent again
             self._gap = self._gap or block.number > expected
             return None
-        self._size += len(block.raw)
-        if self._size > self.limit:
+        if not self._in and block.raw[0] == TAG:  # each layer would be taken apart inside the one around it
+            raise FrameError(
+                "general-block-transfer: holds a general-block-transfer, must be another APDU", 6
+            )
+        if self._size + len(block.raw) > self.limit:
+            self._in, self._size = [], 0
             raise FrameError(f"general-block-transfer: more than {self.limit} bytes", 6)
+        self._size += len(block.raw)
         self._in.append(block.raw)
         if not block.last:
             return None

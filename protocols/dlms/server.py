@@ -25,7 +25,7 @@ from protocols.dlms.messages import (
     Write,
     WriteResults,
 )
-from protocols.dlms.protection import LN, SN, SN_CIPHERED, Opening, Protection
+from protocols.dlms.protection import LN, LN_CIPHERED, SN, SN_CIPHERED, Opening, Protection
 from protocols.dlms.requests import MAX_VALUE, ActRequest, GetRequest, SetRequest
 from protocols.dlms.selector import UTC, Selector
 from protocols.dlms.transport import Transport
@@ -124,6 +124,7 @@ class Server:
         self._limit = max_pdu or frames.MAX_APDU
         self._granted: tuple[str, ...] = ()
         self._proven = True
+        self._ciphered = False
         self._asked = False
         self._job: _Job | None = None
         self._blocks: list[bytes] = []
@@ -309,21 +310,29 @@ class Server:
 
     def _acse(self, apdu: Apdu) -> Event:
         if isinstance(apdu, apdus.Rlrq):
-            self.associated = False
-            content = None
-            if apdu.content is not None and self._protection is not None:
-                try:
-                    self._protection.open(apdu.content)
-                except FrameError:
-                    return self._exception(DECIPHERING)
-                content = self._protection.seal(acse.encode_initiate(self._initiate(), response=True))
-            return Send(self._put(apdus.Rlre(0, content)))
+            return self._release(apdu)
         assert isinstance(apdu, apdus.Aarq)
         return Send(self._put(self._associate(apdu)))
 
+    def _release(self, rlrq: apdus.Rlrq) -> Event:
+        """In a ciphered context the request must prove whose it is, or anybody could end the association (Green Book 9.3.3)."""
+        if self.associated and self._speaker() != self._client:
+            return Send(self._transport.send(apdus.encode(apdus.ExceptionResponse(*NOT_ASSOCIATED))))
+        content = None
+        if self._protection is not None and (self._ciphered or rlrq.content is not None):
+            try:
+                opened = self._protection.open(rlrq.content or b"")
+                if opened[:1] != b"\x01":
+                    raise FrameError("RLRQ: no InitiateRequest", 2)
+            except FrameError:
+                return self._exception(DECIPHERING)
+            content = self._protection.seal(acse.encode_initiate(self._initiate(), response=True))
+        self.associated = self._ciphered = False
+        return Send(self._put(apdus.Rlre(0, content)))
+
     def _associate(self, aarq: apdus.Aarq) -> apdus.Aare:
         self.associated, self._blocks, self._job, self._asked = False, [], None, False
-        self._transfer, self._incoming = None, None
+        self._transfer, self._incoming, self._ciphered = None, None, False
         self._granted, self._client = (), self._speaker()
         try:
             initiate, opening = self._meet(aarq)
@@ -331,7 +340,7 @@ class Server:
             return apdus.Aare(1, 1, no.code, context=aarq.context)
         except FrameError:  # a title, challenge or seal that will not do
             return apdus.Aare(1, 1, 13, context=aarq.context)
-        self.associated = True
+        self.associated, self._ciphered = True, opening.context in (LN_CIPHERED, SN_CIPHERED)
         high = self._protection is not None and self._protection.high
         self._proven = not high
         self._limit = min((n for n in (self.max_pdu, initiate.max_pdu) if n), default=frames.MAX_APDU)
