@@ -6,7 +6,7 @@ a known function, a length that fits it and the CRC agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from heapq import heappop, heappush
 from typing import Any, Final
@@ -98,9 +98,11 @@ class Receiver:
         self._sums = [0]  # running CRC from zero before each byte and behind the last
         self._dead = bytearray()  # 1 where no frame can begin
         self._gone = 0  # bytes that have left the buffer
-        self._waiting: list[
-            tuple[int, int]
-        ] = []  # heap of (stream position to be reached, where a frame may begin)
+        # Where a frame may begin, as stream positions: a heap of (position to be reached first, where); those that have reached
+        # it, last one first; and whole frames that nobody waits for, which count once nothing stands before them.
+        self._waiting: list[tuple[int, int]] = []
+        self._ripe: list[int] = []
+        self._aside: list[int] = []
         self._fresh = True
 
     @property
@@ -133,14 +135,17 @@ class Receiver:
     def next(self) -> Frame | None:
         """The next frame, None when more bytes are needed. FrameError: the frame that is due is corrupt, and was dropped."""
         data, corrupt = self._buffer.data, -1
-        for at in self._ripe():
+        for at in self._ripened():
             sizes, needs = self._sizes(at)
             expected = self.wanted is None or (len(data) > at + 1 and self.wanted(data[at], data[at + 1]))
             good = next((size for size in sizes if self._sums_up(at, size)), 0)
             if good and (expected or self._dead.find(0) == at):
                 return self._take(at, good)
-            if needs or good:
-                self._look_again(at, needs or len(data) - at + 1)
+            if good:
+                self._aside.append(self._gone + at)
+                continue
+            if needs:
+                self._look_again(at, needs)
                 continue
             self._dead[at] = 1
             due = at == 0 and self._fresh if self.wanted is None else expected
@@ -153,15 +158,19 @@ class Receiver:
             raise FrameError("CRC: it does not fit the frame that is due", corrupt)
         return None
 
-    def _ripe(self) -> list[int]:
+    def _ripened(self) -> Iterator[int]:
         """Offsets that have what they waited for, first one first. Each byte is looked at a few times, however slowly it comes."""
         end = self._gone + self.held()
-        ripe = set()
+        fresh = self._aside
+        self._aside = []
         while self._waiting and self._waiting[0][0] <= end:
-            at = heappop(self._waiting)[1] - self._gone
+            fresh.append(heappop(self._waiting)[1])
+        if fresh:
+            self._ripe = sorted({*self._ripe, *fresh}, reverse=True)
+        while self._ripe:
+            at = self._ripe.pop() - self._gone
             if at >= 0 and not self._dead[at]:
-                ripe.add(at)
-        return sorted(ripe)
+                yield at
 
     def _look_again(self, at: int, size: int) -> None:
         heappush(self._waiting, (self._gone + at + size, self._gone + at))
@@ -171,9 +180,6 @@ class Receiver:
         self._drop(at)
         self._drop(size, counted=False)
         self._fresh = True
-        # What was ripe behind it has left the queue: all that is still here is looked at anew.
-        alive = (self._gone + later for later in range(self.held()) if not self._dead[later])
-        self._waiting = [(later + 2, later) for later in alive]
         return Frame(raw[0], raw[1], raw[2:-2])
 
     def _drop(self, count: int, *, counted: bool = True) -> None:
