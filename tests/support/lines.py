@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from protocols.buffer import ReceiveBuffer
 from protocols.checksum import sum8
+from protocols.dlms import ciphering, hdlc_frame
 from protocols.dlms import frame as wrapper
-from protocols.dlms import hdlc_frame
 from protocols.dlt645 import frame as dlt645
 from protocols.dlt698 import frame as dlt698
 from protocols.gdw376 import frame as gdw376
@@ -17,6 +17,7 @@ from protocols.modbus.exchange import Master
 from protocols.modbus.requests import ReadRegisters
 from protocols.modbus.rtu import frame as modbus_rtu
 from protocols.modbus.tcp import frame as modbus_tcp
+from tests.support import waiting as masters
 from tests.support.conformance import Line, Stream, samples
 
 WAKE_UP = 0xFE
@@ -160,7 +161,7 @@ def is_hdlc(raw: bytes) -> bool:
 
 
 def is_apdu(raw: bytes) -> bool:
-    return not is_wrapper(raw) and not is_hdlc(raw)
+    return not is_wrapper(raw) and not is_hdlc(raw) and not ciphering.is_ciphered(raw)
 
 
 def is_streamed_iec(raw: bytes) -> bool:
@@ -185,6 +186,7 @@ LINES = (
         noise=NOISE,
         tail=TAIL,
         reseal=reseal_645,
+        waiting=masters.dlt645_2007,
     ),
     Line(
         "dlt645-1997",
@@ -197,6 +199,7 @@ LINES = (
         noise=NOISE,
         tail=TAIL,
         reseal=reseal_645,
+        waiting=masters.dlt645_of_1997,
     ),
     Line(
         "iec62056-21",
@@ -210,6 +213,7 @@ LINES = (
         checked=False,  # an identification and a mode A readout carry no check character
         noise=(b"", b"\r\n\x00", b"\x02\x02//\x01", b"/?!x", b"\xff\xfe"),
         tail=b"\x02/",
+        waiting=masters.iec_sign_on,
     ),
     Line(
         "gdw376",
@@ -222,6 +226,7 @@ LINES = (
         noise=(*NOISE, b"\x68\x32\x00\x32\x00\x68"),
         tail=TAIL,
         reseal=reseal_376,
+        waiting=masters.gdw376_read,
     ),
     Line(
         "dlt698",
@@ -234,6 +239,7 @@ LINES = (
         noise=NOISE,
         tail=TAIL,
         reseal=reseal_698,
+        waiting=masters.dlt698_get,
     ),
     Line(
         "dlms-wrapper",
@@ -247,6 +253,7 @@ LINES = (
         noise=(b"", b"\x00" * 9, b"\x01\x00\x02"),
         tail=b"\x00\x01",
         reseal=reseal_wrapper,
+        waiting=masters.dlms_wrapper,
     ),
     Line(
         "dlms-hdlc",
@@ -259,6 +266,7 @@ LINES = (
         noise=(b"", b"\x7e\x7e\x7e", b"\x00\x16\xa0\x11\x22", b"\xff\x7e\x12"),
         tail=b"\x7e\xa0",
         reseal=reseal_hdlc,
+        waiting=masters.dlms_hdlc,
     ),
     Line(
         "dlms-apdu",
@@ -269,6 +277,19 @@ LINES = (
         None,
         0,
         checked=False,
+        waiting=masters.dlms_apdu,
+    ),
+    Line(
+        "dlms-sealed",
+        "dlms",
+        samples("dlms", where=ciphering.is_ciphered),
+        bytes,
+        lambda apdu, raw: apdu,
+        None,
+        0,
+        checked=False,
+        reseal=masters.sealed,
+        waiting=masters.dlms_sealed,
     ),
     Line(
         "modbus-rtu",
