@@ -76,6 +76,8 @@ def command(app: App, directory: Path, seed: int | None, size: str, listener: st
 
     DIRECTORY receives the truth (written before the first byte is sent), the archive to import, and the simulator's own record of
     what its relays did.
+
+    The DL/T 645 meters cut nobody off by password: give the collector HEADEND_CIPHER_MACHINE=terminals.simulator.standin:StandInMachine.
     """
     if seed is None:
         seed = secrets.randbelow(2**32)

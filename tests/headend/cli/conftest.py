@@ -112,7 +112,7 @@ def fleet(servers: Any, garbage: int, tmp_path_factory: pytest.TempPathFactory) 
         environment(
             HEADEND_HOME=str(folder / "home"), HEADEND_DSN=dsn, HEADEND_CLOCK=f"{START}@{time.time()!r}x1.0",
             HEADEND_LISTEN=f"127.0.0.1:{listen}", HEADEND_LEASE_SECONDS="4", HEADEND_POLL_SECONDS="0.2",
-            HEADEND_ANSWER_SECONDS="0.5",
+            HEADEND_ANSWER_SECONDS="0.5", HEADEND_CIPHER_MACHINE="terminals.simulator.standin:StandInMachine",
         )
     )  # fmt: skip
     running = []
