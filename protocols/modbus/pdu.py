@@ -152,6 +152,13 @@ def readings(function: int, data: bytes) -> tuple[Direction, ...]:
     return fit
 
 
+def fits(function: int, data: bytes, direction: Direction) -> bool:
+    """Whether a known function can be meant so: `readings` for one direction, and no complaint is put together."""
+    if function & FAILED:
+        return direction == "answer" and len(data) == 1
+    return _wrong(function, data, direction) is None
+
+
 def _sized(function: int, data: bytes, direction: Direction) -> bool:
     return data_size(function, data, 0, direction) == len(data)
 

@@ -19,7 +19,7 @@ from pymodbus.pdu import DecodePDU
 from protocols.buffer import ReceiveBuffer
 from protocols.errors import FrameError
 from protocols.modbus.frame import Frame, checked
-from protocols.modbus.pdu import DIRECTIONS, FAILED, Direction, data_size, least_objects, readings
+from protocols.modbus.pdu import DIRECTIONS, Direction, data_size, fits, least_objects
 
 #: Unit, function and CRC.
 SHORTEST: Final = 4
@@ -209,24 +209,12 @@ class Receiver:
                 whole = SHORTEST + size
                 if there < whole:
                     needs.append(whole)
-                elif self._reads(at, whole, direction):
+                elif fits(data[at + 1], bytes(data[at + 2 : at + whole - 2]), direction):
                     sizes.append(whole)
         return sizes, min(needs, default=0)
-
-    def _reads(self, at: int, size: int, direction: Direction) -> bool:
-        data = self._buffer.data
-        try:
-            return direction in readings(data[at + 1], bytes(data[at + 2 : at + size - 2]))
-        except FrameError:
-            return False
 
     def _sums_up(self, at: int, size: int) -> bool:
         """A CRC over a frame and its own CRC is zero."""
         before = self._sums[at] ^ _START
         low, high = _after()[size]
         return int(low[before & 0xFF]) ^ int(high[before >> 8]) == self._sums[at + size]
-
-
-def failed_or(function: int) -> tuple[int, int]:
-    """The function bytes an answer may have."""
-    return function, function | FAILED

@@ -96,6 +96,18 @@ def test_what_is_refused_says_where(raw: bytes, says: str, offset: int) -> None:
     assert caught.value.offset == offset
 
 
+def test_a_zero_byte_behind_a_frame() -> None:
+    """Its CRC is right again, whatever the frame: of all requests only that of 07 becomes an answer by it."""
+    whole = [pdu("03 0000 0002"), pdu("0B"), pdu("0C"), pdu("11"), ASKED, TOLD]
+    for raw in whole:
+        assert rtu.crc16(raw[:-1]) == raw[-1]
+        with pytest.raises(FrameError):
+            rtu.decode(raw + b"\0")
+    status = rtu.decode(pdu("07") + b"\0")
+    assert status.readings == ("answer",)
+    assert status.data == b"\x41"
+
+
 def test_tcp_header() -> None:
     good = tcp.encode(Frame(1, 3, bytes.fromhex("006B0003"), 1))
     assert good.hex() == "000100000006010300 6b0003".replace(" ", "")
