@@ -556,7 +556,7 @@ _SERVICE_ERRORS: Final[dict[int, type[IntEnum]]] = {
     0: enumerations.ApplicationReferenceError, 1: enumerations.HardwareResourceError,
     2: enumerations.VdeStateError, 3: enumerations.ServiceError, 4: enumerations.DefinitionError,
     5: enumerations.AccessError, 6: enumerations.InitiateError, 7: enumerations.LoadDataError,
-    8: enumerations.DataScopeError, 9: enumerations.TaskError,
+    8: enumerations.DataScopeError, 9: enumerations.TaskError, 10: enumerations.OtherError,
 }  # fmt: skip
 _CONFIRMED_SERVICES: Final = {1: "initiate-error", 5: "read", 6: "write"}
 
