@@ -20,7 +20,8 @@ DIRECTIONS: Final[tuple[Direction, ...]] = ("request", "answer")
 
 READ_COILS, READ_INPUTS, READ_HOLDING, READ_INPUT = 1, 2, 3, 4
 WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS = 5, 6, 0x0F, 0x10
-EVENT_LOG, READ_WRITE, IDENTIFY = 0x0C, 0x17, 0x2B
+EXCEPTION_STATUS, EVENT_COUNTER, EVENT_LOG = 7, 0x0B, 0x0C
+MASK_WRITE, READ_WRITE, IDENTIFY = 0x16, 0x17, 0x2B
 #: The MEI type of 2BH that identifies the device; the other one (0DH, CANopen) is not taken apart.
 MEI_IDENTIFY: Final = 0x0E
 

@@ -8,7 +8,12 @@ from typing import Any, Final
 from protocols.modbus import maps, values
 from protocols.modbus.frame import Frame
 from protocols.modbus.pdu import (
+    DIRECTIONS,
+    EVENT_COUNTER,
+    EVENT_LOG,
+    EXCEPTION_STATUS,
     IDENTIFY,
+    MASK_WRITE,
     READ_COILS,
     READ_HOLDING,
     READ_INPUT,
@@ -39,6 +44,22 @@ _DIRECTIONS: Final = {
     ("request",): ("master->meter", "主站到仪表"),
     ("answer",): ("meter->master", "仪表到主站"),
     ("request", "answer"): ("request or answer: the bytes fit both", "请求或应答皆可"),
+}
+#: Functions whose data are a row of numbers, in each direction that has any: (bytes, name, Chinese name).
+_ROWS: Final[Mapping[int, Mapping[Direction, tuple[tuple[int, str, str], ...]]]] = {
+    EXCEPTION_STATUS: {"answer": ((1, "exception status", "异常状态"),)},
+    EVENT_COUNTER: {"answer": ((2, "status", "状态"), (2, "events", "事件数"))},
+    EVENT_LOG: {
+        "answer": (
+            (1, "byte count", "字节数"),
+            (2, "status", "状态"),
+            (2, "events", "事件数"),
+            (2, "messages", "报文数"),
+        )
+    },
+    MASK_WRITE: dict.fromkeys(
+        DIRECTIONS, ((2, "address", "地址"), (2, "AND mask", "与掩码"), (2, "OR mask", "或掩码"))
+    ),
 }
 _READS: Final = (READ_COILS, READ_INPUTS, READ_HOLDING, READ_INPUT)
 
@@ -97,7 +118,17 @@ def _fields(  # noqa: PLR0911 - one line a function
             "write_count": _word(data, 6),
             "values": written,
         }
-    return _raw(data)
+    row = list(_row(data, function, direction))
+    numbers = [{"name": name, "value": value} for _, name, _, value in row if name != "byte count"]
+    return ({"values": numbers} if row else {}) | _raw(data[sum(size for size, *_ in row) :])
+
+
+def _row(data: bytes, function: int, direction: Direction) -> Iterator[tuple[int, str, str, int]]:
+    """(bytes, name, Chinese name, number) of the functions of _ROWS."""
+    at = 0
+    for size, name, name_zh in _ROWS.get(function, {}).get(direction, ()):
+        yield size, name, name_zh, int.from_bytes(data[at : at + size], "big")
+        at += size
 
 
 def _word(data: bytes, at: int) -> int:
@@ -215,6 +246,8 @@ def _cells(frame: Frame) -> Iterator[_Cell]:
         yield from _block_cells(data, 4, "write start", "写起始地址")
         yield 1, "byte count", "字节数", str(data[8])
         yield from _word_cells(data[9:], "", _word(data, 4))
+    for size, name, name_zh, value in _row(data, function, direction):
+        yield size, name, name_zh, f"{value} ({value:0{2 * size}X}H)"
 
 
 def _block_cells(data: bytes, at: int, name: str, name_zh: str) -> Iterator[_Cell]:
