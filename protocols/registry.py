@@ -14,12 +14,17 @@ from protocols.part import Part
 
 @dataclass(frozen=True, slots=True)
 class ProtocolEntry:
-    """`room` is the package that holds frame, values, exchange and describe. `carries`: frames of the others, inside its own."""
+    """`room` is the package that holds frame, values, exchange and describe.
+
+    carries  frames of the others, inside its own
+    marked   a frame begins with bytes that say whose it is; without them only its check sum speaks for it
+    """
 
     name: str
     title: str
     room: str
     carries: bool = False
+    marked: bool = True
 
     def describe(self, raw: bytes, *, reveal: bool = False) -> dict[str, Any]:
         """One frame in words. FrameError if it is corrupt; passwords and keys only with `reveal`."""
@@ -43,7 +48,7 @@ PROTOCOLS = (
     ProtocolEntry("dlt698", "DL/T 698.45 object-oriented terminals and meters", "protocols.dlt698"),
     ProtocolEntry("dlms", "DLMS/COSEM over the TCP wrapper and HDLC", "protocols.dlms"),
     ProtocolEntry("modbus-tcp", "Modbus TCP", "protocols.modbus.tcp"),
-    ProtocolEntry("modbus-rtu", "Modbus RTU", "protocols.modbus.rtu"),
+    ProtocolEntry("modbus-rtu", "Modbus RTU", "protocols.modbus.rtu", marked=False),
     ProtocolEntry("iec62056-21", "IEC 62056-21 modes A to C", "protocols.iec62056_21"),
 )  # fmt: skip
 
@@ -79,7 +84,7 @@ def recognise(raw: bytes) -> ProtocolEntry:
         try:
             entry.describe(raw)
         except FrameError as error:
-            reached = -1 if error.offset is None else error.offset
+            reached = error.offset if entry.marked and error.offset is not None else -1
             if nearest is None or reached > nearest[0]:
                 nearest = reached, name, error
         except ProtocolError:
