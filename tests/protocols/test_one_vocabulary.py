@@ -21,12 +21,16 @@ from protocols.dlms import values as axdr
 from protocols.dlt645 import blocks
 from protocols.dlt645 import values as bcd
 from protocols.dlt645.bulk import answer_columns, load_columns
+from protocols.dlt645.edition1997 import values as old
 from protocols.dlt698 import apdu as apdu698
 from protocols.dlt698 import bulk as dlt698
 from protocols.dlt698 import values as data698
 from protocols.gdw376 import bulk as gdw376
 from protocols.gdw376.values import encode as encode376
+from protocols.iec62056_21 import values as iec
 from protocols.localtime import day_slots, from_local, local_fields
+from protocols.modbus import bulk as modbus
+from protocols.modbus import maps
 from protocols.reading import MISSING, REGISTER_QUANTITIES, SLOT_QUANTITIES, Reads
 
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -260,6 +264,70 @@ def test_a_day_of_quarter_hours(protocol: str, truth: Truth) -> None:
 @given(truth=truths())
 def test_the_freeze_that_closes_the_day(protocol: str, truth: Truth) -> None:
     same(FREEZES[protocol](truth), expected_freeze(truth))
+
+
+# --- what the meter shows now: also by the protocols that keep no curve ---
+
+PRESENT = ("active_import", "active_export", "voltage_a", "voltage_b", "voltage_c")
+Present = dict[str, int | float]
+
+
+def present_2007(kwh: list[int], volts: list[int]) -> Present:
+    answers = {
+        di: bcd.encode(di, scaled([n], 2)) for di, n in zip((0x00010000, 0x00020000), kwh, strict=True)
+    }
+    answers[0x0201FF00] = bcd.encode(0x0201FF00, [Decimal(n) for n in volts])
+    return {code: n for di, raw in answers.items() for code, n in bcd.quantity_values(di, raw).items()}  # type: ignore[misc]
+
+
+def present_1997(kwh: list[int], volts: list[int]) -> Present:
+    answers = {di: old.encode(di, scaled([n], 2)) for di, n in zip((0x9010, 0x9020), kwh, strict=True)}
+    answers |= {0xB611 + k: old.encode(0xB611 + k, [n]) for k, n in enumerate(volts)}
+    return {code: n for di, raw in answers.items() for code, n in old.quantity_values(di, raw).items()}  # type: ignore[misc]
+
+
+def present_iec(kwh: list[int], volts: list[int]) -> Present:
+    lines = [
+        f"{code}({Decimal(n).scaleb(-2):09.2f}*kWh)" for code, n in zip(("1.8.0", "2.8.0"), kwh, strict=True)
+    ]
+    lines += [f"{code}({n:05.1f}*V)" for code, n in zip(("32.7.0", "52.7.0", "72.7.0"), volts, strict=True)]
+    return iec.quantity_values(iec.parse("\r\n".join(lines).encode()))  # type: ignore[return-value]
+
+
+def present_modbus(kwh: list[int], volts: list[int]) -> Present:
+    table = maps.meter_map("abb-b23")
+    energies = b"".join(n.to_bytes(8, "big") for n in kwh)
+    phases = b"".join((10 * n).to_bytes(4, "big") for n in volts)
+    found: Present = {}
+    for address, raw in ((0x5000, energies), (0x5B00, phases)):
+        columns, errors = modbus.columns(table, 3, address, [raw])
+        assert not errors
+        found |= {code: column[0].item() for code, column in columns.items()}
+    return found
+
+
+def present_dlms(kwh: list[int], volts: list[int]) -> Present:
+    cells = [dlms.column([axdr.decode(axdr.encode(axdr.Data(axdr.DOUBLE_LONG_UNSIGNED, n)))]) for n in kwh]
+    found: Present = dict(zip(PRESENT, [dlms.registers(cell, 1)[0].item() for cell in cells], strict=False))
+    for code, n in zip(PRESENT[2:], volts, strict=True):
+        cell = dlms.column([axdr.decode(axdr.encode(axdr.Data(axdr.LONG_UNSIGNED, 10 * n)))])
+        found[code] = dlms.reals(cell, -1)[0].item()
+    return found
+
+
+@pytest.mark.parametrize("read", [present_2007, present_1997, present_iec, present_modbus, present_dlms])
+@given(
+    kwh=st.lists(st.integers(0, 99_999_999), min_size=2, max_size=2),
+    volts=st.lists(st.integers(0, 999), min_size=3, max_size=3),
+)
+def test_what_the_meter_shows_now(
+    read: Callable[[list[int], list[int]], Present], kwh: list[int], volts: list[int]
+) -> None:
+    """Registers are integers in 1e-4 kWh and volts floats, whatever the wire had."""
+    found = read(kwh, volts)
+    wanted = dict(zip(PRESENT, [100 * kwh[0], 100 * kwh[1], *map(float, volts)], strict=True))
+    assert {code: found[code] for code in PRESENT} == wanted
+    assert [type(found[code]) for code in PRESENT] == [int, int, float, float, float]
 
 
 def test_missing_is_missing_in_every_protocol() -> None:
