@@ -9,10 +9,11 @@ stay "no"; of SET and ACTION there is only the "normal" form; no event-notificat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from dlms_cosem import cosem, enumerations
+from dlms_cosem import enumerations
 
 from protocols.dlms import association, ciphering, shortnames, values
 from protocols.dlms import selector as selectors
@@ -27,6 +28,17 @@ from protocols.dlms.association import (
     Rlre,
     Rlrq,
     enum_names,
+)
+from protocols.dlms.confidential import is_secret
+from protocols.dlms.encoding import (
+    LAST,
+    STREAMING,
+    WINDOW,
+    act_answer,
+    encode,
+    join_act_results,
+    join_results,
+    join_values,
 )
 from protocols.dlms.messages import (
     CONFIRMED_HIGH,
@@ -65,9 +77,8 @@ from protocols.dlms.messages import (
     Target,
 )
 from protocols.dlms.selector import Selector
-from protocols.dlms.values import encode_length
 from protocols.dlms.wire import Reader
-from protocols.errors import FrameError, Misuse, ProtocolError
+from protocols.errors import FrameError
 from protocols.part import Part
 
 __all__ = [
@@ -76,7 +87,8 @@ __all__ = [
     "ActNormal", "ActResult", "ActResults", "Apdu", "Block", "Ciphered", "ConfirmedServiceError", "DataNotification",
     "EventNotification", "ExceptionResponse", "GeneralBlock", "GetBlock", "GetData", "GetError", "GetList", "GetNext",
     "GetNormal", "GetResults", "Rlre", "Rlrq", "SetAck", "SetFirst", "SetLast", "SetList", "SetListFirst", "SetNext",
-    "SetNormal", "SetResult", "SetResults", "Target", "decode", "decode_parts", "encode", "join_results", "split_results",
+    "SetNormal", "SetResult", "SetResults", "Target", "act_answer", "decode", "decode_parts", "encode",
+    "join_act_results", "join_results", "join_values", "split_results",
 ]  # fmt: skip
 
 RESULTS: Final = enum_names(enumerations.DataAccessResult)
@@ -87,195 +99,6 @@ _UTC: Final = ZoneInfo("UTC")
 #: Attribute or method descriptor: class, logical name, index.
 _DESCRIPTOR: Final = 9
 INVOCATION_COUNTER_ERROR: Final = 6
-#: Bits of the block-control byte of general-block-transfer.
-_LAST, _STREAMING, _WINDOW = 0x80, 0x40, 0x3F
-
-
-# --- bytes of an APDU ---
-
-
-def encode(apdu: Apdu) -> bytes:
-    """The bytes. Misuse: a value that does not fit, or an APDU that is never sent from here."""
-    encoder = _ENCODERS.get(type(apdu))
-    if encoder is None:
-        raise Misuse(f"{type(apdu).__name__}: never sent from here")
-    try:
-        return bytes(encoder(apdu))
-    except ProtocolError:
-        raise
-    except (ValueError, OverflowError, TypeError, AttributeError) as why:  # the caller's value did not fit
-        raise Misuse(f"{type(apdu).__name__}: {why!r}") from why
-
-
-def _head(tag: int, choice: int, apdu: Any) -> bytes:
-    if not 0 <= apdu.invoke <= 0x0F:
-        raise Misuse(f"invoke-id {apdu.invoke} is outside 0..15")
-    return bytes((tag, choice, apdu.flags & 0xF0 | apdu.invoke))
-
-
-def _attribute(target: Target) -> bytes:
-    return bytes(
-        cosem.CosemAttribute(
-            interface=cast(
-                Any, target.class_id
-            ),  # a plain int: the library's enumeration lacks national classes
-            instance=cosem.Obis.from_bytes(values.obis_bytes(target.obis)),
-            attribute=target.index & 0xFF,
-        ).to_bytes()
-    )
-
-
-def _selected(target: Target, selector: Selector | None) -> bytes:
-    return _attribute(target) + (b"\x00" if selector is None else b"\x01" + selectors.encode(selector))
-
-
-def _octets(raw: bytes) -> bytes:
-    return encode_length(len(raw)) + raw
-
-
-def _block(block: Block) -> bytes:
-    return bytes((block.last,)) + block.number.to_bytes(4, "big") + _octets(block.raw)
-
-
-def _count(items: Sequence[object]) -> bytes:
-    return encode_length(len(items))
-
-
-def _selections(targets: Sequence[tuple[Target, Selector | None]]) -> bytes:
-    return _count(targets) + b"".join(_selected(*one) for one in targets)
-
-
-def join_values(raws: Sequence[bytes]) -> bytes:
-    """Count and values: what the blocks of a SET or ACTION with a list hold."""
-    return _count(raws) + b"".join(raws)
-
-
-def join_results(results: Sequence[bytes | int]) -> bytes:
-    """Count and Get-Data-Results: what the blocks of a GET of a list hold."""
-    return _count(results) + b"".join(map(_result, results))
-
-
-def _result(result: bytes | int) -> bytes:
-    return bytes((1, result)) if isinstance(result, int) else b"\x00" + result
-
-
-def _act_result(code: int, raw: bytes | None, error: int | None) -> bytes:
-    if raw is not None:
-        return bytes((code, 1, 0)) + raw
-    return bytes((code, 0)) if error is None else bytes((code, 1, 1, error))
-
-
-def act_answer(code: int, raw: bytes | None = None, error: int | None = None) -> bytes:
-    """Action-Response-With-Optional-Data: what the blocks of an ACTION's answer hold."""
-    return _act_result(code, raw, error)
-
-
-def join_act_results(results: Sequence[tuple[int, bytes | None, int | None]]) -> bytes:
-    """Count and results: what the blocks of the answer to an ACTION of a list hold."""
-    return _count(results) + b"".join(_act_result(*one) for one in results)
-
-
-def _encode_get_error(apdu: GetError) -> bytes:
-    if apdu.block is None:
-        return _head(0xC4, 1, apdu) + bytes((1, apdu.code))
-    return _head(0xC4, 2, apdu) + bytes((apdu.last,)) + apdu.block.to_bytes(4, "big") + bytes((1, apdu.code))
-
-
-def _encode_set_last(apdu: SetLast) -> bytes:
-    number = apdu.block.to_bytes(4, "big")
-    if apdu.many:
-        return _head(0xC5, 4, apdu) + _octets(bytes(apdu.codes)) + number
-    return _head(0xC5, 3, apdu) + bytes(apdu.codes) + number
-
-
-def _encode_act(apdu: ActNormal) -> bytes:
-    return (
-        _head(0xC3, 1, apdu) + _attribute(apdu.target) + (b"\x00" if apdu.raw is None else b"\x01" + apdu.raw)
-    )
-
-
-def _encode_act_next(apdu: ActNext) -> bytes:
-    head = _head(0xC7, 4, apdu) if apdu.response else _head(0xC3, 2, apdu)
-    return head + apdu.block.to_bytes(4, "big")
-
-
-def _encode_act_block(apdu: ActBlock) -> bytes:
-    return (_head(0xC7, 2, apdu) if apdu.response else _head(0xC3, 6, apdu)) + _block(apdu.block)
-
-
-def _encode_exception(apdu: ExceptionResponse) -> bytes:
-    counter = b"" if apdu.counter is None else apdu.counter.to_bytes(4, "big")
-    return bytes((0xD8, apdu.state, apdu.service)) + counter
-
-
-def _encode_notification(apdu: DataNotification) -> bytes:
-    return (
-        b"\x0f" + bytes((apdu.flags,)) + apdu.invoke.to_bytes(3, "big") + _octets(apdu.time or b"") + apdu.raw
-    )
-
-
-def _encode_event(apdu: EventNotification) -> bytes:
-    time = b"\x00" if apdu.time is None else b"\x01" + _octets(apdu.time)
-    return b"\xc2" + time + _attribute(apdu.target) + apdu.raw
-
-
-def _encode_general_block(apdu: GeneralBlock) -> bytes:
-    control = (_LAST if apdu.last else 0) | (_STREAMING if apdu.streaming else 0) | apdu.window
-    if not 0 <= apdu.window <= _WINDOW:
-        raise Misuse(f"general-block-transfer: a window of {apdu.window}, must be 0..63")
-    return (
-        bytes((0xE0, control))
-        + apdu.number.to_bytes(2, "big")
-        + apdu.acked.to_bytes(2, "big")
-        + _octets(apdu.raw)
-    )
-
-
-_ENCODERS: Final[dict[type[Any], Callable[[Any], bytes]]] = {
-    Aarq: association.encode_aarq,
-    Aare: association.encode_aare,
-    Rlrq: association.encode_rlrq,
-    Rlre: association.encode_rlre,
-    GetNormal: lambda a: _head(0xC0, 1, a) + _selected(a.target, a.selector),
-    GetNext: lambda a: _head(0xC0, 2, a) + a.block.to_bytes(4, "big"),
-    GetList: lambda a: _head(0xC0, 3, a) + _selections(a.targets),
-    GetData: lambda a: _head(0xC4, 1, a) + b"\x00" + a.raw,
-    GetError: _encode_get_error,
-    GetBlock: lambda a: (
-        _head(0xC4, 2, a) + bytes((a.last,)) + a.block.to_bytes(4, "big") + b"\x00" + _octets(a.raw)
-    ),
-    GetResults: lambda a: _head(0xC4, 3, a) + join_results(a.results),
-    SetNormal: lambda a: _head(0xC1, 1, a) + _selected(a.target, a.selector) + a.raw,
-    SetFirst: lambda a: _head(0xC1, 2, a) + _selected(a.target, a.selector) + _block(a.block),
-    SetNext: lambda a: _head(0xC1, 3, a) + _block(a.block),
-    SetList: lambda a: _head(0xC1, 4, a) + _selections(a.targets) + join_values(a.values),
-    SetListFirst: lambda a: _head(0xC1, 5, a) + _selections(a.targets) + _block(a.block),
-    SetResult: lambda a: _head(0xC5, 1, a) + bytes((a.code,)),
-    SetAck: lambda a: _head(0xC5, 2, a) + a.block.to_bytes(4, "big"),
-    SetLast: _encode_set_last,
-    SetResults: lambda a: _head(0xC5, 5, a) + _octets(bytes(a.codes)),
-    ActNormal: _encode_act,
-    ActNext: _encode_act_next,
-    ActList: lambda a: (
-        _head(0xC3, 3, a) + _count(a.targets) + b"".join(map(_attribute, a.targets)) + join_values(a.values)
-    ),
-    ActFirst: lambda a: _head(0xC3, 4, a) + _attribute(a.target) + _block(a.block),
-    ActListFirst: lambda a: (
-        _head(0xC3, 5, a) + _count(a.targets) + b"".join(map(_attribute, a.targets)) + _block(a.block)
-    ),
-    ActBlock: _encode_act_block,
-    ActResult: lambda a: _head(0xC7, 1, a) + _act_result(a.code, a.raw, a.error),
-    ActResults: lambda a: _head(0xC7, 3, a) + join_act_results(a.results),
-    ExceptionResponse: _encode_exception,
-    DataNotification: _encode_notification,
-    EventNotification: _encode_event,
-    GeneralBlock: _encode_general_block,
-    Ciphered: lambda a: a.raw,
-    **shortnames.ENCODERS,
-}
-
-
-# --- APDU of bytes ---
 
 
 def decode(raw: bytes, zone: ZoneInfo = _UTC) -> Apdu:
@@ -306,9 +129,26 @@ def _walk(raw: bytes, zone: ZoneInfo, *, note: bool = False, reveal: bool = Fals
         reader = Reader(raw, "ciphered APDU", note=note)
         outline = ciphering.outline(raw)
         if note:
-            reader.parts = ciphering.parts(raw)
+            reader.parts = _with_clear(raw, outline, ciphering.parts(raw, reveal=reveal), reveal)
         return Ciphered(outline, raw), reader
     raise FrameError(f"APDU: tag {raw[0]} ({UNDECODED.get(raw[0], 'unknown')}) is not decoded", 0)
+
+
+def _with_clear(raw: bytes, told: ciphering.Outline, parts: list[Part], reveal: bool) -> list[Part]:
+    """What is only authenticated can be read: field by field, so that its passwords and keys are known for what they are."""
+    start, end = told.start_of_ciphertext, told.ciphertext_end
+    inner = raw[start:end]
+    if told.encrypted or told.compressed or ciphering.is_ciphered(inner):
+        return parts
+    try:
+        _, found = decode_parts(inner, reveal=reveal)
+    except FrameError:  # nothing here is proven: what cannot be read stays one range
+        return parts
+    inside = [
+        replace(one, start=one.start + start, end=one.end + start, level=one.level + 1) for one in found
+    ]
+    at = next(n for n, one in enumerate(parts) if one.start == start)
+    return parts[:at] + inside + parts[at + 1 :]
 
 
 #: APDUs that are known by name only.
@@ -347,10 +187,10 @@ def _selected_target(reader: Reader, zone: ZoneInfo) -> tuple[Target, Selector |
     return target, selector
 
 
-def _read_block(reader: Reader) -> Block:
+def _read_block(reader: Reader, *, secret: bool = False) -> Block:
     last = reader.flag("last-block", "最后一块")
     number = reader.number(4, "block-number", "块号")
-    return Block(last, number, reader.octets("raw-data", "块数据"))
+    return Block(last, number, reader.octets("raw-data", "块数据", secret=secret))
 
 
 _Targets = tuple[tuple[Target, Selector | None], ...]
@@ -366,12 +206,13 @@ def _methods(reader: Reader) -> tuple[Target, ...]:
     return tuple(_target(reader, "method") for _ in range(count))
 
 
-def _values(reader: Reader, expected: int) -> tuple[bytes, ...]:
+def _values(reader: Reader, secrets: Sequence[bool]) -> tuple[bytes, ...]:
+    """One for each target; `secrets`: which of them must not be shown."""
     at = reader.at
     count = reader.count(1, "count of values", "值个数")
-    if count != expected:
-        raise reader.fail(f"{count} values for {expected} targets", at)
-    return tuple(reader.data("value", "值") for _ in range(count))
+    if count != len(secrets):
+        raise reader.fail(f"{count} values for {len(secrets)} targets", at)
+    return tuple(reader.data("value", "值", secret=secret) for secret in secrets)
 
 
 def _data_result(reader: Reader) -> bytes | int:
@@ -400,7 +241,7 @@ def _results(reader: Reader) -> tuple[bytes | int, ...]:
 def split_values(raw: bytes, expected: int) -> tuple[bytes, ...]:
     """The inverse of `join_values`."""
     reader = Reader(raw, "data blocks")
-    found = _values(reader, expected)
+    found = _values(reader, [False] * expected)
     reader.finish()
     return found
 
@@ -463,16 +304,18 @@ def _set_request(reader: Reader, zone: ZoneInfo) -> Apdu:
     choice, invoke, flags = _invoke(reader, _SET_REQUESTS)
     if choice == 1:
         target, selector = _selected_target(reader, zone)
-        return SetNormal(invoke, target, reader.rest("value", "值"), selector, flags=flags)
+        raw = reader.rest("value", "值", secret=is_secret(target))
+        return SetNormal(invoke, target, raw, selector, flags=flags)
     if choice == 2:
         target, selector = _selected_target(reader, zone)
-        return SetFirst(invoke, target, selector, _read_block(reader), flags=flags)
-    if choice == 3:
-        return SetNext(invoke, _read_block(reader), flags=flags)
+        return SetFirst(invoke, target, selector, _read_block(reader, secret=is_secret(target)), flags=flags)
+    if choice == 3:  # of what it is a piece stands in the first one only
+        return SetNext(invoke, _read_block(reader, secret=True), flags=flags)
     targets = _targets(reader, zone)
+    secrets = [is_secret(target) for target, _ in targets]
     if choice == 4:
-        return SetList(invoke, targets, _values(reader, len(targets)), flags=flags)
-    return SetListFirst(invoke, targets, _read_block(reader), flags=flags)
+        return SetList(invoke, targets, _values(reader, secrets), flags=flags)
+    return SetListFirst(invoke, targets, _read_block(reader, secret=any(secrets)), flags=flags)
 
 
 _SET_RESPONSES: Final = {
@@ -508,18 +351,25 @@ def _act_request(reader: Reader, zone: ZoneInfo) -> Apdu:
     match choice:
         case 1:
             target = _target(reader, "method")
-            raw = reader.rest("parameter", "参数") if reader.flag("parameter present", "有参数") else None
+            raw = None
+            if reader.flag("parameter present", "有参数"):
+                raw = reader.rest("parameter", "参数", secret=is_secret(target, "method"))
             return ActNormal(invoke, target, raw, flags=flags)
         case 2:
             return ActNext(invoke, reader.number(4, "block-number", "块号"), flags=flags)
         case 3:
             targets = _methods(reader)
-            return ActList(invoke, targets, _values(reader, len(targets)), flags=flags)
+            secrets = [is_secret(one, "method") for one in targets]
+            return ActList(invoke, targets, _values(reader, secrets), flags=flags)
         case 4:
-            return ActFirst(invoke, _target(reader, "method"), _read_block(reader), flags=flags)
+            target = _target(reader, "method")
+            block = _read_block(reader, secret=is_secret(target, "method"))
+            return ActFirst(invoke, target, block, flags=flags)
         case 5:
-            return ActListFirst(invoke, _methods(reader), _read_block(reader), flags=flags)
-    return ActBlock(invoke, _read_block(reader), flags=flags)
+            targets = _methods(reader)
+            block = _read_block(reader, secret=any(is_secret(one, "method") for one in targets))
+            return ActListFirst(invoke, targets, block, flags=flags)
+    return ActBlock(invoke, _read_block(reader, secret=True), flags=flags)
 
 
 def _optional_data(reader: Reader) -> tuple[int, bytes | None, int | None]:
@@ -580,7 +430,8 @@ def _notification(reader: Reader, zone: ZoneInfo) -> Apdu:
 def _event(reader: Reader, zone: ZoneInfo) -> Apdu:
     reader.take(1, "APDU tag", "APDU 标签", reader.what)
     time = reader.octets("time", "时间") if reader.flag("time present", "有时间") else None
-    return EventNotification(time, _target(reader), reader.rest("attribute-value", "属性值"))
+    target = _target(reader)
+    return EventNotification(time, target, reader.rest("attribute-value", "属性值", secret=is_secret(target)))
 
 
 def _general_block(reader: Reader, zone: ZoneInfo) -> Apdu:
@@ -589,14 +440,12 @@ def _general_block(reader: Reader, zone: ZoneInfo) -> Apdu:
     number = reader.number(2, "block-number", "块号")
     acked = reader.number(2, "block-number-ack", "确认块号")
     raw = reader.octets("block-data", "块数据")
-    return GeneralBlock(
-        bool(control & _LAST), bool(control & _STREAMING), control & _WINDOW, number, acked, raw
-    )
+    return GeneralBlock(bool(control & LAST), bool(control & STREAMING), control & WINDOW, number, acked, raw)
 
 
 def _control_text(byte: int) -> str:
-    words = [word for bit, word in ((_LAST, "last block"), (_STREAMING, "streaming")) if byte & bit]
-    return ", ".join([*words, f"window {byte & _WINDOW}"])
+    words = [word for bit, word in ((LAST, "last block"), (STREAMING, "streaming")) if byte & bit]
+    return ", ".join([*words, f"window {byte & WINDOW}"])
 
 
 _Decoder = Callable[[Reader, ZoneInfo], Apdu]

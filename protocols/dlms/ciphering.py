@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from protocols.dlms.values import encode_length
 from protocols.errors import FrameError, Misuse
-from protocols.part import Part
+from protocols.part import MASK, Part
 
 TITLE: Final = 8  # bytes of a system title: three of the manufacturer's flag, five of his own
 TAG: Final = 12  # bytes of the authentication tag
@@ -188,6 +188,7 @@ _FIELDS: Final = {
     "key-info": ("key information", "密钥信息"),
     "key-parameters": ("key parameters", "密钥参数"),
     "key-ciphered-data": ("key ciphered data", "密钥密文"),
+    "wrapped-key": ("wrapped key", "封装的密钥"),
     "control": ("security control", "安全控制字节"),
     "counter": ("invocation counter", "调用计数器"),
     "ciphertext": ("ciphertext", "密文"),
@@ -312,16 +313,16 @@ def outline(raw: bytes) -> Outline:
     return _walk(raw)[0]
 
 
-def parts(raw: bytes) -> list[Part]:
-    """The same, range by range. Errors as `outline`."""
+def parts(raw: bytes, *, reveal: bool = False) -> list[Part]:
+    """The same, range by range; a wrapped key only with `reveal`. Errors as `outline`."""
     told, cursor = _walk(raw)
-    return as_parts(raw, cursor, f"{told.tag} {told.name}")
+    return as_parts(raw, cursor, f"{told.tag} {told.name}", reveal=reveal)
 
 
-def as_parts(raw: bytes, cursor: Cursor, tag: str) -> list[Part]:
+def as_parts(raw: bytes, cursor: Cursor, tag: str, *, reveal: bool = False) -> list[Part]:
     """The ranges that a cursor has walked. `tag` says what the first byte means."""
     return [
-        Part(start, end, *_FIELDS[name], tag if name == "tag" else _meaning(raw[start:end], name))
+        Part(start, end, *_FIELDS[name], tag if name == "tag" else _meaning(raw[start:end], name, reveal))
         for name, start, end in cursor.spans
     ]
 
@@ -389,19 +390,19 @@ def _take_key_info(cursor: Cursor) -> KeyInfo | None:
     identifier = cursor.take("key-info", 1)[0]
     if identifier > (1 if kind == IDENTIFIED else 0):
         raise FrameError(f"{cursor.name}: {_KEY_KINDS[kind]} {identifier} is not defined", cursor.at - 1)
-    return KeyInfo(kind, identifier, b"", cursor.octets("key-ciphered-data") if kind == WRAPPED else b"")
+    return KeyInfo(kind, identifier, b"", cursor.octets("wrapped-key") if kind == WRAPPED else b"")
 
 
-def _meaning(field: bytes, name: str) -> str:
+def _meaning(field: bytes, name: str, reveal: bool) -> str:
     match name:
+        case "wrapped-key" if not reveal:
+            return MASK
         case "control":
             return decode_control(field[0], bare=True).text
         case "counter":
             return str(int.from_bytes(field, "big"))
         case "length":
             return str(field[0] if len(field) == 1 else int.from_bytes(field[1:], "big"))
-        case "key-info":
-            return field.hex()
     if len(field) == 1 and name in _OPTIONAL:
         return "none"  # only its length byte is there
     return f"{len(field)} bytes" if name in _BULK else field.hex()

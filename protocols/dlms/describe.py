@@ -10,9 +10,11 @@ from protocols.dlms import apdu as apdus
 from protocols.dlms import association as acse
 from protocols.dlms import frame as frames
 from protocols.dlms import hdlc_frame, messages, model, prose, values
+from protocols.dlms.confidential import is_secret, is_secret_name
 from protocols.dlms.hdlc_frame import HdlcFrame
 from protocols.dlms.selector import EntrySelector, RangeSelector, Selector
 from protocols.dlms.values import Data
+from protocols.dlms.view import View
 from protocols.errors import FrameError
 from protocols.part import MASK, Part
 
@@ -54,7 +56,7 @@ def _inside(raw: bytes, start: int, reveal: bool) -> tuple[apdus.Apdu, dict[str,
     except FrameError as error:
         raise error.moved(start) from None
     try:
-        return apdu, _apdu(apdu, raw, reveal)
+        return apdu, _apdu(apdu, raw, View(reveal))
     except (
         FrameError
     ) as error:  # in data that is decoded only to be shown: it is the last field, so counted from its start
@@ -66,15 +68,20 @@ def _data_start(apdu: apdus.Apdu, raw: bytes) -> int:
     return len(raw) - len(inner) if isinstance(inner, bytes) and raw.endswith(inner) else 0
 
 
-def _apdu(apdu: apdus.Apdu, raw: bytes, reveal: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {"apdu": prose.name_of(apdu), "text": prose.sentence(apdu, raw, reveal=reveal)}
+def _apdu(apdu: apdus.Apdu, raw: bytes, view: View) -> dict[str, Any]:
+    told: dict[str, Any] = {"apdu": prose.name_of(apdu), "text": prose.sentence(apdu, raw, view)}
     invoke = getattr(apdu, "invoke", None)
     if invoke is not None:
         told["invoke_id"] = invoke
     if isinstance(apdu, apdus.Ciphered):
         return told | _ciphered(apdu)
     return (
-        told | _association(apdu, reveal) | _request(apdu) | _response(apdu) | _unasked(apdu) | _short(apdu)
+        told
+        | _association(apdu, view)
+        | _request(apdu, view)
+        | _response(apdu, view)
+        | _unasked(apdu, view)
+        | _short(apdu, view)
     )
 
 
@@ -90,20 +97,20 @@ def _ciphered(apdu: apdus.Ciphered) -> dict[str, Any]:
     }
 
 
-def _secret(value: bytes, reveal: bool) -> str:
-    return prose.secret(value, reveal=reveal).strip('"')
+def _secret(value: bytes, view: View) -> str:
+    return view.password(value).strip('"')
 
 
-def _association(apdu: apdus.Apdu, reveal: bool) -> dict[str, Any]:
+def _association(apdu: apdus.Apdu, view: View) -> dict[str, Any]:
     match apdu:
         case apdus.Aarq():
             told: dict[str, Any] = {"context": acse.CONTEXTS[apdu.context]}
             told["authentication"] = acse.MECHANISMS.get(apdu.mechanism, str(apdu.mechanism))
             if apdu.password is not None:
-                told["password"] = _secret(apdu.password, reveal)
-            return told | _title(apdu.title) | _initiate(apdu)
+                told["password"] = _secret(apdu.password, view)
+            return told | _title(apdu.title) | _initiate(apdu, view)
         case apdus.Aare():
-            return _accepted(apdu, reveal)
+            return _accepted(apdu, view)
         case apdus.Rlrq():
             return {"reason": _reason(apdu.reason, acse.REQUEST_REASONS)}
         case apdus.Rlre():
@@ -119,16 +126,16 @@ def _title(title: bytes | None) -> dict[str, Any]:
     return {} if title is None else {"system_title": title.hex()}
 
 
-def _initiate(apdu: apdus.Aarq | apdus.Aare) -> dict[str, Any]:
+def _initiate(apdu: apdus.Aarq | apdus.Aare, view: View) -> dict[str, Any]:
     if apdu.ciphered is not None:
         return {"initiate": "ciphered"}
     told: dict[str, Any] = {"max_pdu": apdu.max_pdu, "conformance": list(apdu.conformance)}
     if apdu.initiate is not None and apdu.initiate.dedicated is not None:
-        told["dedicated_key"] = MASK
+        told["dedicated_key"] = MASK if view.hides(True) else apdu.initiate.dedicated.hex()
     return told
 
 
-def _accepted(apdu: apdus.Aare, reveal: bool) -> dict[str, Any]:
+def _accepted(apdu: apdus.Aare, view: View) -> dict[str, Any]:
     told: dict[str, Any] = {
         "context": acse.CONTEXTS[apdu.context],
         "result": acse.RESULTS[apdu.result],
@@ -140,11 +147,11 @@ def _accepted(apdu: apdus.Aare, reveal: bool) -> dict[str, Any]:
     if apdu.mechanism is not None:
         told["authentication"] = acse.MECHANISMS.get(apdu.mechanism, str(apdu.mechanism))
     if apdu.challenge is not None:
-        told["challenge"] = _secret(apdu.challenge, reveal)
-    return told | _title(apdu.title) | _initiate(apdu)
+        told["challenge"] = _secret(apdu.challenge, view)
+    return told | _title(apdu.title) | _initiate(apdu, view)
 
 
-def _request(apdu: apdus.Apdu) -> dict[str, Any]:  # noqa: PLR0911 - one kind, one return
+def _request(apdu: apdus.Apdu, view: View) -> dict[str, Any]:  # noqa: PLR0911 - one kind, one return
     match apdu:
         case apdus.GetNormal():
             return _target(apdu.target, "attribute") | _selector(apdu.selector)
@@ -152,48 +159,77 @@ def _request(apdu: apdus.Apdu) -> dict[str, Any]:  # noqa: PLR0911 - one kind, o
             told: dict[str, Any] = {
                 "attributes": [_target(t, "attribute") | _selector(s) for t, s in apdu.targets]
             }
-            return told | (_block(apdu.block) if isinstance(apdu, apdus.SetListFirst) else {})
+            hidden = any(is_secret(target) for target, _ in apdu.targets)
+            return told | (
+                _block(apdu.block, view, secret=hidden) if isinstance(apdu, apdus.SetListFirst) else {}
+            )
         case apdus.GetNext() | apdus.ActNext() | apdus.SetAck():
             return {"block": apdu.block}
         case apdus.SetNormal():
-            return _target(apdu.target, "attribute") | _selector(apdu.selector) | _value(apdu.raw)
+            return (
+                _target(apdu.target, "attribute")
+                | _selector(apdu.selector)
+                | _value(apdu.raw, view, secret=is_secret(apdu.target))
+            )
         case apdus.SetFirst():
-            return _target(apdu.target, "attribute") | _selector(apdu.selector) | _block(apdu.block)
-        case apdus.SetNext() | apdus.ActBlock():
-            return _block(apdu.block)
+            return (
+                _target(apdu.target, "attribute")
+                | _selector(apdu.selector)
+                | _block(apdu.block, view, secret=is_secret(apdu.target))
+            )
+        case apdus.SetNext():  # of what it is a piece stands in the first one only
+            return _block(apdu.block, view, secret=True)
+        case apdus.ActBlock():
+            return _block(apdu.block, view, secret=not apdu.response)
         case apdus.SetList():
             pairs = zip(apdu.targets, apdu.values, strict=True)
             return {
-                "attributes": [_target(t, "attribute") | _selector(s) | _value(raw) for (t, s), raw in pairs]
+                "attributes": [
+                    _target(t, "attribute") | _selector(s) | _value(raw, view, secret=is_secret(t))
+                    for (t, s), raw in pairs
+                ]
             }
         case apdus.ActNormal():
             told = _target(apdu.target, "method")
-            return told if apdu.raw is None else told | _value(apdu.raw)
+            return (
+                told
+                if apdu.raw is None
+                else told | _value(apdu.raw, view, secret=is_secret(apdu.target, "method"))
+            )
         case apdus.ActFirst():
-            return _target(apdu.target, "method") | _block(apdu.block)
+            hidden = is_secret(apdu.target, "method")
+            return _target(apdu.target, "method") | _block(apdu.block, view, secret=hidden)
         case apdus.ActList():
             asked = zip(apdu.targets, apdu.values, strict=True)
-            return {"methods": [_target(target, "method") | _value(raw) for target, raw in asked]}
+            return {
+                "methods": [
+                    _target(target, "method") | _value(raw, view, secret=is_secret(target, "method"))
+                    for target, raw in asked
+                ]
+            }
         case apdus.ActListFirst():
-            return {"methods": [_target(target, "method") for target in apdu.targets]} | _block(apdu.block)
+            hidden = any(is_secret(target, "method") for target in apdu.targets)
+            methods = [_target(target, "method") for target in apdu.targets]
+            return {"methods": methods} | _block(apdu.block, view, secret=hidden)
     return {}
 
 
-def _block(block: apdus.Block) -> dict[str, Any]:
-    return {"last_block": block.last, "block": block.number, "raw_data": block.raw.hex()}
+def _block(block: apdus.Block, view: View, *, secret: bool = False) -> dict[str, Any]:
+    raw = MASK if view.hides(secret) else block.raw.hex()
+    return {"last_block": block.last, "block": block.number, "raw_data": raw}
 
 
-def _response(apdu: apdus.Apdu) -> dict[str, Any]:  # noqa: PLR0911 - one kind, one return
+def _response(apdu: apdus.Apdu, view: View) -> dict[str, Any]:  # noqa: PLR0911 - one kind, one return
     match apdu:
         case apdus.GetData():
-            return {"result": "success"} | _value(apdu.raw)
+            return {"result": "success"} | _value(apdu.raw, view)
         case apdus.GetError(block=block):
             place = {} if block is None else {"last_block": apdu.last, "block": block}
             return place | _result(apdu.code)
         case apdus.GetBlock():
-            return _block(apdus.Block(apdu.last, apdu.block, apdu.raw))
+            return _block(apdus.Block(apdu.last, apdu.block, apdu.raw), view)
         case apdus.GetResults():
-            return {"results": [_either(one) for one in apdu.results]}
+            return {"results": [_either(one, view) for one in apdu.results]}
         case apdus.SetResult():
             return _result(apdu.code)
         case apdus.SetLast():
@@ -201,24 +237,24 @@ def _response(apdu: apdus.Apdu) -> dict[str, Any]:  # noqa: PLR0911 - one kind, 
         case apdus.SetResults():
             return {"results": [_result(code) for code in apdu.codes]}
         case apdus.ActResult():
-            return _acted(apdu.code, apdu.raw, apdu.error)
+            return _acted(apdu.code, apdu.raw, apdu.error, view)
         case apdus.ActResults():
-            return {"results": [_acted(*one) for one in apdu.results]}
+            return {"results": [_acted(*one, view) for one in apdu.results]}
     return {}
 
 
-def _acted(code: int, raw: bytes | None, error: int | None) -> dict[str, Any]:
+def _acted(code: int, raw: bytes | None, error: int | None, view: View) -> dict[str, Any]:
     told = _result(code)
     if error is not None:
         told["data_access_result"] = _result(error)["result"]
-    return told if raw is None else told | _value(raw)
+    return told if raw is None else told | _value(raw, view)
 
 
-def _either(one: bytes | int) -> dict[str, Any]:
-    return _result(one) if isinstance(one, int) else {"result": "success"} | _value(one)
+def _either(one: bytes | int, view: View) -> dict[str, Any]:
+    return _result(one) if isinstance(one, int) else {"result": "success"} | _value(one, view)
 
 
-def _unasked(apdu: apdus.Apdu) -> dict[str, Any]:
+def _unasked(apdu: apdus.Apdu, view: View) -> dict[str, Any]:
     match apdu:
         case apdus.ExceptionResponse():
             told: dict[str, Any] = {
@@ -229,10 +265,11 @@ def _unasked(apdu: apdus.Apdu) -> dict[str, Any]:
         case apdus.ConfirmedServiceError():
             return {"service_error": apdu.error}
         case apdus.DataNotification():
-            return {"date_time": None if apdu.time is None else _instant(apdu.time)} | _value(apdu.raw)
+            return {"date_time": None if apdu.time is None else _instant(apdu.time)} | _value(apdu.raw, view)
         case apdus.EventNotification():
             time = None if apdu.time is None else _instant(apdu.time)
-            return {"time": time} | _target(apdu.target, "attribute") | _value(apdu.raw)
+            value = _value(apdu.raw, view, secret=is_secret(apdu.target))
+            return {"time": time} | _target(apdu.target, "attribute") | value
         case apdus.GeneralBlock():
             return {
                 "last_block": apdu.last, "streaming": apdu.streaming, "window": apdu.window, "block": apdu.number,
@@ -241,20 +278,25 @@ def _unasked(apdu: apdus.Apdu) -> dict[str, Any]:
     return {}
 
 
-def _short(apdu: apdus.Apdu) -> dict[str, Any]:
+def _short(apdu: apdus.Apdu, view: View) -> dict[str, Any]:
     match apdu:
         case messages.Read():
             return {"items": [prose.item(one) for one in apdu.items]}
         case messages.ReadResults():
             return {
                 "results": [
-                    _either(one) if isinstance(one, bytes | int) else {"block": prose.item(one)}
+                    _either(one, view) if isinstance(one, bytes | int) else {"block": prose.item(one)}
                     for one in apdu.items
                 ]
             }
         case messages.Write() | messages.InformationReport():
             pairs = zip(apdu.items, apdu.values, strict=True)
-            return {"items": [{"item": prose.item(one)} | _value(raw) for one, raw in pairs]}
+            return {
+                "items": [
+                    {"item": prose.item(one)} | _value(raw, view, secret=is_secret_name(one))
+                    for one, raw in pairs
+                ]
+            }
         case messages.WriteResults():
             return {
                 "results": [
@@ -294,9 +336,12 @@ def _instant(raw: bytes) -> str:
         return values.clock_text(raw) or raw.hex()
 
 
-def _value(raw: bytes) -> dict[str, Any]:
-    data = prose.decoded(raw)
-    told = {"type": values.NAMES.get(data.tag, str(data.tag)), "value": _shown(data, [MAX_SHOWN])}
+def _value(raw: bytes, view: View, *, secret: bool = False) -> dict[str, Any]:
+    data = view.data(raw)
+    kind = values.NAMES.get(data.tag, str(data.tag))
+    if view.hides(secret):
+        return {"type": kind, "value": MASK}
+    told = {"type": kind, "value": _shown(data, [MAX_SHOWN])}
     if isinstance(data.value, bytes) and len(data.value) == 12:
         try:
             told["time"] = str(values.decode_clock(data.value, _UTC).utc)

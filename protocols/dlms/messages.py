@@ -28,7 +28,7 @@ class Block:
 
     last: bool
     number: int
-    raw: bytes
+    raw: bytes = field(repr=False)  # it may hold a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class GetResults(_Service):
 @dataclass(frozen=True, slots=True)
 class SetNormal(_Service):
     target: Target
-    raw: bytes
+    raw: bytes = field(repr=False)
     selector: Selector | None = None
 
 
@@ -117,7 +117,7 @@ class SetNext(_Service):
 @dataclass(frozen=True, slots=True)
 class SetList(_Service):
     targets: tuple[tuple[Target, Selector | None], ...]
-    values: tuple[bytes, ...]
+    values: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class SetResults(_Service):
 @dataclass(frozen=True, slots=True)
 class ActNormal(_Service):
     target: Target
-    raw: bytes | None = None
+    raw: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class ActNext(_Service):
 @dataclass(frozen=True, slots=True)
 class ActList(_Service):
     targets: tuple[Target, ...]
-    values: tuple[bytes, ...]
+    values: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ class GeneralBlock:
     window: int
     number: int
     acked: int
-    raw: bytes
+    raw: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +314,7 @@ class Write:
     """Names and values. A single Block in place of a name: a piece of a long request, its raw in `values`."""
 
     items: tuple[Name | Block, ...]
-    values: tuple[bytes, ...]
+    values: tuple[bytes, ...] = field(repr=False)
     confirmed: bool = True
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 from protocols.dlms import apdu as apdus
 from protocols.dlms import association as acse
-from protocols.dlms import ciphering, hdlc_frame, messages, model, values, wire
+from protocols.dlms import ciphering, hdlc_frame, messages, model, values
+from protocols.dlms.confidential import is_secret, is_secret_name
 from protocols.dlms.selector import Selector, text
-from protocols.dlms.values import Data
-from protocols.part import MASK
+from protocols.dlms.view import View
 
 #: The service names of IEC 62056-5-3.
 NAMES: Final[dict[type[Any], str]] = {
@@ -71,11 +70,11 @@ def direction(apdu: apdus.Apdu) -> str | None:
     return None
 
 
-def sentence(apdu: apdus.Apdu, raw: bytes, *, reveal: bool) -> str:
+def sentence(apdu: apdus.Apdu, raw: bytes, view: View) -> str:
     """The line."""
     return (
-        _association(apdu, raw, reveal) or _request(apdu) or _response(apdu) or _unasked(apdu) or _short(apdu)
-        or _titled(name_of(apdu))
+        _association(apdu, raw, view) or _request(apdu, view) or _response(apdu, view) or _unasked(apdu, view)
+        or _short(apdu, view) or _titled(name_of(apdu))
     )  # fmt: skip
 
 
@@ -87,15 +86,7 @@ def _titled(name: str) -> str:
     return "-".join([first.upper(), *(word.capitalize() for word in rest)])
 
 
-def secret(value: bytes, *, reveal: bool) -> str:
-    """A password or challenge, as text where it is some."""
-    if not reveal:
-        return MASK
-    plain = value.isascii() and value.decode("ascii").isprintable()
-    return f'"{value.decode("ascii")}"' if plain else value.hex()
-
-
-def _association(apdu: apdus.Apdu, raw: bytes, reveal: bool) -> str:
+def _association(apdu: apdus.Apdu, raw: bytes, view: View) -> str:
     match apdu:
         case apdus.Aarq():
             words = ["AARQ"]
@@ -103,12 +94,12 @@ def _association(apdu: apdus.Apdu, raw: bytes, reveal: bool) -> str:
                 words[0] += f" {acse.MECHANISMS.get(apdu.mechanism, apdu.mechanism)}"
             if apdu.password is not None:
                 called = "password" if apdu.mechanism == acse.LLS else "CtoS"
-                words.append(f"{called} {secret(apdu.password, reveal=reveal)}")
+                words.append(f"{called} {view.password(apdu.password)}")
             if apdu.ciphered is not None:
                 words.append("ciphered InitiateRequest")
             return ", ".join(words)
         case apdus.Aare():
-            return _aare(apdu, reveal)
+            return _aare(apdu, view)
         case apdus.Rlrq() | apdus.Rlre():
             return _release(apdu)
         case apdus.ConfirmedServiceError():
@@ -123,7 +114,7 @@ def _service_error(raw: bytes, error: str) -> str:
     return f"ConfirmedServiceError {raw.hex(' ').upper()} ({kind.removesuffix('Error').lower()}: {name})"
 
 
-def _aare(apdu: apdus.Aare, reveal: bool) -> str:
+def _aare(apdu: apdus.Aare, view: View) -> str:
     if apdu.error is not None and apdu.service_error is not None:
         return f"AARE rejected, {_service_error(apdu.error, apdu.service_error)}"
     words = [f"AARE {acse.RESULTS[apdu.result].replace('-', ' ')}"]
@@ -133,7 +124,7 @@ def _aare(apdu: apdus.Aare, reveal: bool) -> str:
     if apdu.mechanism:
         words.append(acse.MECHANISMS.get(apdu.mechanism, str(apdu.mechanism)))
     if apdu.challenge is not None:
-        words.append(f"StoC {secret(apdu.challenge, reveal=reveal)}")
+        words.append(f"StoC {view.password(apdu.challenge)}")
     line = ", ".join(words)
     if apdu.ciphered is not None:
         return f"{line}; ciphered InitiateResponse"
@@ -184,7 +175,7 @@ def _block(block: apdus.Block) -> str:
     return f"{'last block, ' if block.last else ''}block {block.number}, {len(block.raw)} bytes"
 
 
-def _request(apdu: apdus.Apdu) -> str:  # noqa: PLR0911 - one kind, one return
+def _request(apdu: apdus.Apdu, view: View) -> str:  # noqa: PLR0911 - one kind, one return
     name = _titled(name_of(apdu))
     match apdu:
         case apdus.GetNormal():
@@ -198,13 +189,14 @@ def _request(apdu: apdus.Apdu) -> str:  # noqa: PLR0911 - one kind, one return
         case apdus.SetNormal():
             item = model.item_of(apdu.target.class_id, apdu.target.obis, apdu.target.index)
             called = f"{item.name_en} attr {apdu.target.index}" if item is not None else _brief(apdu.target)
-            return f"{name} {called} = {value(apdu.raw)}"
+            return f"{name} {called} = {view.value(apdu.raw, secret=is_secret(apdu.target))}"
         case apdus.SetFirst():
             return f"{name} {_object(apdu.target)}, {_block(apdu.block)}"
         case apdus.SetNext() | apdus.ActBlock():
             return f"{name}, {_block(apdu.block)}"
         case apdus.ActNormal():
-            given = "" if apdu.raw is None else f", {typed(apdu.raw)}"
+            hidden = is_secret(apdu.target, "method")
+            given = "" if apdu.raw is None else f", {view.typed(apdu.raw, secret=hidden)}"
             return f"{name} {_object(apdu.target, 'method')}{given}"
         case apdus.ActList() | apdus.ActListFirst():
             return f"{name}: {'; '.join(_brief(target, 'method') for target in apdu.targets)}"
@@ -218,48 +210,48 @@ def code(number: int) -> str:
     return f"{number} {apdus.RESULTS.get(number, 'unknown')}"
 
 
-def _result(result: bytes | int) -> str:
-    return f"data-access-result {code(result)}" if isinstance(result, int) else typed(result)
+def _result(result: bytes | int, view: View) -> str:
+    return f"data-access-result {code(result)}" if isinstance(result, int) else view.typed(result)
 
 
-def _response(apdu: apdus.Apdu) -> str:  # noqa: PLR0911 - one kind, one return
+def _response(apdu: apdus.Apdu, view: View) -> str:  # noqa: PLR0911 - one kind, one return
     name = _titled(name_of(apdu))
     match apdu:
         case apdus.GetData():
-            return f"{name}, {typed(apdu.raw)}"
+            return f"{name}, {view.typed(apdu.raw)}"
         case apdus.GetError():
             place = "" if apdu.block is None else f"{'last block, ' if apdu.last else ''}block {apdu.block}, "
             return f"{name}, {place}data-access-result {code(apdu.code)}"
         case apdus.GetBlock():
             return f"{name}, {_block(apdus.Block(apdu.last, apdu.block, apdu.raw))}"
         case apdus.GetResults():
-            return f"{name}: {'; '.join(map(_result, apdu.results))}"
+            return f"{name}: {'; '.join(_result(one, view) for one in apdu.results)}"
         case apdus.SetResult():
             return f"{name}, {code(apdu.code)}"
         case apdus.SetResults() | apdus.SetLast():
             place = f", block {apdu.block}" if isinstance(apdu, apdus.SetLast) else ""
             return f"{name}{place}: {'; '.join(map(code, apdu.codes))}"
         case apdus.ActResult():
-            return f"{name}, {_acted(apdu.code, apdu.raw, apdu.error)}"
+            return f"{name}, {_acted(apdu.code, apdu.raw, apdu.error, view)}"
         case apdus.ActResults():
-            return f"{name}: {'; '.join(_acted(*one) for one in apdu.results)}"
+            return f"{name}: {'; '.join(_acted(*one, view) for one in apdu.results)}"
     return ""
 
 
-def _acted(number: int, raw: bytes | None, error: int | None) -> str:
+def _acted(number: int, raw: bytes | None, error: int | None, view: View) -> str:
     line = code(number)
     if raw is not None:
-        return f"{line}, {typed(raw)}"
+        return f"{line}, {view.typed(raw)}"
     return line if error is None else f"{line}, data-access-result {code(error)}"
 
 
-def _unasked(apdu: apdus.Apdu) -> str:
+def _unasked(apdu: apdus.Apdu, view: View) -> str:
     match apdu:
         case apdus.DataNotification():
             time = "no date-time" if apdu.time is None else values.clock_text(apdu.time) or apdu.time.hex()
-            return f"DataNotification, long-invoke-id {apdu.invoke}, {time}, body {sized(apdu.raw)}"
+            return f"DataNotification, long-invoke-id {apdu.invoke}, {time}, body {view.sized(apdu.raw)}"
         case apdus.EventNotification():
-            return f"EventNotification {_object(apdu.target)}, {typed(apdu.raw)}"
+            return f"EventNotification {_object(apdu.target)}, {view.typed(apdu.raw, secret=is_secret(apdu.target))}"
         case apdus.ExceptionResponse():
             state, service = apdus.STATE_ERRORS.get(apdu.state), apdus.SERVICE_ERRORS.get(apdu.service)
             return f"exception-response, {state or apdu.state}, {service or apdu.service}"
@@ -284,59 +276,22 @@ def item(one: messages.Name | messages.BlockNumber | apdus.Block) -> str:
     return _block(one)
 
 
-def _short(apdu: apdus.Apdu) -> str:
+def _short(apdu: apdus.Apdu, view: View) -> str:
     match apdu:
         case messages.Read():
             return f"ReadRequest: {'; '.join(map(item, apdu.items))}"
         case messages.ReadResults():
-            return f"ReadResponse: {'; '.join(_result(one) if isinstance(one, bytes | int) else item(one) for one in apdu.items)}"
+            return f"ReadResponse: {'; '.join(_result(one, view) if isinstance(one, bytes | int) else item(one) for one in apdu.items)}"
         case messages.Write():
             pairs = zip(apdu.items, apdu.values, strict=True)
             called = "WriteRequest" if apdu.confirmed else "UnconfirmedWriteRequest"
-            return f"{called}: {'; '.join(f'{item(one)} = {value(raw)}' for one, raw in pairs)}"
+            return f"{called}: {'; '.join(f'{item(one)} = {view.value(raw, secret=is_secret_name(one))}' for one, raw in pairs)}"
         case messages.WriteResults():
             return f"WriteResponse: {'; '.join(code(one) if isinstance(one, int) else item(one) for one in apdu.items)}"
         case messages.InformationReport():
             pairs_ = zip(apdu.items, apdu.values, strict=True)
-            return (
-                f"InformationReportRequest: {'; '.join(f'{item(one)} = {value(raw)}' for one, raw in pairs_)}"
-            )
+            return f"InformationReportRequest: {'; '.join(f'{item(one)} = {view.value(raw, secret=is_secret_name(one))}' for one, raw in pairs_)}"
     return ""
-
-
-# --- values ---
-
-
-@lru_cache(maxsize=2)
-def decoded(raw: bytes) -> Data:
-    """Once for the line and once for the fields would be twice the time."""
-    return values.decode(raw)
-
-
-def value(raw: bytes) -> str:
-    """A value in words; of a big one its size."""
-    return _told(decoded(raw))
-
-
-def _told(data: Data) -> str:
-    return wire.shown(data) or values.NAMES.get(data.tag, str(data.tag))
-
-
-def typed(raw: bytes) -> str:
-    """Its type and the value."""
-    data = decoded(raw)
-    kind = values.NAMES.get(data.tag, str(data.tag))
-    if isinstance(data.value, tuple):
-        return f"{kind} of {len(data.value)} elements"
-    return f"{kind} {wire.shown(data)}".rstrip()
-
-
-def sized(raw: bytes) -> str:
-    """Its type and how long it is; short ones as they are."""
-    data = decoded(raw)
-    if isinstance(data.value, bytes):
-        return f"{values.NAMES[data.tag]} of {len(data.value)} bytes"
-    return typed(raw)
 
 
 # --- HDLC ---

@@ -66,7 +66,7 @@ class Set:
     class_id: int
     obis: str
     attribute: int
-    value: Data
+    value: Data = field(repr=False)  # it may be a key
     selector: Selector | None = None
 
 
@@ -84,7 +84,7 @@ class Act:
     class_id: int
     obis: str
     method: int
-    value: Data | None = None
+    value: Data | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class SetRequest:
     class_id: int
     obis: str
     attribute: int
-    value: Data
+    value: Data = field(repr=False)  # it may be a key
     selector: Selector | None = None
 
 
@@ -133,7 +133,7 @@ class ActRequest:
     class_id: int
     obis: str
     method: int
-    value: Data | None
+    value: Data | None = field(repr=False)
 
 
 def target(request: Get | Set | Act) -> messages.Target:

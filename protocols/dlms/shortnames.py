@@ -5,11 +5,12 @@ The library has none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from protocols.dlms import values
+from protocols.dlms.confidential import is_secret_name
 from protocols.dlms.messages import (
     Apdu,
     Block,
@@ -233,7 +234,8 @@ def _read_item(reader: Reader) -> Name | BlockNumber | Block:
             return Name(_name(reader))
         case 4:
             base = _name(reader)
-            return Name(base, reader.number(1, "selector", "选择子"), reader.data("parameter", "参数"))
+            selector = reader.number(1, "selector", "选择子")
+            return Name(base, selector, reader.data("parameter", "参数", secret=is_secret_name(Name(base))))
         case 5:
             return BlockNumber(reader.number(2, "block-number", "块号"))
         case 6:
@@ -256,12 +258,12 @@ def _specifications(reader: Reader) -> tuple[Name | BlockNumber | Block, ...]:
     return tuple(_read_item(reader) for _ in range(reader.count(3, "count of variables", "变量个数")))
 
 
-def _read_values(reader: Reader, expected: int) -> tuple[bytes, ...]:
+def _read_values(reader: Reader, items: Sequence[Name | BlockNumber | Block]) -> tuple[bytes, ...]:
     at = reader.at
     count = reader.count(1, "count of values", "值个数")
-    if count != expected:
-        raise reader.fail(f"{count} values for {expected} variables", at)
-    return tuple(reader.data("value", "值") for _ in range(count))
+    if count != len(items):
+        raise reader.fail(f"{count} values for {len(items)} variables", at)
+    return tuple(reader.data("value", "值", secret=is_secret_name(item)) for item in items)
 
 
 def _decode_write(reader: Reader, zone: ZoneInfo) -> Apdu:
@@ -269,7 +271,7 @@ def _decode_write(reader: Reader, zone: ZoneInfo) -> Apdu:
     items = tuple(item for item in _items(reader) if not isinstance(item, BlockNumber))
     if any(isinstance(item, Block) and item.raw for item in items):
         raise reader.fail("read-data-block-access in a write-request", at)
-    return Write(items, _read_values(reader, len(items)), reader.what == "write-request")
+    return Write(items, _read_values(reader, items), reader.what == "write-request")
 
 
 def _decode_read_results(reader: Reader, zone: ZoneInfo) -> Apdu:
@@ -332,7 +334,7 @@ def _decode_report(reader: Reader, zone: ZoneInfo) -> Apdu:
     names = tuple(item for item in items if isinstance(item, Name))
     if len(names) != len(items):
         raise reader.fail("blocks in an information-report", at)
-    return InformationReport(time, names, _read_values(reader, len(names)))
+    return InformationReport(time, names, _read_values(reader, names))
 
 
 DECODERS: Final[dict[int, tuple[str, Callable[[Reader, ZoneInfo], Apdu]]]] = {

@@ -196,7 +196,9 @@ def _encode(data: Data, out: bytearray) -> None:
         elif tag not in (NULL, DONT_CARE):
             raise ValueError("not a type that is sent")
     except (struct.error, ValueError, TypeError, AttributeError, OverflowError) as why:
-        raise Misuse(f"data: {NAMES.get(tag, tag)} cannot hold {value!r}: {why}") from why
+        # The value itself is not told: it may be a key. Nor is the cause, whose words may repeat it.
+        told = str(why) if isinstance(why, struct.error) else type(why).__name__
+        raise Misuse(f"data: {NAMES.get(tag, tag)} cannot hold this {type(value).__name__}: {told}") from None
 
 
 #: Values without a body.
@@ -210,6 +212,7 @@ _SMALL: Final = {
     b"\x01\x00": Data(ARRAY, ()), b"\x02\x00": Data(STRUCTURE, ()), b"\x04\x00": Data(BIT_STRING, ""),
     b"\x09\x00": Data(OCTET_STRING, b""), b"\x0a\x00": Data(VISIBLE_STRING, ""), b"\x0c\x00": Data(UTF8_STRING, ""),
 }  # fmt: skip
+_BITS: Final = tuple(f"{byte:08b}" for byte in range(256))
 _UNPACK: Final = {tag: (struct.Struct(code).unpack_from, SIZES[tag]) for tag, code in NUMBERS.items()}
 
 
@@ -229,7 +232,7 @@ def _decode_body(raw: bytes, offset: int, tag: int, depth: int) -> tuple[Data, i
     if tag == BIT_STRING:
         bits, offset = decode_length(raw, offset)
         body = _take(raw, offset, (bits + 7) // 8)
-        return Data(tag, "".join(f"{byte:08b}" for byte in body)[:bits]), offset + len(body)
+        return Data(tag, "".join([_BITS[byte] for byte in body])[:bits]), offset + len(body)
     if tag == COMPACT_ARRAY:
         return _decode_compact(raw, offset, depth)
     if tag in SIZES:

@@ -116,20 +116,22 @@ class Reader:
             count, name, zh, lambda body: MASK if secret and not self.reveal else body.hex(), level
         )
 
-    def data(self, name: str, zh: str) -> bytes:
-        """Exactly one A-XDR value, as bytes; its elements are noted inside."""
+    def data(self, name: str, zh: str, *, secret: bool = False) -> bytes:
+        """Exactly one A-XDR value, as bytes; its elements are noted inside, unless it is a secret."""
         start = self.at
         _, self.at = values.decode_at(self.raw, start)
-        if self.parts is not None:
+        if secret and not self.reveal:
+            self.note(start, name, zh, MASK, 1)
+        elif self.parts is not None:
             self.parts += outline(self.raw, start, self.at, name, zh)
         return self.raw[start : self.at]
 
-    def rest(self, name: str, zh: str) -> bytes:
+    def rest(self, name: str, zh: str, *, secret: bool = False) -> bytes:
         """All that is left, which is exactly one A-XDR value; a long one is not checked, unless parts are noted."""
         if self.parts is None and self.left > CHECKED:
             start, self.at = self.at, len(self.raw)
             return self.raw[start:]
-        raw = self.data(name, zh)
+        raw = self.data(name, zh, secret=secret)
         self.finish()
         return raw
 

@@ -343,7 +343,7 @@ class Meter:
         if apdu[0] == Command.AARQ:
             return self.associate(apdu)
         if apdu[0] == Command.RELEASE_REQUEST:
-            return bytes.fromhex("6303800100")
+            return self.release()
         sealed = apdu[0] in GLO.values()
         plain_apdu = self.unseal(apdu) if sealed else apdu
         if self.ciphered and not sealed:
@@ -416,6 +416,15 @@ class Meter:
             body += bytes((0xAA, len(challenge) + 2, 0x80, len(challenge))) + challenge
         body += bytes((0xBE, len(initiate) + 2, 4, len(initiate))) + initiate
         return bytes((0x61, len(body))) + body
+
+    def release(self) -> bytes:
+        """In a ciphered context with the ciphered InitiateResponse, as gurux's own server does."""
+        content = b""
+        if self.ciphered:
+            initiate = bytes(_GXAPDU.getUserInformation(self.settings, None))
+            initiate = self.seal(initiate, Command.GLO_INITIATE_RESPONSE)
+            content = bytes((0xBE, len(initiate) + 2, 4, len(initiate))) + initiate
+        return bytes((0x63, 3 + len(content))) + b"\x80\x01\x00" + content
 
     def proof(self, argument: bytes) -> bytes | None:
         """reply_to_HLS_authentication with GMAC; None when the client's proof is wrong."""

@@ -143,7 +143,7 @@ def test_a_release_in_clear_does_not_end_a_ciphered_association() -> None:
     client, server = associated()
     client.send(Release())
     client.receive_data(to_client(apdus.encode(apdus.Rlre(0, None))))
-    with pytest.raises(FrameError, match="RLRE: .* in clear"):
+    with pytest.raises(FrameError, match=r"RLRE: .* in clear"):
         client.next_event()
     assert client.association is not None
     server.receive_data(client.send(Release()))  # it may be asked for again
