@@ -64,6 +64,7 @@ def a_clock(dice: random.Random, zone: ZoneInfo | None = None) -> tuple[bytes, n
     """12 bytes as a meter of that zone sends them."""
     zone = zone or dice.choice((UTC, SHANGHAI, SHANGHAI, BERLIN))
     utc = np.datetime64("2001-01-01", "us") + np.timedelta64(dice.randrange(2**30), "s")
+    utc += np.timedelta64(dice.choice((0, dice.randrange(100))) * 10, "ms")
     return values.encode_clock(utc, zone), utc, zone
 
 
