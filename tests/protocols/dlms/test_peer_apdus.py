@@ -58,7 +58,7 @@ APDUS = {
     "notification time": "the length of a notification's date-time is written as a flag, 01",
     "wildcard time": "a notification's date-time with a field that is not specified is refused",
     "counter": "the counter of an exception-response is written in one byte, 0 not at all; above 255: ValueError",
-    "task error": "a task error is read as a data-scope error, which has one code only, and not written; a data-scope error is written as a task error",
+    "task error": "a task error is read as a data-scope error, with its one code, and not written; a data-scope error is written as a task error",
     "error service": "a confirmed-service-error is always written for initiate-error",
     "data": "strings of more than 127 bytes get a length of one byte, as in test_peer",
 }  # fmt: skip
