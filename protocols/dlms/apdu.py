@@ -87,7 +87,7 @@ __all__ = [
     "ActNormal", "ActResult", "ActResults", "Apdu", "Block", "Ciphered", "ConfirmedServiceError", "DataNotification",
     "EventNotification", "ExceptionResponse", "GeneralBlock", "GetBlock", "GetData", "GetError", "GetList", "GetNext",
     "GetNormal", "GetResults", "Rlre", "Rlrq", "SetAck", "SetFirst", "SetLast", "SetList", "SetListFirst", "SetNext",
-    "SetNormal", "SetResult", "SetResults", "Target", "act_answer", "decode", "decode_parts", "encode",
+    "SetNormal", "SetResult", "SetResults", "Target", "act_answer", "decode", "decode_parts", "decode_seen", "encode",
     "join_act_results", "join_results", "join_values", "split_results",
 ]  # fmt: skip
 
@@ -107,6 +107,12 @@ def decode(raw: bytes, zone: ZoneInfo = _UTC) -> Apdu:
     `zone` is only used for range selectors whose date-times carry no deviation.
     """
     return _walk(raw, zone)[0]
+
+
+def decode_seen(raw: bytes) -> tuple[Apdu, dict[bytes, values.Data]]:
+    """The same, and those of its values that had to be decoded on the way, by their bytes."""
+    apdu, reader = _walk(raw, _UTC)
+    return apdu, reader.seen
 
 
 def decode_parts(raw: bytes, zone: ZoneInfo = _UTC, *, reveal: bool = False) -> tuple[Apdu, list[Part]]:

@@ -52,11 +52,11 @@ def describe(raw: bytes, *, reveal: bool = False) -> dict[str, Any]:
 def _inside(raw: bytes, start: int, reveal: bool) -> tuple[apdus.Apdu, dict[str, Any]]:
     """The APDU that stands at `start` of a frame."""
     try:
-        apdu = apdus.decode(raw)
+        apdu, seen = apdus.decode_seen(raw)
     except FrameError as error:
         raise error.moved(start) from None
     try:
-        return apdu, _apdu(apdu, raw, View(reveal))
+        return apdu, _apdu(apdu, raw, View(reveal, seen))
     except (
         FrameError
     ) as error:  # in data that is decoded only to be shown: it is the last field, so counted from its start

@@ -212,6 +212,7 @@ _SMALL: Final = {
     b"\x01\x00": Data(ARRAY, ()), b"\x02\x00": Data(STRUCTURE, ()), b"\x04\x00": Data(BIT_STRING, ""),
     b"\x09\x00": Data(OCTET_STRING, b""), b"\x0a\x00": Data(VISIBLE_STRING, ""), b"\x0c\x00": Data(UTF8_STRING, ""),
 }  # fmt: skip
+_CODES: Final = {tag: code[1:] for tag, code in NUMBERS.items()}
 _BITS: Final = tuple(f"{byte:08b}" for byte in range(256))
 _UNPACK: Final = {tag: (struct.Struct(code).unpack_from, SIZES[tag]) for tag, code in NUMBERS.items()}
 
@@ -369,6 +370,12 @@ def _decode_compact(raw: bytes, offset: int, depth: int) -> tuple[Data, int]:
     if row is not None:  # one byte an element: most of what is sent
         length, at = decode_length(raw, offset + 1)
         return Data(ARRAY, tuple([row[byte] for byte in _take(raw, at, length)])), at + length
+    number = _UNPACK.get(raw[offset]) if offset < len(raw) else None
+    if number is not None:
+        return _decode_numbers(raw, offset, number[1])
+    few = _decode_few_rows(raw, offset) if raw[offset : offset + 1] == b"\x02" else None
+    if few is not None:
+        return few
     shape, offset = _decode_shape(raw, offset, depth)
     length, offset = decode_length(raw, offset)
     _take(raw, offset, length)
@@ -379,6 +386,37 @@ def _decode_compact(raw: bytes, offset: int, depth: int) -> tuple[Data, int]:
         raise FrameError("data: compact-array of elements without length", offset)
     contents = raw[: offset + length]
     return Data(ARRAY, tuple(_compact_items(contents, offset, shape, size, depth))), len(contents)
+
+
+def _decode_numbers(raw: bytes, offset: int, size: int) -> tuple[Data, int]:
+    """The commonest compact array: numbers of one type."""
+    tag = raw[offset]
+    length, at = decode_length(raw, offset + 1)
+    body = _take(raw, at, length)
+    whole = length - length % size
+    items = [Data(tag, value) for (value,) in struct.iter_unpack(NUMBERS[tag], body[:whole])]
+    if whole != length:
+        _take(raw[: at + length], at + whole, size)
+    return Data(ARRAY, tuple(items)), at + length
+
+
+#: Contents of a compact array that are not worth looking for equal rows.
+_FEW: Final = 64
+
+
+def _decode_few_rows(raw: bytes, offset: int) -> tuple[Data, int] | None:
+    """Structures of numbers in a short compact array; None for all others. Thousands of them fit one answer."""
+    head = raw[offset : offset + 2]
+    at = offset + 2 + head[-1]
+    tags = raw[offset + 2 : at]
+    if len(head) < 2 or not 0 < len(tags) < 8 or at >= len(raw) or not 0 < raw[at] <= _FEW:
+        return None
+    code = "".join([_CODES.get(tag, "x") for tag in tags])
+    body = raw[at + 1 : at + 1 + raw[at]]
+    if "x" in code or len(body) != raw[at] or len(body) % struct.calcsize(">" + code):
+        return None
+    rows = [Data(STRUCTURE, tuple(map(Data, tags, row))) for row in struct.iter_unpack(">" + code, body)]
+    return Data(ARRAY, tuple(rows)), at + 1 + len(body)
 
 
 def _compact_items(contents: bytes, at: int, shape: _Shape, size: int | None, depth: int) -> list[Data]:

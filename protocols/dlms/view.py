@@ -11,16 +11,19 @@ from protocols.part import MASK
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Lives as long as the frame is looked at, so nothing of it is kept. `secret` values are told by their type alone."""
+    """Lives as long as the frame is looked at, so nothing of it is kept. `secret` values are told by their type alone.
+
+    seen  values that are decoded already, by their bytes
+    """
 
     reveal: bool
-    _seen: dict[bytes, Data] = field(default_factory=dict, repr=False)
+    seen: dict[bytes, Data] = field(repr=False)
 
     def data(self, raw: bytes) -> Data:
         """A-XDR bytes -> their value. FrameError: corrupt."""
-        found = self._seen.get(raw)
+        found = self.seen.get(raw)
         if found is None:
-            found = self._seen[raw] = values.decode(raw)
+            found = self.seen[raw] = values.decode(raw)
         return found
 
     def hides(self, secret: bool) -> bool:

@@ -24,9 +24,10 @@ class Reader:
 
     what    the APDU, for complaints
     parts   where `note` is asked for, each range with its names (en, zh) and meaning
+    seen    the values that were decoded to find where they end: who shows them need not do it again
     """
 
-    __slots__ = ("at", "parts", "raw", "reveal", "what")
+    __slots__ = ("at", "parts", "raw", "reveal", "seen", "what")
 
     def __init__(
         self, raw: bytes, what: str, at: int = 0, *, note: bool = False, reveal: bool = False
@@ -36,6 +37,7 @@ class Reader:
         self.at = at
         self.reveal = reveal
         self.parts: list[Part] | None = [] if note else None
+        self.seen: dict[bytes, values.Data] = {}
 
     @property
     def left(self) -> int:
@@ -119,12 +121,15 @@ class Reader:
     def data(self, name: str, zh: str, *, secret: bool = False) -> bytes:
         """Exactly one A-XDR value, as bytes; its elements are noted inside, unless it is a secret."""
         start = self.at
-        _, self.at = values.decode_at(self.raw, start)
+        data, self.at = values.decode_at(self.raw, start)
+        raw = self.raw[start : self.at]
+        self.seen[raw] = data
         if secret and not self.reveal:
             self.note(start, name, zh, MASK, 1)
         elif self.parts is not None:
-            self.parts += outline(self.raw, start, self.at, name, zh)
-        return self.raw[start : self.at]
+            most = max(MAX_PARTS - len(self.parts), 1)
+            self.parts += outline(self.raw, start, self.at, name, zh, most)
+        return raw
 
     def rest(self, name: str, zh: str, *, secret: bool = False) -> bytes:
         """All that is left, which is exactly one A-XDR value; a long one is not checked, unless parts are noted."""
@@ -144,18 +149,18 @@ class Reader:
 # --- what is inside an A-XDR value ---
 
 
-def outline(raw: bytes, start: int, end: int, name: str, zh: str) -> list[Part]:
-    """The ranges of a value that is known to be whole: `name` stands before what kind it is. At most MAX_PARTS."""
+def outline(raw: bytes, start: int, end: int, name: str, zh: str, most: int = MAX_PARTS) -> list[Part]:
+    """The ranges of a value that is known to be whole: `name` stands before what kind it is. At most `most`, and the rest."""
     parts: list[Part] = []
-    at = _outline(raw, start, 1, f"{name}: ", f"{zh}：", parts)
+    at = _outline(raw, start, 1, f"{name}: ", f"{zh}：", parts, most)
     if at < end:
         parts.append(Part(at, end, "further elements", "其余元素", f"{end - at} bytes", 1))
     return parts
 
 
-def _outline(raw: bytes, at: int, level: int, name: str, zh: str, parts: list[Part]) -> int:
+def _outline(raw: bytes, at: int, level: int, name: str, zh: str, parts: list[Part], most: int) -> int:
     """Notes the value at `at`; returns where it stopped, for lack of room or at the value's end."""
-    if len(parts) >= MAX_PARTS:
+    if len(parts) >= most:
         return at
     tag = raw[at]
     kind, kind_zh = values.NAMES.get(tag, str(tag)), values.NAMES_ZH.get(tag, str(tag))
@@ -163,9 +168,9 @@ def _outline(raw: bytes, at: int, level: int, name: str, zh: str, parts: list[Pa
         count, behind = values.decode_length(raw, at + 1)
         parts.append(Part(at, behind, f"{name}{kind}", f"{zh}{kind_zh}", f"{count} elements", level))
         for _ in range(count):
-            if len(parts) >= MAX_PARTS:
+            if len(parts) >= most:
                 break
-            behind = _outline(raw, behind, level + 1, "", "", parts)
+            behind = _outline(raw, behind, level + 1, "", "", parts, most)
         return behind
     data, end = values.decode_at(raw, at)
     parts.append(Part(at, end, f"{name}{kind}", f"{zh}{kind_zh}", shown(data), level))
