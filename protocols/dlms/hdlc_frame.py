@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 from binascii import crc_hqx
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from protocols.buffer import ReceiveBuffer
@@ -43,7 +45,7 @@ LLC_RESPONSE: Final = b"\xe6\xe7\x00"
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def checksum(data: bytes) -> bytes:
+def checksum(data: bytes | bytearray) -> bytes:
     """HCS or FCS: CRC-16 of ISO/IEC 13239 (x^16 + x^12 + x^5 + 1, bits reflected, complemented), low byte first.
 
     The standard library has the same polynomial with bits the other way round, so bytes are mirrored on the way in and out:
@@ -218,8 +220,25 @@ def control_of(kind: str, *, send: int = 0, receive: int = 0, final: bool = True
     return UNNUMBERED[kind] | bit
 
 
+def _any_of(values: Iterable[int]) -> bytes:
+    return b"[" + b"".join(re.escape(bytes((value,))) for value in values) + b"]"
+
+
+_MORE: Final = _any_of(range(0, 256, 2))
+_LAST: Final = _any_of(range(1, 256, 2))
+_ADDRESS: Final = b"((?:" + _MORE + b"(?:" + _MORE * 2 + b")?)?" + _LAST + b")"
+_CONTROL: Final = b"(" + _any_of(control for control in range(256) if kind_of(control)) + b")"
+#: A flag and all of a header but its check sum: what does not fit this, is none.
+_HEAD: Final = re.compile(rb"\x7e(?=([\xa0-\xaf].)" + _ADDRESS * 2 + _CONTROL + b")", re.DOTALL)
+
+
 def decode(raw: bytes) -> HdlcFrame:
     """Exactly one frame, with both flags. FrameError: flag, format, length, address, control, HCS or FCS."""
+    found = _HEAD.match(raw)
+    if found is not None and len(raw) == _announced(raw, 0) + 2:
+        frame, _ = _judge(raw, found)
+        if frame is not None:
+            return frame
     if raw[:1] != b"\x7e":
         raise FrameError("hdlc: a frame begins with the flag 7EH", offset=0)
     if len(raw) < 3:
@@ -229,13 +248,53 @@ def decode(raw: bytes) -> HdlcFrame:
         raise FrameError(
             f"hdlc: length {length}, but {max(len(raw) - 2, 0)} bytes stand between flags", offset=1
         )
-    frame = _header(raw, length)
-    fcs = frame.fcs_start
+    raise _fault(raw)
+
+
+def _announced(raw: bytes | bytearray, at: int) -> int:
+    return (raw[at + 1] << 8 | raw[at + 2]) & LENGTH
+
+
+def _judge(raw: bytes | bytearray, found: re.Match[bytes]) -> tuple[HdlcFrame | None, int]:
+    """The frame whose header is `found`, 0; or None and how many bytes further on to look for another. None, 0: it is not whole.
+
+    A good HCS proves the length. If a flag closes the frame where that says, what is inside is its data, though the FCS be wrong.
+    """
+    at, begin = found.start(), found.end(4)
+    length = _announced(raw, at)
+    end, there = at + length - 1, len(raw) - at  # where the FCS is
+    if (end != begin and end < begin + 3) or there < min(length + 2, LONGEST_HEADER):
+        return None, 1
+    if there >= length + 2 and raw[end + 2] != FLAG:
+        return None, 1
+    if proven := end > begin:
+        if raw[begin : begin + 2] != checksum(raw[at + 1 : begin]):
+            return None, 1
+        begin += 2
+    if there < length + 2:
+        return None, 0
+    if raw[end : end + 2] != checksum(raw[at + 1 : end]):
+        return None, length + 1 if proven else 1
+    return _built(found, bytes(raw[begin:end])), 0
+
+
+def _built(found: re.Match[bytes], information: bytes) -> HdlcFrame:
+    word, destination, source, control = found.groups()
+    segmented = bool(word[0] << 8 & SEGMENTED)
+    return HdlcFrame(_parsed(bytes(destination)), _parsed(bytes(source)), control[0], information, segmented)
+
+
+def _fault(raw: bytes) -> FrameError:
+    """What is wrong with something that opens with a flag and has three bytes or more, and is no frame."""
+    try:
+        length = _length(raw)
+        _header(raw, length)
+    except FrameError as error:
+        return error
+    fcs = length - 1
     if raw[fcs : fcs + 2] != (good := checksum(raw[1:fcs])):
-        raise FrameError(f"hdlc: FCS {raw[fcs : fcs + 2].hex()}, must be {good.hex()}", offset=fcs)
-    if raw[-1] != FLAG:
-        raise FrameError(f"hdlc: closing flag {raw[-1]:02X}H, must be 7EH", offset=len(raw) - 1)
-    return frame
+        return FrameError(f"hdlc: FCS {raw[fcs : fcs + 2].hex()}, must be {good.hex()}", offset=fcs)
+    return FrameError(f"hdlc: closing flag {raw[length + 1]:02X}H, must be 7EH", offset=length + 1)
 
 
 def _length(raw: bytes) -> int:
@@ -250,42 +309,41 @@ def _length(raw: bytes) -> int:
     return length
 
 
-def _header(raw: bytes, length: int) -> HdlcFrame:
-    """The frame that begins at raw[0] with its addresses, control and HCS checked, its FCS not.
-
-    As much of the information is in it as `raw` has.
-    """
-    destination, at = _address(raw, 3, length, "destination")
-    source, at = _address(raw, at, length, "source")
+def _header(raw: bytes, length: int) -> None:
+    """FrameError: the addresses, the control byte or the HCS of what begins at raw[0] is wrong."""
+    at = _address_end(raw, 3, length, "destination")
+    at = _address_end(raw, at, length, "source")
     if at >= length:
         raise FrameError(f"hdlc: no room for control and FCS in length {length}", offset=1)
     if kind_of(raw[at]) is None:
         raise FrameError(f"hdlc: control {raw[at]:02X}H is not of IEC 62056-46", offset=at)
-    segmented = bool(raw[1] << 8 & SEGMENTED)
-    frame = HdlcFrame(destination, source, raw[at], b"", segmented)
-    if length == frame.length:
-        return frame
-    if length < frame.length + 3:
+    if length == at + 2:
+        return
+    if length < at + 5:
         raise FrameError(f"hdlc: length {length} leaves no room for HCS, information and FCS", offset=1)
     if raw[at + 1 : at + 3] != (good := checksum(raw[1 : at + 1])):
         raise FrameError(f"hdlc: HCS {raw[at + 1 : at + 3].hex()}, must be {good.hex()}", offset=at + 1)
-    return replace(frame, information=bytes(raw[at + 3 : length - 1]))
 
 
-def _address(raw: bytes, at: int, length: int, name: str) -> tuple[Address, int]:
-    """The address at `at` and the offset behind it."""
+def _address_end(raw: bytes, at: int, length: int, name: str) -> int:
+    """The offset behind the address at `at`. FrameError: it has none of the three sizes."""
     part = raw[at : min(at + 4, length)]
     size = next((count for count, byte in enumerate(part, 1) if byte & 1), 0)
     if size not in (1, 2, 4):
         raise FrameError(
             f"hdlc: {name} address ends after {size or 'no'} bytes, must be 1, 2 or 4", offset=at
         )
-    bits = [byte >> 1 for byte in part[:size]]
-    if size == 1:
-        return Address(bits[0]), at + 1
-    if size == 2:
-        return Address(bits[0], bits[1], 2), at + 2
-    return Address(bits[0] << 7 | bits[1], bits[2] << 7 | bits[3], 4), at + 4
+    return at + size
+
+
+@lru_cache(maxsize=256)  # the stations of a line are few, and each is in every frame
+def _parsed(raw: bytes) -> Address:
+    bits = [byte >> 1 for byte in raw]
+    if len(raw) == 1:
+        return Address(bits[0])
+    if len(raw) == 2:
+        return Address(bits[0], bits[1], 2)
+    return Address(bits[0] << 7 | bits[1], bits[2] << 7 | bits[3], 4)
 
 
 # --- the parameters that SNRM proposes and UA settles ---
@@ -369,6 +427,8 @@ def _within(raw: bytes, at: int, end: int, what: str) -> int:
 
 #: A flag with format type 3 behind it, or at the end, where that may still come.
 _OPENING: Final = re.compile(rb"\x7e(?=[\xa0-\xaf]|\Z)")
+#: A flag that has something else than a flag behind it.
+_OPENED: Final = re.compile(rb"\x7e(?=[^\x7e])")
 #: A whole window of seven of the longest frames, and one that arrives before they are looked at.
 BUFFER: Final = 8 * (LENGTH + 2)
 
@@ -376,9 +436,9 @@ BUFFER: Final = 8 * (LENGTH + 2)
 class Receiver:
     """A bounded receive buffer that cuts a byte stream into frames.
 
-    A flag opens a frame if a header with a good HCS follows; then the length decides where it ends, whatever 7E is inside. A corrupt
-    frame gives up its opening flag only, so nothing behind it is lost. Flags between frames are idle line; other bytes there are
-    dropped and counted in `skipped`.
+    A flag opens a frame if a header with a good HCS follows; then the length decides where it ends, whatever 7E is inside. A frame
+    further on wins over what is corrupt before it; corrupt ones that no unfinished one lies between are reported once, together: so
+    the work is linear in what was fed. Flags between frames are idle line; other bytes there are dropped and counted in `skipped`.
     """
 
     def __init__(self) -> None:
@@ -401,62 +461,56 @@ class Receiver:
 
     def next(self) -> HdlcFrame | None:
         """The next frame, None when more bytes are needed. FrameError: what opened as a frame is none; it has been dropped."""
-        self._align()
-        data = self._buffer.data
-        if len(data) < 3:
-            return None
-        try:
-            length = _length(bytes(data[:3]))
-            if len(data) < min(length + 2, LONGEST_HEADER):
-                return self._whole_behind()
-            _header(bytes(data[: min(length + 2, LONGEST_HEADER)]), length)
-            if len(data) < length + 2:
-                return None
-            frame = decode(bytes(data[: length + 2]))
-        except FrameError:
-            self._drop()
-            raise
-        return self._take(frame)
-
-    def _take(self, frame: HdlcFrame) -> HdlcFrame:
-        """The frame in front leaves, its closing flag stays: it may open the next."""
-        self._buffer.take(frame.length + 1)
-        self._shared = True
-        return frame
-
-    def _whole_behind(self) -> HdlcFrame | None:
-        """While the few bytes in front may still become a header, a whole frame behind them wins."""
-        data = bytes(self._buffer.data)
-        for opening in _OPENING.finditer(data, 1):
-            at = opening.start()
-            try:
-                frame = decode(data[at : at + 2 + (int.from_bytes(data[at + 1 : at + 3], "big") & LENGTH)])
-            except FrameError:
-                continue
+        at, frame = _search(self._buffer.data)
+        if frame is not None:
             self._drop(at)
-            return self._take(frame)
+            self._buffer.take(frame.length + 1)  # its closing flag stays: it may open the next
+            self._shared = True
+            return frame
+        fault = self._first_fault(at)
+        self._drop(at)
+        if fault is not None:
+            raise fault
         return None
 
     def interrupt(self) -> None:
         """The line has been silent: a frame that is not whole by now will never be (inter-octet time-out)."""
         if len(self._buffer.data) > 1:
-            self._drop()
+            self._drop(1)
 
-    def _drop(self, count: int = 1) -> None:
-        self._buffer.skip(count, FLAG)
-        self._shared = False
-
-    def _align(self) -> None:
-        """Bring a flag with a format word behind it to the front. FrameError: a flag opened something else."""
+    def _first_fault(self, end: int) -> FrameError | None:
+        """What is wrong with the first thing that a flag opens in the first `end` bytes; None: they are idle line and noise."""
         data = self._buffer.data
-        found = _OPENING.search(data)
-        start = found.start() if found else len(data)
-        if not start:
-            return
-        between = bytes(data[1:start] if self._shared else data[:start])
-        self._drop(start)
-        opened = between.partition(b"\x7e")[2].strip(b"\x7e")
-        if opened:
-            raise FrameError(
-                f"hdlc: frame format type {opened[0] >> 4:X}H behind a flag, must be AH (type 3)"
-            )
+        closed = self._shared and not _OPENING.match(data)
+        found = _OPENED.search(data, 1 if closed else 0, min(end + 1, len(data)))
+        if found is None or found.start() >= end:
+            return None
+        at = found.start()
+        return _fault(bytes(data[at : at + LENGTH + 2]).ljust(3, b"\0"))
+
+    def _drop(self, count: int) -> None:
+        if count:
+            self._buffer.skip(count, FLAG)
+            self._shared = False
+
+
+def _search(data: bytearray) -> tuple[int, HdlcFrame | None]:
+    """Where the first whole frame is, and it; or None and where the first unfinished one is, the end of the data if there is none.
+
+    While the few bytes at the end may still become a header, a whole frame behind them wins.
+    """
+    at = settled = 0
+    while found := _HEAD.search(data, at):
+        at = found.start()
+        frame, further = _judge(data, found)
+        if not further:
+            return at, frame
+        at += further
+        settled = at if further > 1 else settled
+    for opening in _OPENING.finditer(data, max(len(data) - LONGEST_HEADER + 1, settled)):
+        at = opening.start()
+        there = len(data) - at
+        length = _announced(data, at) if there > 2 else LENGTH
+        if length >= SHORTEST and there < min(length + 2, LONGEST_HEADER):
+            return at, None
+    return len(data), None

@@ -297,6 +297,61 @@ def test_a_corrupt_frame_is_said_at_once_and_hides_nothing() -> None:
         assert errors, bit
 
 
+HEADER = b"\xa7\xff\x03\x21\x10"
+#: 16 KiB of what looks like a frame at every second byte, at every header, at every check sum.
+HOSTILE = [
+    b"\x7e\xa0", b"\x7e\xa1", b"\x7e\xa7", b"\x7e\xa7\xff", b"\x7e\xa7\x7e", b"\x7e\x00", b"\x7e\xa0\x07\x03\x03\x11",
+    b"\x7e" + HEADER, b"\x7e" + HEADER + checksum(HEADER), RAW[:-3] + b"\x00\x00\x7e", RAW[:6] + b"\x00\x00" + RAW[8:],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", HOSTILE, ids=bytes.hex)
+def test_corrupt_candidates_are_reported_once_together(unit: bytes) -> None:
+    """However many there are; a frame behind them is found."""
+    raw = (unit * 8192)[: 16384 - len(VECTORS["030"])]
+    frames, errors = cut(raw + VECTORS["030"])
+    if unit.endswith(
+        checksum(HEADER)
+    ):  # the last of them may still become whole, and would hold what follows
+        assert (frames, len(errors)) == ([], 1)
+    else:
+        assert (frames, errors) == ([decode(VECTORS["030"])], [])
+    assert len(cut(raw)[1]) == 1
+
+
+@given(
+    st.lists(st.sampled_from([*HOSTILE, b"\x7e", b"\x00", *VECTORS.values()]), max_size=30),
+    st.integers(1, 60),
+)
+def test_whatever_comes_is_a_frame_or_a_complaint(units: list[bytes], step: int) -> None:
+    raw = b"".join(units)
+    receiver, frames = Receiver(), 0
+    for at in range(0, len(raw), step):
+        receiver.feed(raw[at : at + step])
+        for _ in range(2 * step + 2):  # a frame closed by this piece, or one complaint, and what they uncover
+            try:
+                frame = receiver.next()
+            except FrameError:
+                continue
+            if frame is None:
+                break
+            frames += 1
+        else:
+            pytest.fail("one piece brings forth more than it has bytes")
+    assert frames <= raw.count(b"\x7e")
+
+
+def test_what_is_inside_a_proven_frame_is_its_data() -> None:
+    """Its header is right and a flag stands where that says, so with a wrong FCS it is dropped whole."""
+    bad = bytearray(HdlcFrame(C1, C16, 0x10, b"\xe6\xe6\x00" + VECTORS["053"]).encode())
+    bad[-3] ^= 1
+    frames, errors = cut(bytes(bad))
+    assert (frames, len(errors)) == ([], 1)
+    assert "FCS" in errors[0]
+    bad[-1] = 0  # no flag: bytes were lost, and the frame inside may be the next
+    assert cut(bytes(bad)) == ([decode(VECTORS["053"])], [])
+
+
 def test_a_frame_cut_short_ends_with_silence() -> None:
     receiver = Receiver()
     receiver.feed(RAW[:20])
