@@ -12,6 +12,7 @@ import datetime as dt
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -212,7 +213,6 @@ _SMALL: Final = {
     b"\x01\x00": Data(ARRAY, ()), b"\x02\x00": Data(STRUCTURE, ()), b"\x04\x00": Data(BIT_STRING, ""),
     b"\x09\x00": Data(OCTET_STRING, b""), b"\x0a\x00": Data(VISIBLE_STRING, ""), b"\x0c\x00": Data(UTF8_STRING, ""),
 }  # fmt: skip
-_CODES: Final = {tag: code[1:] for tag, code in NUMBERS.items()}
 _BITS: Final = tuple(f"{byte:08b}" for byte in range(256))
 _UNPACK: Final = {tag: (struct.Struct(code).unpack_from, SIZES[tag]) for tag, code in NUMBERS.items()}
 
@@ -404,19 +404,25 @@ def _decode_numbers(raw: bytes, offset: int, size: int) -> tuple[Data, int]:
 _FEW: Final = 64
 
 
+@lru_cache(maxsize=64)
+def _row(tags: bytes) -> struct.Struct | None:
+    """The layout of a structure of numbers; None if there are other types in it."""
+    codes = [NUMBERS[tag][1:] for tag in tags if tag in NUMBERS]
+    return struct.Struct(">" + "".join(codes)) if 0 < len(codes) == len(tags) else None
+
+
 def _decode_few_rows(raw: bytes, offset: int) -> tuple[Data, int] | None:
     """Structures of numbers in a short compact array; None for all others. Thousands of them fit one answer."""
-    head = raw[offset : offset + 2]
-    at = offset + 2 + head[-1]
-    tags = raw[offset + 2 : at]
-    if len(head) < 2 or not 0 < len(tags) < 8 or at >= len(raw) or not 0 < raw[at] <= _FEW:
+    fields = raw[offset + 1 : offset + 2]
+    at = offset + 2 + (fields[0] if fields else 0)
+    if at >= len(raw) or at > offset + 10:
         return None
-    code = "".join([_CODES.get(tag, "x") for tag in tags])
-    body = raw[at + 1 : at + 1 + raw[at]]
-    if "x" in code or len(body) != raw[at] or len(body) % struct.calcsize(">" + code):
+    tags, length = raw[offset + 2 : at], raw[at]
+    row, body = _row(tags), raw[at + 1 : at + 1 + length]
+    if row is None or not 0 < length <= _FEW or len(body) != length or length % row.size:
         return None
-    rows = [Data(STRUCTURE, tuple(map(Data, tags, row))) for row in struct.iter_unpack(">" + code, body)]
-    return Data(ARRAY, tuple(rows)), at + 1 + len(body)
+    rows = [Data(STRUCTURE, tuple(map(Data, tags, each))) for each in row.iter_unpack(body)]
+    return Data(ARRAY, tuple(rows)), at + 1 + length
 
 
 def _compact_items(contents: bytes, at: int, shape: _Shape, size: int | None, depth: int) -> list[Data]:

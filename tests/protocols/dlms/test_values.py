@@ -199,3 +199,16 @@ def test_logical_names(text: str) -> None:
 def test_plain() -> None:
     tree: Any = values.plain(values.array(values.structure(Data(values.ENUM, 3), values.null())))
     assert tree == [[3, None]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 21, 22, 300])
+def test_short_and_long_compact_arrays_are_read_alike(count: int) -> None:
+    """Short ones are unpacked in one go, long ones row by row with equal rows made once."""
+    rows = [
+        values.structure(Data(values.LONG, n % 7 - 3), Data(values.UNSIGNED, n % 3)) for n in range(count)
+    ]
+    for items in (rows, [row.value[0] for row in rows], [row.value[1] for row in rows]):
+        raw = values.encode_compact(items)
+        assert values.decode(raw) == Data(values.ARRAY, tuple(items))
+        with pytest.raises(FrameError):
+            values.decode(raw[:-1])
