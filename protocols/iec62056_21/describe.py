@@ -135,7 +135,7 @@ def _block(block: Block, at: int) -> dict[str, Any]:
         told["follow_up"] = True
     found = _shown_sets(block.text, at)
     if _is_error(found):
-        return told | {"error": found[0].values[0].text}
+        return told | {"error_message": found[0].values[0].text}
     if len(found) == 1 and found[0].id:
         told["data_id"] = found[0].id
     left_out = block.text.count(b"(") - sum(min(len(data.values), SHOWN) for data in found)
