@@ -18,7 +18,10 @@ even parity throughout.
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
+from functools import reduce
+from operator import xor
 from typing import Final
 
 import numpy as np
@@ -60,6 +63,12 @@ _CANDIDATE: Final = re.compile(
     + rb"|\x01(?:[A-Z][0-9](?:[\x02-\x04]|\Z)|[A-Z]?\Z)|\x02(?:[\t\r\n\x20-\x7e]|\Z|\x03(?:\x03|\Z)|\x04(?:\x04|\Z))|[\x06\x15]"
 )
 _PLAIN_CANDIDATE: Final = re.compile(_CANDIDATE.pattern + rb"|[\x21-\x2e\x30-\x7e]")
+#: The same behind something corrupt: a text is looked at up to its end, which is cheaper than to take it and fail.
+_CREDIBLE: Final = re.compile(
+    _LINE
+    + rb"|\x01(?:[A-Z][0-9](?:\x02[\t\r\n\x20-\x7e]*)?(?:[\x03\x04]|\Z)|[A-Z]?\Z)|\x02[\t\r\n\x20-\x7e]*(?:[\x03\x04]|\Z)|[\x06\x15]"
+)
+_PLAIN_END: Final = re.compile(rb"!\r\n|[^\t\r\n\x20-\x7e]")
 _LINE_IN_TEXT: Final = re.compile(rb"/(?:\?[^/!\r\n]*!|[A-Za-z]{3}[^/!\r\n]{1,40})\r\n")
 
 
@@ -187,7 +196,9 @@ Frame = Request | Identification | Select | Ack | Nak | Block | Command | Readou
 
 def bcc(data: bytes | bytearray) -> int:
     """The block check of what stands behind the first SOH or STX, ETX included."""
-    return int(np.bitwise_xor.reduce(np.frombuffer(data, np.uint8))) if data else 0
+    if len(data) < 64:  # what numpy needs to begin is longer than this
+        return reduce(xor, data, 0)
+    return int(np.bitwise_xor.reduce(np.frombuffer(data, np.uint8)))
 
 
 def _checked(raw: bytes, last: bool) -> bytes:
@@ -216,8 +227,10 @@ def with_parity(raw: bytes) -> bytes:
 
 def stripped(raw: bytes) -> bytes:
     """Without parity bits. FrameError at the first byte of odd parity, if any byte has bit 7 set."""
+    if raw.isascii():
+        return raw
     text = raw.translate(_STRIP)
-    if text == raw or text.translate(_EVEN) == raw:
+    if text.translate(_EVEN) == raw:
         return text
     at = next(i for i, byte in enumerate(raw) if byte != _EVEN[byte & 0x7F])
     raise FrameError(f"parity: {raw[at]:02X}H has odd parity in a frame with parity bits", at)
@@ -345,11 +358,12 @@ class Receiver:
     plain    lines without STX are taken up to `! CR LF`: behind an identification of mode A.
     """
 
-    __slots__ = ("_raw", "_scanned", "_text", "plain", "selects")
+    __slots__ = ("_raw", "_ready", "_scanned", "_text", "plain", "selects")
 
     def __init__(self, *, selects: bool = True, plain: bool = False) -> None:
         self._raw = ReceiveBuffer(BUFFER_LIMIT)
         self._text = ReceiveBuffer(BUFFER_LIMIT)
+        self._ready: deque[Frame] = deque()  # of a run of acknowledgements, those not asked for yet
         self._scanned = 0
         self.selects = selects
         self.plain = plain
@@ -370,41 +384,69 @@ class Receiver:
         self._scanned = max(0, self._scanned - (before + len(data) - self.held()))
 
     def next(self) -> Frame | None:
-        """The next frame, None when more bytes are needed. FrameError: corrupt; its first byte is dropped, no more."""
+        """The next frame, None when more bytes are needed. FrameError: corrupt.
+
+        A frame further on wins over what is corrupt before it; what is corrupt up to an unfinished message or the end is
+        reported once, together.
+        """
+        if self._ready:
+            return self._ready.popleft()
+        complaint: FrameError | None = None
         while True:
-            self._skip_noise()
-            text = self._text.data
-            if not text or self._unfinished_select():
-                return None
-            if self.plain and not _STARTS.match(text):
-                return self._next_plain()
             try:
-                found = _take(text, 0, self._scanned)
+                frame = self._front(_CREDIBLE if complaint and not self.plain else None)
             except FrameError as error:
-                self._drop(self._spoilt(error))
-                raise
-            if found is None:
-                if (line := _LINE_IN_TEXT.search(text, max(1, self._scanned - LINE_LIMIT))) and text[0] in (
-                    SOH,
-                    STX,
-                ):
-                    self._drop(line.start())  # a message begins there: what stood before it never ends
-                    continue
-                self._scanned = max(1, len(text) - 1)
-                return None
-            frame, end = found
-            return self._taken(frame, end)
+                complaint = complaint or error
+                continue
+            if frame is None and complaint is not None:
+                raise complaint
+            return frame
+
+    def _front(self, starts: re.Pattern[bytes] | None) -> Frame | None:
+        """As `next`, but each corrupt message by itself. `starts`: what may begin one, if not as usual."""
+        self._skip_noise(starts or (_PLAIN_CANDIDATE if self.plain else _CANDIDATE))
+        text = self._text.data
+        if not text or (text[0] == ACK and self._unfinished_select()):
+            return None
+        if run := (_PLAIN_RUN if self.plain else _RUN).match(self._raw.data):
+            return self._run(run.end())
+        if self.plain and not _STARTS.match(text):
+            return self._next_plain()
+        try:
+            found = _take(text, 0, self._scanned)
+        except FrameError as error:
+            self._drop(self._spoilt(error))
+            raise
+        if found is not None:
+            return self._taken(*found)
+        line = _LINE_IN_TEXT.search(text, max(1, self._scanned - LINE_LIMIT))
+        if line and text[0] in (SOH, STX):
+            at = line.start()
+            self._drop(at)  # a message begins there: what stood before it never ends
+            raise FrameError("text: a line that is a message stands in it", at)
+        self._scanned = max(1, len(text) - 1)
+        return None
+
+    def _run(self, count: int) -> Frame:
+        """The first of the acknowledgements in the first `count` bytes; the others wait in `_ready`."""
+        run = bytes(self._raw.data[:count])
+        self._ready.extend(_SINGLE[byte] for byte in run if byte in _SINGLE)
+        self._drop(count)
+        self._raw.skipped -= len(self._ready)
+        if not self._ready:
+            raise FrameError("parity: 86H has odd parity", 0)
+        return self._ready.popleft()
 
     def _next_plain(self) -> Frame | None:
         text = self._text.data
-        control = _CONTROL.search(text)
-        end = text.find(b"!\r\n", 0, control.start() if control else len(text))
-        if end >= 0:
-            return self._taken(Block(bytes(text[: end + 3]), plain=True), end + 3)
-        if control:
-            self._drop(control.start())
+        found = _PLAIN_END.search(text)
+        if found is None:
+            return None
+        end = found.end()
+        if text[end - 1] != CRLF[1]:
+            self._drop(end - 1)
             raise FrameError("plain readout: ! CR LF is missing", 0)
-        return None
+        return self._taken(Block(bytes(text[:end]), plain=True), end)
 
     def _taken(self, frame: Frame, end: int) -> Frame:
         self._text.take(end)
@@ -412,10 +454,11 @@ class Receiver:
         stripped(self._raw.take(end))  # for its complaint about parity
         return frame
 
-    def _skip_noise(self) -> None:
+    def _skip_noise(self, starts: re.Pattern[bytes]) -> None:
         text = self._text.data
-        start = (_PLAIN_CANDIDATE if self.plain else _CANDIDATE).search(text)
-        self._drop(start.start() if start else len(text))
+        start = starts.search(text)
+        if text and not (start and start.start() == 0):
+            self._drop(start.start() if start else len(text))
 
     def _spoilt(self, error: FrameError) -> int:
         """How much of a spoilt candidate cannot begin a frame.
@@ -433,7 +476,7 @@ class Receiver:
 
     def _unfinished_select(self) -> bool:
         text = self._text.data
-        return self.selects and text[0] == ACK and len(text) < 6 and _SELECT_BEGUN.fullmatch(text) is not None
+        return self.selects and len(text) < 6 and _SELECT_BEGUN.fullmatch(text) is not None
 
     def _drop(self, count: int) -> None:
         blank = sum(self._text.data.count(byte, 0, count) for byte in CRLF)
@@ -444,3 +487,12 @@ class Receiver:
 
 
 _SELECT_BEGUN: Final = re.compile(rb"\x06(?:[0-9](?:[0-9A-Z](?:[0-9A-Z](?:\r)?)?)?)?")
+_SELECT_AHEAD: Final = rb"D(?:U(?:U(?:[\r\x8d](?:[\n\x8a]|\Z)|\Z)|\Z)|\Z)|\Z".replace(
+    b"D", rb"[0-9\xb0-\xb9]"
+).replace(b"U", rb"[0-9A-Z\xb0-\xb9\xc1-\xda]")
+_SINGLES: Final = rb"(?:[\x15\x95]|\x06(?!" + _SELECT_AHEAD + rb")|\x86|"
+#: Acknowledgements in sequence, with their parity bits or without, and what begins nothing between them (86H is an ACK with the
+#: wrong one). Not an ACK that begins an option select. With plain readouts most characters begin one.
+_RUN: Final = re.compile(_SINGLES + rb"[^/\x01\x02\x06\x15\xaf\x81\x82\x86\x95])+")
+_PLAIN_RUN: Final = re.compile(_SINGLES + rb"[\x00\x08-\x14\x16-\x20])+")
+_SINGLE: Final[dict[int, Frame]] = {0x06: Ack(), 0x15: Nak(), 0x95: Nak()}

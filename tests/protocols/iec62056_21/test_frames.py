@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,52 @@ def test_what_is_left_out_is_counted():
 def test_what_cannot_be_sent_is_a_misuse(make):
     with pytest.raises(Misuse):
         make()
+
+
+# --- a stream that costs as little as it says ---
+
+
+def drained(raw: bytes, *pieces: int, selects: bool = True) -> tuple[list[object], int, int]:
+    """The frames, the number of complaints and what was skipped; `pieces`: where the stream is cut."""
+    receiver, frames, complaints = Receiver(selects=selects), [], 0
+    for begin, end in pairwise((0, *pieces, len(raw))):
+        receiver.feed(raw[begin:end])
+        while True:
+            try:
+                frame = receiver.next()
+            except FrameError:
+                complaints += 1
+                continue
+            if frame is None:
+                break
+            frames.append(frame)
+    return frames, complaints, receiver.skipped
+
+
+@pytest.mark.parametrize("selects", [True, False])
+def test_acknowledgements_in_a_row_are_as_many_as_came(selects: bool) -> None:
+    raw = b"\x06\x15\x95\x00\x06x\x06" * 2000 + b"\x15"
+    frames, complaints, skipped = drained(raw, selects=selects)
+    assert frames == [Ack(), Nak(), Nak(), Ack(), Ack()] * 2000 + [Nak()]
+    assert (complaints, skipped) == (0, 4000)
+    assert drained(raw, *range(1, len(raw)), selects=selects) == (frames, 0, 4000)
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_an_option_select_behind_acknowledgements_stays_one(cut: int) -> None:
+    raw = b"\x15\x06" + Select("0", "5", "1").encode() + b"\x06\x15"
+    assert drained(raw, cut)[0] == [Nak(), Ack(), Select("0", "5", "1"), Ack(), Nak()]
+    assert drained(with_parity(raw), cut)[0] == [Nak(), Ack(), Select("0", "5", "1"), Ack(), Nak()]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b"\x86", b"\x02a", b"\x02ab\x03c", b"\x01P1", b"\x01B0\x03\x00", b"\x02/?!\r", b"\x02\x03\x04", b"/ABC"],
+    ids=bytes.hex,
+)
+def test_corrupt_messages_are_reported_once_together_and_hide_nothing(unit: bytes) -> None:
+    raw = (unit * 16384)[:16000]
+    assert drained(raw)[1] <= 1
+    frames, complaints, _ = drained(raw + b"\x00" + Block(b"1(2)").encode())
+    assert frames[-1:] == [Block(b"1(2)")]
+    assert complaints == 0
