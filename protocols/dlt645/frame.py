@@ -101,7 +101,7 @@ def decode(raw: bytes) -> Frame:
     wake = len(raw) - len(raw.lstrip(bytes((WAKE_UP,))))
     body = raw[wake:] if wake else raw
     if len(body) < OVERHEAD:
-        raise FrameError(f"frame: {len(body)} bytes, at least {OVERHEAD} are needed", wake)
+        raise FrameError(f"frame: {len(body)} bytes, at least {OVERHEAD} are needed", len(raw))
     if body[0] != START or body[7] != START:
         where = 0 if body[0] != START else 7
         raise FrameError(f"start: {body[where]:02X}H must be 68H", wake + where)

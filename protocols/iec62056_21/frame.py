@@ -439,14 +439,20 @@ class Receiver:
 
     def _next_plain(self) -> Frame | None:
         text = self._text.data
-        found = _PLAIN_END.search(text)
+        begin = 0
+        while (found := _PLAIN_END.search(text, begin)) and text[found.end() - 1] != CRLF[1]:
+            start = _PLAIN_CANDIDATE.search(
+                text, found.start()
+            )  # what stands before a character of no text never ends
+            begin = start.start() if start else len(text)
+            if not start or _STARTS.match(text, begin):
+                break
+        if begin:
+            self._drop(begin)
+            raise FrameError("plain readout: ! CR LF is missing", 0)
         if found is None:
             return None
-        end = found.end()
-        if text[end - 1] != CRLF[1]:
-            self._drop(end - 1)
-            raise FrameError("plain readout: ! CR LF is missing", 0)
-        return self._taken(Block(bytes(text[:end]), plain=True), end)
+        return self._taken(Block(bytes(text[: found.end()]), plain=True), found.end())
 
     def _taken(self, frame: Frame, end: int) -> Frame:
         self._text.take(end)
