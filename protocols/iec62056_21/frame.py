@@ -295,8 +295,8 @@ def _take(text: bytes | bytearray, at: int, scanned: int = 0) -> tuple[Frame, in
     if start == ACK:
         found = _SELECT.match(text, at)
         return (_select(found), at + 6) if found else (Ack(), at + 1)
-    if start in (STX, SOH):
-        return _take_checked(text, at, max(scanned, at + 1))
+    if start in _MISSING:
+        return _take_checked(text, at, scanned)
     return _take_line(text, at)
 
 
@@ -329,7 +329,7 @@ def _take_checked(text: bytes | bytearray, at: int, scanned: int) -> tuple[Frame
             raise FrameError("command: a letter and a digit must stand behind SOH", at + 1)
         name, begin = found[1].decode("ascii"), at + 3
         begin += text[begin] == STX
-    control = _CONTROL.search(text, max(scanned, begin))
+    control = _CONTROL.search(text, scanned if scanned > begin else begin)
     if control is None:
         return None
     end = control.start()
@@ -406,10 +406,13 @@ class Receiver:
         """As `next`, but each corrupt message by itself. `starts`: what may begin one, if not as usual."""
         self._skip_noise(starts or (_PLAIN_CANDIDATE if self.plain else _CANDIDATE))
         text = self._text.data
-        if not text or (text[0] == ACK and self._unfinished_select()):
+        if not text:
             return None
-        if run := (_PLAIN_RUN if self.plain else _RUN).match(self._raw.data):
-            return self._run(run.end())
+        if text[0] in _SINGLE:
+            if self._unfinished_select():
+                return None
+            if run := (_PLAIN_RUN if self.plain else _RUN).match(self._raw.data):
+                return self._run(run.end())
         if self.plain and not _STARTS.match(text):
             return self._next_plain()
         try:
@@ -482,13 +485,12 @@ class Receiver:
 
     def _unfinished_select(self) -> bool:
         text = self._text.data
-        return self.selects and len(text) < 6 and _SELECT_BEGUN.fullmatch(text) is not None
+        return self.selects and text[0] == ACK and len(text) < 6 and _SELECT_BEGUN.fullmatch(text) is not None
 
     def _drop(self, count: int) -> None:
-        blank = sum(self._text.data.count(byte, 0, count) for byte in CRLF)
-        self._raw.skip(count)
-        self._raw.skipped -= blank
-        self._text.skip(count)
+        gone = self._text.take(count)
+        self._raw.take(count)
+        self._raw.skipped += len(gone) - gone.count(b"\r") - gone.count(b"\n")
         self._scanned = max(0, self._scanned - count)
 
 
