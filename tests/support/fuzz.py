@@ -221,6 +221,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=-1, help="or how many executions, whichever ends first")
     parser.add_argument("--seed", type=int, default=0, help="0: a new one each time")
     parser.add_argument(
+        "--home",
+        type=Path,
+        default=REPOSITORY / ".headend" / "fuzz",
+        help="where inputs are kept (default .headend/fuzz)",
+    )
+    parser.add_argument(
         "--blind", action="store_true", help="mutate the corpus at full speed, without coverage"
     )
     parser.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
@@ -228,7 +234,7 @@ def main() -> None:
     if told.judge:
         judge(told.protocol)
         return
-    home = REPOSITORY / ".headend" / "fuzz" / told.protocol
+    home = told.home / told.protocol
     corpus(told.protocol, home / "corpus")
     if told.blind:
         blind(told.protocol, home / "corpus", told.seconds, told.runs, told.seed)
