@@ -26,8 +26,8 @@ _NUMBER: Final = re.compile(r"[+-]? *\d{1,24}(?:\.\d{0,24})?")
 _MISSING: Final = re.compile(r"[-*. ]*")
 _SET: Final = re.compile(rb"([^()\r\n]*)((?:\([^()\r\n]*\))+)")
 _GROUP: Final = re.compile(rb"\(([^()\r\n*]*)(?:\*([^()\r\n]*))?\)")
-#: Possessive throughout: no character is looked at twice, whatever the text.
-_ALL: Final = re.compile(rb"(?:[\r\n]*+[^()\r\n]*+(?:\([^()\r\n]*+\))++)*+[\r\n]*+")
+#: What follows always matches, so nothing is tried again. No possessive groups: before Python 3.11.5 one that fails half-way has moved on.
+_ALL: Final = re.compile(rb"(?:[\r\n]*+[^()\r\n]*+(?:\([^()\r\n]*+\))+)*[\r\n]*+")
 _BETWEEN: Final = re.compile(rb"[\r\n]*")
 #: A unit as the meter writes it -> (the unit of quantities.csv, power of ten).
 _UNITS: Final[dict[str, tuple[str, int]]] = {
