@@ -12,6 +12,7 @@ import contextlib
 import gc
 import importlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -185,7 +186,9 @@ def blind(protocol: str, folder: Path, limit: float, runs: int, seed: int) -> No
     inputs = [raw for raw in inputs if len(raw) <= 1024] or inputs
     gc.freeze()
     until, done, slowest = time.monotonic() + limit, 0, 0.0
-    while done != runs and (done % 1000 or time.monotonic() < until):
+    stopped: list[int] = []  # Ctrl-C ends it as the clock does
+    signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
+    while done != runs and not stopped and (done % 1000 or time.monotonic() < until):
         data = changed(chance, chance.choice(inputs), chance.choice(inputs))
         if chance.random() < 0.5:
             data = chance.choice(lines).reseal(data)
