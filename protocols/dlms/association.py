@@ -306,7 +306,6 @@ def _release(tag: int, reason: int | None, content: bytes | None) -> bytes:
 
 # --- decoding ---
 
-_ACSE: Final = {0x60: "AARQ", 0x61: "AARE", 0x62: "RLRQ", 0x63: "RLRE"}
 #: Fields by tag: (name, name_zh). The reasons of a release stand under the tag of protocol-version.
 _FIELDS: Final = {
     0x80: ("protocol-version", "协议版本"), 0xA1: ("application-context-name", "应用上下文名"),
@@ -593,8 +592,3 @@ def read_release(reader: Reader) -> Rlrq | Rlre:
             _ciphered(reader)
     reader.finish()
     return Rlrq(reason, content) if request else Rlre(reason, content)
-
-
-def acse_name(tag: int) -> str:
-    """AARQ, AARE, RLRQ, RLRE."""
-    return _ACSE[tag]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Incoming:
     parts: list[bytes] = field(default_factory=list)
 
 
-class Device:
+class Device(ABC):
     """One logical device on one connection.
 
     port        its wPort, with the default transport
@@ -290,9 +291,9 @@ class Device:
         event = self._handle(apdu)
         return self._exception(NOT_SUPPORTED) if event is None else event
 
+    @abstractmethod
     def _handle(self, apdu: Apdu) -> ServerEvent | None:
         """One service; None if there is no such service here."""
-        raise NotImplementedError
 
     # --- association ---
 

@@ -29,8 +29,7 @@ from protocols.errors import FrameError, Misuse
 
 #: Bytes that AES key wrap adds (RFC 3394).
 WRAPPING: Final = 8
-#: "Security setup", and its methods from version 1 on (version 0 has the first two).
-SECURITY_SETUP: Final = 64
+#: Methods of "Security setup" (class 64) from version 1 on (version 0 has the first two).
 SECURITY_ACTIVATE, KEY_TRANSFER, KEY_AGREEMENT = 1, 2, 3
 #: Entries of one key_transfer or key_agreement: there are four keys, and each is changed once.
 MAX_ENTRIES: Final = 4

@@ -39,7 +39,6 @@ _ACCESS: Final = {
 
 #: The association object with short names always begins here (Blue Book, class 12).
 ASSOCIATION: Final = 0xFA00
-OBJECT_LIST: Final = 0xFA08
 #: reply_to_HLS_authentication, method 8 of class 12: 20H + 7 * 8.
 REPLY_TO_HLS: Final = 0xFA58
 #: Attributes are 8 apart, the logical name first; so are methods, the first at this distance (Blue Book, "Short name"

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from protocols.bcd import to_bcd
 from protocols.dlt645.frame import encode_address
 from protocols.errors import FrameError, Misuse
 
@@ -145,8 +144,6 @@ class SignParameter:
         return machine.sign_parameter(self.session, self.di, self.plain)
 
 
-Question = Authenticate | SealControl | SealParameter | SignParameter
-
 #: Class-1 parameters go in clear text with a MAC (level 99); all others that need the module are enciphered (level 98).
 CLASS_1: Final = frozenset((
     0x04000108, 0x04000109, 0x04000306, 0x04000307, 0x04000402, 0x0400040E, 0x04001001, 0x04001002,
@@ -170,11 +167,6 @@ def session_of(challenge: Challenge, answer: bytes) -> Session:
         size = RANDOM_2_BYTES + ESAM_BYTES
         raise FrameError(f"authentication answer: {len(answer)} bytes, {size} are needed", 0)
     return Session(challenge.dispersion, challenge.random_1, answer[:RANDOM_2_BYTES], answer[RANDOM_2_BYTES:])
-
-
-def validity_plain(minutes: int) -> bytes:
-    """How long an authentication stays in force, for 03H 070001FF before its MAC: minutes, two BCD bytes."""
-    return to_bcd(minutes, 2, "authentication validity")
 
 
 # --- the data field of 03H and 83H ---

@@ -105,7 +105,7 @@ OTHER_BAUD_WORDS: Final = {0x16: 4800, 0x32: 9600, 0x64: 19200}
 #: Level of a password: 00-09, or how a command is protected by the security module.
 SEALED: Final = 0x98
 SIGNED: Final = 0x99
-LEVELS: Final = {0x98: "enciphered with MAC", 0x99: "clear text with MAC"}
+LEVELS: Final = {SEALED: "enciphered with MAC", SIGNED: "clear text with MAC"}
 
 
 def baud_rate(word: int) -> int | None:

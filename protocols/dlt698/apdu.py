@@ -46,7 +46,6 @@ SECURITY: Final = 0x10
 ERROR: Final = 0x6E
 #: Set in the code of a server's APDU. 84 (release notification) and 88 (report) come unasked.
 SERVER: Final = 0x80
-RELEASE_NOTICE: Final = 0x84
 
 #: Choices of GET, SET, ACTION and PROXY.
 NORMAL: Final = 1

@@ -14,8 +14,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-#: Attributes that only some implementations fill; every class has its logical name as attribute 1.
-LOGICAL_NAME: Final = 1
 #: Access results that prove the server does not have the object, or not as what was asked for.
 ABSENT: Final = frozenset((4, 5, 6))
 

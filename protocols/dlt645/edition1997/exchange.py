@@ -24,12 +24,20 @@ from protocols.dlt645.frame import (
     find,
     matches,
 )
-from protocols.dlt645.requests import SetTimeBroadcast, WriteAnswer, decode_time, encode_time
+from protocols.dlt645.requests import (
+    ChangeBaud,
+    ChangePassword,
+    SetTimeBroadcast,
+    WriteAnswer,
+    decode_time,
+    encode_time,
+)
 from protocols.dlt645.words import bit_names
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Event, Ignored, Send, _Signal
 
-__all__ = ["BroadcastTime", "OtherRequest", "SetTimeBroadcast", "WriteAnswer"]
+#: What both editions ask alike is 2007's class; here 0CH and 0FH, each answered by a WriteAnswer.
+__all__ = ["BroadcastTime", "ChangeBaud", "ChangePassword", "OtherRequest", "SetTimeBroadcast", "WriteAnswer"]
 
 #: Data bytes of one answer frame, as in the 2007 edition: the 1997 text is not at hand.
 READ_LIMIT: Final = 200
@@ -71,25 +79,6 @@ class WriteAddress:
 
     new: str
     address: str = WILDCARD
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeBaud:
-    """0CH. `rate` in bit/s; both sides change after the answer. -> WriteAnswer"""
-
-    address: str
-    rate: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChangePassword:
-    """0FH: PA P0 P1 P2 old, then new. -> WriteAnswer"""
-
-    address: str
-    level: int
-    password: str = field(repr=False)
-    new_level: int
-    new_password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +250,7 @@ def _request_frame(request: Request) -> Frame:
                 raise Misuse(f"baud rate: {request.rate}; there are {', '.join(map(str, words))}")
             body = bytes((words[request.rate],))
         case ChangePassword():
-            body = _authority(request.level, request.password) + _authority(
-                request.new_level, request.new_password
-            )
+            body = _authority(request.level, request.password) + _authority(request.new_level, request.new)
         case ResetDemand():
             body = _authority(request.level, request.password) if request.password else b""
         case SetTimeBroadcast():
