@@ -24,10 +24,24 @@ SLOT_QUANTITIES: Final = (
     "current_a", "current_b", "current_c",
     "active_power", "reactive_power",
 )  # fmt: skip
+#: What a slot row of the second capture group carries: three-phase detail, often asked for apart (分相曲线).
+PHASE_QUANTITIES: Final = (
+    "reactive_import", "reactive_export",
+    "active_power_a", "active_power_b", "active_power_c",
+    "reactive_power_a", "reactive_power_b", "reactive_power_c",
+    "power_factor", "power_factor_a", "power_factor_b", "power_factor_c",
+)  # fmt: skip
 #: What a freeze or register row carries (日冻结): total, sharp, peak, flat, valley, export.
 REGISTER_QUANTITIES: Final = (
     "active_import", "active_import_t1", "active_import_t2", "active_import_t3", "active_import_t4",
     "active_export",
+)  # fmt: skip
+#: What a freeze row has room for: the same, export by tariff, reactive registers, demand with its time (需量).
+FREEZE_QUANTITIES: Final = (
+    *REGISTER_QUANTITIES,
+    "active_export_t1", "active_export_t2", "active_export_t3", "active_export_t4",
+    "reactive_import", "reactive_export", "reactive_q1", "reactive_q2", "reactive_q3", "reactive_q4",
+    "max_demand_import", "max_demand_import_time", "max_demand_export", "max_demand_export_time",
 )  # fmt: skip
 
 

@@ -13,16 +13,20 @@ import structlog
 
 from headend.clock import Clock
 from headend.collector.database import Database
+from headend.collector.recorder import Recorder
+from headend.collector.tasks import SPOT, script
 from headend.control.facts import Refusal
 from headend.control.order_state import Event, NoSuchStep, State
 from headend.control.readback import Seen, judge
-from headend.store import feed, leases, orders, reads
+from headend.store import leases, orders
 from headend.store.db import Connection
+from headend.store.exchanges import NO_TIMES
+from headend.store.intake import Delivery, save
 from headend.store.orders import Fence, StaleOwner
+from headend.store.tables import SPOT_READS
 from protocols.errors import Misuse, ProtocolError, Refused
 from protocols.localtime import as_datetime, instant
 from protocols.quantity import quantities
-from protocols.reading import Reads
 from terminals.bus import Bus, BusError
 from terminals.drivers.driver import Driver, Meter, RelayAction, RelayState
 from terminals.links.link import LinkError
@@ -61,13 +65,20 @@ class Commands:
     """Carries out the orders of one terminal, one at a time, as the owner named by `fence`."""
 
     def __init__(
-        self, database: Database, clock: Clock, driver: Driver, fence: Fence, guard: Callable[[], None]
+        self,
+        database: Database,
+        clock: Clock,
+        driver: Driver,
+        fence: Fence,
+        guard: Callable[[], None],
+        recorder: Recorder,
     ) -> None:
         self._database = database
         self._clock = clock
         self._driver = driver
         self._fence = fence
         self._guard = guard
+        self._recorder = recorder
 
     async def carry_out(self, bus: Bus, meter: Meter, order: dict[str, Any]) -> None:
         """Move one open order as far as it goes now. Whatever happens on the wire ends in the order's state."""
@@ -230,7 +241,9 @@ class Commands:
     async def _read(self, session: Session, meter: Meter, order: dict[str, Any]) -> None:
         now = self._clock.now()
         try:
-            row: Reads = await session.run(self._driver.registers(meter, now))
+            with self._recorder.listening(meter, SPOT, NO_TIMES, now) as so_far:
+                row = (await session.run(script(self._driver, meter, SPOT, NO_TIMES, now))).reads
+                said = so_far()
         except WireTrouble as trouble:
             await self._step(order, Event.REJECT, str(trouble))
             return
@@ -244,13 +257,9 @@ class Commands:
             if row.valid(code)[0]
         }
 
-        def keep(conn: Connection) -> None:
-            reads.write(
-                conn, reads.SPOTS, row, now=now, reason="read again, different", who=self._fence.owner
-            )
-            feed.publish(conn, "spot", [(order["asset"], None)])
-
-        await self._database.call(keep)
+        delivery = Delivery(SPOT_READS, now, row, exchange=said)
+        zone, owner = self._database.zone, self._fence.owner
+        await self._database.call(lambda conn: save(conn, [delivery], zone, who=owner))
         result = {"read_at": as_datetime(now).isoformat(), "values": values}
         await self._step(order, Event.ANSWER, "read", result)
         await self._step(order, Event.PROVE, f"{len(values)} values read")

@@ -22,14 +22,15 @@ from headend.collector.database import Database
 from headend.collector.drivers import drivers
 from headend.collector.gaps import open_gaps
 from headend.collector.worker import Context, Worker
-from headend.collector.writer import NOTHING, Result, Writer
-from headend.plans import PLANS
-from headend.store import archive, coverage, leases, orders
+from headend.collector.writer import Writer
+from headend.plans import COLLECTED
+from headend.store import archive, coverage, leases, orders, tables
 from headend.store.archive import Terminal
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
+from headend.store.exchanges import NO_TIMES
+from headend.store.intake import Delivery
 from protocols.localtime import as_datetime
-from protocols.reading import no_reads
 from terminals.drivers.driver import Driver
 from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
@@ -273,7 +274,7 @@ class Daemon:
         self._absent_looked = now
         zone = self._database.zone
 
-        def look(conn: Connection) -> list[Result]:
+        def look(conn: Connection) -> list[Delivery]:
             nowhere = [
                 row["terminal_id"]
                 for row in conn.execute(
@@ -286,30 +287,32 @@ class Daemon:
             archive.seen(conn, dict.fromkeys(nowhere, False), {})
             found = []
             today = coverage.today(now, zone)
-            for plan in PLANS.values():
+            for plan in COLLECTED:
                 for day in (today, coverage.today(now - np.timedelta64(1, "D"), zone)):
                     matrix = coverage.day_matrix(conn, plan, day, now=now, zone=zone, terminals=nowhere)
                     retention = next(iter(self._drivers.values())).retention
                     found += [
-                        Result(
-                            Attempt(
-                                g.meter,
-                                g.plan,
-                                g.times,
-                                NOTHING,
-                                NOTHING,
-                                now,
-                                "offline",
-                                "the terminal has not dialled in",
+                        Delivery(
+                            tables.SOURCES[g.plan.name],
+                            now,
+                            attempts=(
+                                Attempt(
+                                    g.meter,
+                                    g.plan,
+                                    g.times,
+                                    NO_TIMES,
+                                    now,
+                                    "offline",
+                                    "the terminal has not dialled in",
+                                ),
                             ),
-                            no_reads(),
                         )
                         for g in open_gaps([matrix], retention, now)
                     ]
             return found
 
-        for result in await self._database.call(look):
-            await self._writer.put(result)
+        for delivery in await self._database.call(look):
+            await self._writer.put(delivery)
 
     # --- orders and status -----------------------------------------------------------------------------------
 

@@ -16,12 +16,16 @@ from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
 from headend.collector.gaps import Gap, closed, open_gaps, overwritten
-from headend.collector.writer import NOTHING, Result, Writer
-from headend.plans import CURVE, DAY, PLANS, points
-from headend.store import archive, coverage, orders
+from headend.collector.recorder import Recorder
+from headend.collector.tasks import script
+from headend.collector.writer import Writer
+from headend.plans import COLLECTED, CURVE, points
+from headend.store import archive, coverage, orders, tables
 from headend.store.archive import Terminal
 from headend.store.coverage import Attempt, DayMatrix
 from headend.store.db import Connection
+from headend.store.exchanges import NO_TIMES, Exchange
+from headend.store.intake import Delivery
 from headend.store.orders import Fence
 from protocols.errors import ProtocolError, Refused
 from protocols.reading import no_reads
@@ -85,6 +89,7 @@ class Worker:
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
         self._failing: dict[int, str] = {}  # meter -> why its last question came to nothing
+        self._recorder = Recorder(terminal.terminal_id, terminal.protocol, context.clock.now)
 
     # --- orders ------------------------------------------------------------------------------------------
 
@@ -121,7 +126,7 @@ class Worker:
         )  # fmt: skip
         self.online = True
         fence = Fence(context.owner, self.terminal.terminal_id, self.epoch)
-        commands = Commands(context.database, context.clock, self._driver, fence, self._guard)
+        commands = Commands(context.database, context.clock, self._driver, fence, self._guard, self._recorder)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_for_ever(bus))
@@ -139,6 +144,7 @@ class Worker:
             raise LeaseLost
 
     def _exchanged(self, sent: bytes, received: bytes, seconds: float) -> None:
+        self._recorder.note(sent, received, seconds)
         if received:
             self._heard += 1
             self.last_seen = self._context.clock.now()
@@ -155,7 +161,7 @@ class Worker:
             meters = await self._meters(now)
             matrices = await self._matrices(now)
             for lost in overwritten(matrices, self._driver.retention, now):
-                await self._book(lost, Outcome(no_reads(), NOTHING), "expired", "older than the meter keeps")
+                await self._book(lost, Outcome(no_reads(), NO_TIMES), "expired", "older than the meter keeps")
             gaps = open_gaps(matrices, self._driver.retention, now)
             for gap in gaps:
                 if gap.meter in meters:
@@ -169,7 +175,7 @@ class Worker:
         zone = self._context.database.zone
         day = coverage.today(begun, zone)
         falls = np.concatenate(
-            [points(plan, day, zone) + np.timedelta64(plan.settle) for plan in PLANS.values()]
+            [points(plan, day, zone) + np.timedelta64(plan.settle) for plan in COLLECTED]
             + [
                 points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1]
                 + np.timedelta64(CURVE.settle)
@@ -194,7 +200,7 @@ class Worker:
         zone = self._context.database.zone
         today = coverage.today(now, zone)
         wanted = []
-        for plan in PLANS.values():
+        for plan in COLLECTED:
             kept = self._driver.retention.curve if plan is CURVE else self._driver.retention.day_freeze
             # one day more than is kept, so that what was overwritten is seen and written down as lost
             oldest = coverage.today(now - np.timedelta64(kept) - np.timedelta64(1, "D"), zone)
@@ -219,15 +225,19 @@ class Worker:
     async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
         """One attempt at one gap; its outcome, whatever it is, goes to the ledger."""
         clock = self._context.clock
-        outcome = Outcome(no_reads(), NOTHING)
+        outcome = Outcome(no_reads(), NO_TIMES)
         reason, detail = "", ""
+        said: Exchange | None = None
         try:
             async with bus.turn(meter, self._driver, Priority.SCHEDULED) as session:
-                if gap.plan is DAY:
-                    outcome = await session.run(self._driver.day_freeze(meter, gap.times, clock.now()))
-                else:
-                    outcome = await session.run(self._driver.curve(meter, gap.times))
-            if len(np.setdiff1d(np.setdiff1d(gap.times, outcome.reads.time), outcome.absent)):
+                task, now = gap.plan.name, clock.now()
+                with self._recorder.listening(meter, task, gap.times, now) as so_far:
+                    try:
+                        outcome = await session.run(script(self._driver, meter, task, gap.times, now))
+                    finally:  # what was said is evidence, whatever came of it
+                        said = so_far()
+            got = outcome.reads.time[gap.plan.met_by(outcome.reads)]
+            if len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
                 reason = "missing-in-answer"
         except (
             Quarantined
@@ -245,23 +255,18 @@ class Worker:
             log.warning("line too busy", terminal=self.terminal.code, why=str(crowded))
             return
         except (LinkLost, SessionError, BusError) as lost:
-            await self._book(gap, outcome, "link-lost", str(lost))
+            await self._book(gap, outcome, "link-lost", str(lost), said)
             raise
         self._failing[gap.meter] = reason
-        await self._book(gap, outcome, reason, detail)
+        await self._book(gap, outcome, reason, detail, said)
 
-    async def _book(self, gap: Gap, outcome: Outcome, reason: str, detail: str) -> None:
-        attempt = Attempt(
-            gap.meter,
-            gap.plan,
-            gap.times,
-            outcome.reads.time,
-            outcome.absent,
-            self._context.clock.now(),
-            reason,
-            detail,
-        )
-        await self._context.writer.put(Result(attempt, outcome.reads))
+    async def _book(
+        self, gap: Gap, outcome: Outcome, reason: str, detail: str, said: Exchange | None = None
+    ) -> None:
+        now = self._context.clock.now()
+        attempt = Attempt(gap.meter, gap.plan, gap.times, outcome.absent, now, reason, detail)
+        source = tables.SOURCES[gap.plan.name]
+        await self._context.writer.put(Delivery(source, now, outcome.reads, (attempt,), said))
 
     async def _unreachable(self, why: str) -> None:
         """The terminal does not answer the call: every open gap behind it has that cause."""
@@ -270,7 +275,7 @@ class Worker:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
         for gap in open_gaps(await self._matrices(now), self._driver.retention, now):
-            await self._book(gap, Outcome(no_reads(), NOTHING), "offline", why)
+            await self._book(gap, Outcome(no_reads(), NO_TIMES), "offline", why)
 
     # --- obeying -----------------------------------------------------------------------------------------
 

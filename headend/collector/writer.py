@@ -1,4 +1,4 @@
-"""From the lines to the store: results of many lines leave in one transaction each few moments.
+"""From the lines to the store: deliveries of many lines leave in one transaction each few moments.
 
 The queue is bounded; with the database away the lines wait at it, and what they have not read is still a gap.
 """
@@ -6,37 +6,21 @@ The queue is bounded; with the database away the lines wait at it, and what they
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from dataclasses import dataclass, replace
-from zoneinfo import ZoneInfo
 
-import numpy as np
 import structlog
 
 from headend.collector.database import Database
-from headend.plans import CURVE, locate
-from headend.store import coverage, feed, reads
-from headend.store.coverage import Attempt
-from headend.store.db import Connection
-from protocols.reading import Reads, Times, concatenate, no_reads
+from headend.store.intake import Delivery, save
 
 log = structlog.get_logger()
 
-#: results waiting for the database; one is a meter's answer of at most a hundred rows, so this is some tens of MB
+#: deliveries waiting for the database; one is a meter's answer of at most a hundred rows, so this is some tens of MB
 QUEUE = 4096
-#: results in one transaction: larger ones gain nothing (measured: the rate is flat from some 10,000 rows on)
+#: deliveries in one transaction: larger ones gain nothing (measured: the rate is flat from some 10,000 rows on)
 BATCH = 256
-#: seconds a result may wait for company
+#: seconds a delivery may wait for company
 GATHER = 0.1
-NOTHING: Times = np.empty(0, dtype="datetime64[us]")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One attempt and the rows it brought."""
-
-    attempt: Attempt
-    reads: Reads
 
 
 @dataclass(slots=True)
@@ -55,12 +39,12 @@ class Writer:
     def __init__(self, database: Database, owner: str) -> None:
         self._database = database
         self._owner = owner
-        self._queue: asyncio.Queue[Result] = asyncio.Queue(QUEUE)
+        self._queue: asyncio.Queue[Delivery] = asyncio.Queue(QUEUE)
         self.tally = Tally()
 
-    async def put(self, result: Result) -> None:
+    async def put(self, delivery: Delivery) -> None:
         """Hand over; waits while the queue is full."""
-        await self._queue.put(result)
+        await self._queue.put(delivery)
 
     async def flush(self) -> None:
         """Wait until all that was handed over is committed."""
@@ -79,73 +63,41 @@ class Writer:
                 for _ in batch:
                     self._queue.task_done()
 
-    async def _write(self, batch: list[Result]) -> None:
+    async def _write(self, batch: list[Delivery]) -> None:
         try:
             written = await self._database.persist(
-                lambda conn: save(conn, batch, self._database.zone, self._owner)
+                lambda conn: save(conn, batch, self._database.zone, who=self._owner)
             )
         except (
             Exception
         ) as error:  # a mistake of ours too: were this task to end, every line would wait for it for ever
             if len(batch) > 1:  # one bad result must not take its neighbours with it
-                for result in batch:
-                    await self._write([result])
+                for delivery in batch:
+                    await self._write([delivery])
                 return
-            attempt = batch[0].attempt
-            log.error(
-                "result refused by the store",
-                meter=attempt.meter,
-                plan=attempt.plan.name,
-                error=f"{type(error).__name__}: {error}".strip(),
-            )
-            spoilt = replace(
-                attempt,
-                got=NOTHING,
-                absent=NOTHING,
-                reason="garbled",
-                detail=f"the store refused the values: {f'{error}'.partition(chr(10))[0]}",
-            )
-            try:
-                await self._database.persist(
-                    lambda conn: save(conn, [Result(spoilt, no_reads())], self._database.zone, self._owner)
-                )
-            except Exception:
-                log.exception("attempt not booked", meter=attempt.meter, plan=attempt.plan.name)
+            await self._spoilt(batch[0], f"{type(error).__name__}: {error}".partition("\n")[0].strip())
             return
         self.tally.rows += written.new
         self.tally.repeated += written.repeated
         self.tally.revised += written.revised
         self.tally.batches += 1
 
-
-def save(conn: Connection, batch: list[Result], zone: ZoneInfo, owner: str) -> reads.Written:
-    """Reads, ledger and feed in one transaction: they agree or none of them happened."""
-    now = max(result.attempt.at for result in batch)
-    with conn.transaction():
-        written = reads.Written(0, 0, 0)
-        for plan_table, topic in ((reads.SLOTS, "curve"), (reads.DAY_FREEZES, "day")):
-            rows = concatenate(
-                [r.reads for r in batch if (r.attempt.plan is CURVE) == (plan_table is reads.SLOTS)]
+    async def _spoilt(self, delivery: Delivery, why: str) -> None:
+        """The store refuses the values: what was said is kept, and each attempt is booked with the reason."""
+        log.error(
+            "delivery refused by the store",
+            source=delivery.source.name,
+            meters=sorted({a.meter for a in delivery.attempts}),
+            error=why,
+        )
+        attempts = tuple(
+            replace(a, absent=a.absent[:0], reason="garbled", detail=f"the store refused the values: {why}")
+            for a in delivery.attempts
+        )
+        empty = Delivery(delivery.source, delivery.at, attempts=attempts, exchange=delivery.exchange)
+        try:
+            await self._database.persist(
+                lambda conn: save(conn, [empty], self._database.zone, who=self._owner)
             )
-            if not len(rows):
-                continue
-            written += reads.write(conn, plan_table, rows, now=now, reason="read again, different", who=owner)
-            plan = next(
-                r.attempt.plan for r in batch if (r.attempt.plan is CURVE) == (plan_table is reads.SLOTS)
-            )
-            day, _ = locate(plan, rows.time, zone)
-            pairs = np.unique(np.stack([rows.meter, day]), axis=1)
-            assets = {
-                row["meter_id"]: row["asset"]
-                for row in conn.execute(
-                    "SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)",
-                    (np.unique(rows.meter).tolist(),),
-                )
-            }
-            feed.publish(
-                conn,
-                topic,
-                [(assets[m], dt.date(1970, 1, 1) + dt.timedelta(days=d)) for m, d in pairs.T.tolist()],
-            )
-        coverage.record(conn, [r.attempt for r in batch], zone)
-    return written
+        except Exception:
+            log.exception("attempt not booked", source=delivery.source.name)

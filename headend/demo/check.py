@@ -20,7 +20,7 @@ import numpy as np
 from headend.demo.rest import Rest, RestError
 from headend.demo.world import CRM, DAY, ZONE, World
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZE
+from headend.store.tables import DAY_FREEZE
 from lineloss.norms import norms
 from protocols.localtime import as_datetime, midnight
 from protocols.quantity import quantities

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZE
+from headend.store.tables import DAY_FREEZE
 from protocols.localtime import Times, as_datetime, instant, local_day, midnight
 from protocols.reading import MISSING
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headend.plans import CURVE, points
 from headend.store.db import Connection
 from headend.store.pgcopy import HEADER, PG_EPOCH
-from headend.store.reads import DAY_FREEZE
+from headend.store.tables import DAY_FREEZE
 from protocols.localtime import Times, as_datetime, instant, midnight
 from protocols.quantity import quantities
 from protocols.reading import MISSING, REGISTER_QUANTITIES

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.plans import CURVE, DAY, PLANS, REASONS, Plan, due, expected, locate, points
+from headend.plans import CURVE, DAY, REASONS, Plan, due, expected, locate, points
 from headend.store.db import Connection, StoreError
+from headend.store.pgcopy import PG_EPOCH_DAY, Field, timestamps
+from headend.store.reads import copy_rows, distinct, ensure_partitions
 from protocols.localtime import Times, as_datetime, instant, local_day, midnight
 
 Bits = NDArray[np.bool_]
@@ -21,6 +23,9 @@ Bits = NDArray[np.bool_]
 FOREVER = np.datetime64("9999-01-01T00:00:00", "us")
 #: bits that hold a day's number (days since 1970) beside a meter's in one sortable integer: good until the year 4840
 _DAY_BITS = 20
+_DAY_MASK = (1 << _DAY_BITS) - 1
+EPOCH = dt.date(1970, 1, 1)
+NO_TIMES: Times = np.empty(0, dtype="datetime64[us]")
 
 
 class UnknownMeter(StoreError):
@@ -30,71 +35,255 @@ class UnknownMeter(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to read one meter's points of one plan: what was asked, what came, what the meter proved not to have.
+    """One attempt to read one meter's points of one plan: what was asked, and what the meter proved not to have.
 
     `reason` says why asked points did not come ('' if all came or were proved absent)."""
 
     meter: int
     plan: Plan
     asked: Times
-    got: Times
     absent: Times
     at: np.datetime64
     reason: str = ""
     detail: str = ""
 
 
-def record(conn: Connection, attempts: Sequence[Attempt], zone: ZoneInfo) -> None:
-    """Fold attempts into the ledger, in the caller's transaction, in meter order (so that concurrent writers never deadlock)."""
-    for plan in PLANS.values():
-        mine = sorted((a for a in attempts if a.plan is plan), key=lambda a: a.meter)
-        if mine:
-            _record_present(conn, plan, mine, zone)
-            _record_reasons(conn, plan, [a for a in mine if a.reason], zone)
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points of a plan that readings make present, in order of meter and time. Arrays [n].
+
+    day: days since 1970-01-01; index: the point's place in its day; at: when it came."""
+
+    meter: NDArray[np.int64]
+    time: Times
+    day: NDArray[np.int64]
+    index: NDArray[np.int64]
+    at: Times
+
+    @property
+    def key(self) -> NDArray[np.int64]:
+        return np.asarray(self.meter << _DAY_BITS | self.day, dtype=np.int64)
+
+    def take(self, rows: NDArray[np.bool_]) -> Points:
+        return Points(self.meter[rows], self.time[rows], self.day[rows], self.index[rows], self.at[rows])
 
 
-def _record_present(conn: Connection, plan: Plan, attempts: list[Attempt], zone: ZoneInfo) -> None:
-    marks = [_Marks.of(plan, attempts, which, zone) for which in ("asked", "got", "absent")]
-    _, got, absent = marks
-    # one ledger row per (meter, day): both in one integer, which sorts as the pair does
-    keys, rows = np.unique(np.concatenate([m.key for m in marks]), return_inverse=True)
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The ledger's rows of some meter-days, which nobody else can change until the transaction ends.
+
+    key: meter and day in one, ascending; present, estimated: bool[row, point]."""
+
+    key: NDArray[np.int64]
+    present: Bits
+    estimated: Bits
+
+    def bits(self, which: Bits, key: NDArray[np.int64], index: NDArray[np.int64]) -> Bits:
+        """bool[n]: the bit of each point; False where the ledger has no row, or the point is none of the plan's."""
+        found = np.zeros(len(key), dtype=np.bool_)
+        if len(self.key):
+            at = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+            there = (self.key[at] == key) & (index >= 0)
+            found[there] = which[at[there], index[there]]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """What attempts say of the plan's points, columns [n]: key, index and number of the attempt; `at` [attempt]."""
+
+    key: NDArray[np.int64]
+    index: NDArray[np.int64]
+    attempt: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, plan: Plan, attempts: Sequence[Attempt], which: str, zone: ZoneInfo) -> _Tries:
+        times = [getattr(attempt, which) for attempt in attempts]
+        counts = [len(part) for part in times]
+        day, index = locate(plan, np.concatenate(times) if times else NO_TIMES, zone)
+        meters = np.repeat(np.array([a.meter for a in attempts], dtype=np.int64), counts)
+        number = np.repeat(np.arange(len(attempts)), counts)
+        there = index >= 0
+        if there.all():
+            return cls(meters << _DAY_BITS | day, index, number)
+        return cls((meters << _DAY_BITS | day)[there], index[there], number[there])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What came and what was asked, ready for the ledger. `keys`: the meter-days it touches, ascending."""
+
+    plan: Plan
+    zone: ZoneInfo
+    there: Points
+    attempts: Sequence[Attempt]
+    asked: _Tries
+    absent: _Tries
+    keys: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, plan: Plan, there: Points, attempts: Sequence[Attempt], zone: ZoneInfo) -> Entry:
+        """`there` may hold points off the plan's grid (index -1); they leave no mark."""
+        if (there.index < 0).any():
+            there = there.take(there.index >= 0)
+        asked, absent = (_Tries.of(plan, attempts, which, zone) for which in ("asked", "absent"))
+        runs = [_runs(key) for key in (there.key, asked.key, absent.key) if len(key)]
+        keys = runs[0] if len(runs) == 1 else np.concatenate([there.key[:0], *runs])
+        if (keys[1:] <= keys[:-1]).any():
+            keys = np.unique(keys)
+        return cls(plan, zone, there, attempts, asked, absent, keys)
+
+
+def _runs(key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first of each run of equals."""
+    return np.asarray(key[np.concatenate([[True], key[1:] != key[:-1]])], dtype=np.int64)
+
+
+def lock(conn: Connection, entry: Entry) -> Locked:
+    """The rows of the entry's meter-days, locked in their order: whoever writes the same days waits here, so nobody deadlocks later."""
+    days = [_date(day) for day in distinct(entry.keys & _DAY_MASK).tolist()]
+    rows = conn.execute(
+        "SELECT meter_id, day, present::text, estimated::text FROM coverage WHERE plan = %s AND day = ANY(%s::date[]) AND meter_id = ANY(%s::int[]) "
+        "ORDER BY day, meter_id FOR UPDATE",
+        (entry.plan.id, days, distinct(entry.keys >> _DAY_BITS).tolist()),
+    ).fetchall()
+    width = max((len(points(entry.plan, day, entry.zone)) for day in days), default=0)
+    found = np.array(
+        [row["meter_id"] << _DAY_BITS | (row["day"] - EPOCH).days for row in rows], dtype=np.int64
+    )
+    order = np.argsort(found)
+    present = _bits([row["present"].ljust(width, "0") for row in rows], width)
+    estimated = _bits([(row["estimated"] or "").ljust(width, "0") for row in rows], width)
+    return Locked(found[order], present[order], estimated[order])
+
+
+def record(conn: Connection, entry: Entry, locked: Locked | None = None) -> None:
+    """Fold an entry into the ledger, in the caller's transaction.
+
+    UniqueViolation if another transaction made a row of the same meter and day since `locked`: then begin again."""
+    plan, there, keys = entry.plan, entry.there, entry.keys
     if not len(keys):
         return
-    ats = np.concatenate([m.at for m in marks]).astype(np.int64)
-    first, last = np.full(len(keys), ats.max()), np.full(len(keys), ats.min())
-    np.minimum.at(first, rows, ats)
-    np.maximum.at(last, rows, ats)
-    tried = np.unique(rows * len(attempts) + np.concatenate([m.attempt for m in marks])) // len(attempts)
-    meters, days = keys >> _DAY_BITS, [_date(day) for day in (keys & (1 << _DAY_BITS) - 1).tolist()]
-    widths = [len(points(plan, day, zone)) for day in days]
-    ends = np.cumsum([len(m.key) for m in marks])
-    got_rows, absent_rows = rows[ends[0] : ends[1]], rows[ends[1] :]
-    late = got.at - got.time > np.timedelta64(plan.grace)
+    locked = lock(conn, entry) if locked is None else locked
+    widths = {
+        number: len(points(plan, _date(number), entry.zone)) for number in distinct(keys & _DAY_MASK).tolist()
+    }
+    width = max(widths.values())
+
+    def grid(key: NDArray[np.int64], index: NDArray[np.int64]) -> Bits:
+        made = np.zeros((len(keys), width), dtype=np.bool_)
+        made[np.searchsorted(keys, key), index] = True
+        return made
+
+    late = there.at - there.time > np.timedelta64(plan.grace)
+    present = grid(there.key, there.index)
+    rows = _Rows(
+        keys,
+        present,
+        grid(there.key[late], there.index[late]),
+        grid(entry.absent.key, entry.absent.index) & ~present,
+        *_moments(entry),
+    )
+    known = np.isin(keys, locked.key, assume_unique=True)
+    if known.any():
+        _update(conn, plan, rows.take(known), widths)
+    if not known.all():
+        _insert(conn, plan, rows.take(~known), widths)
+    _record_reasons(conn, plan, there, [a for a in entry.attempts if a.reason], entry.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of the ledger to be folded in, by key: bits [row, point], the first and last moment and the number of attempts [row]."""
+
+    key: NDArray[np.int64]
+    present: Bits
+    late: Bits
+    absent: Bits
+    first: Times
+    last: Times
+    attempts: NDArray[np.int64]
+
+    def take(self, which: Bits) -> _Rows:
+        if which.all():
+            return self
+        return _Rows(*(getattr(self, name)[which] for name in _Rows.__slots__))
+
+
+def _moments(entry: Entry) -> tuple[Times, Times, NDArray[np.int64]]:
+    """(first moment, last moment, number of attempts) of each meter-day."""
+    keys, there, attempts = entry.keys, entry.there, entry.attempts
+    first = np.full(len(keys), np.iinfo(np.int64).max)
+    last = np.full(len(keys), np.iinfo(np.int64).min)
+    number = np.zeros(len(keys), dtype=np.int64)
+    if len(there.key):  # in order of meter and time, so each meter-day is one run
+        starts = np.flatnonzero(np.concatenate([[True], there.key[1:] != there.key[:-1]]))
+        at, rows = there.at.astype(np.int64), np.searchsorted(keys, there.key[starts])
+        np.minimum.at(first, rows, np.minimum.reduceat(at, starts))
+        np.maximum.at(last, rows, np.maximum.reduceat(at, starts))
+    if attempts:
+        key = np.concatenate([entry.asked.key, entry.absent.key])
+        attempt = np.concatenate([entry.asked.attempt, entry.absent.attempt])
+        change = np.concatenate([[True], (key[1:] != key[:-1]) | (attempt[1:] != attempt[:-1])])[: len(key)]
+        # an attempt counts once a meter-day
+        pairs = np.unique(np.stack([np.searchsorted(keys, key[change]), attempt[change]]), axis=1)
+        at = np.array([a.at for a in attempts], dtype="datetime64[us]").astype(np.int64)[pairs[1]]
+        np.minimum.at(first, pairs[0], at)
+        np.maximum.at(last, pairs[0], at)
+        number += np.bincount(pairs[0], minlength=len(keys))
+    return first.astype("datetime64[us]"), last.astype("datetime64[us]"), number
+
+
+def _insert(conn: Connection, plan: Plan, rows: _Rows, widths: dict[int, int]) -> None:
+    """Meter-days that the ledger has not yet, by COPY; days of one length at a time."""
+    day = rows.key & _DAY_MASK
+    ensure_partitions(conn, "coverage", day.astype("datetime64[D]"))
+    for width in sorted(set(widths.values())):
+        chosen = np.isin(day, [number for number, wide in widths.items() if wide == width])
+        if not chosen.any():
+            continue
+        mine = rows.take(chosen)
+        bits = [
+            Field(np.packbits(grid[:, :width], axis=1), "varbit", bits=width)
+            for grid in (mine.present, mine.late, mine.absent)
+        ]
+        copy_rows(
+            conn, "coverage", ("plan", "day", "meter_id", "present", "late", "absent", "attempts", "first_at", "last_at"),
+            [
+                Field(np.full(len(mine.key), plan.id), "int2"), Field((mine.key & _DAY_MASK) - PG_EPOCH_DAY, "date"),
+                Field(mine.key >> _DAY_BITS, "int4"), *bits, Field(mine.attempts, "int4"),
+                Field(timestamps(mine.first), "timestamptz"), Field(timestamps(mine.last), "timestamptz"),
+            ],
+        )  # fmt: skip
+
+
+def _update(conn: Connection, plan: Plan, rows: _Rows, widths: dict[int, int]) -> None:
+    days = [_date(day) for day in (rows.key & _DAY_MASK).tolist()]
+    wide = [widths[day] for day in (rows.key & _DAY_MASK).tolist()]
     conn.execute(
         """
-        INSERT INTO coverage AS c (meter_id, day, plan, present, late, absent, attempts, first_at, last_at)
-        SELECT m, d, %(plan)s, p::varbit, l::varbit, a::varbit & ~p::varbit, n, f, t
+        UPDATE coverage c SET
+            present = c.present | p::varbit,
+            late = c.late | (l::varbit & ~c.present),
+            absent = (c.absent | a::varbit) & ~(c.present | p::varbit),
+            attempts = c.attempts + n,
+            first_at = least(c.first_at, f),
+            last_at = greatest(c.last_at, t)
         FROM unnest(%(m)s::int[], %(d)s::date[], %(p)s::text[], %(l)s::text[], %(a)s::text[], %(n)s::int[],
                     %(f)s::timestamptz[], %(t)s::timestamptz[]) AS u(m, d, p, l, a, n, f, t)
-        ORDER BY m, d
-        ON CONFLICT (meter_id, day, plan) DO UPDATE SET
-            present = c.present | excluded.present,
-            late = c.late | (excluded.late & ~c.present),
-            absent = (c.absent | excluded.absent) & ~(c.present | excluded.present),
-            attempts = c.attempts + excluded.attempts,
-            first_at = least(c.first_at, excluded.first_at),
-            last_at = greatest(c.last_at, excluded.last_at)
+        WHERE c.plan = %(plan)s AND c.day = d AND c.meter_id = m AND c.day = ANY(%(days)s)
         """,
         {
             "plan": plan.id,
-            "m": meters.tolist(),
+            "days": sorted(set(days)),
+            "m": (rows.key >> _DAY_BITS).tolist(),
             "d": days,
-            "p": _bit_texts(got_rows, got.index, widths),
-            "l": _bit_texts(got_rows[late], got.index[late], widths),
-            "a": _bit_texts(absent_rows, absent.index, widths),
-            "n": np.bincount(tried, minlength=len(keys)).tolist(),
-            "f": [as_datetime(at) for at in first.astype("datetime64[us]")],
-            "t": [as_datetime(at) for at in last.astype("datetime64[us]")],
+            "p": _texts(rows.present, wide),
+            "l": _texts(rows.late, wide),
+            "a": _texts(rows.absent, wide),
+            "n": rows.attempts.tolist(),
+            "f": [as_datetime(at) for at in rows.first],
+            "t": [as_datetime(at) for at in rows.last],
         },
     )
 
@@ -110,19 +299,21 @@ class _Vain:
     detail: str
 
 
-def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone: ZoneInfo) -> None:
-    rows: dict[tuple[int, dt.date, str], _Vain] = {}
+def _record_reasons(
+    conn: Connection, plan: Plan, there: Points, attempts: list[Attempt], zone: ZoneInfo
+) -> None:
+    rows: dict[tuple[dt.date, int, str], _Vain] = {}
     for attempt in sorted(attempts, key=lambda a: a.at):
         if attempt.reason not in REASONS:
             raise ValueError(f"unknown reason {attempt.reason!r}")
-        holes = np.setdiff1d(np.setdiff1d(attempt.asked, attempt.got), attempt.absent)
+        begin, end = np.searchsorted(there.meter, [attempt.meter, attempt.meter + 1])
+        holes = np.setdiff1d(np.setdiff1d(attempt.asked, there.time[begin:end]), attempt.absent)
         day, index = locate(plan, holes, zone)
         for number in np.unique(day):
             owner = _date(int(number))
             bits = np.zeros(len(points(plan, owner, zone)), dtype=np.bool_)
-            there = index[(day == number) & (index >= 0)]
-            bits[there] = True
-            at, key = as_datetime(attempt.at), (attempt.meter, owner, attempt.reason)
+            bits[index[(day == number) & (index >= 0)]] = True
+            at, key = as_datetime(attempt.at), (owner, attempt.meter, attempt.reason)
             before = rows.get(key)
             if before is None:
                 rows[key] = _Vain(bits, 1, at, at, attempt.detail)
@@ -131,14 +322,15 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
     keys = sorted(rows)
     if not keys:
         return
+    ensure_partitions(conn, "gap_reason", np.array([day for day, _, _ in keys], dtype="datetime64[D]"))
     conn.execute(
         """
         INSERT INTO gap_reason AS g (meter_id, day, plan, reason, slots, attempts, since, last_at, detail)
         SELECT m, d, %(plan)s, r, b::varbit, n, f, t, x
         FROM unnest(%(m)s::int[], %(d)s::date[], %(r)s::text[], %(b)s::text[], %(n)s::int[], %(f)s::timestamptz[],
                     %(t)s::timestamptz[], %(x)s::text[]) AS u(m, d, r, b, n, f, t, x)
-        ORDER BY m, d, r
-        ON CONFLICT (meter_id, day, plan, reason) DO UPDATE SET
+        ORDER BY d, m, r
+        ON CONFLICT (plan, day, meter_id, reason) DO UPDATE SET
             slots = g.slots | excluded.slots,
             attempts = g.attempts + excluded.attempts,
             since = least(g.since, excluded.since),
@@ -147,8 +339,8 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
         """,
         {
             "plan": plan.id,
-            "m": [meter for meter, _, _ in keys],
-            "d": [day for _, day, _ in keys],
+            "m": [meter for _, meter, _ in keys],
+            "d": [day for day, _, _ in keys],
             "r": [reason for _, _, reason in keys],
             "b": [_text(rows[key].slots) for key in keys],
             "n": [rows[key].attempts for key in keys],
@@ -159,38 +351,57 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    """Columns: one row per marked point of an attempt, points that are not the plan's left out. `key` is meter and day in one."""
+def mark_estimates(conn: Connection, plan: Plan, there: Points, zone: ZoneInfo, *, standing: bool) -> None:
+    """Note that estimates stand at these points, or stand there no more. The points are the plan's, in order of meter and time."""
+    there = there.take(there.index >= 0)
+    if not len(there.key):
+        return
+    entry = Entry.of(plan, there, (), zone)
+    widths = [len(points(plan, _date(day), zone)) for day in (entry.keys & _DAY_MASK).tolist()]
+    grid = np.zeros((len(entry.keys), max(widths)), dtype=np.bool_)
+    grid[np.searchsorted(entry.keys, there.key), there.index] = True
+    if standing:  # a day of which nothing was ever read has no row yet
+        _make_rows(conn, plan, entry.keys, widths, there)
+    conn.execute(
+        f"""
+        UPDATE coverage c SET estimated = nullif(
+            coalesce(c.estimated, c.present & ~c.present) {"| e::varbit" if standing else "& ~e::varbit"}, c.present & ~c.present)
+        FROM unnest(%(m)s::int[], %(d)s::date[], %(e)s::text[]) AS u(m, d, e)
+        WHERE c.plan = %(plan)s AND c.day = d AND c.meter_id = m AND c.day = ANY(%(d)s::date[])
+        """,
+        {
+            "plan": plan.id,
+            "m": (entry.keys >> _DAY_BITS).tolist(),
+            "d": [_date(day) for day in (entry.keys & _DAY_MASK).tolist()],
+            "e": _texts(grid, widths),
+        },
+    )
 
-    key: NDArray[np.int64]
-    index: NDArray[np.int64]
-    time: Times
-    at: Times
-    attempt: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, plan: Plan, attempts: list[Attempt], which: str, zone: ZoneInfo) -> _Marks:
-        parts = [getattr(attempt, which) for attempt in attempts]
-        counts = [len(part) for part in parts]
-        time = np.concatenate(parts) if parts else np.empty(0, dtype="datetime64[us]")
-        day, index = locate(plan, time, zone)
-        there = index >= 0
-        return cls(
-            np.repeat(np.array([a.meter for a in attempts], dtype=np.int64), counts)[there] << _DAY_BITS
-            | day[there],
-            index[there],
-            time[there],
-            np.repeat(np.array([a.at for a in attempts], dtype="datetime64[us]"), counts)[there],
-            np.repeat(np.arange(len(attempts)), counts)[there],
-        )
+def _make_rows(
+    conn: Connection, plan: Plan, keys: NDArray[np.int64], widths: list[int], there: Points
+) -> None:
+    """Rows without any mark, where there are none."""
+    ensure_partitions(conn, "coverage", (keys & _DAY_MASK).astype("datetime64[D]"))
+    conn.execute(
+        "INSERT INTO coverage (plan, day, meter_id, present, late, absent, attempts, first_at, last_at) "
+        "SELECT %(plan)s, d, m, z::varbit, z::varbit, z::varbit, 0, %(at)s, %(at)s "
+        "FROM unnest(%(m)s::int[], %(d)s::date[], %(z)s::text[]) AS u(m, d, z) "
+        "ORDER BY d, m ON CONFLICT DO NOTHING",
+        {
+            "plan": plan.id,
+            "m": (keys >> _DAY_BITS).tolist(),
+            "d": [_date(day) for day in (keys & _DAY_MASK).tolist()],
+            "z": ["0" * width for width in widths],
+            "at": as_datetime(there.at.max()),
+        },
+    )
 
 
-def _bit_texts(rows: NDArray[np.int64], index: NDArray[np.int64], widths: list[int]) -> list[str]:
-    """One bit string per ledger row, with bit index[k] of row rows[k] set."""
-    grid = np.full((len(widths), max(widths)), ord("0"), dtype=np.uint8)
-    grid[rows, index] = ord("1")
-    return [bits[:width].tobytes().decode() for bits, width in zip(grid, widths, strict=True)]
+def _texts(grid: Bits, widths: list[int]) -> list[str]:
+    """One bit string per row, as wide as its day."""
+    digits = np.where(grid, np.uint8(ord("1")), np.uint8(ord("0")))
+    return [row[:width].tobytes().decode() for row, width in zip(digits, widths, strict=True)]
 
 
 def _text(bits: Bits) -> str:
@@ -199,12 +410,14 @@ def _text(bits: Bits) -> str:
 
 def _bits(texts: Sequence[str], width: int) -> Bits:
     """Bit strings of one width -> bool[row, point]."""
+    if not texts:
+        return np.zeros((0, width), dtype=np.bool_)
     raw = np.frombuffer("".join(texts).encode(), dtype=np.uint8)
     return np.asarray(raw.reshape(len(texts), width) == ord("1"), dtype=np.bool_)
 
 
 def _date(number: int) -> dt.date:
-    return dt.date(1970, 1, 1) + dt.timedelta(days=number)
+    return EPOCH + dt.timedelta(days=number)
 
 
 @dataclass(frozen=True, slots=True)

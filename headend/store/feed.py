@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headend.store.db import Connection, StoreError
+from headend.store.reads import Bits, Marks, distinct
 
 #: what a change can be about; `key` is the meter asset, area code, finding id, customer number or order id
-TOPICS: Final = ("curve", "day", "spot", "revision", "loss", "finding", "balance", "order", "payment", "bill")
+TOPICS: Final = (
+    "curve", "phase", "day", "month", "spot", "event", "loss", "finding", "balance", "order", "payment", "bill",
+)  # fmt: skip
+#: of readings: new; a NULL was filled; another value than before; estimated; the meter's own value where an estimate stood
+CHANGES: Final = ("new", "completed", "corrected", "estimated", "actual")
 MAX_LIMIT: Final = 10_000
 
 
@@ -34,6 +42,7 @@ class Change:
     topic: str
     key: str
     day: dt.date | None
+    change: str
     cursor: str
 
 
@@ -62,6 +71,42 @@ def publish(conn: Connection, topic: str, rows: Iterable[tuple[str, dt.date | No
     return len(distinct)
 
 
+@dataclass(slots=True)
+class Readings:
+    """Changed readings of one transaction, folded: one row of the feed for all meters that changed in the same way on one day."""
+
+    _meters: dict[tuple[str, str, int], list[NDArray[np.int64]]] = field(default_factory=dict)
+
+    def add(
+        self,
+        topic: str,
+        meter: NDArray[np.int64],
+        day: NDArray[np.int64],
+        marks: Marks,
+        actual: Bits | None = None,
+    ) -> None:
+        """Note what became of rows [n]: their meters, days since 1970-01-01, marks, and which stand where an estimate stood."""
+        for change, rows in (
+            ("new", marks.new), ("completed", marks.completed), ("corrected", marks.corrected), ("actual", actual),
+        ):  # fmt: skip
+            if rows is not None and rows.any():
+                self.note(topic, change, meter[rows], day[rows])
+
+    def note(self, topic: str, change: str, meter: NDArray[np.int64], day: NDArray[np.int64]) -> None:
+        for number in distinct(day).tolist():
+            self._meters.setdefault((topic, change, number), []).append(distinct(meter[day == number]))
+
+    def publish(self, conn: Connection) -> None:
+        """Announce them within the caller's transaction."""
+        if not self._meters:
+            return
+        for (topic, change, day), meters in sorted(self._meters.items()):
+            conn.execute(
+                "INSERT INTO feed (topic, change, day, meters) VALUES (%s, %s, date '1970-01-01' + %s, %s)",
+                (topic, change, day, np.unique(np.concatenate(meters)).tolist()),
+            )
+
+
 def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str] = ()) -> Page:
     """Up to `limit` changes after `cursor` (None or '' = from the beginning, 'latest' = only what comes from
     now on).
@@ -79,8 +124,8 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
     assert state is not None
     epoch, xmin = int(state["epoch"]), int(state["xmin"])
     if cursor == "latest":
-        return Page([], _text(epoch, max(0, xmin - 1), 2**63 - 1), False)
-    xid, seq = _position(cursor, epoch)
+        return Page([], _text(epoch, max(0, xmin - 1), 2**63 - 1, 0), False)
+    xid, seq, done = _position(cursor, epoch)
     if xid >= xmin:
         raise StaleCursor(
             f"cursor {cursor!r} is ahead of this database: it comes from another one; "
@@ -91,38 +136,58 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
     # (xid_text must not be named xid: ORDER BY would take the text, and 999 comes after 1000 there)
     rows: list[dict[str, Any]] = conn.execute(
         """
-        SELECT xid::text AS xid_text, seq, topic, key, day FROM feed
-        WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s::bigint)
+        SELECT xid::text AS xid_text, seq, topic, key, day, change, meters FROM feed
+        WHERE (xid, seq) >= (%(xid)s::text::xid8, %(seq)s::bigint)
           AND xid < pg_snapshot_xmin(pg_current_snapshot())
           AND (%(topics)s::text[] = '{}' OR topic = ANY(%(topics)s::text[]))
         ORDER BY xid, seq LIMIT %(limit)s
         """,
-        {"xid": str(xid), "seq": seq, "topics": list(topics), "limit": limit + 1},
+        {"xid": str(xid), "seq": seq, "topics": list(topics), "limit": limit + 2},
     ).fetchall()
+    found: list[tuple[str, int | str, dt.date | None, str, str]] = []
+    for row in rows:
+        whose: list[int | str] = row["meters"] or [row["key"]]
+        here = (int(row["xid_text"]), row["seq"])
+        for k in range(done if here == (xid, seq) else 0, len(whose)):
+            found.append((row["topic"], whose[k], row["day"], row["change"], _text(epoch, *here, k + 1)))
+            if len(found) > limit:
+                break
+        if len(found) > limit:
+            break
+    assets = _assets(conn, [key for _, key, *_ in found[:limit] if isinstance(key, int)])
     changes = [
-        Change(row["topic"], row["key"], row["day"], _text(epoch, int(row["xid_text"]), row["seq"]))
-        for row in rows[:limit]
+        Change(topic, key if isinstance(key, str) else assets[key], day, change, text)
+        for topic, key, day, change, text in found[:limit]
     ]
-    after = changes[-1].cursor if changes else _text(epoch, xid, seq)
-    return Page(changes, after, len(rows) > limit)
+    after = changes[-1].cursor if changes else _text(epoch, xid, seq, done)
+    return Page(changes, after, len(found) > limit)
 
 
-def _text(epoch: int, xid: int, seq: int) -> str:
-    return f"{epoch}.{xid}.{seq}"
+def _assets(conn: Connection, meters: list[int]) -> dict[int, str]:
+    rows = conn.execute("SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (sorted(set(meters)),))
+    return {row["meter_id"]: row["asset"] for row in rows}
 
 
-def _position(cursor: str | None, epoch: int) -> tuple[int, int]:
+def _text(epoch: int, xid: int, seq: int, done: int) -> str:
+    """EPOCH.TRANSACTION.SEQUENCE.DONE: how many of the row's meters have been told."""
+    return f"{epoch}.{xid}.{seq}.{done}"
+
+
+def _position(cursor: str | None, epoch: int) -> tuple[int, int, int]:
     if not cursor:
-        return 0, 0
+        return 0, 0, 0
+    form = "a feed cursor (EPOCH.TRANSACTION.SEQUENCE.DONE)"
     parts = cursor.split(".")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 19 for part in parts):
-        raise BadCursor(f"{cursor[:60]!r} is not a feed cursor (EPOCH.TRANSACTION.SEQUENCE)")
-    theirs, xid, seq = map(int, parts)
+    if len(parts) == 3:  # as it was before rows told of several meters: each had one
+        parts.append("1")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) <= 19 for part in parts):
+        raise BadCursor(f"{cursor[:60]!r} is not {form}")
+    theirs, xid, seq, done = map(int, parts)
     if theirs != epoch:
         raise StaleCursor(
             f"cursor {cursor!r} is from epoch {theirs}, the database is in epoch {epoch} since a restore: "
             "read again from the beginning"
         )
     if seq >= 2**63:
-        raise BadCursor(f"{cursor[:60]!r} is not a feed cursor (EPOCH.TRANSACTION.SEQUENCE)")
-    return xid, seq
+        raise BadCursor(f"{cursor[:60]!r} is not {form}")
+    return xid, seq, done

@@ -17,7 +17,7 @@ from headend.plans import CURVE, DAY, Plan, points
 from headend.store import coverage
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZE, SPOT
+from headend.store.tables import DAY_FREEZE, SPOT
 from protocols.localtime import as_datetime, instant, local_day
 from protocols.quantity import quantities
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES

@@ -19,7 +19,7 @@ WHERE datname = current_database() AND application_name = 'headend' AND pid <> p
 DO $$ BEGIN
     EXECUTE (SELECT 'TRUNCATE ' || string_agg(oid::regclass::text, ', ') || ' RESTART IDENTITY CASCADE' FROM pg_class
              WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-               AND relname NOT IN ('schema_migration', 'schema_layout'));
+               AND relname NOT IN ('schema_migration', 'schema_layout', 'partition_span', 'partition'));
 END $$;
 INSERT INTO cluster DEFAULT VALUES;
 """

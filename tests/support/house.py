@@ -11,8 +11,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from psycopg.rows import tuple_row
 
-from headend.store import reads
+from headend.store import intake, reads
 from headend.store.db import Connection
+from headend.store.intake import Delivery
+from headend.store.reads import Note
+from headend.store.tables import DAY_FREEZES, Source, Table
 from protocols.localtime import as_datetime, instant
 from protocols.reading import Reads, Times, empty_column
 
@@ -129,12 +132,32 @@ def rows(meters: Sequence[int], times: Sequence[np.datetime64] | Times, **column
     return Reads(np.array(meters, dtype=np.int64), np.array(times, dtype="datetime64[us]"), made)
 
 
-def write(conn: Connection, table: Any, given: Reads, now: np.datetime64 | None = None) -> reads.Written:
-    """Write and commit."""
+def write(conn: Connection, table: Table, given: Reads, now: np.datetime64 | None = None) -> reads.Written:
+    """Write rows of one table, and nothing else, and commit."""
     with conn.transaction():
-        written = reads.write(
-            conn, table, given, now=given.time.max() if now is None else now, reason="read again", who="test"
-        )
+        note = Note(given.time.max() if now is None else now, "read again", "test")
+        written = reads.write(conn, table, given, note).written
+    conn.commit()
+    return written
+
+
+def deliver(
+    conn: Connection,
+    source: Source,
+    given: Reads,
+    now: np.datetime64 | None = None,
+    zone: ZoneInfo = SHANGHAI,
+    **more: Any,
+) -> reads.Written:
+    """Bring readings in by the door, ledger and feed with them, and commit. `more`: attempts, exchange."""
+    at = (
+        now
+        if now is not None
+        else given.time.max()
+        if len(given)
+        else np.datetime64("2026-03-11T00:00", "us")
+    )
+    written = intake.save(conn, [Delivery(source, at, given, **more)], zone, who="test", reason="read again")
     conn.commit()
     return written
 
@@ -150,7 +173,7 @@ def freeze(
     given = {"active_import": registers} if isinstance(registers, int) else registers
     write(
         conn,
-        reads.DAY_FREEZES,
+        DAY_FREEZES,
         rows([meter], [at(midnight, zone)], **{code: [value] for code, value in given.items()}),
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZES, SLOTS
+from headend.store.tables import DAY_FREEZES, SLOTS
 from protocols.localtime import as_datetime
 from tests.support.house import SHANGHAI, at, rows, write
 

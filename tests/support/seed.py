@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from headend.plans import CURVE, DAY, points
-from headend.store import coverage, db, feed, migrate, reads, results
+from headend.store import db, intake, migrate, results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
+from headend.store.intake import Delivery
 from headend.store.results import Found, Loss
+from headend.store.tables import CURVES, DAYS
 from protocols.localtime import as_datetime, instant, midnight
 from protocols.reading import REGISTER_QUANTITIES, Reads
 
@@ -159,21 +161,48 @@ def _archive(
 
 
 def _curve(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -> None:
-    """Attempts on today's and yesterday's 15-minute points: what came, and what failed for which reason."""
-    attempts: list[Attempt] = []
+    """What came of today's and yesterday's 15-minute points, and what failed for which reason."""
+    deliveries: list[Delivery] = []
     for day in (YESTERDAY, TODAY):
         times = points(CURVE, day, ZONE)
         due = times[times + np.timedelta64(CURVE.settle) <= NOW]
         for a, row in enumerate(ids):
             for m, meter in enumerate(row):
-                attempts += _meter_day(a, m, meter, day, due, rng)
-    coverage.record(conn, attempts, ZONE)
-    _slots(conn, ids[0])
+                deliveries += _meter_day(a, m, meter, day, due, rng)
+    intake.save(conn, deliveries, ZONE, who="seed")
+
+
+def _slots(area: int, meter: int, times: Any) -> Reads:
+    """A steady customer's rows; the first area's carry everything, the others the register alone."""
+    n = len(times)
+    slot = (times - midnight(YESTERDAY, ZONE)) // np.timedelta64(15, "m")
+    columns: dict[str, Any] = {"active_import": 12_345_6789 + 1875 * (slot - 95).astype(np.int64)}
+    if area == 0:
+        hour = slot % 96 / 96
+        columns |= {
+            "active_export": np.zeros(n, dtype=np.int64),
+            "voltage_a": (219.5 + 11.9 * hour).round(1),
+            "current_a": (0.8 + 4.4 * hour).round(3),
+            "active_power": np.full(n, 0.75),
+        }
+    return Reads(np.full(n, meter, dtype=np.int64), times, columns)
+
+
+def _came(area: int, meter: int, asked: Any, at: np.datetime64) -> Delivery:
+    attempt = Attempt(meter, CURVE, asked, asked[:0], at)
+    return Delivery(CURVES, at, _slots(area, meter, asked), (attempt,))
+
+
+def _failed(
+    meter: int, asked: Any, at: np.datetime64, reason: str, detail: str, absent: Any = None
+) -> Delivery:
+    none = asked[:0] if absent is None else absent
+    return Delivery(CURVES, at, attempts=(Attempt(meter, CURVE, asked, none, at, reason, detail),))
 
 
 def _meter_day(
     a: int, m: int, meter: int, day: dt.date, due: Any, rng: np.random.Generator
-) -> Iterator[Attempt]:
+) -> Iterator[Delivery]:
     got = np.ones(len(due), dtype=np.bool_)
     never = np.zeros(len(due), dtype=np.bool_)
     reason, detail, late = "", "", np.zeros(len(due), dtype=np.bool_)
@@ -207,46 +236,14 @@ def _meter_day(
     prompt = got & ~late
     for chunk in np.array_split(np.flatnonzero(prompt), 4):
         if len(chunk):
-            yield Attempt(
-                meter, CURVE, due[chunk], due[chunk], due[:0], due[chunk[-1]] + np.timedelta64(95, "s")
-            )
+            yield _came(a, meter, due[chunk], due[chunk[-1]] + np.timedelta64(95, "s"))
     if late.any():
-        at = due[late][-1] + np.timedelta64(270, "m")
-        yield Attempt(meter, CURVE, due[late], due[late], due[:0], at)
+        yield _came(a, meter, due[late], due[late][-1] + np.timedelta64(270, "m"))
     vain = asked[~got[: len(asked)] & ~never[: len(asked)]]
     if reason and len(vain):
-        yield Attempt(meter, CURVE, vain, due[:0], due[:0], NOW - np.timedelta64(4, "m"), reason, detail)
+        yield _failed(meter, vain, NOW - np.timedelta64(4, "m"), reason, detail)
     if never.any():
-        yield Attempt(meter, CURVE, due[never], due[:0], due[never], NOW - np.timedelta64(50, "m"))
-
-
-def _slots(conn: Connection, meters: Sequence[int]) -> None:
-    """Values for the first area's meters today, as far as the ledger says they are present."""
-    matrix = coverage.day_matrix(conn, CURVE, TODAY, now=NOW, zone=ZONE)
-    for meter in meters:
-        k = int(np.searchsorted(matrix.meters, meter))
-        times = matrix.times[matrix.present[k]]
-        n = len(times)
-        energy = np.cumsum(np.full(n, 1875, dtype=np.int64)) + 12_345_6789
-        reads.write(
-            conn,
-            reads.SLOTS,
-            Reads(
-                np.full(n, meter, dtype=np.int64),
-                times,
-                {
-                    "active_import": energy,
-                    "active_export": np.zeros(n, dtype=np.int64),
-                    "voltage_a": np.linspace(219.5, 231.4, n).round(1),
-                    "current_a": np.linspace(0.8, 5.2, n).round(3),
-                    "active_power": np.full(n, 0.75),
-                },
-            ),
-            now=NOW,
-            reason="scheduled",
-            who="seed",
-        )
-    feed.publish(conn, "curve", [(str(meter), TODAY) for meter in meters])
+        yield _failed(meter, due[never], NOW - np.timedelta64(50, "m"), "", "", absent=due[never])
 
 
 def _freezes(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -> None:
@@ -254,7 +251,6 @@ def _freezes(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
     meters = np.array([meter for row in ids for meter in row], dtype=np.int64)
     dead = {row[m] for a, row in enumerate(ids) if a in (2, 17) for m in (4, 11) if m < len(row)}
     daily = rng.integers(28_000, 140_000, len(meters))
-    attempts: list[Attempt] = []
     for back in range(5, 0, -1):
         day = TODAY - dt.timedelta(days=back)
         when = points(DAY, day, ZONE)
@@ -264,18 +260,18 @@ def _freezes(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
         columns = {f"active_import{name}": (base * share).astype(np.int64) for name, share in shares.items()}
         columns["active_export"] = np.zeros(len(meters), dtype=np.int64)
         assert set(columns) == set(REGISTER_QUANTITIES)
-        rows = Reads(meters, np.repeat(when, len(meters)), columns).take(np.flatnonzero(have))
-        reads.write(conn, reads.DAY_FREEZES, rows, now=NOW, reason="scheduled", who="seed")
         first, again = when[0] + np.timedelta64(7, "m"), when[0] + np.timedelta64(130, "m")
         second = rng.random(len(meters)) < 0.012
-        for meter, there, twice in zip(meters.tolist(), have, second, strict=True):
-            if twice or not there:
-                attempts.append(
-                    Attempt(meter, DAY, when, when[:0], when[:0], first, "no-answer", "3 attempts, 2 s each")
-                )
-            if there:
-                attempts.append(Attempt(meter, DAY, when, when, when[:0], again if twice else first))
-    coverage.record(conn, attempts, ZONE)
+        failed = [
+            Attempt(meter, DAY, when, when[:0], first, "no-answer", "3 attempts, 2 s each")
+            for meter in meters[second | ~have].tolist()
+        ]
+        deliveries = [Delivery(DAYS, first, attempts=tuple(failed))]
+        for chosen, at in ((have & ~second, first), (have & second, again)):
+            rows = Reads(meters, np.repeat(when, len(meters)), columns).take(np.flatnonzero(chosen))
+            attempts = tuple(Attempt(meter, DAY, when, when[:0], at) for meter in rows.meter.tolist())
+            deliveries.append(Delivery(DAYS, at, rows, attempts))
+        intake.save(conn, deliveries, ZONE, who="seed")
 
 
 def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,14 @@ import pytest
 
 from headend.collector import writer
 from headend.collector.database import Database
-from headend.collector.writer import NOTHING, Result, Writer, save
+from headend.collector.writer import Writer
 from headend.plans import CURVE, DAY, Plan, points
 from headend.store import db
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
-from protocols.reading import no_reads
+from headend.store.exchanges import NO_TIMES
+from headend.store.intake import BadReading, Delivery, save
+from headend.store.tables import CURVES, SOURCES
 from tests.support.house import SHANGHAI, at, one, place, rows, table
 
 WEDNESDAY = dt.date(2026, 3, 11)
@@ -29,9 +30,10 @@ NOW = at("2026-03-12 00:10")
 
 def result(
     meter: int, slots: Any = SLOTS[:4], plan: Plan = CURVE, reason: str = "", **columns: Any
-) -> Result:
+) -> Delivery:
     given = rows([meter] * len(slots), slots, **(columns or {"active_import": list(range(len(slots)))}))
-    return Result(Attempt(meter, plan, np.asarray(slots), given.time, NOTHING, NOW, reason), given)
+    attempt = Attempt(meter, plan, np.asarray(slots), NO_TIMES, NOW, reason)
+    return Delivery(SOURCES[plan.name], NOW, given, (attempt,))
 
 
 def kept(conn: Connection) -> list[int]:
@@ -45,30 +47,29 @@ def test_one_transaction(store: Connection) -> None:
         result(a.meter),
         result(b.meter, SLOTS[94:]),
         result(b.meter, SLOTS[95:], DAY, active_import=[9]),
-        Result(Attempt(b.meter, CURVE, SLOTS[:3], NOTHING, NOTHING, NOW, "no-answer", "silent"), no_reads()),
+        Delivery(
+            CURVES, NOW, attempts=(Attempt(b.meter, CURVE, SLOTS[:3], NO_TIMES, NOW, "no-answer", "silent"),)
+        ),
     ]
-    written = save(store, batch, SHANGHAI, "me")
+    written = save(store, batch, SHANGHAI, who="me")
     assert (written.new, written.repeated, written.revised) == (7, 0, 0)
     assert kept(store)[:4] == [6, 1, 3, 1]
     # midnight belongs to the day that it closes
-    assert table(store, "SELECT topic, key, day FROM feed ORDER BY topic, key") == [
-        ("curve", "1", WEDNESDAY), ("curve", "2", WEDNESDAY), ("day", "2", WEDNESDAY),
+    assert table(store, "SELECT topic, change, meters, day FROM feed ORDER BY topic") == [
+        ("curve", "new", [a.meter, b.meter], WEDNESDAY), ("day", "new", [b.meter], WEDNESDAY),
     ]  # fmt: skip
-    assert save(store, batch, SHANGHAI, "me").repeated == 7
+    assert save(store, batch, SHANGHAI, who="me").repeated == 7
 
 
 def test_a_part_that_fails_leaves_nothing(store: Connection) -> None:
     here = place(store, "1")
+    later = NOW + np.timedelta64(2, "D")
     for bad in (
-        result(
-            here.meter, SLOTS[4:8], reason="because", active_import=[None] * 4
-        ),  # refused by the ledger, after the reads
-        result(4711),  # no such meter: refused by the feed, after its reads
+        result(here.meter, SLOTS[4:8], reason="because", voltage_a=[230.0] * 4),  # refused by the ledger
+        result(here.meter, [later]),  # a reading of the day after tomorrow
     ):
-        if bad.attempt.reason:
-            bad = Result(replace(bad.attempt, got=NOTHING), bad.reads)  # noqa: PLW2901
-        with pytest.raises((ValueError, KeyError)):
-            save(store, [result(here.meter), bad], SHANGHAI, "me")
+        with pytest.raises((ValueError, BadReading)):
+            save(store, [result(here.meter), bad], SHANGHAI, who="me")
         store.rollback()
         assert kept(store) == [0, 0, 0, 0, 0]
 
@@ -104,8 +105,11 @@ async def test_one_bad_result_does_not_take_its_neighbours_with_it(
         # a year that no timestamp of the store can hold
         far = np.array(["9999-12-31T23:59:59"], dtype="datetime64[us]") + np.timedelta64(10_000, "D")
         await made.put(
-            Result(
-                Attempt(b.meter, CURVE, SLOTS[:2], far, NOTHING, NOW), rows([b.meter], far, active_import=[1])
+            Delivery(
+                CURVES,
+                NOW,
+                rows([b.meter], far, active_import=[1]),
+                (Attempt(b.meter, CURVE, SLOTS[:2], NO_TIMES, NOW),),
             )
         )
         async with asyncio.timeout(20):
@@ -126,16 +130,16 @@ async def test_a_database_that_is_away_is_waited_for(
     tries = 0
     right = writer.save
 
-    def cut(conn: Connection, *given: Any) -> Any:
+    def cut(conn: Connection, *given: Any, **more: Any) -> Any:
         nonlocal tries
         tries += 1
         if tries == 1:  # the reads are written, and the connection goes before the commit
             with conn.transaction():
-                right(conn, *given)
+                right(conn, *given, **more)
                 with db.connect(conn.info.dsn) as other:
                     other.execute("SELECT pg_terminate_backend(%s)", (conn.info.backend_pid,))
                 conn.execute("SELECT 1")
-        return right(conn, *given)
+        return right(conn, *given, **more)
 
     monkeypatch.setattr(writer, "save", cut)
     async with running(database) as made:

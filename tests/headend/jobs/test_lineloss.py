@@ -9,12 +9,13 @@ import pytest
 
 from headend.jobs import anomalies, lineloss
 from headend.plans import CURVE, points
-from headend.store import coverage, results
+from headend.store import results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZES, SLOTS
+from headend.store.tables import CURVES, DAYS
 from protocols.localtime import midnight
-from tests.support.house import SHANGHAI, Place, at, place, rows, table, write
+from protocols.reading import no_reads
+from tests.support.house import SHANGHAI, Place, at, deliver, place, rows, table
 from tests.support.household import run
 
 DAY = dt.date(2026, 3, 10)
@@ -26,33 +27,21 @@ def bring(conn: Connection, here: Place, a_slot: int, *, slots: int = 96, volts:
     """A steady curve [1e-4 kWh a slot] of the day's first slots, the freezes with it, and the ledger."""
     n = slots + 1
     energy = 5_000_000 + a_slot * np.arange(n)
-    write(
-        conn, SLOTS,
-        rows([here.meter] * n, TIMES[:n], active_import=energy.tolist(), active_export=[0] * n, voltage_a=[volts] * n, current_a=[1.0] * n),
+    attempt = Attempt(here.meter, CURVE, TIMES[1:n], TIMES[:0], at(NIGHT))
+    given = rows(
+        [here.meter] * n, TIMES[:n], active_import=energy.tolist(), active_export=[0] * n, voltage_a=[volts] * n, current_a=[1.0] * n,
     )  # fmt: skip
+    deliver(conn, CURVES, given, at(NIGHT), attempts=(attempt,))
     if slots == 96:
-        write(
-            conn,
-            DAY_FREEZES,
-            rows(
-                [here.meter] * 2, TIMES[[0, -1]], active_import=energy[[0, -1]].tolist(), active_export=[0, 0]
-            ),
+        freezes = rows(
+            [here.meter] * 2, TIMES[[0, -1]], active_import=energy[[0, -1]].tolist(), active_export=[0, 0]
         )
-    with conn.transaction():
-        coverage.record(
-            conn, [Attempt(here.meter, CURVE, TIMES[1:n], TIMES[1:n], TIMES[:0], at(NIGHT))], SHANGHAI
-        )
-    conn.commit()
+        deliver(conn, DAYS, freezes, at(NIGHT))
 
 
 def silent(conn: Connection, here: Place) -> None:
-    with conn.transaction():
-        coverage.record(
-            conn,
-            [Attempt(here.meter, CURVE, TIMES[1:], TIMES[:0], TIMES[:0], at(NIGHT), "no-answer", "silent")],
-            SHANGHAI,
-        )
-    conn.commit()
+    attempt = Attempt(here.meter, CURVE, TIMES[1:], TIMES[:0], at(NIGHT), "no-answer", "silent")
+    deliver(conn, CURVES, no_reads(), at(NIGHT), attempts=(attempt,))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 from headend.jobs import settle
 from headend.store import ledger
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZES
+from headend.store.tables import DAY_FREEZES
 from tests.support.house import at, one, place, rows, table, write
 from tests.support.household import Home, fen, home, run
 

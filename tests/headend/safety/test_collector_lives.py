@@ -15,12 +15,14 @@ from headend.collector import writer as writer_module
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.worker import Context, Worker
-from headend.collector.writer import NOTHING, Result, Writer
+from headend.collector.writer import Writer
 from headend.plans import CURVE
 from headend.store import archive, leases
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
-from protocols.reading import no_reads
+from headend.store.exchanges import NO_TIMES
+from headend.store.intake import Delivery
+from headend.store.tables import CURVES
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.links.tcp import connect
 from terminals.pace import Timing
@@ -41,9 +43,11 @@ async def daemon(database_of: Database, clock: HandClock) -> AsyncIterator[Daemo
     await asyncio.gather(*tasks, *made._retired, return_exceptions=True)
 
 
-def silence(where: Place, slot: str) -> Result:
+def silence(where: Place, slot: str) -> Delivery:
     times = np.array([at(slot)], dtype="datetime64[us]")
-    return Result(Attempt(where.meter, CURVE, times, NOTHING, NOTHING, NOW, "no-answer", ""), no_reads())
+    return Delivery(
+        CURVES, NOW, attempts=(Attempt(where.meter, CURVE, times, NO_TIMES, NOW, "no-answer", ""),)
+    )
 
 
 async def test_a_mistake_in_one_result_does_not_end_the_writing(
@@ -53,10 +57,10 @@ async def test_a_mistake_in_one_result_does_not_end_the_writing(
     good, bad = place(store, "1"), place(store, "2")
     save = writer_module.save
 
-    def choosy(conn: Any, batch: list[Result], *more: Any) -> Any:
-        if any(result.attempt.meter == bad.meter for result in batch):
+    def choosy(conn: Any, batch: list[Delivery], *more: Any, **names: Any) -> Any:
+        if any(delivery.attempts[0].meter == bad.meter for delivery in batch):
             raise KeyError("a mistake of ours")
-        return save(conn, batch, *more)
+        return save(conn, batch, *more, **names)
 
     monkeypatch.setattr(writer_module, "save", choosy)
     writer = Writer(database_of, "here")

@@ -5,21 +5,30 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
-from headend.plans import CURVE, DAY, Plan, points
+from headend.plans import CURVE, DAY, Plan, locate, points
 from headend.store import cluster, coverage, db
-from headend.store.coverage import Attempt, UnknownMeter, causes, day_matrix
+from headend.store.coverage import Attempt, Entry, UnknownMeter, causes, day_matrix
 from headend.store.db import Connection, StoreError
 from tests.support.house import MADRID, SHANGHAI, at, one, place, table
 
 WEDNESDAY = dt.date(2026, 3, 11)
 NONE = np.empty(0, dtype="datetime64[us]")
 NEXT_NOON = at("2026-03-12 12:00")
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """An attempt and what came of it."""
+
+    attempt: Attempt
+    got: Any
 
 
 def attempt(
@@ -32,20 +41,25 @@ def attempt(
     reason: str = "",
     detail: str = "",
     plan: Plan = CURVE,
-) -> Attempt:
-    return Attempt(
-        meter,
-        plan,
-        *(np.asarray(t, dtype="datetime64[us]") for t in (asked, got, absent)),
-        when,
-        reason,
-        detail,
-    )
+) -> Try:
+    asked, got, absent = (np.asarray(t, dtype="datetime64[us]") for t in (asked, got, absent))
+    return Try(Attempt(meter, plan, asked, absent, when, reason, detail), got)
 
 
-def record(conn: Connection, *attempts: Attempt, zone: ZoneInfo = SHANGHAI) -> None:
+def record(conn: Connection, *tries: Try, zone: ZoneInfo = SHANGHAI) -> None:
+    """As intake does, without the rows."""
     with conn.transaction():
-        coverage.record(conn, attempts, zone)
+        for plan in dict.fromkeys(t.attempt.plan for t in tries):
+            mine = sorted((t for t in tries if t.attempt.plan is plan), key=lambda t: t.attempt.meter)
+            counts = [len(t.got) for t in mine]
+            times = np.concatenate([t.got for t in mine])
+            there = coverage.Points(
+                np.repeat(np.array([t.attempt.meter for t in mine]), counts),
+                times,
+                *locate(plan, times, zone),
+                np.repeat(np.array([t.attempt.at for t in mine], dtype="datetime64[us]"), counts),
+            )
+            coverage.record(conn, Entry.of(plan, there, [t.attempt for t in mine], zone))
     conn.commit()
 
 

@@ -1,0 +1,62 @@
+"""What is said on a line while a task has it: the evidence behind its readings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+
+from headend.store.exchanges import Exchange, Said
+from protocols.localtime import Times
+from terminals.drivers.driver import Meter
+
+#: bytes kept of one task's conversation: a day of load records with every repeat is some 20 KiB; what goes beyond is a line gone mad
+MOST: Final = 1 << 20
+
+
+class Recorder:
+    """Listens to one line. One task at a time has it, so whatever is said while a task listens is the task's."""
+
+    def __init__(self, terminal: int, protocol: str, now: Callable[[], np.datetime64]) -> None:
+        self._terminal = terminal
+        self._protocol = protocol
+        self._now = now
+        self._said: list[Said] | None = None
+        self._begun = 0.0
+        self._kept = 0
+
+    def note(self, sent: bytes, received: bytes, seconds: float) -> None:
+        """One round trip, when it is over."""
+        if self._said is None or self._kept > MOST:
+            return
+        after = time.monotonic() - self._begun
+        self._kept += len(sent) + len(received)
+        self._said.append(Said(max(0.0, after - seconds), True, sent))
+        if received:
+            self._said.append(Said(after, False, received))
+
+    @contextmanager
+    def listening(
+        self, meter: Meter, task: str, asked: Times, began: np.datetime64
+    ) -> Iterator[Callable[[], Exchange | None]]:
+        """Listen during the body; what is yielded gives the exchange so far, None if nothing was said.
+
+        The opening of a session is not in it: it may carry a password."""
+        said: list[Said] = []
+        self._said, self._begun, self._kept = said, time.monotonic(), 0
+
+        def exchange() -> Exchange | None:
+            if not said:
+                return None
+            return Exchange(
+                self._terminal, meter.key, meter.address, self._protocol, task, began, self._now(), asked, tuple(said)
+            )  # fmt: skip
+
+        try:
+            yield exchange
+        finally:
+            if self._said is said:
+                self._said = None

@@ -1,0 +1,28 @@
+"""What a driver is asked for, by the name that the exchange keeps: asked on the wire today, and again of the recorded bytes by re-decode."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headend.plans import CURVE, DAY
+from headend.store.coverage import NO_TIMES
+from protocols.localtime import Times
+from terminals.drivers.driver import Driver, Meter, Outcome, Script
+
+SPOT = "spot"
+
+
+def script(driver: Driver, meter: Meter, task: str, asked: Times, now: np.datetime64) -> Script[Outcome]:
+    """The driver's script of a task. ValueError for a task that brings no readings."""
+    if task == CURVE.name:
+        return driver.curve(meter, asked)
+    if task == DAY.name:
+        return driver.day_freeze(meter, asked, now)
+    if task == SPOT:
+        return _spot(driver, meter, now)
+    raise ValueError(f"no task {task!r} that brings readings")
+
+
+def _spot(driver: Driver, meter: Meter, now: np.datetime64) -> Script[Outcome]:
+    reads = yield from driver.registers(meter, now)
+    return Outcome(reads, NO_TIMES)

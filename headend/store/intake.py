@@ -1,0 +1,184 @@
+"""The one door for readings: collector, spool, file import and re-decode all come in here.
+
+A delivery's readings, what the attempt asked for, and the exchange it was all said in go to the tables, the completeness ledger and the
+change feed in one transaction: they agree, or none of it happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from headend.plans import DAY, locate
+from headend.store import coverage, exchanges, feed, reads, revisions
+from headend.store.coverage import Attempt, Entry, Points
+from headend.store.db import Connection, StoreError
+from headend.store.exchanges import Exchange
+from headend.store.reads import Marks, Note, Written
+from headend.store.tables import SOURCES, Source, Table, rare
+from protocols.localtime import Times
+from protocols.reading import Reads, concatenate, no_reads
+
+#: a reading from later than this after it came is a clock that is wrong, not a reading
+AHEAD: Final = np.timedelta64(36, "h")
+#: nor was there a smart meter before
+EARLIEST: Final = np.datetime64("1990-01-01", "us")
+#: how often a batch begins again because another writer made the same meter-day first; each time there is less to collide with
+TRIES: Final = 5
+
+
+class BadReading(StoreError):
+    """Readings that cannot be true; nothing of the batch was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one task, file or re-decoded exchange brings: readings of one source that came at `at`."""
+
+    source: Source
+    at: np.datetime64
+    reads: Reads = field(default_factory=no_reads)
+    attempts: tuple[Attempt, ...] = ()
+    exchange: Exchange | None = None
+
+
+def save(
+    conn: Connection,
+    deliveries: Sequence[Delivery],
+    zone: ZoneInfo,
+    *,
+    who: str,
+    reason: str = "read again, different",
+) -> Written:
+    """Write a batch in one transaction. BadReading if one cannot be true.
+
+    `who` and `reason` go to the revision that a different value for a known cell makes.
+    """
+    if not deliveries:
+        return Written()
+    note = Note(max(d.at for d in deliveries), reason, who)
+    for turn in range(TRIES):
+        try:
+            with conn.transaction():
+                return _save(conn, deliveries, zone, note)
+        except psycopg.errors.UniqueViolation:  # the ledger's row was made by another since we looked
+            if turn == TRIES - 1:
+                raise
+    raise AssertionError
+
+
+def _save(conn: Connection, deliveries: Sequence[Delivery], zone: ZoneInfo, note: Note) -> Written:
+    written = Written()
+    news = feed.Readings()
+    for source in SOURCES.values():  # always in this order, so that two writers never wait for each other
+        mine = sorted(
+            (d for d in deliveries if d.source is source),
+            key=lambda d: int(d.reads.meter[0]) if len(d.reads) else 0,
+        )
+        if not mine:
+            continue
+        batch = _Batch.of(mine)
+        _check(batch)
+        attempts = [attempt for delivery in mine for attempt in delivery.attempts]
+        for table in source.tables:
+            written += _save_table(conn, table, batch, attempts, zone, note, news)
+        codes = rare(source, tuple(batch.reads.columns))
+        if codes:
+            new, corrected, revised = reads.write_rare(
+                conn, source.kind, batch.reads, codes, note, evidence=batch.evidence
+            )
+            written += Written(0, 0, revised)
+            marks = Marks(new | corrected, new, np.zeros_like(new), corrected)
+            news.add(source.name, batch.reads.meter, _days(source, batch.reads.time, zone), marks)
+    exchanges.write(conn, [d.exchange for d in deliveries if d.exchange is not None])
+    news.publish(conn)
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """All readings of one source: rows in order of meter and time, when each came, and the exchange it came in (0: none)."""
+
+    reads: Reads
+    at: Times
+    evidence: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, deliveries: Sequence[Delivery]) -> _Batch:
+        counts = [len(d.reads) for d in deliveries]
+        rows = deliveries[0].reads if len(deliveries) == 1 else concatenate([d.reads for d in deliveries])
+        at = np.repeat(np.array([d.at for d in deliveries], dtype="datetime64[us]"), counts)
+        evidence = None
+        if any(d.exchange is not None for d in deliveries):
+            hashes = [0 if d.exchange is None else d.exchange.evidence for d in deliveries]
+            evidence = np.repeat(np.array(hashes, dtype=np.int64), counts)
+        meter, time = rows.meter, rows.time
+        if not bool(((meter[1:] > meter[:-1]) | ((meter[1:] == meter[:-1]) & (time[1:] >= time[:-1]))).all()):
+            order = np.lexsort((np.arange(len(rows)), time, meter))
+            rows, at = rows.take(order), at[order]
+            evidence = None if evidence is None else evidence[order]
+        return cls(rows, at, evidence)
+
+
+def _check(batch: _Batch) -> None:
+    rows = batch.reads
+    if not len(rows):
+        return
+    wrong = (rows.time > batch.at + AHEAD) | (rows.time < EARLIEST) | np.isnat(rows.time)
+    if wrong.any():
+        k = int(np.flatnonzero(wrong)[0])
+        raise BadReading(
+            f"meter {rows.meter[k]}: a reading of {rows.time[k]}Z that came at {batch.at[k]}Z cannot be true; "
+            "check the meter's clock, or the file's time column"
+        )
+
+
+def _save_table(
+    conn: Connection,
+    table: Table,
+    batch: _Batch,
+    attempts: Sequence[Attempt],
+    zone: ZoneInfo,
+    note: Note,
+    news: feed.Readings,
+) -> Written:
+    plan = table.plan
+    mine = [a for a in attempts if a.plan is plan]
+    rows = batch.reads
+    if not mine and not any(code in rows.columns for code in table.codes):
+        return Written()
+    if plan is None:
+        marks = reads.write(conn, table, rows, note, evidence=batch.evidence)
+        news.add(table.source, rows.meter, _days_by_date(rows.time, zone), marks)
+        return marks.written
+    day, index = locate(plan, rows.time, zone)
+    there = Points(rows.meter, rows.time, day, index, batch.at)
+    present = there.take(plan.met_by(rows, table.codes))
+    entry = Entry.of(plan, present, mine, zone)
+    locked = coverage.lock(conn, entry)
+    coverage.record(conn, entry, locked)
+    known = locked.bits(locked.present, there.key, index)
+    marks = reads.write(conn, table, rows, note, evidence=batch.evidence, known=known)
+    actual = np.zeros(len(rows), dtype=np.bool_)
+    if locked.estimated.any():
+        actual = locked.bits(locked.estimated, there.key, index) & (marks.new | marks.completed)
+        revisions.replace_estimates(conn, table, rows, actual, note, evidence=batch.evidence)
+        coverage.mark_estimates(conn, plan, there.take(actual), zone, standing=False)
+    news.add(plan.name, rows.meter, day, marks, actual)
+    return marks.written
+
+
+def _days(source: Source, times: Times, zone: ZoneInfo) -> NDArray[np.int64]:
+    plan = source.tables[0].plan
+    return _days_by_date(times, zone) if plan is None else locate(plan, times, zone)[0]
+
+
+def _days_by_date(times: Times, zone: ZoneInfo) -> NDArray[np.int64]:
+    """The local day that each instant lies in, as days since 1970-01-01."""
+    return locate(DAY, times, zone)[0]

@@ -1,0 +1,145 @@
+"""Later versions of values: an estimate, a person's edit, the meter's own value where an estimate stood. The first reading always stays."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headend.plans import locate
+from headend.store import coverage, feed
+from headend.store.coverage import Points
+from headend.store.db import Connection, StoreError
+from headend.store.reads import Bits, Note
+from headend.store.tables import Table
+from protocols.localtime import Times, as_datetime
+from protocols.quantity import quantities
+from protocols.reading import MISSING, Column, Reads
+
+#: methods that are no estimates
+READ: Final = "read"
+EDIT: Final = "edit"
+
+
+class BadRevision(StoreError):
+    """A revision that says nothing; nothing was written."""
+
+
+def revise(
+    conn: Connection,
+    table: Table,
+    code: str,
+    meter: NDArray[np.int64],
+    times: Times,
+    values: Column,
+    note: Note,
+    *,
+    method: str,
+    zone: ZoneInfo,
+) -> int:
+    """Lay new versions of one quantity over cells, in the caller's transaction; how many differ from what was known.
+
+    meter, times, values: [n], distinct cells in order of meter and time; registers int64 in 1e-4 of the unit, all else as in Reads.
+    `method`: 'edit' for a person's, else the name of the estimation; 'read' is for the meter alone."""
+    if method == READ or not method:
+        raise BadRevision(
+            f"method {method!r}: name the estimation, or 'edit'; 'read' is what the meter itself says"
+        )
+    if table.plan is None or code not in table.codes:
+        raise BadRevision(f"{code} has no column in {table.source} readings that could be revised")
+    missing = values == MISSING if values.dtype == np.int64 else np.isnan(values)
+    if missing.any():
+        raise BadRevision(f"{int(missing.sum())} values of {code} are missing: only a value can be laid over")
+    day, index = locate(table.plan, times, zone)
+    there = Points(meter, times, day, index, np.full(len(meter), note.now))
+    coverage.mark_estimates(conn, table.plan, there, zone, standing=method != EDIT)
+    made = _insert(conn, table, code, meter, times, _numbers(code, values), method, note)
+    news = feed.Readings()
+    news.note(table.plan.name, "corrected" if method == EDIT else "estimated", meter[made], day[made])
+    news.publish(conn)
+    return int(made.sum())
+
+
+def replace_estimates(
+    conn: Connection,
+    table: Table,
+    rows: Reads,
+    which: Bits,
+    note: Note,
+    *,
+    evidence: NDArray[np.int64] | None = None,
+) -> None:
+    """The meter's own values of the chosen rows go over estimates that stand at their cells, so that the newest version is what was read."""
+    chosen = rows.take(which)
+    if not len(chosen):
+        return
+    hashes = None if evidence is None else evidence[which]
+    standing = conn.execute(
+        "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, method FROM revision "
+        "WHERE source = %s AND meter_id = ANY(%s) AND ts BETWEEN %s AND %s ORDER BY meter_id, ts, quantity, version DESC",
+        (
+            table.source, np.unique(chosen.meter).tolist(), as_datetime(chosen.time.min()), as_datetime(chosen.time.max()),
+        ),
+    ).fetchall()  # fmt: skip
+    cells = {
+        (row["meter_id"], row["ts"], row["quantity"]) for row in standing if row["method"] not in (READ, EDIT)
+    }
+    told = Note(note.now, "the meter's own value came", note.who)
+    for code in dict.fromkeys(quantity for _, _, quantity in sorted(cells)):
+        if code not in chosen.columns:
+            continue
+        valid = chosen.valid(code)
+        mine = np.array(
+            [
+                bool(valid[k]) and (meter, as_datetime(when), code) in cells
+                for k, (meter, when) in enumerate(zip(chosen.meter.tolist(), chosen.time, strict=True))
+            ],
+            dtype=np.bool_,
+        )
+        picked = chosen.take(mine)
+        _insert(
+            conn, table, code, picked.meter, picked.time, _numbers(code, picked.columns[code]), READ, told,
+            evidence=None if hashes is None else hashes[mine],
+        )  # fmt: skip
+
+
+def _numbers(code: str, values: Column) -> list[str]:
+    """Exact texts: a float4's shortest one, as the column keeps it."""
+    kind = quantities()[code].kind
+    if kind == "instant":
+        return [str(value) for value in values.astype(np.float32)]
+    if kind == "moment":
+        values = values.astype("datetime64[us]").astype(np.int64)
+    return [str(value) for value in values.tolist()]
+
+
+def _insert(
+    conn: Connection, table: Table, code: str, meter: NDArray[np.int64], times: Times, numbers: list[str], method: str, note: Note,
+    *, evidence: NDArray[np.int64] | None = None,
+) -> Bits:  # fmt: skip
+    """bool[n]: which made a new version; one equal to the newest makes none."""
+    hashes: list[Any] = [None] * len(meter) if evidence is None else [h or None for h in evidence.tolist()]
+    made = conn.execute(
+        """
+        INSERT INTO revision (meter_id, ts, source, quantity, version, value, method, reason, who, at, evidence)
+        SELECT u.m, u.t, %(source)s, %(code)s, coalesce(v.version, 1) + 1, u.x, %(method)s, %(reason)s, %(who)s, %(at)s, u.e
+        FROM unnest(%(m)s::int[], %(t)s::timestamptz[], %(x)s::numeric[], %(e)s::bigint[]) AS u(m, t, x, e)
+        LEFT JOIN LATERAL (
+            SELECT version, value, method FROM revision v
+            WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s) ORDER BY version DESC LIMIT 1
+        ) v ON true
+        WHERE (v.value, v.method) IS DISTINCT FROM (u.x, %(method)s)
+        ORDER BY u.m, u.t
+        RETURNING meter_id, ts
+        """,
+        {
+            "source": table.source, "code": code, "method": method, "reason": note.reason, "who": note.who, "at": as_datetime(note.now),
+            "m": meter.tolist(), "t": [as_datetime(when) for when in times], "x": numbers, "e": hashes,
+        },
+    ).fetchall()  # fmt: skip
+    cells = {(row["meter_id"], row["ts"]) for row in made}
+    return np.array(
+        [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
+    )
