@@ -61,3 +61,6 @@ COMMENT ON COLUMN feed.change IS 'of readings: new; completed (a NULL was filled
 ALTER TABLE feed ADD COLUMN at timestamptz NOT NULL DEFAULT clock_timestamp();
 COMMENT ON COLUMN feed.at IS 'server time, for the retention of the feed alone: the cursor is (xid, seq)';
 CREATE INDEX feed_by_at ON feed USING brin (at);
+
+ALTER TABLE meter ADD COLUMN digits smallint NOT NULL DEFAULT 6 CHECK (digits BETWEEN 4 AND 9);
+COMMENT ON COLUMN meter.digits IS 'of whole kWh that its registers show: six roll over at 1,000,000 kWh';
