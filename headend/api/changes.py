@@ -31,13 +31,18 @@ def changes(
     """Changes after the cursor. Keep `next`, ask again later with it; 410 says: a restore happened, begin
     again.
 
-    `key` is the meter asset (curve, day, spot, revision), area code (loss), finding id, customer number
+    `change` says of readings: new, completed (a missing quantity came), corrected (another value than before), estimated, actual (the
+    meter's own value where an estimate stood). `key` is the meter asset (curve, phase, day, month, spot), area code (loss), finding id,
+    customer number
     (balance, payment, bill)
     or command id (order). `more` is true when the next page is waiting already.
     """
     wanted = [name.strip() for name in topic.split(",") if name.strip()]
     with house.connection() as conn:
         found = feed.read(conn, cursor, limit, wanted)
-    rows = [{"topic": c.topic, "key": c.key, "day": c.day, "cursor": c.cursor} for c in found.changes]
+    rows = [
+        {"topic": c.topic, "key": c.key, "day": c.day, "change": c.change, "cursor": c.cursor}
+        for c in found.changes
+    ]
     headers = {"Link": link(request, found.cursor)} if found.more else {}
     return answer(request, {"changes": rows, "next": found.cursor, "more": found.more}, headers=headers)

@@ -37,7 +37,8 @@ class UnknownMeter(StoreError):
 class Attempt:
     """One attempt to read one meter's points of one plan: what was asked, and what the meter proved not to have.
 
-    `reason` says why asked points did not come ('' if all came or were proved absent)."""
+    `reason` says why asked points did not come ('' if all came or were proved absent). `got` is filled in by intake, from the readings
+    that came with it."""
 
     meter: int
     plan: Plan
@@ -46,6 +47,7 @@ class Attempt:
     at: np.datetime64
     reason: str = ""
     detail: str = ""
+    got: Times = field(default_factory=lambda: NO_TIMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def record(conn: Connection, entry: Entry, locked: Locked | None = None) -> None
         _update(conn, plan, rows.take(known), widths)
     if not known.all():
         _insert(conn, plan, rows.take(~known), widths)
-    _record_reasons(conn, plan, there, [a for a in entry.attempts if a.reason], entry.zone)
+    _record_reasons(conn, plan, [a for a in entry.attempts if a.reason], entry.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,15 +301,12 @@ class _Vain:
     detail: str
 
 
-def _record_reasons(
-    conn: Connection, plan: Plan, there: Points, attempts: list[Attempt], zone: ZoneInfo
-) -> None:
+def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone: ZoneInfo) -> None:
     rows: dict[tuple[dt.date, int, str], _Vain] = {}
     for attempt in sorted(attempts, key=lambda a: a.at):
         if attempt.reason not in REASONS:
             raise ValueError(f"unknown reason {attempt.reason!r}")
-        begin, end = np.searchsorted(there.meter, [attempt.meter, attempt.meter + 1])
-        holes = np.setdiff1d(np.setdiff1d(attempt.asked, there.time[begin:end]), attempt.absent)
+        holes = np.setdiff1d(np.setdiff1d(attempt.asked, attempt.got), attempt.absent)
         day, index = locate(plan, holes, zone)
         for number in np.unique(day):
             owner = _date(int(number))

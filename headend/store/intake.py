@@ -6,8 +6,8 @@ change feed in one transaction: they agree, or none of it happened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -85,7 +85,7 @@ def _save(conn: Connection, deliveries: Sequence[Delivery], zone: ZoneInfo, note
             continue
         batch = _Batch.of(mine)
         _check(batch)
-        attempts = [attempt for delivery in mine for attempt in delivery.attempts]
+        attempts = [attempt for delivery in mine for attempt in _attempts(delivery)]
         for table in source.tables:
             written += _save_table(conn, table, batch, attempts, zone, note, news)
         codes = rare(source, tuple(batch.reads.columns))
@@ -99,6 +99,18 @@ def _save(conn: Connection, deliveries: Sequence[Delivery], zone: ZoneInfo, note
     exchanges.write(conn, [d.exchange for d in deliveries if d.exchange is not None])
     news.publish(conn)
     return written
+
+
+def _attempts(delivery: Delivery) -> Iterator[Attempt]:
+    """The delivery's attempts; those that failed with what came of them all the same."""
+    rows = delivery.reads
+    for attempt in delivery.attempts:
+        if attempt.reason and len(rows):
+            codes = next((t.codes for t in delivery.source.tables if t.plan is attempt.plan), ())
+            here = (rows.meter == attempt.meter) & attempt.plan.met_by(rows, codes)
+            yield replace(attempt, got=rows.time[here])
+        else:
+            yield attempt
 
 
 @dataclass(frozen=True, slots=True)

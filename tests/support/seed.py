@@ -176,7 +176,7 @@ def _slots(area: int, meter: int, times: Any) -> Reads:
     """A steady customer's rows; the first area's carry everything, the others the register alone."""
     n = len(times)
     slot = (times - midnight(YESTERDAY, ZONE)) // np.timedelta64(15, "m")
-    columns: dict[str, Any] = {"active_import": 12_345_6789 + 1875 * (slot - 95).astype(np.int64)}
+    columns: dict[str, Any] = {"active_import": 12_345_6789 + 1875 * (slot - 96).astype(np.int64)}
     if area == 0:
         hour = slot % 96 / 96
         columns |= {

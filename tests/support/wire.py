@@ -16,6 +16,7 @@ import pytest
 
 from headend.collector.commands import Commands
 from headend.collector.database import Database
+from headend.collector.recorder import Recorder
 from headend.store import db, leases, orders
 from headend.store.archive import installed
 from headend.store.db import Connection
@@ -123,7 +124,8 @@ class Wire:
         (waiting,) = [o for o in orders.work(self.conn, [self.where.terminal]) if o["order_id"] == order]
         self.conn.commit()
         meter = Meter(row.meter_id, row.address, SHANGHAI, row.phases, row.secrets)
-        commands = Commands(self.database, self.clock, driver, self.fence, lambda: None)
+        recorder = Recorder(self.where.terminal, row.protocol, self.clock.now)
+        commands = Commands(self.database, self.clock, driver, self.fence, lambda: None, recorder)
         await commands.carry_out(self.bus, meter, waiting)
         return self.order(order)
 

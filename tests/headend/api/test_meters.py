@@ -112,7 +112,7 @@ def test_spot_readings_are_what_was_read(desk: Desk) -> None:
     meter, asset = desk.made.meter_ids[0][1], desk.made.assets[0][1]
     path = f"/meters/{asset}/reads?source=spot&from=2026-03-11"
     assert desk.get(path).json()["readings"] == []
-    desk.conn.execute("SELECT ensure_partitions('2026-03-11', '2026-03-12')")
+    desk.conn.execute("SELECT ensure_partitions('register_read', '{2026-03-11, 2026-03-12}')")
     for minute in (1, 2, 3):
         desk.conn.execute(
             "INSERT INTO register_read (meter_id, ts, kind, active_import) VALUES (%s, %s, 3, %s)",

@@ -465,7 +465,14 @@ async def test_a_read_and_a_clock_order(open_house: Open) -> None:
     values = orders.get(house.conn, read)["result"]["values"]
     (register,) = table(house.conn, "SELECT active_import FROM register_read WHERE kind = 3")
     assert values["active_import"]["value"] == f"{register[0] // 10_000}.{register[0] % 10_000:04d}"
-    assert one(house.conn, "SELECT count(*) FROM feed WHERE topic = 'spot' AND key = %s", asset) == 1
+    told = (
+        "SELECT count(*) FROM feed JOIN meter ON meter_id = ANY(meters) WHERE topic = 'spot' AND asset = %s"
+    )
+    assert one(house.conn, told, asset) == 1
+    # what was said is kept, and named beside what came of it
+    assert table(
+        house.conn, "SELECT x.task FROM exchange x JOIN register_read r USING (evidence) WHERE r.kind = 3"
+    ) == [("spot",)]
     clock = house.ask(asset, "read", "clock")
     await house.until(lambda: house.state(clock) is State.VERIFIED)
     assert abs(orders.get(house.conn, clock)["result"]["offset_seconds"]) <= 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headend.collector.commands import Commands
+from headend.collector.recorder import Recorder
 from protocols.errors import FrameError, Refused
 from protocols.localtime import instant
 from terminals.drivers.dlms import DlmsDriver
@@ -169,7 +170,8 @@ async def test_the_database_going_away_does_not_end_the_reading(wire: Any) -> No
     order = ask(wire.conn, wire.where, wire.clock.now())
     waiting = wire.order(order)
     wire.database._pool.close()
-    commands = Commands(wire.database, wire.clock, Smart(), wire.fence, lambda: None)
+    recorder = Recorder(wire.where.terminal, "dlt645", wire.clock.now)
+    commands = Commands(wire.database, wire.clock, Smart(), wire.fence, lambda: None, recorder)
     meter = Meter(wire.where.meter, wire.meter.address, SHANGHAI)
     await commands.carry_out(wire.bus, meter, waiting)
     assert wire.order(order)["state"] == "approved"

@@ -16,7 +16,8 @@ from headend.plans import CURVE, DAY, Plan, locate, points
 from headend.store import cluster, coverage, db
 from headend.store.coverage import Attempt, Entry, UnknownMeter, causes, day_matrix
 from headend.store.db import Connection, StoreError
-from tests.support.house import MADRID, SHANGHAI, at, one, place, table
+from headend.store.tables import CURVES
+from tests.support.house import MADRID, SHANGHAI, at, deliver, one, place, rows, table
 
 WEDNESDAY = dt.date(2026, 3, 11)
 NONE = np.empty(0, dtype="datetime64[us]")
@@ -43,7 +44,7 @@ def attempt(
     plan: Plan = CURVE,
 ) -> Try:
     asked, got, absent = (np.asarray(t, dtype="datetime64[us]") for t in (asked, got, absent))
-    return Try(Attempt(meter, plan, asked, absent, when, reason, detail), got)
+    return Try(Attempt(meter, plan, asked, absent, when, reason, detail, got), got)
 
 
 def record(conn: Connection, *tries: Try, zone: ZoneInfo = SHANGHAI) -> None:
@@ -192,7 +193,7 @@ def test_reasons_are_folded(store: Connection) -> None:
 
 def test_an_unknown_reason_is_ours_to_fix(store: Connection) -> None:
     with pytest.raises(ValueError, match="unknown reason 'because'"):
-        coverage.record(store, [attempt(1, [at("2026-03-11 12:00")], reason="because")], SHANGHAI)
+        record(store, attempt(1, [at("2026-03-11 12:00")], reason="because"))
 
 
 def test_the_strongest_proof_is_the_cause(store: Connection) -> None:
@@ -364,8 +365,18 @@ def test_two_writers_lose_no_bit_and_never_wait_for_each_other_in_a_ring(
         try:
             with db.connect(store_dsn) as conn:
                 for slot in slots[which]:
-                    record(conn, *(attempt(m, [slot], [slot], reason="", when=NEXT_NOON) for m in mine))
-                    record(conn, *(attempt(m, slots[-1:], reason="no-answer") for m in mine))
+                    for asked, given, reason in (
+                        (slot, [slot], ""),
+                        (slots[-1], [], "no-answer"),
+                    ):
+                        one_slot = np.array([asked])
+                        told = tuple(Attempt(m, CURVE, one_slot, NONE, NEXT_NOON, reason) for m in mine)
+                        came = rows(
+                            mine if given else [],
+                            given * len(mine),
+                            active_import=[1] * len(mine) if given else [],
+                        )
+                        deliver(conn, CURVES, came, NEXT_NOON, attempts=told)
         except BaseException as error:
             failures.append(error)
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.copy import Copy, Writer
 
-from headend.store.pgcopy import HEADER, TRAILER, Field, pack, timestamps
+from headend.store.pgcopy import HEADER, PART, PG_EPOCH_DAY, TRAILER, Field, pack, timestamps
 
+DAY_ZERO = dt.date(1970, 1, 1)
 TYPES = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "float4": ">f4", "float8": ">f8"}
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int2": st.integers(-(2**15), 2**15 - 1),
@@ -22,6 +23,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "float4": st.floats(width=32, allow_nan=False),
     "float8": st.floats(allow_nan=False),
     "timestamptz": st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2100, 1, 1)),
+    "date": st.dates(dt.date(1970, 1, 1), dt.date(2100, 1, 1)),
 }
 
 
@@ -70,6 +72,9 @@ def test_byte_for_byte_as_psycopg(
         if kind == "timestamptz":
             filled = [dt.datetime(2000, 1, 1) if value is None else value for value in column]
             values = timestamps(np.array(filled, dtype="datetime64[us]"))
+        elif kind == "date":
+            days = [0 if value is None else (value - DAY_ZERO).days for value in column]
+            values = np.array(days, dtype=np.int64) - PG_EPOCH_DAY
         else:
             values = np.array([0 if value is None else value for value in column], dtype=TYPES[kind][1:])
         fields.append(Field(values, kind, None if valid.all() else valid))
@@ -77,6 +82,8 @@ def test_byte_for_byte_as_psycopg(
         [value.replace(tzinfo=dt.UTC) if isinstance(value, dt.datetime) else value for value in row]
         for row in rows
     ]
+    # rows that lack the same columns stand together
+    aware.sort(key=lambda row: sum(1 << k for k, value in enumerate(row) if value is None))
     expected = by_psycopg(any_conn, types, aware)
     if not rows:  # psycopg sends nothing at all for no rows
         expected = HEADER + TRAILER
@@ -86,3 +93,21 @@ def test_byte_for_byte_as_psycopg(
 def test_the_epoch_is_postgres_own() -> None:
     times = np.array(["2000-01-01T00:00:00.000001", "1999-12-31T23:59:59"], dtype="datetime64[us]")
     assert timestamps(times).tolist() == [1, -1_000_000]
+
+
+def test_bits_and_parts(conn: psycopg.Connection[Any]) -> None:
+    """Bit strings of any width, and more rows than are laid out at once."""
+    n = 2 * PART + 3
+    conn.execute("CREATE TEMPORARY TABLE b (n int4, day varbit, short varbit)")
+    rng = np.random.default_rng(0)
+    day, short = rng.integers(0, 2, (n, 92)), rng.integers(0, 2, (n, 1))
+    valid = np.arange(n) % 3 != 0
+    fields = [
+        Field(np.arange(n), "int4"),
+        Field(np.packbits(day, axis=1), "varbit", bits=92),
+        Field(np.packbits(short, axis=1), "varbit", valid, bits=1),
+    ]
+    with conn.cursor().copy("COPY b FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(pack(fields))
+    found = conn.execute("SELECT n, day::text, short::text FROM b ORDER BY n").fetchall()
+    assert found == [(k, "".join(map(str, day[k])), str(short[k, 0]) if valid[k] else None) for k in range(n)]
