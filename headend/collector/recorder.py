@@ -11,26 +11,38 @@ import numpy as np
 
 from headend.store.exchanges import Exchange, Said
 from protocols.localtime import Times
-from terminals.drivers.driver import Meter
+from terminals.drivers.driver import Driver, Meter
 
 #: bytes kept of one task's conversation: a day of load records with every repeat is some 20 KiB; what goes beyond is a line gone mad
 MOST: Final = 1 << 20
+#: answers kept of the opening of a session: an association takes two or three
+OPENING: Final = 16
 
 
 class Recorder:
-    """Listens to one line. One task at a time has it, so whatever is said while a task listens is the task's."""
+    """Listens to one line. One task at a time has it, so whatever is said while a task listens is the task's; what is said between
+    tasks is the end of one meter's session and the opening of the next one's."""
 
-    def __init__(self, terminal: int, protocol: str, now: Callable[[], np.datetime64]) -> None:
+    def __init__(
+        self, terminal: int, protocol: str, driver: Driver, now: Callable[[], np.datetime64]
+    ) -> None:
         self._terminal = terminal
         self._protocol = protocol
+        self._driver = driver
         self._now = now
         self._said: list[Said] | None = None
         self._begun = 0.0
         self._kept = 0
+        self._between: list[bytes] = []
+        self._opened: tuple[Meter, tuple[bytes, ...]] | None = None
 
     def note(self, sent: bytes, received: bytes, seconds: float) -> None:
         """One round trip, when it is over."""
-        if self._said is None or self._kept > MOST:
+        if self._said is None:
+            if received and len(self._between) < OPENING:
+                self._between.append(received)
+            return
+        if self._kept > MOST:
             return
         after = time.monotonic() - self._begun
         self._kept += len(sent) + len(received)
@@ -44,7 +56,10 @@ class Recorder:
     ) -> Iterator[Callable[[], Exchange | None]]:
         """Listen during the body; what is yielded gives the exchange so far, None if nothing was said.
 
-        The opening of a session is not in it: it may carry a password."""
+        Of the opening of a session only the answers are in it: what was sent may carry a password."""
+        if self._between or self._opened is None or self._opened[0] != meter:
+            self._opened = (meter, tuple(self._between))
+        opening, known = self._opened[1], self._driver.known(meter)
         said: list[Said] = []
         self._said, self._begun, self._kept = said, time.monotonic(), 0
 
@@ -52,11 +67,11 @@ class Recorder:
             if not said:
                 return None
             return Exchange(
-                self._terminal, meter.key, meter.address, self._protocol, task, began, self._now(), asked, tuple(said)
+                self._terminal, meter.key, meter.address, self._protocol, task, began, self._now(), asked, tuple(said), opening, known,
             )  # fmt: skip
 
         try:
             yield exchange
         finally:
-            if self._said is said:
-                self._said = None
+            self._said = None
+            self._between.clear()

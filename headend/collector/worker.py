@@ -89,7 +89,7 @@ class Worker:
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
         self._failing: dict[int, str] = {}  # meter -> why its last question came to nothing
-        self._recorder = Recorder(terminal.terminal_id, terminal.protocol, context.clock.now)
+        self._recorder = Recorder(terminal.terminal_id, terminal.protocol, driver, context.clock.now)
 
     # --- orders ------------------------------------------------------------------------------------------
 

@@ -9,11 +9,15 @@ An exchange is everything one task sent and received, in order. Its canonical te
     task curve
     began 2026-03-11T02:00:00.000000Z
     taken 2026-03-11T02:00:04.100000Z
-    asked 2026-03-10T16:15:00Z/15m/96
+    asked 2026-03-10T16:15:00.000000Z/900s/96
+    known {"layouts":…}
+    = 000100…
     > 0.000 6845030000000068110433333433…
     < 0.213 684503000000006891…
 
-`asked` lists runs of instants: first/step/count. The first eight bytes of its SHA-256 stand as `evidence` beside every reading that came of it.
+`asked` lists runs of instants: first/step/count. `known` is what the driver knew of the meter beforehand and did not ask again. `=` are answers
+to the opening of the session; what was sent then is left out, for it may carry a password. The first eight bytes of the text's SHA-256
+stand as `evidence` beside every reading that came of it.
 """
 
 from __future__ import annotations
@@ -66,6 +70,8 @@ class Exchange:
     taken: np.datetime64
     asked: Times = field(default_factory=lambda: NO_TIMES)
     said: tuple[Said, ...] = ()
+    opening: tuple[bytes, ...] = ()
+    known: str = ""
 
     @cached_property
     def text(self) -> bytes:
@@ -78,7 +84,9 @@ class Exchange:
             f"began {_stamp(self.began)}",
             f"taken {_stamp(self.taken)}",
             f"asked {' '.join(_runs(self.asked))}".rstrip(),
+            f"known {self.known}".rstrip(),
         ]
+        lines += [f"= {answer.hex()}" for answer in self.opening]
         lines += [f"{'>' if s.sent else '<'} {s.after:.3f} {s.raw.hex()}" for s in self.said]
         return ("\n".join(lines) + "\n").encode()
 
@@ -114,17 +122,18 @@ def parse(text: bytes) -> Exchange:
         lines = text.decode().split("\n")
         if lines[0] != TITLE or lines[-1]:
             raise ValueError("its first line is not ours, or its last is cut off")
-        head = dict(line.partition(" ")[::2] for line in lines[1:8])
+        head = dict(line.partition(" ")[::2] for line in lines[1:9])
         meter, _, address = head["meter"].partition(" ")
         asked = [_run(run) for run in head["asked"].split()]
+        opening = [bytes.fromhex(line[2:]) for line in lines[9:-1] if line.startswith("= ")]
         said = []
-        for line in lines[8:-1]:
+        for line in lines[9 + len(opening) : -1]:
             way, after, raw = line.split(" ")
             said.append(Said(float(after), {">": True, "<": False}[way], bytes.fromhex(raw)))
         return Exchange(
             int(head["terminal"]), int(meter), address, head["protocol"], head["task"],
             _instant(head["began"]), _instant(head["taken"]),
-            np.concatenate(asked) if asked else NO_TIMES, tuple(said),
+            np.concatenate(asked) if asked else NO_TIMES, tuple(said), tuple(opening), head["known"],
         )  # fmt: skip
     except (ValueError, KeyError, IndexError) as error:
         raise NotAnExchange(f"stored bytes are no exchange: {error}") from None

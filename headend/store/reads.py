@@ -6,6 +6,7 @@ identical repeat changes nothing. store/intake.py is the door: it keeps ledger a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -274,6 +275,29 @@ def _compare(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, Bits]:
         fills[k, there] = given & ~held
         differs[k, there] = given & held & (values.astype(stored.dtype) != stored)
     return there, fills, differs
+
+
+def stored(
+    conn: Connection, table: Table, asked: Reads, codes: Sequence[str]
+) -> tuple[Reads, NDArray[np.int64]]:
+    """(the first readings that the table has of these keys, row by row, missing where it has none; the evidence of each row, 0 for none)."""
+    n = len(asked)
+    columns = {code: empty_column(code, n) for code in codes}
+    evidence = np.zeros(n, dtype=np.int64)
+    if n:
+        found = fetch(
+            conn, table, [*codes, "evidence"], meters=np.unique(asked.meter), first=asked.time.min(), last=asked.time.max(), order=True,
+        )  # fmt: skip
+        place = _find(found, asked)
+        there = place >= 0
+        old = found[place[there]]
+        for code in codes:
+            values = old[code]
+            if table.type(code) == "timestamptz":
+                values = np.where(values == MISSING, np.iinfo(np.int64).min, values).astype("datetime64[us]")
+            columns[code][there] = values
+        evidence[there] = np.where(old["evidence"] == MISSING, 0, old["evidence"])
+    return Reads(asked.meter, asked.time, columns), evidence
 
 
 def _find(found: NDArray[np.void], reads: Reads) -> NDArray[np.int64]:

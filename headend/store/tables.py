@@ -45,7 +45,9 @@ class Table:
         return (*self.keys, *self.codes, "evidence")
 
     def type(self, code: str) -> str:
-        """PostgreSQL's type of a quantity's column."""
+        """PostgreSQL's type of a quantity's column, or of `evidence`."""
+        if code == "evidence":
+            return "int8"
         return COLUMN_TYPES[quantities()[code].kind]
 
 

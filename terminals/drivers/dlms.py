@@ -7,9 +7,10 @@ from the meter (capture_objects, scaler_unit) the first time and kept per meter 
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 import numpy as np
@@ -105,6 +106,35 @@ class DlmsDriver:
         self._scalers.pop(key, None)
         for obis in (model.LOAD_PROFILE, model.DAY_PROFILE):
             self._layouts.pop((key, obis), None)
+
+    def known(self, meter: Meter) -> str:
+        """Layouts by profile and scalers by quantity, as JSON."""
+        layouts = {
+            obis: astuple(self._layouts[meter.key, obis])
+            for obis in (model.LOAD_PROFILE, model.DAY_PROFILE)
+            if (meter.key, obis) in self._layouts
+        }
+        scalers = self._scalers.get(meter.key, {})
+        if not layouts and not scalers:
+            return ""
+        return json.dumps({"layouts": layouts, "scalers": scalers}, separators=(",", ":"), sort_keys=True)
+
+    def recall(self, meter: Meter, known: str) -> None:
+        self.forget(meter.key)
+        if not known:
+            return
+        try:
+            told = json.loads(known)
+            for obis, (width, clock, period, columns) in told["layouts"].items():
+                self._layouts[meter.key, obis] = Layout(
+                    width,
+                    clock,
+                    period,
+                    tuple((str(code), int(place), int(scaler)) for code, place, scaler in columns),
+                )
+            self._scalers[meter.key] = dict(told["scalers"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not what a DLMS driver keeps of a meter: {error}") from None
 
     # --- session ---
 

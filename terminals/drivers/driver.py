@@ -96,6 +96,12 @@ class Driver(Protocol):
     name: str
     retention: Retention
 
+    def known(self, meter: Meter) -> str:
+        """What it has learned of this meter and need not ask again, as text without a line break; '' if nothing."""
+
+    def recall(self, meter: Meter, known: str) -> None:
+        """Know that again: a recorded conversation makes sense only with what was known when it was held. ValueError: not such a text."""
+
     def exchange(self, meter: Meter) -> Exchange:
         """Fresh protocol state for one session with this meter."""
 

@@ -86,9 +86,7 @@ def _partitions(conn: psycopg.Connection[Any], table: str, statement: str, rows:
     old = takes[0].startswith("lo ")
     column = {"slot_read": "ts", "register_read": "ts"}.get(table)
     if not old:
-        found = conn.execute(
-            "SELECT time_column FROM partition_span WHERE parent = %s", (table,)
-        ).fetchone()
+        found = conn.execute("SELECT time_column FROM partition_span WHERE parent = %s", (table,)).fetchone()
         column = found[0] if found else None
     if column is None:
         return

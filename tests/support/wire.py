@@ -124,7 +124,7 @@ class Wire:
         (waiting,) = [o for o in orders.work(self.conn, [self.where.terminal]) if o["order_id"] == order]
         self.conn.commit()
         meter = Meter(row.meter_id, row.address, SHANGHAI, row.phases, row.secrets)
-        recorder = Recorder(self.where.terminal, row.protocol, self.clock.now)
+        recorder = Recorder(self.where.terminal, row.protocol, driver, self.clock.now)
         commands = Commands(self.database, self.clock, driver, self.fence, lambda: None, recorder)
         await commands.carry_out(self.bus, meter, waiting)
         return self.order(order)

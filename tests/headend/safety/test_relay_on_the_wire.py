@@ -170,7 +170,7 @@ async def test_the_database_going_away_does_not_end_the_reading(wire: Any) -> No
     order = ask(wire.conn, wire.where, wire.clock.now())
     waiting = wire.order(order)
     wire.database._pool.close()
-    recorder = Recorder(wire.where.terminal, "dlt645", wire.clock.now)
+    recorder = Recorder(wire.where.terminal, "dlt645", Smart(), wire.clock.now)
     commands = Commands(wire.database, wire.clock, Smart(), wire.fence, lambda: None, recorder)
     meter = Meter(wire.where.meter, wire.meter.address, SHANGHAI)
     await commands.carry_out(wire.bus, meter, waiting)
