@@ -321,46 +321,79 @@ def _find(found: NDArray[np.void], reads: Reads) -> NDArray[np.int64]:
 def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
     """Rows that are there and say something else: complete, compare, revise. (completed [n], corrected [n], revisions).
 
-    Every row is locked first, completed or not, so that what is compared afterwards is what stays, whoever else writes the same meter at
-    this moment.
+    Every row is locked first, completed or not, so that what is compared is what stays, whoever else writes the same meter at this moment.
     """
     table, n = batch.table, len(batch)
     stage = f"stage_{table.name}"
-    same = " AND ".join(f"r.{key} = s.{key}" for key in table.keys)
-    reads = batch.reads
-    bounds = {"lo": as_datetime(reads.time.min()), "hi": as_datetime(reads.time.max())}
-    # bounded by time, so that only the partitions concerned are touched
-    within = "r.ts BETWEEN %(lo)s AND %(hi)s"
-    columns = ", ".join(table.columns)
     with conn.transaction(), conn.cursor() as cursor:
         cursor.execute(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} AS SELECT {columns}, 0 AS row FROM {table.name} WITH NO DATA"
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} AS "
+            f"SELECT {', '.join(table.columns)}, 0 AS row FROM {table.name} WITH NO DATA"
         )
         cursor.execute(f"TRUNCATE {stage}")
-        copy_rows(
-            conn, stage, (*table.columns, "row"), [*batch.fields(), Field(np.arange(n, dtype=np.int32), "int4")]
-        )  # fmt: skip
-        holes = {code: f"(r.{code} IS NULL AND s.{code} IS NOT NULL)" for code in table.codes}
-        names = ", ".join(f"CASE WHEN {hole} THEN '{code}' END" for code, hole in holes.items())
-        filled = cursor.execute(
-            f"SELECT s.row, array_remove(ARRAY[{names}], NULL) AS codes FROM {stage} s JOIN {table.name} r ON {same} AND {within} "
-            f"ORDER BY {', '.join(f'r.{key}' for key in table.keys)} FOR UPDATE OF r",
-            bounds,
+        numbers = Field(np.arange(n, dtype=np.int32), "int4")
+        copy_rows(conn, stage, (*table.columns, "row"), [*batch.fields(), numbers])
+        join = _Join(batch, stage)
+        locked = join.lock(cursor)
+        filled = [row for row in locked if row["codes"]]
+        if filled:
+            join.fill(cursor)
+        revised = join.revise(cursor) if any(row["differs"] for row in locked) else []
+    completed = np.zeros(n, dtype=np.bool_)
+    completed[[row["row"] for row in filled]] = True
+    touched = {(row["meter_id"], row["ts"]) for row in revised}
+    corrected = np.zeros(n, dtype=np.bool_)
+    for row in locked:
+        k = row["row"]
+        corrected[k] = (
+            row["differs"] and (int(batch.reads.meter[k]), as_datetime(batch.reads.time[k])) in touched
+        )
+    _note_completions(conn, batch, filled)
+    return completed, corrected, len(revised)
+
+
+class _Join:
+    """The statements that put staged rows (s) beside those of the table (r)."""
+
+    def __init__(self, batch: _Batch, stage: str) -> None:
+        self._table, self._note, times = batch.table, batch.note, batch.reads.time
+        table = batch.table
+        same = " AND ".join(f"r.{key} = s.{key}" for key in table.keys)
+        # bounded by time, so that only the partitions concerned are touched
+        self._same = f"{same} AND r.ts BETWEEN %(lo)s AND %(hi)s"
+        self._bounds = {"lo": as_datetime(times.min()), "hi": as_datetime(times.max())}
+        self._stage = stage
+        self._holes = {code: f"(r.{code} IS NULL AND s.{code} IS NOT NULL)" for code in table.codes}
+        self._differs = " OR ".join(f"r.{code} <> s.{code}" for code in table.codes)
+
+    def lock(self, cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
+        """Lock the rows in order of their keys; for each its number, the quantities it lacks, and whether a value differs."""
+        names = ", ".join(f"CASE WHEN {hole} THEN '{code}' END" for code, hole in self._holes.items())
+        return cursor.execute(
+            f"SELECT s.row, array_remove(ARRAY[{names}], NULL) AS codes, coalesce({self._differs}, false) AS differs "
+            f"FROM {self._stage} s JOIN {self._table.name} r ON {self._same} "
+            f"ORDER BY {', '.join(f'r.{key}' for key in self._table.keys)} FOR UPDATE OF r",
+            self._bounds,
         ).fetchall()
-        fill = ", ".join(f"{code} = coalesce(r.{code}, s.{code})" for code in table.codes)
+
+    def fill(self, cursor: psycopg.Cursor[Any]) -> None:
+        values = ", ".join(f"{code} = coalesce(r.{code}, s.{code})" for code in self._table.codes)
         cursor.execute(
-            f"UPDATE {table.name} r SET {fill} FROM {stage} s WHERE {same} AND {within} AND ({' OR '.join(holes.values())})",
-            bounds,
+            f"UPDATE {self._table.name} r SET {values} FROM {self._stage} s WHERE {self._same} AND ({' OR '.join(self._holes.values())})",
+            self._bounds,
         )
-        any_differs = " OR ".join(f"s.{code} <> r.{code}" for code in table.codes)
+
+    def revise(self, cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
+        """A new version of each value that differs from the first one and from the newest; the keys of those made."""
         cells = ", ".join(
-            f"('{code}', {numeric(table, f's.{code}', code)}, s.{code} <> r.{code})" for code in table.codes
+            f"('{code}', {numeric(self._table, f's.{code}', code)}, s.{code} <> r.{code})"
+            for code in self._table.codes
         )
-        revised = cursor.execute(
+        return cursor.execute(
             f"""
             INSERT INTO revision (meter_id, ts, source, quantity, version, value, method, reason, who, at, evidence)
             SELECT s.meter_id, s.ts, %(source)s, d.quantity, coalesce(v.version, 1) + 1, d.value, 'read', %(reason)s, %(who)s, %(at)s, s.evidence
-            FROM {stage} s JOIN {table.name} r ON {same} AND {within} AND ({any_differs})
+            FROM {self._stage} s JOIN {self._table.name} r ON {self._same} AND ({self._differs})
             CROSS JOIN LATERAL (VALUES {cells}) d (quantity, value, differs)
             LEFT JOIN LATERAL (
                 SELECT version, value FROM revision v
@@ -371,20 +404,10 @@ def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
             RETURNING meter_id, ts
             """,
             {
-                **bounds, "source": table.source, "reason": batch.note.reason, "who": batch.note.who,
-                "at": as_datetime(batch.note.now),
+                **self._bounds, "source": self._table.source, "reason": self._note.reason, "who": self._note.who,
+                "at": as_datetime(self._note.now),
             },
         ).fetchall()  # fmt: skip
-    filled = [row for row in filled if row["codes"]]
-    completed = np.zeros(n, dtype=np.bool_)
-    completed[[row["row"] for row in filled]] = True
-    touched = {(row["meter_id"], row["ts"]) for row in revised}
-    corrected = np.array(
-        [(m, as_datetime(t)) in touched for m, t in zip(reads.meter.tolist(), reads.time, strict=True)],
-        dtype=np.bool_,
-    )
-    _note_completions(conn, batch, filled)
-    return completed, corrected, len(revised)
 
 
 def numeric(table: Table, cell: str, code: str) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import codec
 import collect
-import ingest
 import report
+import store
 from measure import Race
 from servers import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BENCHES = ("protocols", "ingest", "collect")
+BENCHES = ("protocols", "store", "collect")
 
 
 def _arguments() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "bench", nargs="?", choices=(*BENCHES, "all"), default="all", help="default: all of them"
     )
-    parser.add_argument("--rounds", type=_positive, default=4, help="of protocols and ingest (default 4)")
+    parser.add_argument("--rounds", type=_positive, default=4, help="of protocols and store (default 4)")
     parser.add_argument("--write", action="store_true", help="put the table into BENCHMARKS.md")
     sizes = parser.add_argument_group("sizes")
     sizes.add_argument("--frames", type=_positive, default=20_000, help="645 frames (default 20000)")
@@ -35,12 +35,11 @@ def _arguments() -> argparse.Namespace:
     )
     sizes.add_argument("--profiles", type=_positive, default=100, help="DLMS profiles of a day (default 100)")
     sizes.add_argument(
-        "--meters", type=_positive, default=512, help="meters of one load, 96 rows each (default 512)"
+        "--meters", type=_positive, default=4096, help="meters of one load, 96 rows each (default 4096)"
     )
     sizes.add_argument(
-        "--batch", type=_positive, default=256, help="meters' answers a transaction (default 256)"
+        "--batch", type=_positive, default=512, help="meters' answers a transaction (default 512)"
     )
-    sizes.add_argument("--large", type=_positive, default=512, help="the same, large (default 512)")
     sizes.add_argument(
         "--fleet", choices=("small", "full"), default="full", help="24 or 480 meters (default full)"
     )
@@ -68,8 +67,8 @@ def main() -> None:
     notes: list[str] = []
     if "protocols" in wanted:
         races += codec.run(told.rounds, told.frames, told.days, told.profiles)
-    if "ingest" in wanted:
-        loaded, servers = ingest.run(kinds, told.rounds, told.meters, told.batch, told.large)
+    if "store" in wanted:
+        loaded, servers = store.run(kinds, told.rounds, told.meters, told.batch)
         races += loaded
     if "collect" in wanted:
         collected, notes = collect.run(kinds, told.fleet)

@@ -49,10 +49,18 @@ def test_protocols_run_beside_their_peers() -> None:
     assert len(re.findall(r"^ +dlt698 \d.*×", told, re.MULTILINE)) == 2
 
 
-def test_ingest_runs_beside_its_peers() -> None:
-    sizes = ("--rounds", "1", "--meters", "4", "--batch", "2", "--large", "4", "--server", "embedded")
-    told = bench("ingest", *sizes)
-    assert len(re.findall(r"^ +psycopg executemany .*×", told, re.MULTILINE)) == 2
+def test_store_runs_beside_its_peers() -> None:
+    told = bench("store", "--rounds", "1", "--meters", "4", "--batch", "2", "--server", "embedded")
+    assert len(re.findall(r"^ +psycopg executemany .*×", told, re.MULTILINE)) == 3
+    assert len(re.findall(r"^ +psql, COPY of prebuilt files .*×", told, re.MULTILINE)) == 2
+    assert (
+        len(
+            re.findall(
+                r"^ten quantities that arrive .*one row of ten, [\d.]+ bytes a value", told, re.MULTILINE
+            )
+        )
+        == 3
+    )
     assert re.search(r"^PostgreSQL \d+\.\d+$", told, re.MULTILINE)
 
 
