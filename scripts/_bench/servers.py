@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,9 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def server(kind: str) -> Iterator[str | None]:
-    """A server for this run alone; its DSN, or None where TimescaleDB cannot be had (said on stderr)."""
-    bindir, settings = None, {}
+def server(kind: str, more: Mapping[str, str] | None = None) -> Iterator[str | None]:
+    """A server for this run alone; its DSN, or None where TimescaleDB cannot be had (said on stderr). `more`: settings of it."""
+    bindir, settings = None, dict(more or {})
     if kind == TIMESCALEDB:
         done = subprocess.run(
             [REPOSITORY / "scripts" / "timescaledb", "prepare"], capture_output=True, text=True, check=False
@@ -36,7 +36,7 @@ def server(kind: str) -> Iterator[str | None]:
             print(done.stderr.strip(), file=sys.stderr)
             yield None
             return
-        bindir, settings = Path(done.stdout.strip()), _PRELOADED
+        bindir, settings = Path(done.stdout.strip()), settings | _PRELOADED
     state = REPOSITORY / ".headend"
     state.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=state))
