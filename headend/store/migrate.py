@@ -84,6 +84,7 @@ def migrate(conn: Connection, schema: Traversable | None = None) -> list[int]:
             conn.execute(BOOKKEEPING)
         missing = _missing(conn, numbered)
         layout = _layout(conn)
+        _check_licence(conn, layout)
         for file in missing:
             with _reporting(f"{file.version:04}_{file.name}.sql"), conn.transaction():
                 conn.execute(file.sql)
@@ -154,6 +155,27 @@ def _layout(conn: Connection) -> str:
             "there; use the server with TimescaleDB that it was made on"
         )
     return layout
+
+
+def _check_licence(conn: Connection, layout: str) -> None:
+    """MigrationError where the licence that compressed the readings is gone: without it they are not refused, they are invisible."""
+    if layout == "timescaledb" and detect(conn).licence != "timescale" and _licensed(conn):
+        raise MigrationError(
+            "the readings of this database are compressed, which TimescaleDB reads under licence 'timescale' alone, and this server has "
+            "'apache': set timescaledb.license = 'timescale' in postgresql.conf and restart it; to leave the licence for good, "
+            "CALL leave_licence() in this database first, while it is there"
+        )
+
+
+def _licensed(conn: Connection) -> bool:
+    """Does the database use what only the licence 'timescale' offers? The two views exist under either."""
+    return bool(
+        _value(
+            conn,
+            "SELECT EXISTS (SELECT FROM timescaledb_information.continuous_aggregates)"
+            " OR EXISTS (SELECT FROM timescaledb_information.hypertables WHERE compression_enabled)",
+        )
+    )
 
 
 def _create_extension(conn: Connection) -> None:

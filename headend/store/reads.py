@@ -23,6 +23,9 @@ from protocols.reading import MISSING, Column, Reads, empty_column
 
 Bits = NDArray[np.bool_]
 
+#: writers that complete or revise rows of one table at once are told apart by this many locks: a server's lock table has room for a few
+#: thousand, so there cannot be one a meter
+LOCKS: Final = 256
 #: another writer may put in the same row between our look and our COPY; it cannot do so for ever, since its rows stay
 TRIES: Final = 5
 
@@ -97,6 +100,8 @@ def write(
     if chosen is None:  # the usual case: nothing to put in order, nothing twice
         return replace(_write_distinct(conn, whole, known), there=there)
     marks = replace(Marks.none(len(reads)), there=there)
+    if number is not None:
+        _lock(conn, table, reads.meter)  # of all turns at once: a lock taken later would be out of order
     turns = [chosen] if number is None else [chosen[number == k] for k in range(int(number.max()) + 1)]
     for turn, rows in enumerate(turns):
         # what stands in the batch for the second time is there by then
@@ -294,21 +299,31 @@ def _find(found: NDArray[np.void], reads: Reads) -> NDArray[np.int64]:
     return np.where(known & (theirs[at] == ours), at, -1)
 
 
-def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
-    """Rows that are there and say something else: complete, compare, revise. (completed [n], corrected [n], revisions).
+def _lock(conn: Connection, table: Table, meter: NDArray[np.int64]) -> None:
+    """Until the transaction ends nobody else completes or revises rows of these meters, so that what is compared now is what stays.
 
-    Every row is locked first, completed or not, so that what is compared afterwards is what stays, whoever else writes the same meter at
-    this moment.
+    Not row locks: rows in compressed chunks cannot be locked. In order, so that two writers never wait for each other.
     """
+    conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtext(%s), k) FROM unnest(%s::int[]) AS u (k)",
+        (f"revise {table.name}", distinct(meter % LOCKS).tolist()),
+    )
+
+
+def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
+    """Rows that are there and say something else: complete, compare, revise. (completed [n], corrected [n], revisions)."""
     table, n = batch.table, len(batch)
     stage = f"stage_{table.name}"
     same = " AND ".join(f"r.{key} = s.{key}" for key in table.keys)
     reads = batch.reads
-    bounds = {"lo": as_datetime(reads.time.min()), "hi": as_datetime(reads.time.max())}
-    # bounded by time, so that only the partitions concerned are touched
-    within = "r.ts BETWEEN %(lo)s AND %(hi)s"
+    # bounded by time, so that only the partitions concerned are touched, and by meter, so that of a compressed one only these are unpacked
+    within = "r.ts BETWEEN %(lo)s AND %(hi)s AND r.meter_id = ANY(%(meters)s::int[])"
+    bounds: dict[str, Any] = {
+        "lo": as_datetime(reads.time.min()), "hi": as_datetime(reads.time.max()), "meters": distinct(reads.meter).tolist(),
+    }  # fmt: skip
     columns = ", ".join(table.columns)
     with conn.transaction(), conn.cursor() as cursor:
+        _lock(conn, table, reads.meter)
         cursor.execute(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} AS SELECT {columns}, 0 AS row FROM {table.name} WITH NO DATA"
         )
@@ -319,8 +334,7 @@ def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
         holes = {code: f"(r.{code} IS NULL AND s.{code} IS NOT NULL)" for code in table.codes}
         names = ", ".join(f"CASE WHEN {hole} THEN '{code}' END" for code, hole in holes.items())
         filled = cursor.execute(
-            f"SELECT s.row, array_remove(ARRAY[{names}], NULL) AS codes FROM {stage} s JOIN {table.name} r ON {same} AND {within} "
-            f"ORDER BY {', '.join(f'r.{key}' for key in table.keys)} FOR UPDATE OF r",
+            f"SELECT s.row, array_remove(ARRAY[{names}], NULL) AS codes FROM {stage} s JOIN {table.name} r ON {same} AND {within}",
             bounds,
         ).fetchall()
         fill = ", ".join(f"{code} = coalesce(r.{code}, s.{code})" for code in table.codes)
