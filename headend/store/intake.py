@@ -153,7 +153,7 @@ def _make_partitions(
         if source.tables[0].plan is not None:
             asked = [times for attempt in attempts for times in (attempt.asked, attempt.absent)]
             days = of_rows | (_utc_days(np.concatenate(asked)) if asked else set())
-            for ledger in ("coverage", "gap_reason") if asked else ("coverage",):
+            for ledger in ("coverage", "gap_reason") if any(a.reason for a in attempts) else ("coverage",):
                 needed.setdefault(ledger, set()).update(_local_days(days, zone))
     if kept:
         needed["exchange"] = _utc_days(np.array([e.taken for e in kept], dtype="datetime64[us]"))

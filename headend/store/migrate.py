@@ -52,6 +52,11 @@ class Server:
     timescaledb: str | None  # the version created in this database, '2.19.3'
     licence: str | None  # 'timescale': compression, retention, continuous aggregates; 'apache': without these
 
+    @property
+    def licensed(self) -> bool:
+        """Are old readings compressed and hours aggregated ahead here (schema/timescaledb.sql)?"""
+        return self.licence == "timescale"
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
@@ -159,7 +164,7 @@ def _layout(conn: Connection) -> str:
 
 def _check_licence(conn: Connection, layout: str) -> None:
     """MigrationError where the licence that compressed the readings is gone: without it they are not refused, they are invisible."""
-    if layout == "timescaledb" and detect(conn).licence != "timescale" and _licensed(conn):
+    if layout == "timescaledb" and not detect(conn).licensed and _uses_licence(conn):
         raise MigrationError(
             "the readings of this database are compressed, which TimescaleDB reads under licence 'timescale' alone, and this server has "
             "'apache': set timescaledb.license = 'timescale' in postgresql.conf and restart it; to leave the licence for good, "
@@ -167,7 +172,7 @@ def _check_licence(conn: Connection, layout: str) -> None:
         )
 
 
-def _licensed(conn: Connection) -> bool:
+def _uses_licence(conn: Connection) -> bool:
     """Does the database use what only the licence 'timescale' offers? The two views exist under either."""
     return bool(
         _value(

@@ -89,6 +89,7 @@ def house(conn: Connection, meters: int) -> list[int]:
 def test_the_schema_applies_and_what_the_licence_offers_is_on(licensed: Connection) -> None:
     found = migrate.detect(licensed)
     assert found.licence == "timescale"
+    assert found.licensed
     licensed.commit()
     jobs = "SELECT proc_name, hypertable_name FROM timescaledb_information.jobs WHERE job_id >= 1000 ORDER BY job_id"
     before = table(licensed, jobs)
