@@ -14,7 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: WebAssembly is compiled and a cluster made: 5 s here, and a busy machine has its own pace
-START_SECONDS = 180.0
+START_SECONDS = 100.0
 
 
 @contextmanager

@@ -259,5 +259,18 @@ def test_a_licence_that_was_lost_is_one_clear_error(
     # and with the licence it all begins anew
     monkeypatch.undo()
     migrate.migrate(licensed)
+    assert "slot_hour_kept" in one(licensed, "SELECT pg_get_viewdef('slot_hour'::regclass)")
     assert run_jobs(licensed, "policy_compression") == 2
     assert any(compressed(licensed))
+
+
+def test_a_later_schema_can_still_add_columns(licensed: Connection) -> None:
+    deliver(licensed, CURVES, day(MONDAY, house(licensed, 1), active_import=5))
+    run_jobs(licensed, "policy_compression")
+    licensed.execute("ALTER TABLE slot_read ADD COLUMN added real")
+    licensed.execute("UPDATE slot_read SET added = 1 WHERE meter_id = 1 AND ts < '2026-02-02 00:00Z'")
+    found = licensed.execute("SELECT count(*) AS n, count(added) AS added FROM slot_read").fetchone()
+    assert found is not None
+    assert found["n"] == 96
+    assert found["added"] == 31
+    licensed.rollback()
