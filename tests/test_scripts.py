@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -28,7 +29,7 @@ def test_shell_scripts_parse_stop_at_errors_and_are_executable(path: Path) -> No
     assert os.access(path, os.X_OK)
 
 
-@pytest.mark.parametrize("script", ["setup", "timescaledb"])
+@pytest.mark.parametrize("script", ["setup", "timescaledb", "timescale-licensed"])
 def test_wrong_arguments_get_one_line(script: str) -> None:
     done = subprocess.run(
         [REPOSITORY / "scripts" / script, "nonsense"], capture_output=True, text=True, check=False
@@ -56,6 +57,18 @@ def test_the_locks_have_every_direct_dependency_with_hashes_and_no_addresses() -
             assert "--hash=sha256:" in block
     both = pins("requirements.lock")
     assert both == {name: version for name, version in pins("requirements-dev.lock").items() if name in both}
+
+
+def test_the_lock_of_npm_has_hashes_and_no_addresses() -> None:
+    folder = REPOSITORY / "scripts" / "_licensed"
+    lock = json.loads((folder / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert {f"node_modules/{name}" for name in wanted} <= set(packages)
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+    assert "://" not in (folder / "package-lock.json").read_text()
 
 
 def redirect_symbols() -> ModuleType:

@@ -14,8 +14,11 @@ Connection = psycopg.Connection[DictRow]
 
 #: No statement of ours may hold a lock for ever; bulk loads of a night's file stay far below this.
 STATEMENT_TIMEOUT = "10min"
+#: timescaledb…: a completion in a compressed chunk unpacks the meters it touches, which a batch bounds; TimescaleDB's own bound of 100,000 rows
+#: would refuse a batch of 150 meters for ever. A server without the extension takes the name for a placeholder.
 OPTIONS = (
     f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=5min"
+    " -c timescaledb.max_tuples_decompressed_per_dml_transaction=0"
 )
 
 

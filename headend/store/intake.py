@@ -22,13 +22,15 @@ from headend.store.db import Connection, StoreError
 from headend.store.exchanges import Exchange
 from headend.store.reads import Marks, Note, Written
 from headend.store.tables import SOURCES, Source, Table, rare
-from protocols.localtime import Times
+from protocols.localtime import Times, local_day
 from protocols.reading import Reads, concatenate, no_reads
 
 #: a reading from later than this after it came is a clock that is wrong, not a reading
 AHEAD: Final = np.timedelta64(36, "h")
 #: nor was there a smart meter before
 EARLIEST: Final = np.datetime64("1990-01-01", "us")
+_TICK: Final = np.timedelta64(1, "us")
+_DAY_LONG: Final = np.timedelta64(1, "D")
 #: how often a batch begins again because another writer made the same meter-day first; each time there is less to collide with
 TRIES: Final = 5
 
@@ -67,7 +69,8 @@ def save(
         try:
             with conn.transaction():
                 return _save(conn, deliveries, zone, note)
-        except psycopg.errors.UniqueViolation:  # the ledger's row was made by another since we looked
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected):
+            # the ledger's row was made by another since we looked; or the server broke a knot of writers (chunks made by several at once)
             if turn == TRIES - 1:
                 raise
     raise AssertionError
@@ -76,16 +79,19 @@ def save(
 def _save(conn: Connection, deliveries: Sequence[Delivery], zone: ZoneInfo, note: Note) -> Written:
     written = Written()
     news = feed.Readings()
+    kept = [d.exchange for d in deliveries if d.exchange is not None]
+    batches = []
     for source in SOURCES.values():  # always in this order, so that two writers never wait for each other
         mine = sorted(
             (d for d in deliveries if d.source is source),
             key=lambda d: int(d.reads.meter[0]) if len(d.reads) else 0,
         )
-        if not mine:
-            continue
-        batch = _Batch.of(mine)
-        _check(batch)
-        attempts = [attempt for delivery in mine for attempt in _attempts(delivery)]
+        if mine:
+            batch = _Batch.of(mine)
+            _check(batch)
+            batches.append((source, batch, [attempt for delivery in mine for attempt in _attempts(delivery)]))
+    _make_partitions(conn, batches, kept, zone)
+    for source, batch, attempts in batches:
         for table in source.tables:
             written += _save_table(conn, table, batch, attempts, zone, note, news)
         codes = rare(source, tuple(batch.reads.columns))
@@ -96,7 +102,7 @@ def _save(conn: Connection, deliveries: Sequence[Delivery], zone: ZoneInfo, note
             written += Written(0, 0, revised)
             marks = Marks(new | corrected, new, np.zeros_like(new), corrected)
             news.add(source.name, batch.reads.meter, _days(source, batch.reads.time, zone), marks)
-    exchanges.write(conn, [d.exchange for d in deliveries if d.exchange is not None])
+    exchanges.write(conn, kept)
     news.publish(conn)
     return written
 
@@ -136,6 +142,44 @@ class _Batch:
             rows, at = rows.take(order), at[order]
             evidence = None if evidence is None else evidence[order]
         return cls(rows, at, evidence)
+
+
+def _make_partitions(
+    conn: Connection,
+    batches: Sequence[tuple[Source, _Batch, Sequence[Attempt]]],
+    kept: Sequence[Exchange],
+    zone: ZoneInfo,
+) -> None:
+    """All partitions that the batch needs, before anything else is locked.
+
+    Making one shuts out everybody who writes the table until we commit: who already held a row by then could hold it against one of them.
+    """
+    needed: dict[str, set[np.datetime64]] = {}
+    for source, batch, attempts in batches:
+        of_rows = _utc_days(batch.reads.time)
+        for table in source.tables:
+            if any(code in batch.reads.columns for code in table.codes):
+                needed.setdefault(table.name, set()).update(of_rows)
+        if rare(source, tuple(batch.reads.columns)):
+            needed.setdefault("other_read", set()).update(of_rows)
+        if source.tables[0].plan is not None:
+            asked = [times for attempt in attempts for times in (attempt.asked, attempt.absent)]
+            days = of_rows | (_utc_days(np.concatenate(asked)) if asked else set())
+            for ledger in ("coverage", "gap_reason") if any(a.reason for a in attempts) else ("coverage",):
+                needed.setdefault(ledger, set()).update(_local_days(days, zone))
+    if kept:
+        needed["exchange"] = _utc_days(np.array([e.taken for e in kept], dtype="datetime64[us]"))
+    reads.ensure_all_partitions(conn, {name: np.array(sorted(days)) for name, days in needed.items() if days})
+
+
+def _utc_days(times: Times) -> set[np.datetime64]:
+    return set(reads.distinct(times.astype("datetime64[D]").astype(np.int64)).astype("datetime64[D]"))
+
+
+def _local_days(days: set[np.datetime64], zone: ZoneInfo) -> set[np.datetime64]:
+    """The local days that instants of these UTC days can belong to."""
+    ends = [day.astype("datetime64[us]") + rest for day in days for rest in (_TICK, _DAY_LONG)]
+    return {np.datetime64(local_day(end, zone), "D") for end in ends}
 
 
 def _check(batch: _Batch) -> None:

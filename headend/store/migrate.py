@@ -52,6 +52,11 @@ class Server:
     timescaledb: str | None  # the version created in this database, '2.19.3'
     licence: str | None  # 'timescale': compression, retention, continuous aggregates; 'apache': without these
 
+    @property
+    def licensed(self) -> bool:
+        """Are old readings compressed and hours aggregated ahead here (schema/timescaledb.sql)?"""
+        return self.licence == "timescale"
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
@@ -84,6 +89,7 @@ def migrate(conn: Connection, schema: Traversable | None = None) -> list[int]:
             conn.execute(BOOKKEEPING)
         missing = _missing(conn, numbered)
         layout = _layout(conn)
+        _check_licence(conn, layout)
         for file in missing:
             with _reporting(f"{file.version:04}_{file.name}.sql"), conn.transaction():
                 conn.execute(file.sql)
@@ -154,6 +160,27 @@ def _layout(conn: Connection) -> str:
             "there; use the server with TimescaleDB that it was made on"
         )
     return layout
+
+
+def _check_licence(conn: Connection, layout: str) -> None:
+    """MigrationError where the licence that compressed the readings is gone: without it they are not refused, they are invisible."""
+    if layout == "timescaledb" and not detect(conn).licensed and _uses_licence(conn):
+        raise MigrationError(
+            "the readings of this database are compressed, which TimescaleDB reads under licence 'timescale' alone, and this server has "
+            "'apache': set timescaledb.license = 'timescale' in postgresql.conf and restart it; to leave the licence for good, "
+            "CALL leave_licence() in this database first, while it is there"
+        )
+
+
+def _uses_licence(conn: Connection) -> bool:
+    """Does the database use what only the licence 'timescale' offers? The two views exist under either."""
+    return bool(
+        _value(
+            conn,
+            "SELECT EXISTS (SELECT FROM timescaledb_information.continuous_aggregates)"
+            " OR EXISTS (SELECT FROM timescaledb_information.hypertables WHERE compression_enabled)",
+        )
+    )
 
 
 def _create_extension(conn: Connection) -> None:

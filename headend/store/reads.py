@@ -24,6 +24,9 @@ from protocols.reading import MISSING, Column, Reads, empty_column
 
 Bits = NDArray[np.bool_]
 
+#: writers that complete or revise rows of one table at once are told apart by this many locks: a server's lock table has room for a few
+#: thousand, so there cannot be one a meter
+LOCKS: Final = 256
 #: another writer may put in the same row between our look and our COPY; it cannot do so for ever, since its rows stay
 TRIES: Final = 5
 
@@ -98,6 +101,8 @@ def write(
     if chosen is None:  # the usual case: nothing to put in order, nothing twice
         return replace(_write_distinct(conn, whole, known), there=there)
     marks = replace(Marks.none(len(reads)), there=there)
+    if number is not None:
+        _lock(conn, table, reads.meter)  # of all turns at once: a lock taken later would be out of order
     turns = [chosen] if number is None else [chosen[number == k] for k in range(int(number.max()) + 1)]
     for turn, rows in enumerate(turns):
         # what stands in the batch for the second time is there by then
@@ -217,6 +222,20 @@ def ensure_partitions(conn: Connection, table: str, times: Times) -> None:
     )
 
 
+def ensure_all_partitions(conn: Connection, days: dict[str, Times]) -> None:
+    """The same for several tables in one look, by name, so that two writers never wait for each other."""
+    if days:
+        names = sorted(days)
+        conn.execute(
+            f"SELECT {', '.join(['ensure_partitions(%s, %s::timestamptz[])'] * len(names))}",
+            [
+                part
+                for name in names
+                for part in (name, [as_datetime(day) for day in days[name].astype("datetime64[us]")])
+            ],
+        )
+
+
 def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """The different numbers, ascending; fast where they lie close together, as days do."""
     if not len(numbers):
@@ -318,14 +337,23 @@ def _find(found: NDArray[np.void], reads: Reads) -> NDArray[np.int64]:
     return np.where(known & (theirs[at] == ours), at, -1)
 
 
-def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
-    """Rows that are there and say something else: complete, compare, revise. (completed [n], corrected [n], revisions).
+def _lock(conn: Connection, table: Table, meter: NDArray[np.int64]) -> None:
+    """Until the transaction ends nobody else completes or revises rows of these meters, so that what is compared now is what stays.
 
-    Every row is locked first, completed or not, so that what is compared is what stays, whoever else writes the same meter at this moment.
+    Not row locks: rows in compressed chunks cannot be locked. In order, so that two writers never wait for each other.
     """
+    conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtext(%s), k) FROM unnest(%s::int[]) AS u (k)",
+        (f"revise {table.name}", distinct(meter % LOCKS).tolist()),
+    )
+
+
+def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
+    """Rows that are there and say something else: complete, compare, revise. (completed [n], corrected [n], revisions)."""
     table, n = batch.table, len(batch)
     stage = f"stage_{table.name}"
     with conn.transaction(), conn.cursor() as cursor:
+        _lock(conn, table, batch.reads.meter)
         cursor.execute(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} AS "
             f"SELECT {', '.join(table.columns)}, 0 AS row FROM {table.name} WITH NO DATA"
@@ -334,16 +362,16 @@ def _write_staged(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, int]:
         numbers = Field(np.arange(n, dtype=np.int32), "int4")
         copy_rows(conn, stage, (*table.columns, "row"), [*batch.fields(), numbers])
         join = _Join(batch, stage)
-        locked = join.lock(cursor)
-        filled = [row for row in locked if row["codes"]]
+        found = join.compare(cursor)
+        filled = [row for row in found if row["codes"]]
         if filled:
             join.fill(cursor)
-        revised = join.revise(cursor) if any(row["differs"] for row in locked) else []
+        revised = join.revise(cursor) if any(row["differs"] for row in found) else []
     completed = np.zeros(n, dtype=np.bool_)
     completed[[row["row"] for row in filled]] = True
     touched = {(row["meter_id"], row["ts"]) for row in revised}
     corrected = np.zeros(n, dtype=np.bool_)
-    for row in locked:
+    for row in found:
         k = row["row"]
         corrected[k] = (
             row["differs"] and (int(batch.reads.meter[k]), as_datetime(batch.reads.time[k])) in touched
@@ -359,20 +387,21 @@ class _Join:
         self._table, self._note, times = batch.table, batch.note, batch.reads.time
         table = batch.table
         same = " AND ".join(f"r.{key} = s.{key}" for key in table.keys)
-        # bounded by time, so that only the partitions concerned are touched
-        self._same = f"{same} AND r.ts BETWEEN %(lo)s AND %(hi)s"
-        self._bounds = {"lo": as_datetime(times.min()), "hi": as_datetime(times.max())}
+        # bounded by time, so that only the partitions concerned are touched, and by meter, so that of a compressed one only these are unpacked
+        self._same = f"{same} AND r.ts BETWEEN %(lo)s AND %(hi)s AND r.meter_id = ANY(%(meters)s::int[])"
+        self._bounds: dict[str, Any] = {
+            "lo": as_datetime(times.min()), "hi": as_datetime(times.max()), "meters": distinct(batch.reads.meter).tolist(),
+        }  # fmt: skip
         self._stage = stage
         self._holes = {code: f"(r.{code} IS NULL AND s.{code} IS NOT NULL)" for code in table.codes}
         self._differs = " OR ".join(f"r.{code} <> s.{code}" for code in table.codes)
 
-    def lock(self, cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
-        """Lock the rows in order of their keys; for each its number, the quantities it lacks, and whether a value differs."""
+    def compare(self, cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
+        """For each row its number, the quantities it lacks, and whether a value differs."""
         names = ", ".join(f"CASE WHEN {hole} THEN '{code}' END" for code, hole in self._holes.items())
         return cursor.execute(
             f"SELECT s.row, array_remove(ARRAY[{names}], NULL) AS codes, coalesce({self._differs}, false) AS differs "
-            f"FROM {self._stage} s JOIN {self._table.name} r ON {self._same} "
-            f"ORDER BY {', '.join(f'r.{key}' for key in self._table.keys)} FOR UPDATE OF r",
+            f"FROM {self._stage} s JOIN {self._table.name} r ON {self._same}",
             self._bounds,
         ).fetchall()
 

@@ -1,4 +1,4 @@
-"""A store as the program finds it: migrated and empty, on both servers."""
+"""A store as the program finds it: migrated and empty, on both servers; and for selected tests on a licensed TimescaleDB."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from headend.store import db, migrate
 from headend.store.db import Connection
+from tests.support.licensed import server as licensed_server
 
 #: makes a used store new: whoever still holds a lock is ended, then everything is empty and counts from 1 again
 AFRESH = """
@@ -76,4 +77,24 @@ def store(store_dsn: str) -> Iterator[Connection]:
 def second(store_dsn: str) -> Iterator[Connection]:
     """Another connection to the same store: somebody else."""
     with db.connect(store_dsn) as conn:
+        yield conn
+
+
+@pytest.fixture(scope="session")
+def licensed_dsn() -> Iterator[str]:
+    """A TimescaleDB with licence `timescale`; it serves one connection at a time, the next one waits."""
+    with licensed_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def licensed(licensed_dsn: str) -> Iterator[Connection]:
+    """A connection to an empty store on it."""
+    with db.connect(licensed_dsn) as conn:
+        migrate.migrate(conn)
+        conn.execute(AFRESH.encode())
+        conn.commit()
+        conn.autocommit = True
+        conn.execute("CALL refresh_continuous_aggregate('slot_hour_kept', NULL, NULL)")
+        conn.autocommit = False
         yield conn
