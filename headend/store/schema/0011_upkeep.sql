@@ -83,16 +83,27 @@ CREATE TABLE rollup_stale (
     first_day date NOT NULL,
     last_day  date NOT NULL
 );
+COMMENT ON COLUMN rollup_stale.meter_id IS '0: every meter';
+-- local midnights lie up to 14 hours from UTC's: a day more on either side
+CREATE FUNCTION day_before(at timestamptz) RETURNS date LANGUAGE sql IMMUTABLE AS
+    $fn$ SELECT CASE WHEN at < '9999-01-01' THEN (at AT TIME ZONE 'UTC')::date - 1 ELSE 'infinity' END $fn$;
+CREATE FUNCTION day_after(at timestamptz) RETURNS date LANGUAGE sql IMMUTABLE AS
+    $fn$ SELECT CASE WHEN at < '9999-01-01' THEN (at AT TIME ZONE 'UTC')::date + 1 ELSE 'infinity' END $fn$;
 CREATE FUNCTION installation_changed() RETURNS trigger LANGUAGE plpgsql AS $fn$
 BEGIN
-    -- a day more on either side: local midnights lie up to 14 hours from UTC's
-    IF TG_OP IN ('UPDATE', 'DELETE') THEN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO rollup_stale (meter_id, first_day, last_day) SELECT meter_id, day_before(valid_from), day_after(valid_to) FROM after;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO rollup_stale (meter_id, first_day, last_day) SELECT meter_id, day_before(valid_from), day_after(valid_to) FROM before;
+    ELSE  -- what lies between the old end and the new one, not the years that stay as they are
         INSERT INTO rollup_stale (meter_id, first_day, last_day)
-            SELECT meter_id, valid_from::date - 1, CASE WHEN valid_to < '9999-01-01' THEN valid_to::date + 1 ELSE 'infinity' END FROM before;
-    END IF;
-    IF TG_OP IN ('UPDATE', 'INSERT') THEN
-        INSERT INTO rollup_stale (meter_id, first_day, last_day)
-            SELECT meter_id, valid_from::date - 1, CASE WHEN valid_to < '9999-01-01' THEN valid_to::date + 1 ELSE 'infinity' END FROM after;
+            SELECT b.meter_id, day_before(u.lo), day_after(u.hi)
+            FROM before b JOIN after a USING (installation_id)
+            CROSS JOIN LATERAL (VALUES
+                (a.valid_from <> b.valid_from, least(a.valid_from, b.valid_from), greatest(a.valid_from, b.valid_from)),
+                (a.valid_to <> b.valid_to, least(a.valid_to, b.valid_to), greatest(a.valid_to, b.valid_to)),
+                (a.plans <> b.plans, a.valid_from, a.valid_to)) u(differs, lo, hi)
+            WHERE u.differs;
     END IF;
     RETURN NULL;
 END
@@ -103,6 +114,15 @@ CREATE TRIGGER roll_up_on_update AFTER UPDATE ON installation REFERENCING OLD TA
     FOR EACH STATEMENT EXECUTE FUNCTION installation_changed();
 CREATE TRIGGER roll_up_on_delete AFTER DELETE ON installation REFERENCING OLD TABLE AS before
     FOR EACH STATEMENT EXECUTE FUNCTION installation_changed();
+CREATE FUNCTION meter_changed() RETURNS trigger LANGUAGE plpgsql AS $fn$
+BEGIN
+    INSERT INTO rollup_stale (meter_id, first_day, last_day)
+        SELECT meter_id, '-infinity', 'infinity' FROM before JOIN after USING (meter_id) WHERE before.digits <> after.digits;
+    RETURN NULL;
+END
+$fn$;
+CREATE TRIGGER roll_up_on_update AFTER UPDATE ON meter REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION meter_changed();
 
 -- The hour of the slots that end in it, for dashboards. Where TimescaleDB is licensed a continuous aggregate of this name stands instead.
 DO $do$
