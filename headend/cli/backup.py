@@ -20,7 +20,13 @@ def command(app: App, folder: Path, as_json: bool) -> None:
     made = backup.back_up(app.conn, folder, app.settings.pg_bin)
     if as_json:
         print_json(
-            {"folder": folder.absolute(), "rows": made.rows, "bytes": made.bytes, "seconds": made.seconds, "taken": made.taken}
+            {
+                "folder": folder.absolute(),
+                "rows": made.rows,
+                "bytes": made.bytes,
+                "seconds": made.seconds,
+                "taken": made.taken,
+            }
         )
         return
     click.echo(

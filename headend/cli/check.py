@@ -16,11 +16,15 @@ from headend.store import check
 @click.option("--from", "first", type=Day(), help="First local day (default: the first there is).")
 @click.option("--to", "last", type=Day(), help="Last local day (default: the last there is).")
 @click.option(
-    "--sample", type=click.IntRange(min=1), help="Unpack only so many exchanges, spread evenly (default: all)."
+    "--sample",
+    type=click.IntRange(min=1),
+    help="Unpack only so many exchanges, spread evenly (default: all).",
 )
 @json_option
 @pass_app
-def command(app: App, what: str, first: dt.date | None, last: dt.date | None, sample: int | None, as_json: bool) -> None:
+def command(
+    app: App, what: str, first: dt.date | None, last: dt.date | None, sample: int | None, as_json: bool
+) -> None:
     """Compare the ledger with the readings, versions with their predecessors, roll-ups with their rows, the feed with its order, and readings with
     the bytes behind them, as of one instant. Exit code 1 if anything disagrees. Nothing is mended."""
     whole = check.whole(app.conn, app.zone)
@@ -39,9 +43,20 @@ def command(app: App, what: str, first: dt.date | None, last: dt.date | None, sa
         )  # fmt: skip
     elif found.wrong:
         app.show(
-            f"{len(found.wrong)} disagreements" + (" and perhaps more" if len(found.wrong) >= check.MOST else ""),
+            f"{len(found.wrong)} disagreements"
+            + (" and perhaps more" if len(found.wrong) >= check.MOST else ""),
             ("check", "meter", "day", "plan", "slot", "~what"),
-            [(d.check, d.meter, d.day, d.plan, app.local(d.slot, "%Y-%m-%d %H:%M:%S") if d.slot else "", d.what) for d in found.wrong],
+            [
+                (
+                    d.check,
+                    d.meter,
+                    d.day,
+                    d.plan,
+                    app.local(d.slot, "%Y-%m-%d %H:%M:%S") if d.slot else "",
+                    d.what,
+                )
+                for d in found.wrong
+            ],
         )
     else:
         left = f"; {found.left_out} meter-days wait for their roll-up" if found.left_out else ""

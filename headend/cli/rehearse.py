@@ -21,7 +21,11 @@ TIMESCALEDB = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry
 
 @click.command(name="rehearse")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--on", metavar="DSN", help="A server to do it on (default: an embedded one for this alone, in HEADEND_HOME).")
+@click.option(
+    "--on",
+    metavar="DSN",
+    help="A server to do it on (default: an embedded one for this alone, in HEADEND_HOME).",
+)
 @json_option
 @pass_app
 def command(app: App, folder: Path, on: str | None, as_json: bool) -> None:
@@ -37,17 +41,31 @@ def command(app: App, folder: Path, on: str | None, as_json: bool) -> None:
         raise
     _note(app, folder, done)
     if as_json:
-        print_json({"rows": done.manifest.rows, "bytes": done.manifest.bytes, "seconds": done.seconds, "total": round(done.total, 3)})
+        print_json(
+            {
+                "rows": done.manifest.rows,
+                "bytes": done.manifest.bytes,
+                "seconds": done.seconds,
+                "total": round(done.total, 3),
+            }
+        )
         return
     app.show(
         f"{folder} can be brought back",
         ("table", ">months", ">rows saved", ">rows restored", "hashes"),
         [
-            (name, len(parts), sum(p.rows for p in parts.values()), sum(p.rows for p in done.found[name].values()), "equal")
+            (
+                name,
+                len(parts),
+                sum(p.rows for p in parts.values()),
+                sum(p.rows for p in done.found[name].values()),
+                "equal",
+            )
             for name, parts in done.manifest.tables.items()
             if parts
         ],
-        note=f"{done.total:.1f} s: " + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in done.seconds.items()),
+        note=f"{done.total:.1f} s: "
+        + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in done.seconds.items()),
     )
 
 

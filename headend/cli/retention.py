@@ -38,7 +38,18 @@ def show(app: App, as_json: bool) -> None:
     app.show(
         "kept for",
         ("kind", ">days", ">default", ">least", "set by", ">overdue", "~why"),
-        [(r["kind"], r["days"], r["default_days"], r["least_days"], r["set_by"], r["overdue_partitions"], r["why"]) for r in rows],
+        [
+            (
+                r["kind"],
+                r["days"],
+                r["default_days"],
+                r["least_days"],
+                r["set_by"],
+                r["overdue_partitions"],
+                r["why"],
+            )
+            for r in rows
+        ],
         note="bills, ledger entries, payments, orders, revisions and findings are never thrown away",
     )
 
@@ -53,7 +64,10 @@ def set_(app: App, kind: str, days: int, really: bool) -> None:
     policy = retention.keep(app.conn, kind, dt.timedelta(days=days), who=person(), really=really)
     app.conn.commit()
     overdue = retention.overdue(app.conn, policy, as_datetime(app.clock.now()))
-    click.echo(f"{kind} is kept for {days} days" + (f"; the next run throws away {len(overdue)} partitions" if overdue else ""))
+    click.echo(
+        f"{kind} is kept for {days} days"
+        + (f"; the next run throws away {len(overdue)} partitions" if overdue else "")
+    )
 
 
 @command.command()

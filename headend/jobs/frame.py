@@ -31,7 +31,14 @@ Job = Callable[[Run, dt.date], str]
 
 
 def run(
-    name: str, job: Job, conn: Connection, zone: ZoneInfo, clock: Clock, day: dt.date, *, stepwise: bool = False
+    name: str,
+    job: Job,
+    conn: Connection,
+    zone: ZoneInfo,
+    clock: Clock,
+    day: dt.date,
+    *,
+    stepwise: bool = False,
 ) -> str:
     """Run one job for one local day in one transaction and note the run. Returns its summary; its error is noted and raised.
 

@@ -15,7 +15,11 @@ def job(run: Run, day: dt.date) -> str:
     with run.conn.transaction():
         changed = partitions.fit_spans(run.conn, partitions.installed(run.conn, as_datetime(run.now)))
     run.conn.commit()
-    dropped, held, rows = sum(len(g.dropped) for g in gone), sum(len(g.held) for g in gone), sum(g.rows for g in gone)
+    dropped, held, rows = (
+        sum(len(g.dropped) for g in gone),
+        sum(len(g.held) for g in gone),
+        sum(g.rows for g in gone),
+    )
     return (
         f"{dropped} partitions and {rows} rows thrown away"
         + (f", {held} in use and left for next time" if held else "")

@@ -72,7 +72,9 @@ def back_up(conn: Connection, folder: Path, pg_bin: Path | None = None) -> Manif
         folder.parent.mkdir(parents=True, exist_ok=True)
         part.mkdir(mode=0o700)  # it will hold meters' passwords
     except FileExistsError:
-        raise BackupError(f"{part} is there: another backup is being written, or one was broken off; then remove it") from None
+        raise BackupError(
+            f"{part} is there: another backup is being written, or one was broken off; then remove it"
+        ) from None
     begun = time.perf_counter()
     try:
         made = _dump(conn, part, tools, begun)
@@ -134,7 +136,9 @@ def _line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _note(conn: Connection, kind: str, folder: Path, seconds: float, size: int, *, ok: bool, detail: str) -> None:
+def _note(
+    conn: Connection, kind: str, folder: Path, seconds: float, size: int, *, ok: bool, detail: str
+) -> None:
     """For `headend doctor`. A store that cannot be written to is no reason to lose the backup that was made of it."""
     with suppress(psycopg.Error):
         conn.rollback()
@@ -146,12 +150,22 @@ def _note(conn: Connection, kind: str, folder: Path, seconds: float, size: int, 
         conn.commit()
 
 
-def note_rehearsal(conn: Connection, folder: Path, done: Restored | None, error: BaseException | None = None) -> None:
+def note_rehearsal(
+    conn: Connection, folder: Path, done: Restored | None, error: BaseException | None = None
+) -> None:
     """In the store that the backup was made of: when it was proved that it can be brought back, or that it cannot."""
     if done is None:
         _note(conn, "rehearsal", folder, 0, 0, ok=False, detail=_line(error) if error else "")
     else:
-        _note(conn, "rehearsal", folder, done.total, done.manifest.bytes, ok=True, detail=f"{done.manifest.rows} rows equal")
+        _note(
+            conn,
+            "rehearsal",
+            folder,
+            done.total,
+            done.manifest.bytes,
+            ok=True,
+            detail=f"{done.manifest.rows} rows equal",
+        )
 
 
 # --- back again ---
@@ -209,7 +223,9 @@ def _refuse_server(admin: Connection, made: Manifest) -> int:
             f"the backup is of PostgreSQL {made.major}, the server to restore on is {major}: an older one cannot read it; use {made.major} or newer"
         )
     if made.timescaledb:
-        row = admin.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone()
+        row = admin.execute(
+            "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+        ).fetchone()
         has = row["default_version"] if row else None
         if has != made.timescaledb:
             raise BackupError(
@@ -233,32 +249,49 @@ def _refuse_used(admin: Connection, dsn: str, name: str) -> None:
     with db.connect(psycopg.conninfo.make_conninfo(dsn, dbname=name)) as conn:
         row = conn.execute(
             "SELECT count(*) AS n FROM pg_class c WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = 'public') AND relkind IN "
-            "('r', 'p', 'v', 'm', 'S', 'f') AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
+            "('r', 'p', 'v', 'm', 'S', 'f') "
+            "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
         ).fetchone()
     if row and row["n"]:
-        raise BackupError(f"database {name} at {db.where(dsn)} is not empty: a restore overwrites nothing; name a new one")
+        raise BackupError(
+            f"database {name} at {db.where(dsn)} is not empty: a restore overwrites nothing; name a new one"
+        )
 
 
 def _fill(
-    admin: Connection, folder: Path, made: Manifest, dsn: str, name: str, *, now: np.datetime64, who: str, pg_bin: Path | None
+    admin: Connection,
+    folder: Path,
+    made: Manifest,
+    dsn: str,
+    name: str,
+    *,
+    now: np.datetime64,
+    who: str,
+    pg_bin: Path | None,
 ) -> Restored:
     """A database of this name with what was saved in it, compared and made safe; dropped again if anything goes wrong."""
     clock = _Clock()
     tools = pgtools.find(_refuse_server(admin, made), pg_bin)
     clock.did("files", lambda: manifest.verify(folder, made))
     if admin.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None:
-        raise BackupError(f"database {name} is there: another restore runs, or one was broken off; then drop it")
+        raise BackupError(
+            f"database {name} is there: another restore runs, or one was broken off; then drop it"
+        )
     try:
         admin.execute(f'CREATE DATABASE "{name}" TEMPLATE template0'.encode())
     except psycopg.errors.InsufficientPrivilege:
-        raise BackupError("a restore fills a database beside its target, and this role may not create one; grant it CREATEDB") from None
+        raise BackupError(
+            "a restore fills a database beside its target, and this role may not create one; grant it CREATEDB"
+        ) from None
     try:
         with db.connect(psycopg.conninfo.make_conninfo(dsn, dbname=name)) as conn:
             conn.autocommit = True
             clock.did("load", lambda: _load(conn, folder, made, tools))
             clock.did("analyse", lambda: conn.execute("SET statement_timeout = 0; ANALYZE"))
             found = clock.did("compare", lambda: _compare(conn, made))
-            moved, limits = clock.did("make safe", lambda: _make_safe(conn, folder, made, clock, now=now, who=who))
+            moved, limits = clock.did(
+                "make safe", lambda: _make_safe(conn, folder, made, clock, now=now, who=who)
+            )
             migrations = clock.did("migrate", lambda: migrate(conn))
     except BaseException:
         _drop(admin, name)
@@ -305,7 +338,9 @@ def _pg_restore(conn: Connection, folder: Path, tools: pgtools.Tools, *more: str
 @contextmanager
 def _loading(conn: Connection) -> Iterator[Connection]:
     """A connection whose options suit a bulk load: the program that is started takes them over."""
-    given = psycopg.conninfo.make_conninfo(conn.info.dsn, password=conn.info.password or None, options=f"-c timezone=UTC {LOADING}")
+    given = psycopg.conninfo.make_conninfo(
+        conn.info.dsn, password=conn.info.password or None, options=f"-c timezone=UTC {LOADING}"
+    )
     with psycopg.connect(given, row_factory=psycopg.rows.dict_row) as session:
         yield session
 
@@ -313,11 +348,19 @@ def _loading(conn: Connection) -> Iterator[Connection]:
 def _load_timescaledb(conn: Connection, folder: Path, tools: pgtools.Tools) -> None:
     """TimescaleDB's own tables point at each other, so they are loaded in the dump's order by one session; everything else by several."""
     listed = subprocess.run(
-        [tools.bindir / "pg_restore", "--list", folder / DUMP], capture_output=True, text=True, check=True, timeout=600
+        [tools.bindir / "pg_restore", "--list", folder / DUMP],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
     ).stdout.splitlines()
     entries = [line for line in listed if line and not line.startswith(";")]
     first, rest = folder.parent / f"{folder.name}.first", folder.parent / f"{folder.name}.rest"
-    catalog = [line for line in entries if " TABLE DATA _timescaledb_" in line and " _timescaledb_internal " not in line]
+    catalog = [
+        line
+        for line in entries
+        if " TABLE DATA _timescaledb_" in line and " _timescaledb_internal " not in line
+    ]
     catalog += [line for line in entries if " SEQUENCE SET _timescaledb_" in line]
     try:
         others = [line for line in entries if line not in set(catalog)]
@@ -343,7 +386,9 @@ def _compare(conn: Connection, made: Manifest) -> Contents:
     ]  # fmt: skip
     if different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        raise BackupError(f"what was restored is not what was saved: {'; '.join(different[:3])}{more}; nothing was kept of it")
+        raise BackupError(
+            f"what was restored is not what was saved: {'; '.join(different[:3])}{more}; nothing was kept of it"
+        )
     return found
 
 
@@ -352,7 +397,9 @@ def _make_safe(
 ) -> tuple[dict[str, list[int]], dict[str, str]]:
     """A store that has slept must not act on what it remembers. All of it in one transaction."""
     with conn.transaction():
-        before = {name: value for name, value in cluster.shown(cluster.limits(conn)).items() if name in NO_TRIPS}
+        before = {
+            name: value for name, value in cluster.shown(cluster.limits(conn)).items() if name in NO_TRIPS
+        }
         feed.begin_again(conn)
         leases.void(conn)
         conn.execute("UPDATE terminal SET online = false WHERE online")
@@ -360,7 +407,12 @@ def _make_safe(
         cluster.set_limits(conn, NO_TRIPS)
         conn.execute(
             "INSERT INTO backup_run (kind, folder, seconds, bytes, ok, detail) VALUES ('restore', %s, %s, %s, true, %s)",
-            (str(folder.absolute()), sum(clock.seconds.values()), made.bytes, f"{made.rows} rows equal, by {who}"),
+            (
+                str(folder.absolute()),
+                sum(clock.seconds.values()),
+                made.bytes,
+                f"{made.rows} rows equal, by {who}",
+            ),
         )
     return moved, before
 
@@ -373,11 +425,16 @@ def _drop(admin: Connection, name: str) -> None:
 def _rename(admin: Connection, old: str, new: str) -> None:
     """Nobody may be connected; TimescaleDB's workers come back for a moment."""
     for turn in range(20):
-        admin.execute("SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()", (old,))
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            (old,),
+        )
         try:
             admin.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"'.encode())
             return
         except psycopg.errors.ObjectInUse:
             if turn == 19:
-                raise BackupError(f"database {old} is restored, and somebody stays connected to it; rename it to {new} by hand") from None
+                raise BackupError(
+                    f"database {old} is restored, and somebody stays connected to it; rename it to {new} by hand"
+                ) from None
             time.sleep(0.25)

@@ -10,6 +10,7 @@ Run it on one snapshot while writers go on:
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -90,7 +91,9 @@ def snapshot(conn: Connection) -> Iterator[None]:
         yield
 
 
-def everything(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, *, sample: int | None = None) -> list[Disagreement]:
+def everything(
+    conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, *, sample: int | None = None
+) -> list[Disagreement]:
     """All checks but the roll-ups', which wait for their job. `sample`: exchanges to unpack, None for all."""
     return [
         *ledger(conn, zone, first, last),
@@ -126,7 +129,7 @@ def _spans(conn: Connection) -> list[tuple[int, int]]:
         (METERS,),
     ).fetchall()
     edges = [-(2**31), *(row["meter_id"] for row in rows), 2**31]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _ledger(
@@ -139,7 +142,8 @@ def _ledger(
         "WHERE plan = %s AND day = %s AND meter_id >= %s AND meter_id < %s ORDER BY meter_id",
         (plan.id, day, *span),
     ).fetchall()
-    odd = [row["meter_id"] for row in rows if any(row[n] is not None and len(row[n]) != width for n in ("present", "late", "absent", "estimated"))]  # fmt: skip
+    masks = ("present", "late", "absent", "estimated")
+    odd = [row["meter_id"] for row in rows if any(row[m] is not None and len(row[m]) != width for m in masks)]
     rows = [row for row in rows if row["meter_id"] not in set(odd)]
     meter, time = _there(conn, plan, table, times, span)
     known = np.array([row["meter_id"] for row in rows], dtype=np.int64)
@@ -150,12 +154,14 @@ def _ledger(
         bits = np.zeros((len(meters), width), dtype=np.bool_)
         texts = [row[name] if row[name] is not None else "0" * width for row in rows]
         if texts:
-            bits[place] = np.frombuffer("".join(texts).encode(), dtype=np.uint8).reshape(len(texts), width) == ord("1")
+            bits[place] = np.frombuffer("".join(texts).encode(), dtype=np.uint8).reshape(
+                len(texts), width
+            ) == ord("1")
         return bits
 
     there = np.zeros((len(meters), width), dtype=np.bool_)
     there[np.searchsorted(meters, meter), np.searchsorted(times, time)] = True
-    present, late, absent, estimated = (grid(name) for name in ("present", "late", "absent", "estimated"))
+    present, late, absent, estimated = map(grid, masks)
     standing = _standing(conn, table, meters, times) if estimated.any() else estimated
     wrong = {
         "a row is there, the ledger does not know it": there & ~present,
@@ -166,7 +172,12 @@ def _ledger(
     }
     names = _assets(conn, [*meters[np.logical_or.reduce(list(wrong.values())).any(axis=1)].tolist(), *odd])
     return [
-        *(Disagreement("ledger", f"bits for another number of points than {width}", names[m], day, None, plan.name) for m in odd),
+        *(
+            Disagreement(
+                "ledger", f"bits for another number of points than {width}", names[m], day, None, plan.name
+            )
+            for m in odd
+        ),
         *(
             Disagreement("ledger", what, names[int(meters[m])], day, as_datetime(times[t]), plan.name)
             for what, bits in wrong.items()
@@ -179,7 +190,10 @@ def _there(
     conn: Connection, plan: Plan, table: Table, times: Times, span: tuple[int, int]
 ) -> tuple[I64, Times]:
     """(meter, time) of the rows that make their point present (plans.Plan.met_by), on the plan's grid."""
-    needed = " AND ".join(f"{code} IS NOT NULL" for code in plan.needs) or f"num_nonnulls({', '.join(table.codes)}) > 0"
+    needed = (
+        " AND ".join(f"{code} IS NOT NULL" for code in plan.needs)
+        or f"num_nonnulls({', '.join(table.codes)}) > 0"
+    )
     kind = "" if table.kind is None else f" AND kind = {table.kind}"
     payload = copy_out(
         conn,
@@ -226,12 +240,18 @@ def duplicates(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date) 
             for table, keys in KEYS.items():
                 found += _twice(conn, zone, table, keys, day)
             day += dt.timedelta(days=1)
-        for way in ("indexscan", "indexonlyscan", "bitmapscan"):  # the caller's transaction may be around this one
+        for way in (
+            "indexscan",
+            "indexonlyscan",
+            "bitmapscan",
+        ):  # the caller's transaction may be around this one
             conn.execute(f"SET LOCAL enable_{way} = on")
     return found[:MOST]
 
 
-def _twice(conn: Connection, zone: ZoneInfo, table: str, keys: tuple[str, ...], day: dt.date) -> list[Disagreement]:
+def _twice(
+    conn: Connection, zone: ZoneInfo, table: str, keys: tuple[str, ...], day: dt.date
+) -> list[Disagreement]:
     rows = conn.execute(
         f"SELECT {', '.join(keys)}, count(*) AS times FROM {table} WHERE ts > %s AND ts <= %s GROUP BY {', '.join(keys)} HAVING count(*) > 1 "
         "ORDER BY 1, 2 LIMIT %s",
@@ -239,16 +259,21 @@ def _twice(conn: Connection, zone: ZoneInfo, table: str, keys: tuple[str, ...], 
     ).fetchall()
     names = _assets(conn, [row["meter_id"] for row in rows])
     return [
-        Disagreement("duplicates", f"{row['times']} rows of one key in {table}", names[row["meter_id"]], day, row["ts"]) for row in rows
+        Disagreement(
+            "duplicates", f"{row['times']} rows of one key in {table}", names[row["meter_id"]], day, row["ts"]
+        )
+        for row in rows
     ]
 
 
 def _pieces(conn: Connection) -> list[Disagreement]:
     found = []
     pieces = partitions.pieces(conn)
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in itertools.pairwise(pieces):
         if before.parent == after.parent and after.lo < before.hi:
-            found.append(Disagreement("duplicates", f"{before.name} and {after.name} overlap from {after.lo} on"))
+            found.append(
+                Disagreement("duplicates", f"{before.name} and {after.name} overlap from {after.lo} on")
+            )
     if not partitions.hypertables(conn):
         there = {
             row["name"]: row["parent"]
@@ -259,7 +284,11 @@ def _pieces(conn: Connection) -> list[Disagreement]:
         }
         listed = {piece.name: piece.parent for piece in pieces}
         for name in sorted(there.keys() ^ listed.keys()):
-            what = "is not in the list of partitions" if name in there else "is in the list of partitions, and does not exist"
+            what = (
+                "is not in the list of partitions"
+                if name in there
+                else "is in the list of partitions, and does not exist"
+            )
             found.append(Disagreement("duplicates", f"{name} {what}"))
     return found
 
@@ -278,19 +307,27 @@ def versions(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date) ->
         (*bounds, MOST),
     ).fetchall()
     told = [
-        (row, f"version {row['version']} of {row['source']} {row['quantity']} " + ("is no other than the one before" if row["same"] else f"is number {row['n'] + 1}"))
+        (
+            row,
+            f"version {row['version']} of {row['source']} {row['quantity']} "
+            + ("is no other than the one before" if row["same"] else f"is number {row['n'] + 1}"),
+        )
         for row in rows
     ]  # fmt: skip
     gone = partitions.thrown_away(conn)
     for table in TABLES.values():
-        lo = max(bounds[0], gone.get(table.name, bounds[0]))  # revisions are never thrown away, their first versions are
+        lo = max(
+            bounds[0], gone.get(table.name, bounds[0])
+        )  # revisions are never thrown away, their first versions are
         for code in table.codes:
             told += [
                 (row, f"version 2 of {table.source} {code} was read like the first, or without a first")
                 for row in _first_again(conn, table, code, (lo, bounds[1]))
             ]
     names = _assets(conn, [row["meter_id"] for row, _ in told])
-    return [Disagreement("versions", what, names[row["meter_id"]], None, row["ts"]) for row, what in told][:MOST]
+    return [Disagreement("versions", what, names[row["meter_id"]], None, row["ts"]) for row, what in told][
+        :MOST
+    ]
 
 
 def _first_again(
@@ -324,10 +361,16 @@ def order(conn: Connection) -> list[Disagreement]:
         what = f"{ahead['n']} rows from transaction {ahead['first']} on, and this server has only come to {state['xmax']}"
         found.append(Disagreement("feed", f"{what}: it was copied without `headend restore`"))
     gone = conn.execute(
-        "SELECT count(*) AS n FROM feed WHERE (xid, seq) <= (%s::text::xid8, %s::bigint)", (state["xid"], state["seq"])
+        "SELECT count(*) AS n FROM feed WHERE (xid, seq) <= (%s::text::xid8, %s::bigint)",
+        (state["xid"], state["seq"]),
     ).fetchone()
     if gone and gone["n"]:
-        found.append(Disagreement("feed", f"{gone['n']} rows are older than what was thrown away: nobody will ever be told of them"))
+        found.append(
+            Disagreement(
+                "feed",
+                f"{gone['n']} rows are older than what was thrown away: nobody will ever be told of them",
+            )
+        )
     for row in conn.execute("SELECT job, cursor FROM job_cursor WHERE cursor <> ''").fetchall():
         try:
             feed.touched(conn, row["cursor"], 1)
@@ -340,7 +383,8 @@ def order(conn: Connection) -> list[Disagreement]:
         "(SELECT FROM meter WHERE meter_id = m) GROUP BY m ORDER BY m LIMIT %s",
         (MOST,),
     ).fetchall()
-    return [*found, *(Disagreement("feed", f"{row['n']} changes of a meter that the archive does not have", f"#{row['meter']}") for row in lost)]  # fmt: skip
+    what = "changes of a meter that the archive does not have"
+    return [*found, *(Disagreement("feed", f"{row['n']} {what}", f"#{row['meter']}") for row in lost)]
 
 
 # --- evidence ---
@@ -354,17 +398,21 @@ def evidence(
     return [*_unpacked(conn, zone, first, last, sample), *_orphans(conn, zone, first, last)][:MOST]
 
 
-def _unpacked(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, sample: int | None) -> list[Disagreement]:
+def _unpacked(
+    conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, sample: int | None
+) -> list[Disagreement]:
     bounds = (as_datetime(midnight(first, zone)), as_datetime(midnight(last + dt.timedelta(days=1), zone)))
-    row = conn.execute("SELECT count(*) AS n FROM exchange WHERE taken_at >= %s AND taken_at < %s", bounds).fetchone()
+    row = conn.execute(
+        "SELECT count(*) AS n FROM exchange WHERE taken_at >= %s AND taken_at < %s", bounds
+    ).fetchone()
     total = row["n"] if row else 0
     step = 1 if sample is None or total <= sample else total // sample
     found: list[Disagreement] = []
     with conn.cursor(name="check_exchanges") as cursor:
         cursor.itersize = 200  # bodies of some KiB each
         cursor.execute(
-            "SELECT * FROM (SELECT *, row_number() OVER (ORDER BY taken_at, terminal_id, evidence) AS n FROM exchange WHERE taken_at >= %s AND taken_at < %s) e "
-            "WHERE n %% %s = 0",
+            "SELECT * FROM (SELECT *, row_number() OVER (ORDER BY taken_at, terminal_id, evidence) AS n FROM exchange "
+            "WHERE taken_at >= %s AND taken_at < %s) e WHERE n %% %s = 0",
             (*bounds, step),
         )
         for stored in cursor:
@@ -403,7 +451,10 @@ def _orphans(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date) ->
         ).fetchall()
         names = _assets(conn, [row["meter_id"] for row in rows])
         found += [
-            Disagreement("evidence", f"a row of {table} names exchange {row['evidence'] & (2**64 - 1):016x}, which is not there", names[row["meter_id"]], None, row["ts"])
+            Disagreement(
+                "evidence", f"a row of {table} names exchange {row['evidence'] & (2**64 - 1):016x}, which is not there",
+                names[row["meter_id"]], None, row["ts"],
+            )
             for row in rows
         ]  # fmt: skip
     return found
@@ -424,7 +475,13 @@ CHOICES: Final = {
 
 
 def report(
-    conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, checks: Sequence[str] = CHECKS, *, sample: int | None = None
+    conn: Connection,
+    zone: ZoneInfo,
+    first: dt.date,
+    last: dt.date,
+    checks: Sequence[str] = CHECKS,
+    *,
+    sample: int | None = None,
 ) -> Report:
     """Look at the chosen checks on one snapshot. The connection is outside a transaction."""
     wrong: list[Disagreement] = []
@@ -434,17 +491,26 @@ def report(
             if name == "rollups":
                 differences, left_out = rollups.check(conn, zone, first, last, MOST)
                 names = _assets(conn, [d.meter for d in differences])
-                wrong += [
-                    Disagreement("rollups", f"{d.table}: " + ", ".join(f"{c} {old} should be {new}" for c, (old, new) in sorted(d.columns.items())[:3]), names[d.meter], d.day)
-                    for d in differences
-                ]  # fmt: skip
+                wrong += [Disagreement("rollups", _told(d), names[d.meter], d.day) for d in differences]
             elif name == "feed":
                 wrong += order(conn)
             elif name == "evidence":
                 wrong += evidence(conn, zone, first, last, sample=sample)
             else:
-                wrong += {"ledger": ledger, "duplicates": duplicates, "versions": versions}[name](conn, zone, first, last)
+                wrong += {"ledger": ledger, "duplicates": duplicates, "versions": versions}[name](
+                    conn, zone, first, last
+                )
     return Report(first, last, tuple(checks), tuple(wrong[:MOST]), left_out)
+
+
+def _told(found: rollups.Difference) -> str:
+    columns = sorted(found.columns.items())
+    more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
+    return (
+        f"{found.table}: "
+        + ", ".join(f"{name} {old} should be {new}" for name, (old, new) in columns[:3])
+        + more
+    )
 
 
 def whole(conn: Connection, zone: ZoneInfo) -> tuple[dt.date, dt.date] | None:
@@ -455,7 +521,8 @@ def whole(conn: Connection, zone: ZoneInfo) -> tuple[dt.date, dt.date] | None:
         for piece, of in ((pieces, "min"), (list(reversed(pieces)), "max")):
             for one in piece:  # the outermost piece that is not empty: one look each at a bounded time
                 row = conn.execute(
-                    f"SELECT {of}({column}) AS edge FROM {table} WHERE {column} >= %s AND {column} < %s", (one.lo, one.hi)
+                    f"SELECT {of}({column}) AS edge FROM {table} WHERE {column} >= %s AND {column} < %s",
+                    (one.lo, one.hi),
                 ).fetchone()
                 if row and row["edge"] is not None:
                     edge = row["edge"]
@@ -481,7 +548,9 @@ def _assets(conn: Connection, meters: Sequence[int]) -> dict[int, str]:
     """meter_id -> asset number; '#7' where the archive has none."""
     known = {
         row["meter_id"]: row["asset"]
-        for row in conn.execute("SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (sorted(set(meters)),))
+        for row in conn.execute(
+            "SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (sorted(set(meters)),)
+        )
     }
     return {meter: known.get(meter, f"#{meter}") for meter in meters}
 

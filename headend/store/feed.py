@@ -196,7 +196,9 @@ def read(conn: Connection, cursor: str | None, limit: int, topics: Sequence[str]
     ]
     if changes:
         return Page(changes, changes[-1].cursor, len(found) > limit)
-    idle = state.latest()[0] - xid > IDLE  # what is before it was committed before `state` was read, so it has been looked at
+    idle = (
+        state.latest()[0] - xid > IDLE
+    )  # what is before it was committed before `state` was read, so it has been looked at
     return Page([], _text(state.epoch, *(state.latest() if idle else (xid, seq, done))), False)
 
 
@@ -262,7 +264,8 @@ def cut(conn: Connection, keep: dt.timedelta, *, rows: int, dry: bool = False) -
         WITH kept AS (SELECT xid, seq FROM feed WHERE at >= clock_timestamp() - %(keep)s ORDER BY xid, seq LIMIT 1),
         gone AS (
             SELECT f.xid, f.seq, coalesce(cardinality(f.meters), 1) AS told FROM feed f
-            WHERE f.xid < pg_snapshot_xmin(pg_current_snapshot()) AND ((f.xid, f.seq) < (SELECT k.xid, k.seq FROM kept k) OR NOT EXISTS (SELECT FROM kept))
+            WHERE f.xid < pg_snapshot_xmin(pg_current_snapshot())
+              AND ((f.xid, f.seq) < (SELECT k.xid, k.seq FROM kept k) OR NOT EXISTS (SELECT FROM kept))
             ORDER BY f.xid, f.seq LIMIT %(rows)s)
         SELECT count(*) AS n, (array_agg(xid::text ORDER BY xid DESC, seq DESC))[1] AS last_xid,
                (array_agg(seq ORDER BY xid DESC, seq DESC))[1] AS last_seq, (array_agg(told ORDER BY xid DESC, seq DESC))[1] AS told FROM gone
@@ -273,7 +276,9 @@ def cut(conn: Connection, keep: dt.timedelta, *, rows: int, dry: bool = False) -
     if not row["n"] or dry:
         return int(row["n"])
     mark = {"xid": row["last_xid"], "seq": row["last_seq"], "told": row["told"]}
-    conn.execute("UPDATE cluster SET feed_xid = %(xid)s::text::xid8, feed_seq = %(seq)s, feed_told = %(told)s", mark)
+    conn.execute(
+        "UPDATE cluster SET feed_xid = %(xid)s::text::xid8, feed_seq = %(seq)s, feed_told = %(told)s", mark
+    )
     conn.execute("DELETE FROM feed WHERE (xid, seq) <= (%(xid)s::text::xid8, %(seq)s::bigint)", mark)
     return int(row["n"])
 

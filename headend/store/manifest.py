@@ -92,12 +92,18 @@ def contents(conn: Connection) -> dict[str, dict[str, Sum]]:
     """What every table of ours holds, in the caller's transaction: one snapshot, or nobody writes."""
     for name, value in PLAIN.items():
         conn.execute("SELECT set_config(%s, %s, true)", (name, value))
-    columns = {row["parent"]: row["time_column"] for row in conn.execute("SELECT parent, time_column FROM partition_span")}
+    columns = {
+        row["parent"]: row["time_column"]
+        for row in conn.execute("SELECT parent, time_column FROM partition_span")
+    }
     tables = conn.execute(
         "SELECT relname AS name FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition "
         "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1"
     ).fetchall()
-    return {row["name"]: _sums(conn, row["name"], columns.get(row["name"], DATED.get(row["name"]))) for row in tables}
+    return {
+        row["name"]: _sums(conn, row["name"], columns.get(row["name"], DATED.get(row["name"])))
+        for row in tables
+    }
 
 
 def _sums(conn: Connection, table: str, column: str | None) -> dict[str, Sum]:
@@ -110,7 +116,9 @@ def _sums(conn: Connection, table: str, column: str | None) -> dict[str, Sum]:
 
 def sequences(conn: Connection) -> dict[str, int]:
     """How far each identity column has counted."""
-    rows = conn.execute("SELECT sequencename AS name, coalesce(last_value, 0) AS last FROM pg_sequences WHERE schemaname = 'public'")
+    rows = conn.execute(
+        "SELECT sequencename AS name, coalesce(last_value, 0) AS last FROM pg_sequences WHERE schemaname = 'public'"
+    )
     return {row["name"]: row["last"] for row in rows}
 
 
@@ -153,7 +161,10 @@ def write(folder: Path, manifest: Manifest) -> None:
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:
     """Every file of the dump: bytes and SHA-256."""
     paths = sorted(path for path in (folder / DUMP).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
+    return {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in paths
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -169,16 +180,21 @@ def read(folder: Path) -> Manifest:
     try:
         said = json.loads((folder / NAME).read_text("utf-8"))
     except FileNotFoundError:
-        raise TornBackup(f"{folder} is no backup: it has no {NAME}; name a folder that `headend backup` has made") from None
+        raise TornBackup(
+            f"{folder} is no backup: it has no {NAME}; name a folder that `headend backup` has made"
+        ) from None
     except (OSError, ValueError) as error:
         raise TornBackup(f"{folder / NAME} cannot be read: {error}; take another backup") from None
     try:
         if said.pop("format") != FORMAT:
-            raise TornBackup(f"{folder} was written by another program's format; use the program that made it")
+            raise TornBackup(
+                f"{folder} was written by another program's format; use the program that made it"
+            )
         if said.pop("sha256") != _digest({"format": FORMAT, **said}):
             raise TornBackup(f"{folder / NAME} has been changed since it was written; take another backup")
         tables = {
-            table: {month: Sum(**part) for month, part in parts.items()} for table, parts in said.pop("tables").items()
+            table: {month: Sum(**part) for month, part in parts.items()}
+            for table, parts in said.pop("tables").items()
         }
         schema = {int(version): digest for version, digest in said.pop("schema").items()}
         return Manifest(**said, tables=tables, schema=schema)
@@ -195,4 +211,6 @@ def verify(folder: Path, manifest: Manifest) -> None:
     for name, told in manifest.files.items():
         path = folder / name
         if path.stat().st_size != told["bytes"] or _sha256(path) != told["sha256"]:
-            raise TornBackup(f"the backup {folder} is damaged: {name} is not as it was written; take another backup")
+            raise TornBackup(
+                f"the backup {folder} is damaged: {name} is not as it was written; take another backup"
+            )

@@ -540,5 +540,6 @@ def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
 
 __all__ = [
     "ACTIONS", "RELAY_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError", "Refused", "StaleOwner",
-    "UnknownMeter", "UnknownOrder", "after_restore", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "reroute", "step", "work",
+    "UnknownMeter", "UnknownOrder", "after_restore", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "reroute", "step",
+    "work",
 ]  # fmt: skip

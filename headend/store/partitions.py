@@ -95,7 +95,8 @@ def drop(conn: Connection, piece: Piece) -> bool:
                 conn.execute("DELETE FROM partition WHERE parent = %s AND lo = %s", (piece.parent, piece.lo))
                 conn.execute(f'DROP TABLE IF EXISTS "{piece.name}"')
             conn.execute(
-                "INSERT INTO thrown_away AS t (parent, before) VALUES (%s, %s) ON CONFLICT (parent) DO UPDATE SET before = greatest(t.before, excluded.before)",
+                "INSERT INTO thrown_away AS t (parent, before) VALUES (%s, %s) "
+                "ON CONFLICT (parent) DO UPDATE SET before = greatest(t.before, excluded.before)",
                 (piece.parent, piece.hi),
             )
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
@@ -127,7 +128,8 @@ def fit_spans(conn: Connection, meters: int) -> list[str]:
 def installed(conn: Connection, now: dt.datetime) -> int:
     """Meters installed at an instant."""
     row = conn.execute(
-        "SELECT count(DISTINCT meter_id) AS n FROM installation WHERE valid_from <= %(now)s AND valid_to > %(now)s", {"now": now}
+        "SELECT count(DISTINCT meter_id) AS n FROM installation WHERE valid_from <= %(now)s AND valid_to > %(now)s",
+        {"now": now},
     ).fetchone()
     assert row is not None
     return int(row["n"])

@@ -62,7 +62,9 @@ def _major(bindir: Path) -> int | None:
     """The major version of a folder that has both programs."""
     if not all((bindir / name).is_file() for name in ("pg_dump", "pg_restore")):
         return None
-    done = subprocess.run([bindir / "pg_dump", "--version"], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(
+        [bindir / "pg_dump", "--version"], capture_output=True, text=True, check=False, timeout=30
+    )
     number = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
     return int(number[1]) if number else None
 
@@ -86,7 +88,9 @@ def finish(process: subprocess.Popen[str], what: str) -> None:
         raise ToolError(f"{what} did not end within {LONGEST / 3600:.0f} hours, and was stopped") from None
     if process.returncode:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        complaint = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no word")
+        complaint = next(
+            (line for line in lines if "error" in line.lower()), lines[-1] if lines else "no word"
+        )
         raise ToolError(f"{what} failed: {complaint}")
 
 

@@ -46,7 +46,9 @@ def _feed(conn: Connection, keep: dt.timedelta, now: dt.datetime, most: int, dry
     return feed.cut(conn, keep, rows=most, dry=dry)
 
 
-def _deleting(table: str, key: str, older: str) -> Callable[[Connection, dt.timedelta, dt.datetime, int, bool], int]:
+def _deleting(
+    table: str, key: str, older: str
+) -> Callable[[Connection, dt.timedelta, dt.datetime, int, bool], int]:
     """Rows of a table that is not split by time: `older` is the condition, with %(cut)s in domain time or %(keep)s for the server's clock."""
 
     def rows(conn: Connection, keep: dt.timedelta, now: dt.datetime, most: int, dry: bool) -> int:
@@ -110,7 +112,9 @@ def policies(conn: Connection) -> list[Policy]:
     """Every kind, with the utility's own number where it has one."""
     own = {row["kind"]: row for row in conn.execute("SELECT kind, keep, who FROM retention")}
     return [
-        Policy(kind, own[kind.name]["keep"], own[kind.name]["who"]) if kind.name in own else Policy(kind, kind.keep)
+        Policy(kind, own[kind.name]["keep"], own[kind.name]["who"])
+        if kind.name in own
+        else Policy(kind, kind.keep)
         for kind in KINDS
     ]
 
@@ -137,7 +141,9 @@ def keep(conn: Connection, name: str, span: dt.timedelta, *, who: str, really: b
 def overdue(conn: Connection, policy: Policy, now: dt.datetime) -> list[Piece]:
     """The pieces that hold nothing younger than the policy, oldest first; those of the readings before those of their ledger."""
     cut = policy.cut(now)
-    found = [piece for piece in pieces(conn, policy.kind.tables) if piece.hi <= cut] if policy.kind.tables else []
+    found = (
+        [piece for piece in pieces(conn, policy.kind.tables) if piece.hi <= cut] if policy.kind.tables else []
+    )
     return sorted(found, key=lambda piece: (policy.kind.tables.index(piece.parent), piece.lo))
 
 

@@ -78,7 +78,9 @@ class Grid:
     instants: dict[str, NDArray[np.float32]]
 
 
-def load(conn: Connection, table: Table, codes: tuple[str, ...], day: dt.date, zone: ZoneInfo, meters: I64) -> Grid:
+def load(
+    conn: Connection, table: Table, codes: tuple[str, ...], day: dt.date, zone: ZoneInfo, meters: I64
+) -> Grid:
     """The day's points of a plan with the point at the opening midnight, for `meters` (ascending)."""
     plan = table.plan
     assert plan is not None
@@ -86,7 +88,9 @@ def load(conn: Connection, table: Table, codes: tuple[str, ...], day: dt.date, z
     found = fetch(conn, table, codes, first=times[0], last=times[-1], meters=meters)
     row = np.searchsorted(meters, found["meter_id"])
     column = np.searchsorted(times, found["ts"])
-    there = times[np.minimum(column, len(times) - 1)] == found["ts"]  # what lies off the plan's grid is no point of it
+    there = (
+        times[np.minimum(column, len(times) - 1)] == found["ts"]
+    )  # what lies off the plan's grid is no point of it
     found, row, column = found[there], row[there], column[there]
     grid = Grid(times, {}, {})
     for code in codes:
@@ -117,9 +121,13 @@ def _lay_revisions(conn: Connection, table: Table, grid: Grid, meters: I64) -> N
         mine = np.array([row["quantity"] == code for row in rows], dtype=np.bool_) & on_grid
         values = [rows[k]["value"] for k in np.flatnonzero(mine)]
         if code in grid.registers:
-            grid.registers[code][meter[mine], column[mine]] = np.array([int(v) for v in values], dtype=np.int64)
+            grid.registers[code][meter[mine], column[mine]] = np.array(
+                [int(v) for v in values], dtype=np.int64
+            )
         else:
-            grid.instants[code][meter[mine], column[mine]] = np.array([float(v) for v in values], dtype=np.float32)
+            grid.instants[code][meter[mine], column[mine]] = np.array(
+                [float(v) for v in values], dtype=np.float32
+            )
 
 
 def roll_up(conn: Connection, day: dt.date, zone: ZoneInfo, meters: I64) -> tuple[Rolled, Rolled]:
@@ -190,7 +198,9 @@ def _ledger(conn: Connection, plan: Plan, day: dt.date, meters: I64) -> dict[str
 
 def _roll_over(conn: Connection, meters: I64) -> I64:
     """Where each meter's registers begin again at 0 [meter], 1e-4 kWh; a meter that the archive does not know shows six digits."""
-    rows = conn.execute("SELECT meter_id, digits FROM meter WHERE meter_id = ANY(%s)", (meters.tolist(),)).fetchall()
+    rows = conn.execute(
+        "SELECT meter_id, digits FROM meter WHERE meter_id = ANY(%s)", (meters.tolist(),)
+    ).fetchall()
     digits = np.full(len(meters), 6, dtype=np.int64)
     digits[np.searchsorted(meters, [row["meter_id"] for row in rows])] = [row["digits"] for row in rows]
     return np.asarray(10 ** (digits + 4), dtype=np.int64)
@@ -217,7 +227,9 @@ def _statistics(code: str, values: NDArray[np.float32], times: Times) -> dict[st
     low = np.where(valid, values, np.float32(np.inf)).min(axis=1)
     high = np.where(valid, values, np.float32(-np.inf)).max(axis=1)
     total = np.zeros(len(values), dtype=np.float64)
-    for slot in range(values.shape[1]):  # one after the other: a sum in pairs would hang on how many meters are computed at once
+    for slot in range(
+        values.shape[1]
+    ):  # one after the other: a sum in pairs would hang on how many meters are computed at once
         total += np.where(valid[:, slot], values[:, slot], np.float32(0))
     some = n > 0
     return {
@@ -252,7 +264,9 @@ def _month_columns() -> dict[str, str]:
     made = {"days": "count(*)"}
     made |= {name: f"sum({name})" for name in COUNTS}
     for name in ("import", "export"):
-        made[f"{name}_register"] = f"max({name}_register) FILTER (WHERE day = (month + interval '1 month')::date - 1)"
+        made[f"{name}_register"] = (
+            f"max({name}_register) FILTER (WHERE day = (month + interval '1 month')::date - 1)"
+        )
         made[f"{name}_energy"] = f"sum({name}_energy)::bigint"
         made[f"{name}_energy_days"] = f"count({name}_energy)"
     for code in SLOT_INSTANTS:
@@ -306,7 +320,10 @@ def step(conn: Connection, zone: ZoneInfo, now: np.datetime64, *, feed_rows: int
         changed = feed.touched(conn, row["cursor"], feed_rows)
         cursor, more = changed.cursor, changed.more
         keys = _keys(changed)
-    except (feed.StaleCursor, feed.BadCursor):  # after a restore, or when the feed was thrown away under it: everything anew
+    except (
+        feed.StaleCursor,
+        feed.BadCursor,
+    ):  # after a restore, or when the feed was thrown away under it: everything anew
         cursor, more, keys = feed.latest(conn), True, _NO_KEYS
         conn.execute("DELETE FROM rollup_stale")
         conn.execute(
@@ -344,7 +361,9 @@ def _all_days(conn: Connection) -> list[dt.date]:
 
 def _take_stale(conn: Connection) -> tuple[I64, bool]:
     """(keys as above, whether more wait) from the queue, which loses them in the caller's transaction."""
-    row = conn.execute("SELECT seq, first_day FROM rollup_stale WHERE meter_id = 0 ORDER BY seq LIMIT 1").fetchone()
+    row = conn.execute(
+        "SELECT seq, first_day FROM rollup_stale WHERE meter_id = 0 ORDER BY seq LIMIT 1"
+    ).fetchone()
     if row is not None:
         conn.execute("DELETE FROM rollup_stale WHERE seq = %s", (row["seq"],))
         there = _meters_of(conn, row["first_day"])
@@ -415,7 +434,9 @@ class Difference:
     columns: dict[str, tuple[Any, Any]]
 
 
-def check(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, most: int = 1000) -> tuple[list[Difference], int]:
+def check(
+    conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date, most: int = 1000
+) -> tuple[list[Difference], int]:
     """(up to `most` differences, meter-days that wait for the job and were left out) of the days first..last, and of their months.
 
     The caller holds one snapshot (store/check.py): a writer or a job in between would look like a difference."""
@@ -466,8 +487,11 @@ def _waiting(conn: Connection) -> Any:
         "FROM feed WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()) AND topic = ANY(%s) AND day IS NOT NULL",
         (list(feed.READINGS),),
     ).fetchall()
-    extra = np.array([(r["day"] + more, r["meter"]) for r in unsettled for more in (0, 1)], dtype=np.int64).reshape(-1, 2)
+    extra = np.array(
+        [(r["day"] + more, r["meter"]) for r in unsettled for more in (0, 1)], dtype=np.int64
+    ).reshape(-1, 2)
     keys = np.concatenate([keys, extra])
+
     def waits(day: dt.date, meters: I64) -> NDArray[np.bool_]:
         if everything:
             return np.ones(len(meters), dtype=np.bool_)
@@ -486,11 +510,14 @@ def _compare(conn: Connection, rolled: Rolled, day: dt.date, meters: I64) -> lis
     """Bit for bit (record image equality), both ways: rows too many and rows too few."""
     stage = f"fresh_{rolled.table}"
     columns = ", ".join(("meter_id", "day", *rolled.fields))
-    conn.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} AS SELECT {columns} FROM {rolled.table} WITH NO DATA")
+    conn.execute(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} AS SELECT {columns} FROM {rolled.table} WITH NO DATA"
+    )
     conn.execute(f"TRUNCATE {stage}")
     _write(conn, rolled, day, meters, into=stage)
     rows = conn.execute(
-        f"SELECT meter_id, to_jsonb(o) AS old, to_jsonb(f) AS new FROM (SELECT {columns} FROM {rolled.table} WHERE day = %s AND meter_id = ANY(%s)) o "
+        "SELECT meter_id, to_jsonb(o) AS old, to_jsonb(f) AS new "
+        f"FROM (SELECT {columns} FROM {rolled.table} WHERE day = %s AND meter_id = ANY(%s)) o "
         f"FULL JOIN {stage} f USING (meter_id, day) WHERE o IS NULL OR f IS NULL OR o *<> f ORDER BY meter_id LIMIT 1000",
         (day, meters.tolist()),
     ).fetchall()
@@ -506,7 +533,9 @@ def _compare_month(conn: Connection, month: dt.date) -> list[Difference]:
         "WHERE o IS NULL OR f IS NULL OR to_jsonb(o) IS DISTINCT FROM to_jsonb(f) ORDER BY meter_id LIMIT 1000",
         {"first": month, "next": _next_month(month)},
     ).fetchall()
-    return [Difference("month_rollup", row["meter_id"], month, _differ(row["old"], row["new"])) for row in rows]
+    return [
+        Difference("month_rollup", row["meter_id"], month, _differ(row["old"], row["new"])) for row in rows
+    ]
 
 
 def _differ(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, tuple[Any, Any]]:

@@ -102,7 +102,19 @@ def test_a_job_that_fails_does_not_stop_the_others(
     jobs = table(store, "SELECT job, ok FROM job_run ORDER BY run_id")
     assert jobs == [
         ("prepaid", False),
-        *((name, True) for name in ("lineloss", "anomalies", "settle", "lineloss", "anomalies", "billing")),
+        *(
+            (name, True)
+            for name in (
+                "lineloss",
+                "anomalies",
+                "settle",
+                "lineloss",
+                "anomalies",
+                "billing",
+                "rollup",
+                "retention",
+            )
+        ),
     ]
 
 

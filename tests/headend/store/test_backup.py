@@ -59,7 +59,9 @@ def beside(database: str) -> Iterator[str]:
     name = psycopg.conninfo.conninfo_to_dict(database)["dbname"] + "_back"
     dsn = psycopg.conninfo.make_conninfo(database, dbname=name)
     yield dsn
-    with psycopg.connect(psycopg.conninfo.make_conninfo(database, dbname="postgres"), autocommit=True) as admin:
+    with psycopg.connect(
+        psycopg.conninfo.make_conninfo(database, dbname="postgres"), autocommit=True
+    ) as admin:
         for left in (name, name + "_restoring"):
             admin.execute(f"DROP DATABASE IF EXISTS {left} WITH (FORCE)".encode())
 
@@ -69,15 +71,21 @@ def databases(dsn: str) -> set[str]:
         return {row[0] for row in admin.execute("SELECT datname FROM pg_database")}
 
 
-def test_everything_comes_back_and_nothing_acts(utility: Connection, beside: str, tmp_path: Path, pg_bin: Path | None) -> None:
+def test_everything_comes_back_and_nothing_acts(
+    utility: Connection, beside: str, tmp_path: Path, pg_bin: Path | None
+) -> None:
     before = {row[0]: row[1:] for row in table(utility, "SELECT order_id, state, action FROM orders")}
     cursor = feed.read(utility, None, 10_000).cursor
     epoch = one(utility, "SELECT epoch FROM cluster")
-    utility.execute("INSERT INTO lease SELECT min(terminal_id), 'collector-1', 7, clock_timestamp() + interval '1 hour' FROM terminal")
+    utility.execute(
+        "INSERT INTO lease SELECT min(terminal_id), 'collector-1', 7, clock_timestamp() + interval '1 hour' FROM terminal"
+    )
     utility.commit()
     made = backup.back_up(utility, tmp_path / "b1", pg_bin)
     assert made.tables["slot_read"]
-    assert sum(part.rows for part in made.tables["slot_read"].values()) == one(utility, "SELECT count(*) FROM slot_read")
+    assert sum(part.rows for part in made.tables["slot_read"].values()) == one(
+        utility, "SELECT count(*) FROM slot_read"
+    )
     assert (tmp_path / "b1").stat().st_mode & 0o777 == 0o700
     assert one(utility, "SELECT count(*) FROM backup_run WHERE ok AND kind = 'backup'") == 1
     done = backup.restore(tmp_path / "b1", beside, now=NOW, who="test", pg_bin=pg_bin)
@@ -86,7 +94,16 @@ def test_everything_comes_back_and_nothing_acts(utility: Connection, beside: str
         # readings and their ledger, to the last bit
         with back.transaction():
             found = manifest.contents(back)
-        for name in ("slot_read", "register_read", "coverage", "gap_reason", "revision", "ledger_entry", "day_rollup", "installation"):
+        for name in (
+            "slot_read",
+            "register_read",
+            "coverage",
+            "gap_reason",
+            "revision",
+            "ledger_entry",
+            "day_rollup",
+            "installation",
+        ):
             assert manifest.compare({name: made.tables[name]}, {name: found[name]}) == [], name
         back.commit()
         days = check.whole(back, SHANGHAI)
@@ -95,17 +112,26 @@ def test_everything_comes_back_and_nothing_acts(utility: Connection, beside: str
         assert check.report(back, SHANGHAI, *days).wrong == ()
         # orders: what was not sent is expired, what was is found out about, nothing is approved
         after = {row[0]: row[1] for row in table(back, "SELECT order_id, state FROM orders")}
-        fate = {State.WANTED: State.EXPIRED, State.APPROVED: State.EXPIRED, State.SENDING: State.UNKNOWN, State.ANSWERED: State.UNKNOWN}
+        fate = {
+            State.WANTED: State.EXPIRED,
+            State.APPROVED: State.EXPIRED,
+            State.SENDING: State.UNKNOWN,
+            State.ANSWERED: State.UNKNOWN,
+        }
         assert {state for state, _ in before.values()} >= set(fate)
         assert after == {number: fate.get(State(state), state) for number, (state, _) in before.items()}
-        assert done.orders["expired"] == sorted(n for n, (state, _) in before.items() if state in ("wanted", "approved"))
+        assert done.orders["expired"] == sorted(
+            n for n, (state, _) in before.items() if state in ("wanted", "approved")
+        )
         terminals = [row[0] for row in table(back, "SELECT terminal_id FROM terminal")]
         assert all(order["state"] in ("unknown", "pending") for order in orders.work(back, terminals))
         assert all(row[0] == after[row[1]] for row in table(
             back, "SELECT DISTINCT ON (order_id) state, order_id FROM order_event JOIN orders o USING (order_id, state) ORDER BY order_id, seq DESC"
         ))  # fmt: skip
         # nobody holds a terminal, nobody is tripped, old cursors are stale, the feed can be read from its beginning
-        assert table(back, "SELECT owner, until < clock_timestamp(), epoch > 7 FROM lease") == [("restore", True, True)]
+        assert table(back, "SELECT owner, until < clock_timestamp(), epoch > 7 FROM lease") == [
+            ("restore", True, True)
+        ]
         assert done.limits == {"trips_per_hour": "20", "trips_per_day": "100"}
         assert one(back, "SELECT limits FROM cluster") == {"trips_per_hour": 0, "trips_per_day": 0}
         assert one(back, "SELECT epoch FROM cluster") == epoch + 1
@@ -117,7 +143,11 @@ def test_everything_comes_back_and_nothing_acts(utility: Connection, beside: str
         # and it goes on: readings come in, the feed tells of them after all that was before
         latest = feed.latest(back)
         meter = one(back, "SELECT min(meter_id) FROM installation WHERE valid_to = 'infinity'")
-        deliver(back, CURVES, rows([meter], points(CURVE, dt.date(2026, 3, 13), SHANGHAI)[:1], active_import=[9_999_999]))
+        deliver(
+            back,
+            CURVES,
+            rows([meter], points(CURVE, dt.date(2026, 3, 13), SHANGHAI)[:1], active_import=[9_999_999]),
+        )
         back.commit()
         assert table(back, "SELECT xid > '2' FROM feed ORDER BY xid DESC, seq DESC LIMIT 1") == [(True,)]
         assert latest
@@ -125,7 +155,9 @@ def test_everything_comes_back_and_nothing_acts(utility: Connection, beside: str
     assert not [name for name in databases(beside) if name.endswith("_restoring")]
 
 
-def test_a_restore_overwrites_nothing(utility: Connection, database: str, beside: str, tmp_path: Path, pg_bin: Path | None) -> None:
+def test_a_restore_overwrites_nothing(
+    utility: Connection, database: str, beside: str, tmp_path: Path, pg_bin: Path | None
+) -> None:
     backup.back_up(utility, tmp_path / "b", pg_bin)
     with pytest.raises(BackupError, match="is not empty: a restore overwrites nothing"):
         backup.restore(tmp_path / "b", database, now=NOW, who="test", pg_bin=pg_bin)
@@ -134,7 +166,9 @@ def test_a_restore_overwrites_nothing(utility: Connection, database: str, beside
     (tmp_path / "c.part").mkdir()
     with pytest.raises(BackupError, match="another backup is being written, or one was broken off"):
         backup.back_up(utility, tmp_path / "c", pg_bin)
-    with psycopg.connect(psycopg.conninfo.make_conninfo(database, dbname="postgres"), autocommit=True) as admin:
+    with psycopg.connect(
+        psycopg.conninfo.make_conninfo(database, dbname="postgres"), autocommit=True
+    ) as admin:
         name = psycopg.conninfo.conninfo_to_dict(beside)["dbname"]
         admin.execute(f"CREATE DATABASE {name}_restoring".encode())
     with pytest.raises(BackupError, match="another restore runs, or one was broken off"):
@@ -146,12 +180,18 @@ def small(conn: Connection) -> int:
     """A store that is saved in a moment."""
     migrate.migrate(conn)
     home = place(conn, "M1")
-    deliver(conn, CURVES, rows([home.meter] * 96, points(CURVE, dt.date(2026, 3, 11), SHANGHAI), active_import=range(96)))
+    deliver(
+        conn,
+        CURVES,
+        rows([home.meter] * 96, points(CURVE, dt.date(2026, 3, 11), SHANGHAI), active_import=range(96)),
+    )
     deliver(conn, DAYS, rows([home.meter], [at("2026-03-01 00:00")], active_import=[1]))
     return home.meter
 
 
-def test_a_torn_or_altered_backup_is_one_clear_error(database: str, beside: str, tmp_path: Path, pg_bin: Path | None) -> None:
+def test_a_torn_or_altered_backup_is_one_clear_error(
+    database: str, beside: str, tmp_path: Path, pg_bin: Path | None
+) -> None:
     with db.connect(database) as conn:
         small(conn)
         backup.back_up(conn, tmp_path / "good", pg_bin)
@@ -206,7 +246,10 @@ def test_what_differs_is_located_and_not_kept(
         conn.execute("DELETE FROM register_read")
 
     monkeypatch.setattr(backup, "_load", lossy)
-    with pytest.raises(BackupError, match=r"register_read 2026-02: 1 rows were saved, 0 are there; slot_read 2026-03: as many rows, and not the same"):
+    with pytest.raises(
+        BackupError,
+        match=r"register_read 2026-02: 1 rows were saved, 0 are there; slot_read 2026-03: as many rows, and not the same",
+    ):
         backup.restore(tmp_path / "b", beside, now=NOW, who="test", pg_bin=pg_bin)
     assert not {name for name in databases(database) if "_back" in name}
 
@@ -229,12 +272,16 @@ def test_older_and_newer_schemas(
         backup.restore(tmp_path / "b", beside, now=NOW, who="test", pg_bin=pg_bin)
     manifest.write(tmp_path / "b", made)
     asked = []
-    monkeypatch.setattr(backup, "migrate", lambda conn: asked.append(one(conn, "SELECT epoch FROM cluster")) or [4711])
+    monkeypatch.setattr(
+        backup, "migrate", lambda conn: asked.append(one(conn, "SELECT epoch FROM cluster")) or [4711]
+    )
     done = backup.restore(tmp_path / "b", beside, now=NOW, who="test", pg_bin=pg_bin)
     assert (done.migrations, asked) == ([4711], [2])  # after it was made safe
 
 
-def test_writers_go_on_and_the_manifest_is_of_one_instant(database: str, tmp_path: Path, pg_bin: Path | None) -> None:
+def test_writers_go_on_and_the_manifest_is_of_one_instant(
+    database: str, tmp_path: Path, pg_bin: Path | None
+) -> None:
     with db.connect(database) as conn:
         meter = small(conn)
         done = threading.Event()
@@ -244,7 +291,9 @@ def test_writers_go_on_and_the_manifest_is_of_one_instant(database: str, tmp_pat
                 n = 0
                 while not done.is_set():
                     day = dt.date(2026, 3, 12) + dt.timedelta(days=n // 96)
-                    given = rows([meter], points(CURVE, day, SHANGHAI)[n % 96 : n % 96 + 1], active_import=[n])
+                    given = rows(
+                        [meter], points(CURVE, day, SHANGHAI)[n % 96 : n % 96 + 1], active_import=[n]
+                    )
                     intake.save(mine, [Delivery(CURVES, given.time[0], given)], SHANGHAI, who="test")
                     mine.commit()
                     n += 1
@@ -264,7 +313,9 @@ def test_writers_go_on_and_the_manifest_is_of_one_instant(database: str, tmp_pat
     assert not {name for name in databases(database) if "rehearsal" in name}
 
 
-def test_a_backup_that_fails_leaves_nothing_but_a_note(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pg_bin: Path | None) -> None:
+def test_a_backup_that_fails_leaves_nothing_but_a_note(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pg_bin: Path | None
+) -> None:
     with db.connect(database) as conn:
         small(conn)
         monkeypatch.setattr(backup, "COMPRESSION", "nonsense")
@@ -275,13 +326,24 @@ def test_a_backup_that_fails_leaves_nothing_but_a_note(database: str, tmp_path: 
 
 
 def test_tools_of_another_version(tmp_path: Path) -> None:
-    with pytest.raises(pgtools.ToolError, match="the server is PostgreSQL 12, and there is no pg_dump of that version .*HEADEND_PG_BIN"):
+    with pytest.raises(
+        pgtools.ToolError,
+        match=r"the server is PostgreSQL 12, and there is no pg_dump of that version .*HEADEND_PG_BIN",
+    ):
         pgtools.find(12, tmp_path)
 
 
 def test_hashes_hang_on_nothing_but_the_rows(store: Connection) -> None:
     home = place(store, "M1")
-    deliver(store, CURVES, rows([home.meter] * 3, points(CURVE, dt.date(2026, 3, 31), SHANGHAI)[[0, 50, 95]], voltage_a=[230.1, 229.9, 231.2]))
+    deliver(
+        store,
+        CURVES,
+        rows(
+            [home.meter] * 3,
+            points(CURVE, dt.date(2026, 3, 31), SHANGHAI)[[0, 50, 95]],
+            voltage_a=[230.1, 229.9, 231.2],
+        ),
+    )
     with store.transaction():
         first = manifest.contents(store)["slot_read"]
     assert {month: part.rows for month, part in first.items()} == {"2026-03": 3}
@@ -289,8 +351,12 @@ def test_hashes_hang_on_nothing_but_the_rows(store: Connection) -> None:
     store.commit()
     with store.transaction():
         assert manifest.contents(store)["slot_read"] == first
-    store.execute("UPDATE slot_read SET voltage_a = voltage_a + 0.00002 WHERE ts = (SELECT max(ts) FROM slot_read)")
+    store.execute(
+        "UPDATE slot_read SET voltage_a = voltage_a + 0.00002 WHERE ts = (SELECT max(ts) FROM slot_read)"
+    )
     with store.transaction():
-        (found,) = manifest.compare({"slot_read": first}, {"slot_read": manifest.contents(store)["slot_read"]})
+        (found,) = manifest.compare(
+            {"slot_read": first}, {"slot_read": manifest.contents(store)["slot_read"]}
+        )
     assert (found.month, found.saved.rows, found.found.rows) == ("2026-03", 3, 3)
     assert manifest.compare({"a": {"": Sum(0, "0")}}, {}) == []

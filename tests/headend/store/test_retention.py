@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import threading
 import time
 
@@ -28,7 +29,9 @@ def days(n: int) -> dt.timedelta:
 def curve(conn: Connection, meter: int, day: str, register: int = 0, **more: object) -> None:
     """A whole day of registers."""
     times = day_slots(dt.date.fromisoformat(day), SHANGHAI)
-    deliver(conn, CURVES, rows([meter] * 96, times, active_import=list(range(register, register + 96))), **more)
+    deliver(
+        conn, CURVES, rows([meter] * 96, times, active_import=list(range(register, register + 96))), **more
+    )
 
 
 @pytest.fixture
@@ -47,7 +50,18 @@ def test_every_kind_has_defaults_that_keep_what_the_law_asks_for(store: Connecti
     for kind in KINDS:
         assert kind.least <= kind.keep
         assert kind.why
-    never = {"ledger_entry", "payment", "bill", "orders", "order_event", "revision", "notice", "finding", "account", "balance"}
+    never = {
+        "ledger_entry",
+        "payment",
+        "bill",
+        "orders",
+        "order_event",
+        "revision",
+        "notice",
+        "finding",
+        "account",
+        "balance",
+    }
     assert not never & {name for kind in KINDS for name in kind.tables}
 
 
@@ -77,7 +91,9 @@ def test_whole_pieces_go_and_nothing_younger_than_the_policy(store: Connection, 
     assert all(piece.hi <= cut for piece in did.dropped)
     assert table(store, "SELECT meter_id, ts FROM slot_read WHERE ts >= %s ORDER BY ts", cut) == young
     assert one(store, "SELECT min(ts) FROM slot_read") == as_datetime(at("2026-05-10 00:15"))
-    assert partitions.thrown_away(store)["slot_read"] == max(p.hi for p in did.dropped if p.parent == "slot_read")
+    assert partitions.thrown_away(store)["slot_read"] == max(
+        p.hi for p in did.dropped if p.parent == "slot_read"
+    )
     assert partitions.thrown_away(store)["slot_read"] <= cut
     store.commit()
     assert not any(gone.dropped for gone in retention.run(store, NOW))
@@ -156,7 +172,9 @@ def test_writers_go_on_while_pieces_are_dropped(store: Connection, store_dsn: st
     assert not errors
     assert len(written) > 3
     assert longest[0] < 5
-    assert one(store, "SELECT count(*) FROM slot_read WHERE ts > '2026-05-31 16:00'") >= 96 * min(len(written), 14)
+    assert one(store, "SELECT count(*) FROM slot_read WHERE ts > '2026-05-31 16:00'") >= 96 * min(
+        len(written), 14
+    )
 
 
 def test_rows_of_tables_that_are_not_split(store: Connection) -> None:
@@ -177,7 +195,9 @@ def test_rows_of_tables_that_are_not_split(store: Connection) -> None:
 
 
 def _age(conn: Connection, keys: list[str], n: int) -> None:
-    conn.execute("UPDATE feed SET at = clock_timestamp() - make_interval(days => %s) WHERE key = ANY(%s)", (n, keys))
+    conn.execute(
+        "UPDATE feed SET at = clock_timestamp() - make_interval(days => %s) WHERE key = ANY(%s)", (n, keys)
+    )
     conn.commit()
 
 
@@ -204,7 +224,9 @@ def test_who_was_told_half_of_a_row_that_goes_is_stale(store: Connection) -> Non
     for asset in ("M1", "M2", "M3"):
         curve(store, place(store, asset).meter, "2026-06-10")
     settle(store)
-    store.execute("UPDATE feed SET meters = '{1, 2, 3}', at = clock_timestamp() - interval '40 days' WHERE seq = 1")
+    store.execute(
+        "UPDATE feed SET meters = '{1, 2, 3}', at = clock_timestamp() - interval '40 days' WHERE seq = 1"
+    )
     store.commit()
     half = feed.read(store, None, 2).cursor
     whole = feed.read(store, None, 3).cursor
@@ -238,7 +260,9 @@ def test_the_feed_loses_a_beginning_without_holes(store: Connection, second: Con
     assert [c.key for c in feed.read(store, None, 10).changes] == ["late", "e"]
 
 
-def test_a_reader_of_rare_topics_does_not_grow_stale(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_of_rare_topics_does_not_grow_stale(
+    store: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feed, "IDLE", 5)
     feed.publish(store, "bill", [("b", None)])
     settle(store)
@@ -261,13 +285,30 @@ def test_the_hash_stays_beside_the_reading_when_the_bytes_are_gone(store: Connec
     meter = place(store, "M1")
     taken = at("2026-01-11 01:00")
     said = Exchange(
-        meter.terminal, meter.meter, "000000000001", "dlt645", "curve", taken, taken, said=(Said(0.0, True, b"\x68"), Said(0.2, False, b"\x16"))
+        meter.terminal,
+        meter.meter,
+        "000000000001",
+        "dlt645",
+        "curve",
+        taken,
+        taken,
+        said=(Said(0.0, True, b"\x68"), Said(0.2, False, b"\x16")),
     )
     curve(store, meter.meter, "2026-01-10", exchange=said)
-    assert exchanges.named(store, said.evidence, as_datetime(taken), as_datetime(taken) + days(1), [meter.terminal]) == said
+    assert (
+        exchanges.named(
+            store, said.evidence, as_datetime(taken), as_datetime(taken) + days(1), [meter.terminal]
+        )
+        == said
+    )
     store.commit()
     retention.run(store, NOW)  # ninety days for bytes, ten years for readings
-    assert exchanges.named(store, said.evidence, as_datetime(taken), as_datetime(taken) + days(1), [meter.terminal]) is None
+    assert (
+        exchanges.named(
+            store, said.evidence, as_datetime(taken), as_datetime(taken) + days(1), [meter.terminal]
+        )
+        is None
+    )
     assert one(store, "SELECT count(*) FROM exchange") == 0
     assert one(store, "SELECT count(*) FROM slot_read WHERE evidence = %s", said.evidence) == 96
     assert said.sha256[:8] == said.evidence.to_bytes(8, "big", signed=True)
@@ -302,7 +343,7 @@ def test_other_spans_leave_no_gap_and_no_overlap(database: str) -> None:
         found = partitions.pieces(conn, ("slot_read",))
         assert len(found) > 4
         assert {piece.hi - piece.lo for piece in found} >= {days(1), days(7)}
-        for before, after in zip(found, found[1:], strict=False):
+        for before, after in itertools.pairwise(found):
             assert before.hi <= after.lo
         stamps = [row[0] for row in table(conn, "SELECT ts FROM slot_read")]
         assert all(sum(piece.lo <= ts < piece.hi for piece in found) == 1 for ts in stamps)
