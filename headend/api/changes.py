@@ -28,8 +28,8 @@ def changes(
     topic: Annotated[str, Query(max_length=200, description="topics, comma-separated; none: all")] = "",
     limit: Annotated[int, Query(ge=1, le=feed.MAX_LIMIT)] = 1000,
 ) -> Response:
-    """Changes after the cursor. Keep `next`, ask again later with it; 410 says: a restore happened, begin
-    again.
+    """Changes after the cursor. Keep `next`, ask again later with it; 410 says: a restore happened, or what
+    came after the cursor has been thrown away; begin again.
 
     `key` is the meter asset (curve, day, spot, revision), area code (loss), finding id, customer number
     (balance, payment, bill)

@@ -22,13 +22,11 @@ import psycopg
 from numpy.typing import NDArray
 
 from headend.plans import CURVE, DAY, MONTH, PHASE, Plan, points
-from headend.store import exchanges, feed, partitions, rollups
+from headend.store import exchanges, feed, packed, partitions, rollups
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import NotAnExchange
-from headend.store.pgcopy import HEADER, PG_EPOCH
 from headend.store.reads import numeric
 from headend.store.revisions import EDIT, READ
-from headend.store.rows import copy_out
 from headend.store.tables import DAY_FREEZES, MONTH_FREEZES, PHASES, SLOTS, TABLES, Table
 from protocols.localtime import Times, as_datetime, midnight
 
@@ -194,18 +192,17 @@ def _there(
         " AND ".join(f"{code} IS NOT NULL" for code in plan.needs)
         or f"num_nonnulls({', '.join(table.codes)}) > 0"
     )
-    kind = "" if table.kind is None else f" AND kind = {table.kind}"
-    payload = copy_out(
+    found = packed.rows(
         conn,
-        f"SELECT meter_id, ts FROM {table.name} WHERE ts BETWEEN '{as_datetime(times[0]).isoformat()}' AND '{as_datetime(times[-1]).isoformat()}' "
-        f"AND meter_id >= {span[0]} AND meter_id < {span[1]}{kind} AND {needed}",
+        table,
+        (),
+        first=times[0],
+        last=times[-1],
+        where=f"meter_id >= %s AND meter_id < %s AND {needed}",
+        values=span,
     )
-    layout = np.dtype([("n", ">i2"), ("l0", ">i4"), ("meter", ">i4"), ("l1", ">i4"), ("ts", ">i8")])
-    count = (len(payload) - len(HEADER) - 2) // layout.itemsize
-    body = np.frombuffer(payload, dtype=layout, offset=len(HEADER), count=count)
-    ts = PG_EPOCH + body["ts"].astype("i8").astype("m8[us]")
-    on_grid = times[np.minimum(np.searchsorted(times, ts), len(times) - 1)] == ts
-    return body["meter"].astype(np.int64)[on_grid], ts[on_grid]
+    on_grid = times[np.minimum(np.searchsorted(times, found.time), len(times) - 1)] == found.time
+    return found.meter[on_grid], found.time[on_grid]
 
 
 def _standing(conn: Connection, table: Table, meters: I64, times: Times) -> Bits:
@@ -446,7 +443,8 @@ def _orphans(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date) ->
     for table in KEYS:
         rows = conn.execute(
             f"SELECT DISTINCT ON (r.evidence) r.evidence, r.meter_id, r.ts FROM {table} r WHERE r.ts > %(since)s AND r.ts <= %(until)s "
-            "AND r.evidence IS NOT NULL AND r.evidence NOT IN (SELECT evidence FROM exchange WHERE taken_at >= %(since)s - %(ahead)s) LIMIT %(most)s",
+            "AND r.evidence IS NOT NULL AND NOT EXISTS (SELECT FROM exchange e "
+            "WHERE e.evidence = r.evidence AND e.taken_at >= %(since)s - %(ahead)s) LIMIT %(most)s",
             {"since": since, "until": until, "ahead": AHEAD, "most": MOST},
         ).fetchall()
         names = _assets(conn, [row["meter_id"] for row in rows])

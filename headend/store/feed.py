@@ -261,12 +261,13 @@ def cut(conn: Connection, keep: dt.timedelta, *, rows: int, dry: bool = False) -
     """
     row = conn.execute(
         """
-        WITH kept AS (SELECT xid, seq FROM feed WHERE at >= clock_timestamp() - %(keep)s ORDER BY xid, seq LIMIT 1),
+        WITH oldest AS (
+            SELECT xid, seq, at, coalesce(cardinality(meters), 1) AS told FROM feed
+            WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid, seq LIMIT %(rows)s),
         gone AS (
-            SELECT f.xid, f.seq, coalesce(cardinality(f.meters), 1) AS told FROM feed f
-            WHERE f.xid < pg_snapshot_xmin(pg_current_snapshot())
-              AND ((f.xid, f.seq) < (SELECT k.xid, k.seq FROM kept k) OR NOT EXISTS (SELECT FROM kept))
-            ORDER BY f.xid, f.seq LIMIT %(rows)s)
+            SELECT xid, seq, told FROM (
+                SELECT *, bool_and(at < statement_timestamp() - %(keep)s) OVER (ORDER BY xid, seq) AS old FROM oldest) o
+            WHERE old)
         SELECT count(*) AS n, (array_agg(xid::text ORDER BY xid DESC, seq DESC))[1] AS last_xid,
                (array_agg(seq ORDER BY xid DESC, seq DESC))[1] AS last_seq, (array_agg(told ORDER BY xid DESC, seq DESC))[1] AS told FROM gone
         """,

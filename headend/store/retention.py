@@ -68,7 +68,7 @@ KINDS: Final = (
          "ten years, so that a bill can be disputed; Q/GDW asks for three years on line (ledger and reasons of gaps are kept as long)",
          ("slot_read", "slot_phase_read", "register_read", "other_read", "coverage", "gap_reason"),
          _deleting("completion", "meter_id, source, evidence", "at < %(cut)s AND NOT EXISTS (SELECT FROM unnest(instants) i WHERE i >= %(cut)s)")),
-    Kind("rollups", _days(7305), _days(1096), "twenty years: a meter's day is 250 bytes, and long comparisons need them",
+    Kind("rollups", _days(7305), _days(1096), "twenty years: a meter's day is 450 bytes, and long comparisons need them",
          ("day_rollup", "day_phase_rollup", "month_rollup")),
     Kind("exchanges", _days(90), _days(7),
          "the raw bytes, to decode them again after a mended decoder; their hashes stay beside the readings", ("exchange",)),
@@ -160,7 +160,9 @@ def _run(conn: Connection, policy: Policy, now: dt.datetime, dry: bool) -> Gone:
     dropped: list[Piece] = []
     held: list[Piece] = []
     for piece in overdue(conn, policy, now):
-        (dropped if dry or partitions.drop(conn, piece) else held).append(piece)
+        # one attempt a table: who holds one piece of it holds its name, and each attempt makes writers wait
+        tried = any(other.parent == piece.parent for other in held)
+        (dropped if dry or (not tried and partitions.drop(conn, piece)) else held).append(piece)
     rows = 0
     if policy.kind.rows is not None:
         for _ in range(1 if dry else BATCHES):

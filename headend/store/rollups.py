@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.plans import CURVE, DAY, Plan, expected, points
-from headend.store import feed, partitions
+from headend.store import feed, packed, partitions
 from headend.store.db import Connection
 from headend.store.pgcopy import PG_EPOCH_DAY, Field, timestamps
 from headend.store.reads import copy_rows, ensure_partitions
-from headend.store.rows import fetch
 from headend.store.tables import DAY_FREEZES, PHASES, SLOTS, Table
 from lineloss.registers import advance
 from protocols.localtime import Times, as_datetime, instant, midnight
@@ -39,6 +38,8 @@ STALE_ROWS: Final = 200
 FREEZE_CODES: Final = ("active_import", "active_export")
 SLOT_INSTANTS: Final = tuple(code for code in SLOTS.codes if quantities()[code].kind == "instant")
 PHASE_INSTANTS: Final = tuple(code for code in PHASES.codes if quantities()[code].kind == "instant")
+#: meter-days that a check remembers as waiting for the job (80 MB); where more wait, nothing can be checked yet
+MOST_WAITING: Final = 5_000_000
 EPOCH: Final = dt.date(1970, 1, 1)
 FOREVER: Final = np.datetime64("9999-01-01T00:00:00", "us")
 #: what the month adds up over its days
@@ -85,21 +86,29 @@ def load(
     plan = table.plan
     assert plan is not None
     times = np.concatenate([np.array([midnight(day, zone)]), points(plan, day, zone)])
-    found = fetch(conn, table, codes, first=times[0], last=times[-1], meters=meters)
-    row = np.searchsorted(meters, found["meter_id"])
-    column = np.searchsorted(times, found["ts"])
+    found = packed.rows(
+        conn,
+        table,
+        codes,
+        first=times[0],
+        last=times[-1],
+        where="meter_id = ANY(%s)",
+        values=[meters.tolist()],
+    )
+    row = np.searchsorted(meters, found.meter)
+    column = np.searchsorted(times, found.time)
     there = (
-        times[np.minimum(column, len(times) - 1)] == found["ts"]
+        times[np.minimum(column, len(times) - 1)] == found.time
     )  # what lies off the plan's grid is no point of it
-    found, row, column = found[there], row[there], column[there]
+    row, column = row[there], column[there]
     grid = Grid(times, {}, {})
     for code in codes:
         if quantities()[code].kind == "register":
             grid.registers[code] = np.full((len(meters), len(times)), MISSING, dtype=np.int64)
-            grid.registers[code][row, column] = found[code]
+            grid.registers[code][row, column] = found.columns[code][there]
         else:
             grid.instants[code] = np.full((len(meters), len(times)), np.nan, dtype=np.float32)
-            grid.instants[code][row, column] = found[code]
+            grid.instants[code][row, column] = found.columns[code][there]
     _lay_revisions(conn, table, grid, meters)
     return grid
 
@@ -396,13 +405,20 @@ def _meters_of(conn: Connection, day: dt.date) -> I64:
 def _first_day(conn: Connection, zone: ZoneInfo) -> dt.date | None:
     """The first day whose rows, with those of its opening midnight, have not been thrown away; None: nothing has."""
     gone = partitions.thrown_away(conn)
-    edges = [gone[t] for t in ("slot_read", "slot_phase_read", "register_read", "coverage") if t in gone]
+    made_of = ("slot_read", "slot_phase_read", "register_read", "coverage", "day_rollup", "day_phase_rollup")
+    edges = [gone[table] for table in made_of if table in gone]
     if not edges:
         return None
     day = max(edges).date()
     while as_datetime(midnight(day, zone)) < max(edges):
         day += dt.timedelta(days=1)
     return day
+
+
+def _whole(conn: Connection, month: dt.date) -> bool:
+    """Whether all day rows of the month are still kept: of a month that has lost some, the row stays as it was."""
+    gone = partitions.thrown_away(conn)
+    return all(gone[table].date() <= month for table in ("day_rollup", "month_rollup") if table in gone)
 
 
 def _roll_up_all(conn: Connection, zone: ZoneInfo, keys: I64) -> int:
@@ -418,6 +434,8 @@ def _roll_up_all(conn: Connection, zone: ZoneInfo, keys: I64) -> int:
                 _write(conn, rolled, day, some)
     count = 0
     for month, parts in months.items():
+        if not _whole(conn, month):
+            continue
         meters = np.unique(np.concatenate(parts))
         _write_month(conn, month, meters)
         count += len(meters)
@@ -456,7 +474,8 @@ def check(
                 if len(found) >= most:
                     return found[:most], skipped
     for month in sorted({day.replace(day=1) for day in _days(first, last)}):
-        found += _compare_month(conn, month)
+        if _whole(conn, month):
+            found += _compare_month(conn, month)
     return found[:most], skipped
 
 
@@ -475,10 +494,11 @@ def _waiting(conn: Connection) -> Any:
         assert row is not None
         cursor, more = row["cursor"], True
         try:
-            while more:
+            while more and len(keys) < MOST_WAITING:
                 changed = feed.touched(conn, cursor, FEED_ROWS)
                 cursor, more = changed.cursor, changed.more
                 keys = np.unique(np.concatenate([keys, _keys(changed)]), axis=0)
+            everything = more
         except (feed.StaleCursor, feed.BadCursor):
             everything = True
     # what the snapshot shows of transactions that the feed does not tell of yet, because an older one still runs
