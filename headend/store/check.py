@@ -444,7 +444,7 @@ def _orphans(conn: Connection, zone: ZoneInfo, first: dt.date, last: dt.date) ->
         rows = conn.execute(
             f"SELECT DISTINCT ON (r.evidence) r.evidence, r.meter_id, r.ts FROM {table} r WHERE r.ts > %(since)s AND r.ts <= %(until)s "
             "AND r.evidence IS NOT NULL AND NOT EXISTS (SELECT FROM exchange e "
-            "WHERE e.evidence = r.evidence AND e.taken_at >= %(since)s - %(ahead)s) LIMIT %(most)s",
+            "WHERE e.evidence = r.evidence AND e.taken_at >= %(since)s - %(ahead)s) ORDER BY r.evidence, r.ts, r.meter_id LIMIT %(most)s",
             {"since": since, "until": until, "ahead": AHEAD, "most": MOST},
         ).fetchall()
         names = _assets(conn, [row["meter_id"] for row in rows])
