@@ -28,8 +28,8 @@ def changes(
     topic: Annotated[str, Query(max_length=200, description="topics, comma-separated; none: all")] = "",
     limit: Annotated[int, Query(ge=1, le=feed.MAX_LIMIT)] = 1000,
 ) -> Response:
-    """Changes after the cursor. Keep `next`, ask again later with it; 410 says: a restore happened, begin
-    again.
+    """Changes after the cursor. Keep `next`, ask again later with it; 410 says: a restore happened, or what
+    came after the cursor has been thrown away; begin again.
 
     `change` says of readings: new, completed (a missing quantity came), corrected (another value than before), estimated, actual (the
     meter's own value where an estimate stood). `key` is the meter asset (curve, phase, day, month, spot), area code (loss), finding id,

@@ -86,6 +86,10 @@ class App:
         except ValueError as error:
             raise config.ConfigError(f"HEADEND_CLOCK: {error}") from None
 
+    def clock_without_store(self) -> Clock:
+        """The clock where there may be no store to ask for its time zone, which the system's clock does not need."""
+        return clock.SystemClock() if self.settings.clock == "system" else self.clock
+
     def today(self) -> dt.date:
         return today(self.clock.now(), self.zone)
 

@@ -15,16 +15,31 @@ from rich.text import Text
 from headend import __version__
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
-from headend.store import calendar, fleet
+from headend.store import calendar, fleet, health
 from headend.store.db import StoreError
-from headend.store.migrate import detect
+from protocols.localtime import as_datetime
+
+#: what an embedded database needs at least to go on for a day or two
+LEAST_FREE = 5 * 2**30
+#: less than this many days of growth left on the disk is wrong: somebody has to buy and mount one
+DAYS_LEFT = 14
+#: a backup a day, with half a day's grace
+BACKUP_AGE = dt.timedelta(hours=36)
+#: a restore is proved once a month
+REHEARSAL_AGE = dt.timedelta(days=31)
+#: retention runs once a day; what is left after a week of runs is held by somebody, or nobody runs it
+RETENTION_LAG = dt.timedelta(days=8)
+#: roll-ups are made each hour
+ROLLUP_LAG = dt.timedelta(hours=3)
 
 
 @click.command(name="doctor")
 @json_option
 @pass_app
 def command(app: App, as_json: bool) -> None:
-    """Check the database, the schema, the calendar, the clock, the disk and the collectors. Exit code 1 if something is wrong."""
+    """Check the database, the calendar, the clock, the collectors, the disk, and the upkeep: partitions, retention, roll-ups, backups.
+
+    Exit code 1 if something is wrong."""
     checks: list[tuple[str, str, str]] = [
         ("ok", "program", f"headend {__version__}, Python {platform.python_version()}")
     ]
@@ -34,6 +49,11 @@ def command(app: App, as_json: bool) -> None:
         ("calendar", _calendar),
         ("clock", _clock),
         ("disk", _disk),
+        ("partitions", _partitions),
+        ("retention", _retention),
+        ("roll-ups", _rollups),
+        ("backup", _backup),
+        ("rehearsal", _rehearsal),
     ):
         checks.append(_checked(app, name, look))
         if checks[-1][:2] == ("wrong", "database"):
@@ -60,14 +80,8 @@ def _checked(app: App, name: str, look: Callable[[App], tuple[str, str]]) -> tup
 
 
 def _database(app: App) -> tuple[str, str]:
-    server = detect(app.conn)
     where = "HEADEND_DSN" if app.settings.dsn else f"embedded in {app.settings.home.resolve()}"
-    scale = (
-        f"TimescaleDB {server.timescaledb} ({server.licence})"
-        if server.timescaledb
-        else "without TimescaleDB: native partitions"
-    )
-    return "ok", f"PostgreSQL {server.postgres}, {scale}; {where}"
+    return "ok", f"{health.server(app.conn)}; {where}"
 
 
 def _collectors(app: App) -> tuple[str, str]:
@@ -98,7 +112,85 @@ def _clock(app: App) -> tuple[str, str]:
 def _disk(app: App) -> tuple[str, str]:
     home = app.settings.home.resolve()
     place = home if home.exists() else home.parent
-    free = shutil.disk_usage(place).free / 2**30
-    return ("ok" if free > 5 else "wrong"), f"{free:.0f} GiB free at {place}" + (
-        "" if os.access(place, os.W_OK) else ", not writable"
+    free = shutil.disk_usage(place).free
+    size = health.size(app.conn, as_datetime(app.clock.now()))
+    told = f"{free / 2**30:.0f} GiB free at {place}" + ("" if os.access(place, os.W_OK) else ", not writable")
+    state = "ok" if free > LEAST_FREE else "wrong"
+    if size.daily:
+        days = free / size.daily
+        told += f"; the store has {_bytes(size.total)} and grows by {_bytes(size.daily)} a day"
+        if app.settings.dsn:
+            return state, f"{told} on its server's disk, which is not looked at here"
+        told += f": {'years' if days > 1000 else f'{days:.0f} days'} are left"
+        state = "wrong" if days < DAYS_LEFT else state
+    return state, told
+
+
+def _partitions(app: App) -> tuple[str, str]:
+    size = health.size(app.conn, as_datetime(app.clock.now()))
+    if not size.pieces:
+        return "ok", "none yet: nothing has been read"
+    return "ok", f"{sum(size.pieces.values())}, {_bytes(size.total)} in all: " + ", ".join(
+        f"{n} of {table}" for table, n in size.pieces.items()
     )
+
+
+def _retention(app: App) -> tuple[str, str]:
+    late = health.overdue(app.conn, as_datetime(app.clock.now()))
+    if not late:
+        return "ok", "nothing is older than its policy; `headend retention show`"
+    told = "; ".join(
+        f"{o.kind}: {o.pieces} partitions ({_bytes(o.size)}), the oldest for {o.by.days} days" for o in late
+    )
+    state = "wrong" if max(o.by for o in late) > RETENTION_LAG else "note"
+    return (
+        state,
+        f"overdue: {told}; `headend jobs run` throws it away once a day, `headend retention run` now",
+    )
+
+
+def _rollups(app: App) -> tuple[str, str]:
+    lags = health.lags(app.conn)
+    if not lags:
+        return "note", "never made; `headend jobs run` makes them"
+    now = dt.datetime.now(dt.UTC)  # as the feed's rows are stamped
+    late = [lag for lag in lags if lag.since is not None and now - lag.since > ROLLUP_LAG]
+    told = "; ".join(
+        f"{lag.job}: {lag.rows} changes wait"
+        + (f", the oldest for {_age(now - lag.since)}" if lag.since else "")
+        for lag in lags
+    )
+    return ("wrong" if late else "ok"), told + ("; is `headend jobs run` running?" if late else "")
+
+
+def _backup(app: App) -> tuple[str, str]:
+    return _saved(app, "backup", BACKUP_AGE, "`headend backup FOLDER` makes one")
+
+
+def _rehearsal(app: App) -> tuple[str, str]:
+    return _saved(
+        app, "rehearsal", REHEARSAL_AGE, "`headend rehearse FOLDER` proves that a backup can be brought back"
+    )
+
+
+def _saved(app: App, kind: str, longest: dt.timedelta, remedy: str) -> tuple[str, str]:
+    last = health.saved(app.conn, kind)
+    if last is None:
+        return "note", f"never; {remedy}"
+    if last.failed:
+        good = f"; the last good one is {_age(last.age)} old" if last.folder else ""
+        return "wrong", f"the newest failed: {last.failed}{good}"
+    return ("ok" if last.age <= longest else "wrong"), f"{_age(last.age)} old, {last.folder}" + (
+        f"; {remedy}" if last.age > longest else ""
+    )
+
+
+def _age(span: dt.timedelta) -> str:
+    if span >= dt.timedelta(days=2):
+        return f"{span.days} days"
+    hours = span.total_seconds() / 3600
+    return f"{hours:.0f} hours" if hours >= 2 else f"{hours * 60:.0f} minutes"
+
+
+def _bytes(n: float) -> str:
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"

@@ -10,7 +10,7 @@ import rich_click as click
 
 from headend.cli.common import App, Day, json_option, pass_app, print_json
 from headend.jobs.frame import run
-from headend.jobs.schedule import JOBS, Schedule
+from headend.jobs.schedule import JOBS, STEPWISE, Schedule
 from headend.store import results
 
 
@@ -40,7 +40,7 @@ def run_(app: App) -> None:
 @pass_app
 def once(app: App, job: str, day: dt.date) -> None:
     """Run one JOB for one DAY now."""
-    click.echo(run(job, JOBS[job], app.conn, app.zone, app.clock, day))
+    click.echo(run(job, JOBS[job], app.conn, app.zone, app.clock, day, stepwise=job in STEPWISE))
 
 
 @command.command(name="list")

@@ -39,6 +39,11 @@ COMMANDS = {
     "serve": "serve",
     "simulate": "simulate",
     "doctor": "doctor",
+    "check": "check",
+    "retention": "retention",
+    "backup": "backup",
+    "restore": "restore",
+    "rehearse": "rehearse",
 }
 #: what a wrong world, not a wrong program, raises: said in one line, without a traceback
 EXPECTED = (StoreError, ConfigError, LinkError, ProtocolError)
@@ -48,6 +53,7 @@ click.rich_click.COMMAND_GROUPS = {
     "headend": [
         {"name": "First steps", "commands": ["demo", "init", "archive", "doctor"]},
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
+        {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
         {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay"]},
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export"]},
     ]

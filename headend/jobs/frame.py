@@ -30,13 +30,28 @@ class Run:
 Job = Callable[[Run, dt.date], str]
 
 
-def run(name: str, job: Job, conn: Connection, zone: ZoneInfo, clock: Clock, day: dt.date) -> str:
-    """Run one job for one local day in one transaction and note the run. Returns its summary; its error is noted and raised."""
+def run(
+    name: str,
+    job: Job,
+    conn: Connection,
+    zone: ZoneInfo,
+    clock: Clock,
+    day: dt.date,
+    *,
+    stepwise: bool = False,
+) -> str:
+    """Run one job for one local day in one transaction and note the run. Returns its summary; its error is noted and raised.
+
+    `stepwise`: the job commits by itself, because what it does is too much, or locks too much, for one transaction."""
     now = clock.now()
     begun = time.perf_counter()
     try:
-        with conn.transaction():
+        if stepwise:
+            conn.commit()
             summary = job(Run(conn, zone, now), day)
+        else:
+            with conn.transaction():
+                summary = job(Run(conn, zone, now), day)
         conn.commit()
     except Exception as error:
         conn.rollback()

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, lineloss, prepaid, settle
+from headend.jobs import anomalies, billing, lineloss, prepaid, retention, rollup, settle
 from headend.jobs.frame import Job, Run, run
 from headend.store.coverage import today
 from headend.store.db import Connection, Unreachable, connect
@@ -29,6 +29,8 @@ EVERY = np.timedelta64(15 * 60, "s")
 AFTER = np.timedelta64(6 * 60, "s")
 #: yesterday is looked at again this often: late readings correct what they touch
 LATE = np.timedelta64(60 * 60, "s")
+#: when the night's work is done and nobody looks yet, once a day, what is old is thrown away
+UPKEEP = np.timedelta64(3 * 60 * 60, "s")
 #: real seconds between looks at the clock, at most
 TICK = 2.0
 
@@ -37,7 +39,11 @@ JOBS: dict[str, Job] = {
     "prepaid": prepaid.job,
     "lineloss": lineloss.job,
     "anomalies": anomalies.job,
+    "rollup": rollup.job,
+    "retention": retention.job,
 }
+#: these commit by themselves
+STEPWISE = frozenset({"rollup", "retention"})
 
 
 @dataclass(slots=True)
@@ -50,6 +56,7 @@ class Schedule:
     exports: Path
     stop: threading.Event = field(default_factory=threading.Event)
     _last: dict[str, np.datetime64] = field(default_factory=dict)
+    _more: bool = False  # the roll-ups stopped with changes left, so that others had their turn
 
     def forever(self) -> None:
         """Until stopped; a database that is away is waited for."""
@@ -80,6 +87,11 @@ class Schedule:
             for name in ("settle", "lineloss", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
+        if self._due("hour", now, LATE, AFTER) or self._more:
+            self._more = self._run(conn, "rollup", day).endswith(rollup.MORE)
+        if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
+            self._last["upkeep"] = opened
+            self._run(conn, "retention", day)
 
     def _pause(self) -> float:
         now = self.clock.now()
@@ -95,13 +107,15 @@ class Schedule:
         self._last[name] = period
         return True
 
-    def _run(self, conn: Connection, name: str, day: dt.date) -> None:
+    def _run(self, conn: Connection, name: str, day: dt.date) -> str:
+        """Its summary; '' if it failed."""
         try:
-            run(name, JOBS[name], conn, self.zone, self.clock, day)
+            return run(name, JOBS[name], conn, self.zone, self.clock, day, stepwise=name in STEPWISE)
         except psycopg.OperationalError:
             raise
         except Exception:  # noted by the frame; the other jobs must go on
             log.exception("job failed", job=name)
+            return ""
 
     def _act(self, conn: Connection) -> None:
         try:

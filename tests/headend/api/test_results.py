@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from headend.store import feed
+from headend.store import feed, retention
 from tests.support.app import Desk, problem, settle
+from tests.support.house import at
 
 
 def test_losses_with_bounds_and_unknown_ones_named(desk: Desk) -> None:
@@ -92,6 +93,19 @@ def test_cursors_that_are_none_and_cursors_from_before(desk: Desk) -> None:
     body = problem(desk.get(f"/changes?cursor={cursor}"), 410, "stale-cursor")
     assert "restore" in body["detail"]
     assert desk.get("/changes").json()["next"].startswith("2.")
+
+
+def test_a_cursor_from_before_what_the_feed_still_has(desk: Desk) -> None:
+    settle(desk.conn)
+    page = desk.get("/changes?limit=3").json()
+    desk.conn.execute("UPDATE feed SET at = at - interval '40 days'")
+    desk.conn.commit()
+    assert (
+        sum(gone.rows for gone in retention.run(desk.conn, at("2026-03-12 09:00")) if gone.kind == "feed") > 3
+    )
+    body = problem(desk.get(f"/changes?cursor={page['next']}"), 410, "stale-cursor")
+    assert "read again from the beginning" in body["detail"]
+    assert desk.get("/changes").json()["changes"] == []
 
 
 def test_the_description_covers_every_path(desk: Desk) -> None:
