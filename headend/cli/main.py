@@ -35,6 +35,7 @@ COMMANDS = {
     "prepaid": "prepaid",
     "billing": "billing",
     "export": "export",
+    "reads": "reads",
     "jobs": "jobs",
     "serve": "serve",
     "simulate": "simulate",
@@ -49,7 +50,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "First steps", "commands": ["demo", "init", "archive", "doctor"]},
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
         {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay"]},
-        {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export"]},
+        {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]
 }
 

@@ -1,0 +1,225 @@
+"""Green Button: an Atom feed of NAESB REQ.21 ESPI 4.0 (schema espi.xsd 4.0.20231213), energies of each slot by metering point.
+
+An interval is named by its START in epoch seconds here, by its end everywhere else. Values are integers of 0.1 Wh: uom 72 (Wh) or 73
+(varh) with powerOfTenMultiplier -1. Where CT and PT are not 1 they are applied, and the commodity says so (2, primary metered; else 1,
+secondary metered). Elements stand in the schema's order. A slot whose energy is not known has no IntervalReading.
+
+Quality: 14 raw (nobody has validated it) by default; 7 edited, 9 estimated by linear interpolation, 8 by a like day, 16 by another method.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
+from xml.sax.saxutils import escape, quoteattr
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from headend.export.about import About, ExportError
+from headend.store.sheets import EDITED, ESTIMATED, GONE, Place, Sheet
+from headend.store.tables import CURVES
+from protocols.localtime import as_datetime, local_day, midnight
+from protocols.quantity import quantities
+from protocols.reading import MISSING
+
+SUFFIX: Final = ".espi.xml"
+ATOM: Final = "http://www.w3.org/2005/Atom"
+ESPI: Final = "http://naesb.org/espi"
+#: register -> (unit symbol, direction of flow: 1 forward, 19 reverse)
+REGISTERS: Final = {
+    "active_import": (72, 1), "active_export": (72, 19), "reactive_import": (73, 1), "reactive_export": (73, 19),
+}  # fmt: skip
+RAW, BY_HAND, LIKE_DAY, LINEAR, OTHERWISE = 14, 7, 8, 9, 16
+#: entries are named by what they are, so that the same data give the same names
+_NAMES: Final = uuid.UUID("6b1d0a52-0f7e-5a53-9f2e-5f1d3c9b7a10")
+
+
+def check(about: About) -> None:
+    if about.span.source is not CURVES:
+        raise ExportError("Green Button holds interval energies: export the curve")
+    odd = [code for code in about.codes if code not in REGISTERS]
+    if odd:
+        raise ExportError(
+            f"Green Button holds energies only here, not {', '.join(odd)}; choose from {', '.join(REGISTERS)}"
+        )
+
+
+def write(handle: BinaryIO, sheets: Iterable[Sheet], about: About) -> int:
+    """Returns the IntervalReadings written."""
+    check(about)
+    updated = f"{as_datetime(about.now):%Y-%m-%dT%H:%M:%SZ}"
+    day = local_day(about.span.times[0], about.zone)
+    handle.write(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="{ATOM}">\n<id>{_name("feed")}</id>\n'
+        f"<title>readings 读数</title>\n<updated>{updated}</updated>\n".encode()
+    )
+    handle.write(
+        _entry("LocalTimeParameters/1", (), "local time", _local_time(day.year, about.zone), updated)
+    )
+    readings = 0
+    for sheet in sheets:
+        for place in sheet.places:
+            readings += _place(handle, sheet, place, about, updated)
+    handle.write(b"</feed>\n")
+    return readings
+
+
+def _place(handle: BinaryIO, sheet: Sheet, place: Place, about: About, updated: str) -> int:
+    """The entries of one meter at one point; the number of its readings."""
+    base = f"UsagePoint/{place.point}.{sheet.assets[place.meter]}"
+    known = [code for code in about.codes if (sheet.quality[code][place.meter] != GONE).any()]
+    handle.write(
+        _entry(
+            base, ("LocalTimeParameters/1", f"{base}/MeterReading"), f"point {place.point}, meter {sheet.assets[place.meter]}",
+            "<UsagePoint xmlns={espi}><ServiceCategory><kind>0</kind></ServiceCategory><status>1</status></UsagePoint>", updated,
+        )
+    )  # fmt: skip
+    readings = 0
+    for code in known:
+        reading, kind = (
+            f"{base}/MeterReading/{code}",
+            f"ReadingType/{code}.{1 if place.multiplier == 1 else 2}",
+        )
+        handle.write(
+            _entry(
+                reading,
+                (f"{reading}/IntervalBlock", kind),
+                quantities()[code].name_en,
+                "<MeterReading xmlns={espi}/>",
+                updated,
+            )
+        )
+        handle.write(
+            _entry(
+                kind,
+                (),
+                f"{quantities()[code].name_en} {quantities()[code].obis}",
+                _type(code, place),
+                updated,
+            )
+        )
+        for day, count, block in _blocks(sheet, place, code, about):
+            handle.write(_entry(f"{reading}/IntervalBlock/{day}", (), str(day), block, updated))
+            readings += count
+    return readings
+
+
+def _type(code: str, place: Place) -> str:
+    uom, flow = REGISTERS[code]
+    # 4: energy of the interval; 12: normal; kind 12: energy
+    return (
+        f"<ReadingType xmlns={{espi}}><accumulationBehaviour>4</accumulationBehaviour><commodity>{1 if place.multiplier == 1 else 2}</commodity>"
+        f"<dataQualifier>12</dataQualifier><defaultQuality>{RAW}</defaultQuality><flowDirection>{flow}</flowDirection>"
+        f"<intervalLength>900</intervalLength><kind>12</kind><powerOfTenMultiplier>-1</powerOfTenMultiplier>"
+        f"<timeAttribute>0</timeAttribute><uom>{uom}</uom></ReadingType>"
+    )
+
+
+def _blocks(sheet: Sheet, place: Place, code: str, about: About) -> Iterator[tuple[dt.date, int, str]]:
+    """(local day, readings, IntervalBlock) of each day of which something is known."""
+    energies, qualities = sheet.energy(code)
+    inside = np.arange(len(sheet.span.times))
+    known = (energies[place.meter] != MISSING) & (inside >= place.begin) & (inside < place.end)
+    starts = sheet.span.starts.astype("datetime64[s]").astype(np.int64)
+    ends = sheet.span.times.astype("datetime64[s]").astype(np.int64)
+    slots = np.flatnonzero(known).tolist()
+    day = None
+    texts: list[str] = []
+    for t in slots:
+        owner = local_day(sheet.span.times[t], about.zone)
+        if day is not None and owner != day:
+            yield day, len(texts), _block(day, texts, about.zone)
+            texts = []
+        day = owner
+        quality = int(qualities[place.meter, t])
+        said = f"<ReadingQuality><quality>{_quality(sheet, code, place.meter, t, quality)}</quality></ReadingQuality>" if quality in (EDITED, ESTIMATED) else ""  # fmt: skip
+        value = int(energies[place.meter, t]) * place.multiplier
+        texts.append(
+            f"<IntervalReading>{said}<timePeriod><duration>{ends[t] - starts[t]}</duration><start>{starts[t]}</start></timePeriod>"
+            f"<value>{value}</value></IntervalReading>"
+        )
+    if day is not None:
+        yield day, len(texts), _block(day, texts, about.zone)
+
+
+def _block(day: dt.date, readings: list[str], zone: ZoneInfo) -> str:
+    begin, end = (
+        int(midnight(d, zone).astype("datetime64[s]").astype(np.int64))
+        for d in (day, day + dt.timedelta(days=1))
+    )
+    return (
+        f"<IntervalBlock xmlns={{espi}}><interval><duration>{end - begin}</duration><start>{begin}</start></interval>"
+        f"{''.join(readings)}</IntervalBlock>"
+    )
+
+
+def _quality(sheet: Sheet, code: str, m: int, t: int, quality: int) -> int:
+    if quality == EDITED:
+        return BY_HAND
+    method = next((sheet.notes[code, m, k][0] for k in (t, t - 1) if (code, m, k) in sheet.notes), "")
+    if "linear" in method:
+        return LINEAR
+    return LIKE_DAY if "like-day" in method or "reference-day" in method else OTHERWISE
+
+
+def _entry(path: str, related: tuple[str, ...], title: str, content: str, updated: str) -> bytes:
+    up = path.rpartition("/")[0]
+    links = [f'<link rel="self" href={quoteattr(path)}/>', f'<link rel="up" href={quoteattr(up)}/>']
+    links += [f'<link rel="related" href={quoteattr(to)}/>' for to in related]
+    return (
+        f"<entry><id>{_name(path)}</id>{''.join(links)}<title>{escape(title)}</title>"
+        f"<content>{content.replace('{espi}', chr(34) + ESPI + chr(34))}</content>"
+        f"<published>{updated}</published><updated>{updated}</updated></entry>\n"
+    ).encode()
+
+
+def _name(path: str) -> str:
+    return f"urn:uuid:{uuid.uuid5(_NAMES, path)}"
+
+
+def _local_time(year: int, zone: ZoneInfo) -> str:
+    """The zone's rules of that year. A rule is 32 bits (DstRuleType): seconds, hour, weekday, day of month, operator, month from the lowest."""
+    begin, end, summer = "00000000", "00000000", dt.timedelta(0)
+    winter = min(_offset(dt.datetime(year, month, 1, tzinfo=zone)) for month in range(1, 13))
+    day = dt.date(year, 1, 1)
+    while day.year == year:
+        before, after = (
+            _offset(dt.datetime(d.year, d.month, d.day, tzinfo=zone))
+            for d in (day, day + dt.timedelta(days=1))
+        )
+        if after != before:
+            hour = _hour_of_change(day, zone, before)
+            if after > before:
+                begin, summer = _rule(day, hour), after - before
+            else:
+                end = _rule(day, hour)
+        day += dt.timedelta(days=1)
+    return (
+        f"<LocalTimeParameters xmlns={{espi}}><dstEndRule>{end}</dstEndRule><dstOffset>{int(summer.total_seconds())}</dstOffset>"
+        f"<dstStartRule>{begin}</dstStartRule><tzOffset>{int(winter.total_seconds())}</tzOffset></LocalTimeParameters>"
+    )
+
+
+def _offset(when: dt.datetime) -> dt.timedelta:
+    offset = when.utcoffset()
+    assert offset is not None
+    return offset
+
+
+def _hour_of_change(day: dt.date, zone: ZoneInfo, before: dt.timedelta) -> int:
+    """The hour that the clock shows when it is changed."""
+    start = dt.datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(dt.UTC)
+    for hour in range(1, 26):
+        if _offset((start + dt.timedelta(hours=hour)).astimezone(zone)) != before:
+            return hour % 24
+    raise AssertionError(day)
+
+
+def _rule(day: dt.date, hour: int) -> str:
+    """'The nth, or the last, such weekday of the month': operators 2 to 6 count from the first, 7 is the last."""
+    last = (day + dt.timedelta(days=7)).month != day.month
+    operator = 7 if last else 2 + (day.day - 1) // 7
+    return f"{hour << 12 | day.isoweekday() << 17 | operator << 25 | day.month << 28:08X}"
