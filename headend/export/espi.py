@@ -135,7 +135,10 @@ def _blocks(sheet: Sheet, place: Place, code: str, about: About) -> Iterator[tup
             texts = []
         day = owner
         quality = int(qualities[place.meter, t])
-        said = f"<ReadingQuality><quality>{_quality(sheet, code, place.meter, t, quality)}</quality></ReadingQuality>" if quality in (EDITED, ESTIMATED) else ""  # fmt: skip
+        said = ""
+        if quality in (EDITED, ESTIMATED):
+            code_of_it = _quality(sheet, code, place.meter, t, quality)
+            said = f"<ReadingQuality><quality>{code_of_it}</quality></ReadingQuality>"
         value = int(energies[place.meter, t]) * place.multiplier
         texts.append(
             f"<IntervalReading>{said}<timePeriod><duration>{ends[t] - starts[t]}</duration><start>{starts[t]}</start></timePeriod>"

@@ -74,6 +74,7 @@ class Register:
     code: str
     minutes: int
     scale: Decimal
+    last: int = 0  # the line of its last record
     days: list[Day] = field(default_factory=list)
 
 
@@ -82,13 +83,16 @@ def read(
 ) -> Iterator[Rows]:
     """The registers of each meter of the file, meter by meter. What is wrong goes to `complaints`."""
     seen: set[tuple[str, str, str, dt.date]] = set()
+    openings = _Openings(opening)
     for registers in _meters(path, complaints):
         for register in registers:
             _once(register, seen, complaints)
-        if not complaints.total:
-            made = _placed(conn, registers, complaints, zone, opening)
-            if made is not None:
-                yield made
+        lines = range(registers[0].line, registers[-1].last + 1)
+        if complaints.total > len(complaints.kept) or any(c.line in lines for c in complaints.kept):
+            continue  # what cannot be read cannot be placed
+        made = _placed(conn, registers, complaints, zone, openings)
+        if made is not None:
+            yield made
 
 
 def _once(register: Register, seen: set[tuple[str, str, str, dt.date]], complaints: Complaints) -> None:
@@ -147,6 +151,8 @@ class _Parser:
     def _record(self, row: list[str], line: int) -> Register | None:
         """Take a record; the block before it if that is complete."""
         kind, done = row[0], None
+        if self.register is not None and kind != "200":
+            self.register.last = line
         if any("\udc80" <= char <= "\udcff" for cell in row for char in cell):
             self.complaints.add(line, "is not UTF-8 text")
         if self.ended:
@@ -184,7 +190,7 @@ class _Parser:
             self.complaints.add(line, reason)
         if wrong:
             return None
-        return Register(line, nmi, serial, CODES[suffix[0]], int(minutes), UNITS[unit.lower()])
+        return Register(line, nmi, serial, CODES[suffix[0]], int(minutes), UNITS[unit.lower()], last=line)
 
     def _day(self, row: list[str], line: int) -> None:
         register, self.day = self.register, None
@@ -275,12 +281,29 @@ class _Parser:
 # ---- registers ----
 
 
+@dataclass(slots=True)
+class _Openings:
+    """Registers that were given, by meter ('' for all others): each is where the file begins, so it counts once."""
+
+    given: dict[str, int]
+    used: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def take(self, register: Register) -> int | None:
+        if (register.nmi, register.serial, register.code) in self.used:
+            return None
+        return self.given.get(register.serial, self.given.get(""))
+
+    def begun(self, register: Register) -> None:
+        """The file's first run of this register is done."""
+        self.used.add((register.nmi, register.serial, register.code))
+
+
 def _placed(
     conn: Connection,
     registers: list[Register],
     complaints: Complaints,
     zone: ZoneInfo,
-    opening: dict[str, int],
+    opening: _Openings,
 ) -> Rows | None:
     """The rows of one meter; None if nothing can be placed."""
     first = registers[0]
@@ -303,6 +326,7 @@ def _placed(
     for register in registers:
         for run in _runs(register, zone):
             cells += _Run(conn, meter, register, run, spans, opening, complaints, zone).cells()
+            opening.begun(register)
     return _rows(conn, meter, cells, zone) if cells and not complaints.total else None
 
 
@@ -353,7 +377,7 @@ class _Run:
     register: Register
     intervals: list[_Interval]
     spans: list[tuple[int, str, int, np.datetime64, np.datetime64, int]]
-    opening: dict[str, int]
+    opening: _Openings
     complaints: Complaints
     zone: ZoneInfo
 
@@ -370,7 +394,7 @@ class _Run:
         known = sheets.register_at(self.conn, self.meter, code, begin)
         made = []
         if known is None:
-            known = self.opening.get(self.register.serial, self.opening.get(""))
+            known = self.opening.take(self.register)
             if known is None:
                 self.complaints.add(
                     first.line,

@@ -163,7 +163,7 @@ class Seen:
         near = [] if rising else [k for k in self.keys if k[0] <= ranked[-1] and k[-1] >= ranked[0]]
         for before in near:
             at = np.minimum(np.searchsorted(before, key), len(before) - 1)
-            found.append(np.flatnonzero(before[at] == key))  # noqa: PERF401
+            found.append(np.flatnonzero(before[at] == key))
         self.keys.append(ranked)
         return np.unique(np.concatenate(found))
 

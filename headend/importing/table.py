@@ -146,7 +146,7 @@ class Reader:
             ).view("datetime64[us]")
         numbers = np.asarray(values.cast(pa.float64()).fill_null(np.nan))
         self._each(line[there & ~np.isfinite(numbers)], f"{code} is not a number")
-        return numbers
+        return np.where(np.isfinite(numbers), numbers, np.nan)
 
     def _arrow_marks(self, pa: Any, batch: Any, line: I64) -> list[Mark]:
         at = batch.schema.get_field_index("remarks")
@@ -173,6 +173,7 @@ class Reader:
             rows = np.flatnonzero(code == k)
             name = self.layout.codes[k]
             mine = texts.take(pa.array(rows))
+            self._each(line[rows][~np.asarray(mine.is_valid())], f"{name}: the value is empty")
             if quantities()[name].kind == "moment":
                 mine = mine.cast(pa.timestamp("us", "UTC"))
             values[name] = rows, self._values(pa, mine, name, line[rows])
