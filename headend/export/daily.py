@@ -138,6 +138,7 @@ def write(conn: Connection, day: dt.date, zone: ZoneInfo, folder: Path, now: np.
         raise ExportError(f"{day} is not over yet; name a day that is")
     before = latest(folder, day)
     revision = 1 if before is None else int(before[1]["revision"]) + 1
+    paths = [folder / name(source, day, revision) for source in ("curve", "day")]
     made: list[tuple[Path, dict[str, Any]]] = []
     conn.rollback()
     try:
@@ -171,7 +172,7 @@ def write(conn: Connection, day: dt.date, zone: ZoneInfo, folder: Path, now: np.
         return Daily(final, manifest, True)
     finally:
         conn.rollback()
-        for path, _ in made:
+        for path in paths:
             _part(path).unlink(missing_ok=True)
 
 

@@ -13,13 +13,14 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from headend.export.about import About, ExportError
-from headend.store.sheets import EDITED, ESTIMATED, GONE, Place, Sheet
+from headend.store.sheets import EDITED, ESTIMATED, Place, Sheet
 from headend.store.tables import CURVES
 from protocols.localtime import as_datetime, local_day, midnight
 from protocols.quantity import quantities
@@ -59,49 +60,36 @@ def write(handle: BinaryIO, sheets: Iterable[Sheet], about: About) -> int:
     handle.write(
         _entry("LocalTimeParameters/1", (), "local time", _local_time(day.year, about.zone), updated)
     )
-    readings = 0
+    readings, told = 0, set[str]()
     for sheet in sheets:
         for place in sheet.places:
-            readings += _place(handle, sheet, place, about, updated)
+            readings += _place(handle, sheet, place, about, updated, told)
     handle.write(b"</feed>\n")
     return readings
 
 
-def _place(handle: BinaryIO, sheet: Sheet, place: Place, about: About, updated: str) -> int:
-    """The entries of one meter at one point; the number of its readings."""
-    base = f"UsagePoint/{place.point}.{sheet.assets[place.meter]}"
-    known = [code for code in about.codes if (sheet.quality[code][place.meter] != GONE).any()]
-    handle.write(
-        _entry(
-            base, ("LocalTimeParameters/1", f"{base}/MeterReading"), f"point {place.point}, meter {sheet.assets[place.meter]}",
-            "<UsagePoint xmlns={espi}><ServiceCategory><kind>0</kind></ServiceCategory><status>1</status></UsagePoint>", updated,
-        )
-    )  # fmt: skip
-    readings = 0
-    for code in known:
-        reading, kind = (
-            f"{base}/MeterReading/{code}",
-            f"ReadingType/{code}.{1 if place.multiplier == 1 else 2}",
-        )
-        handle.write(
-            _entry(
-                reading,
-                (f"{reading}/IntervalBlock", kind),
-                quantities()[code].name_en,
-                "<MeterReading xmlns={espi}/>",
-                updated,
-            )
-        )
-        handle.write(
-            _entry(
-                kind,
-                (),
-                f"{quantities()[code].name_en} {quantities()[code].obis}",
-                _type(code, place),
-                updated,
-            )
-        )
-        for day, count, block in _blocks(sheet, place, code, about):
+def _place(handle: BinaryIO, sheet: Sheet, place: Place, about: About, updated: str, told: set[str]) -> int:
+    """The entries of one meter at one point, if it said anything; the number of its readings. `told`: kinds that have their entry."""
+    known = {code: list(_blocks(sheet, place, code, about)) for code in about.codes}
+    known = {code: blocks for code, blocks in known.items() if blocks}
+    if not known:
+        return 0
+    asset, readings = sheet.assets[place.meter], 0
+    base = f"UsagePoint/{quote(f'{place.point}.{asset}')}"
+    if place.begin:  # came here, or got another multiplier, within the span
+        base += f".{place.begin}"
+    point = "<UsagePoint xmlns={espi}><ServiceCategory><kind>0</kind></ServiceCategory><status>1</status></UsagePoint>"
+    related = ("LocalTimeParameters/1", f"{base}/MeterReading")
+    handle.write(_entry(base, related, f"point {place.point}, meter {asset}", point, updated))
+    for code, blocks in known.items():
+        name, reading = quantities()[code].name_en, f"{base}/MeterReading/{code}"
+        kind = f"ReadingType/{code}.{1 if place.multiplier == 1 else 2}"
+        if kind not in told:
+            told.add(kind)
+            handle.write(_entry(kind, (), f"{name} {quantities()[code].obis}", _type(code, place), updated))
+        related = (f"{reading}/IntervalBlock", kind)
+        handle.write(_entry(reading, related, name, "<MeterReading xmlns={espi}/>", updated))
+        for day, count, block in blocks:
             handle.write(_entry(f"{reading}/IntervalBlock/{day}", (), str(day), block, updated))
             readings += count
     return readings

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from headend.export.about import About, ExportError
-from headend.export.text import decimals, joined
+from headend.export.text import decimals, joined, quoted
 from headend.store.sheets import EDITED, ESTIMATED, GONE, MOST_DAYS, BadSelection, Place, Sheet, Span
 from headend.store.tables import CURVES
 from protocols.localtime import Times, as_datetime, instant
@@ -111,7 +111,7 @@ def _place(sheet: Sheet, place: Place, about: About, made: str) -> Iterator[byte
     every = "".join(SUFFIXES[code] for code in known)
     for code in known:
         suffix, unit = SUFFIXES[code], quantities()[code].unit.replace("kvarh", "kVArh")
-        yield f"200,{place.point},{every},{suffix},{suffix},,{sheet.assets[place.meter]},{unit},15,\n".encode()
+        yield f"200,{quoted(place.point)},{every},{suffix},{suffix},,{quoted(sheet.assets[place.meter])},{unit},15,\n".encode()
         yield from _days(sheet, place, code, made, about)
 
 

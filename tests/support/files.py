@@ -49,7 +49,12 @@ def place_meters(
 
 
 def fill(
-    conn: Connection, ids: list[int], day: dt.date = DAY1, zone: ZoneInfo = SHANGHAI, days: int = 1, holes: bool = True
+    conn: Connection,
+    ids: list[int],
+    day: dt.date = DAY1,
+    zone: ZoneInfo = SHANGHAI,
+    days: int = 1,
+    holes: bool = True,
 ) -> None:
     """A curve with the opening midnight, holes in the first meter's, phases of the second meter, and freezes at every midnight."""
     times = np.concatenate(
