@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.importing import csvfile, nem12, parquet
-from headend.importing.rows import MOST_COMPLAINTS, Complaints, Mark, Rows, check_values
+from headend.importing.rows import MOST_COMPLAINTS, Complaints, Mark, Rows, check_marks, check_values
 from headend.plans import CURVE, locate
 from headend.store import intake, revisions, sheets
 from headend.store.db import Connection
@@ -132,6 +132,7 @@ def _run(conn: Connection, job: Job, progress: Callable[[int], None], *, commit:
         meters = _known(conn, rows, complaints)
         _check(job, rows, complaints)
         check_values(rows, complaints)
+        check_marks(rows, complaints)
         if complaints.total:  # nothing will be imported: only what else is wrong is of interest
             continue
         with conn.transaction():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.db import StoreError
-from headend.store.sheets import EDITED, ESTIMATED
+from headend.store.sheets import EDITED, ESTIMATED, QUALITIES
 from protocols.localtime import Times
 from protocols.quantity import quantities
 from protocols.reading import MISSING
@@ -119,6 +119,16 @@ def check_values(rows: Rows, complaints: Complaints) -> None:
         for k in np.flatnonzero(wrong)[:MOST_COMPLAINTS].tolist():
             shown = f"{values[k] / 10_000:.4f}" if kind == "register" else f"{values[k]:g}"
             complaints.add(int(rows.line[k]), f"{code}: {shown} is out of range")
+
+
+def check_marks(rows: Rows, complaints: Complaints) -> None:
+    """What is estimated or edited is a value."""
+    for mark in rows.marks:
+        value = rows.columns[mark.code][mark.row]
+        if value == MISSING if value.dtype == np.int64 else np.isnan(value):  # NaT too
+            complaints.add(
+                int(rows.line[mark.row]), f"{mark.code} is {QUALITIES[mark.quality]}, but has no value"
+            )
 
 
 @dataclass(slots=True)

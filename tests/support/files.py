@@ -183,7 +183,8 @@ def contents(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
         found[name] = table(conn, f"SELECT meter_id, ts, {kind}{', '.join(codes)} FROM {name} ORDER BY 1, 2")
     found["coverage"] = table(
         conn,
-        "SELECT plan, day, meter_id, present::text, late::text, absent::text, estimated::text, attempts, first_at, last_at FROM coverage ORDER BY 1, 2, 3",
+        "SELECT plan, day, meter_id, present::text, late::text, absent::text, estimated::text, "
+        "attempts, first_at, last_at FROM coverage ORDER BY 1, 2, 3",
     )
     found["revision"] = table(
         conn,

@@ -48,7 +48,18 @@ def test_out_and_in_again(shell, store_dsn, tmp_path):
 
 @pytest.mark.parametrize("name", ["csv-wide", "csv-long", "parquet", "arrow", "xlsx", "nem12", "espi"])
 def test_every_format_has_its_file(shell, tmp_path, name):
-    said = shell("export", "reads", "2026-03-10", "--format", name, "--meters", f"{ASSETS[0]},{ASSETS[1]}", "--out", str(tmp_path), "--json")
+    said = shell(
+        "export",
+        "reads",
+        "2026-03-10",
+        "--format",
+        name,
+        "--meters",
+        f"{ASSETS[0]},{ASSETS[1]}",
+        "--out",
+        str(tmp_path),
+        "--json",
+    )
     told = said.json()
     assert told["meters"] == 2
     assert Path(told["file"]).stat().st_size == told["bytes"]
@@ -91,7 +102,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), WRONG, ids=[" ".join(a[:2] + a[-2:]) for a, _, _ in WRONG])
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"), WRONG, ids=[" ".join(a[:2] + a[-2:]) for a, _, _ in WRONG]
+)
 def test_what_is_wrong_is_said_in_one_line(shell, tmp_path, monkeypatch, arguments, code, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.csv").write_text("meter,slot_end,active_import\n9,2026-03-10T00:15:00+08:00,1\n")
@@ -102,7 +115,9 @@ def test_what_is_wrong_is_said_in_one_line(shell, tmp_path, monkeypatch, argumen
 
 def test_every_error_has_its_line_and_json_has_them_too(shell, tmp_path):
     file = tmp_path / "file.csv"
-    file.write_text("meter,slot_end,active_import\n9,2026-03-10T00:15:00+08:00,1\n000000000101,2026-03-10T00:16:00+08:00,x\n")
+    file.write_text(
+        "meter,slot_end,active_import\n9,2026-03-10T00:15:00+08:00,1\n000000000101,2026-03-10T00:16:00+08:00,x\n"
+    )
     said = shell("reads", "import", str(file))
     assert said.code == 1
     assert said.err.splitlines() == [

@@ -59,7 +59,9 @@ def test_the_manifest_says_what_is_in_the_files(filled, tmp_path):
     holes = sum((k % 13) == 5 for k in range(1, 97))
     assert (curve["expected"], curve["missing"], curve["totals"]["estimated"]) == (288, holes - 1, 1)
     assert curve["totals"]["rows"] == len(rows) == 288 - holes + 1
-    assert Decimal(curve["totals"]["sums"]["active_import"]) == sum(Decimal(row["active_import_kWh"]) for row in rows)
+    assert Decimal(curve["totals"]["sums"]["active_import"]) == sum(
+        Decimal(row["active_import_kWh"]) for row in rows
+    )
     # freezes: both midnights of two meters, registers 118,464 units apart
     assert freezes["totals"]["rows"] == 4
     assert freezes["totals"]["energy"]["active_import"] == {"meters": 2, "sum": "23.6928"}
@@ -84,7 +86,9 @@ def test_a_change_makes_a_new_revision_that_says_how_much_changed(filled, tmp_pa
     store, ids = filled
     first = write(store, tmp_path)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    house.deliver(store, sheets.CURVES, house.rows([ids[0]] * 2, [house.at("2026-03-10 01:15"), house.at("2026-03-10 04:30")], active_import=[1_006_000, 1_022_000]), NOW)
+    came = [house.at("2026-03-10 01:15"), house.at("2026-03-10 04:30")]
+    late = house.rows([ids[0]] * 2, came, active_import=[1_006_000, 1_022_000])
+    house.deliver(store, sheets.CURVES, late, NOW)
     estimate(store, ids[1], house.at("2026-03-10 12:00"), 2_222_222)
     second = write(store, tmp_path)
     assert second.path.name == "daily-2026-03-10.r2.json"
@@ -105,7 +109,12 @@ def test_who_takes_the_files_and_follows_the_feed_from_their_cursor_misses_nothi
     cursor = done.manifest["feed_cursor"]
     assert feed.read(store, cursor, 10).changes == []
     store.rollback()
-    house.deliver(store, sheets.CURVES, house.rows([ids[0]], [house.at("2026-03-10 01:15")], active_import=[1_006_000]), NOW)
+    house.deliver(
+        store,
+        sheets.CURVES,
+        house.rows([ids[0]], [house.at("2026-03-10 01:15")], active_import=[1_006_000]),
+        NOW,
+    )
     (change,) = feed.read(store, cursor, 10).changes
     assert (change.key, change.change, change.day) == (ASSETS[0], "new", DAY1)
     store.rollback()
@@ -115,7 +124,12 @@ def test_a_writer_that_has_not_committed_holds_the_cursor_back(filled, store_dsn
     store, ids = filled
     with db.connect(store_dsn) as slow:
         slow.execute("SELECT pg_current_xact_id()")
-        house.deliver(store, sheets.CURVES, house.rows([ids[0]], [house.at("2026-03-10 01:15")], active_import=[1_006_000]), NOW)
+        house.deliver(
+            store,
+            sheets.CURVES,
+            house.rows([ids[0]], [house.at("2026-03-10 01:15")], active_import=[1_006_000]),
+            NOW,
+        )
         done = write(store, tmp_path)
         slow.rollback()
     # the change is in the file already, and told once more: never skipped
@@ -133,7 +147,12 @@ def test_the_files_of_one_moment_fit_together(filled, store_dsn, tmp_path, monke
         if "day-" not in given[1].name:
             made = written(*given)
             with db.connect(store_dsn) as other:
-                house.deliver(other, sheets.DAYS, house.rows([ids[2]], [house.at("2026-03-11 00:00")], active_import=[1]), NOW)
+                house.deliver(
+                    other,
+                    sheets.DAYS,
+                    house.rows([ids[2]], [house.at("2026-03-11 00:00")], active_import=[1]),
+                    NOW,
+                )
             return made
         return written(*given)
 
@@ -183,7 +202,10 @@ def test_verify_counts_again_even_where_the_hash_was_adapted(filled, tmp_path):
     file = tmp_path / "day-2026-03-10.csv.gz"
     text = gzip.decompress(file.read_bytes()).decode()
     assert text.count("111.8464") == 2  # total and first tariff of the first meter at the closing midnight
-    for altered, words in ((text.replace("111.8464", "111.8465", 1), "sums"), (text.rsplit("\n", 2)[0] + "\n", "rows 3, but")):
+    for altered, words in (
+        (text.replace("111.8464", "111.8465", 1), "sums"),
+        (text.rsplit("\n", 2)[0] + "\n", "rows 3, but"),
+    ):
         file.write_bytes(gzip.compress(altered.encode()))
         told = json.loads(done.path.read_text())
         told["files"][1]["sha256"] = digest(file)
@@ -227,6 +249,8 @@ def test_totals_do_not_depend_on_how_many_meters_are_read_at_once(filled, tmp_pa
     store, _ = filled
     whole = write(store, tmp_path / "a").manifest
     given = sheets.sheets
-    monkeypatch.setattr(daily.sheets, "sheets", lambda conn, span, codes, who: given(conn, span, codes, who, 1))
+    monkeypatch.setattr(
+        daily.sheets, "sheets", lambda conn, span, codes, who: given(conn, span, codes, who, 1)
+    )
     assert write(store, tmp_path / "b").manifest == whole
     assert np.sum([file["totals"]["rows"] for file in whole["files"]]) > 200

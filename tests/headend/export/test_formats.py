@@ -168,9 +168,7 @@ def test_a_workbook_is_for_people(filled, tmp_path):
     texts = [[cell.value for cell in row] for row in told.iter_rows()]
     assert ["active_import_kWh", "active energy import", "正向有功电能", "kWh", "1-0:1.8.0"] in texts
     assert any(row[0] == "quality: estimated" and "估算值" in row[2] for row in texts)
-    assert (
-        len(rows) == page.max_row == 1 + len(table_of(export(store, tmp_path, "csv-wide"))) - 1
-    )
+    assert len(rows) == page.max_row == 1 + len(table_of(export(store, tmp_path, "csv-wide"))) - 1
 
 
 def test_a_worksheet_that_is_too_small_is_said_before_a_row_is_written(tmp_path):
