@@ -44,14 +44,15 @@ def _lines(
     n, quantity = len(i), quantities()[code]
     values = sheet.columns[code][i, j]
     there = present(values)
-    notes = [("", "")] * n
+    method = reason = np.zeros((n, 1), dtype=np.uint8)
     if sheet.notes:
         notes = [sheet.notes.get((code, a, b), ("", "")) for a, b in zip(i.tolist(), j.tolist(), strict=True)]
+        method, reason = (texts(quoted(note[k]) for note in notes) for k in (0, 1))
     out = lines(
         [
             meters, stamps, _same(f"{code},{quantity.obis}", n), cells(code, values, there, about.moment),
             _same(quantity.unit, n), texts(QUALITIES)[sheet.quality[code][i, j]],
-            texts(quoted(method) for method, _ in notes), texts(quoted(reason) for _, reason in notes),
+            method, reason,
         ]
     )  # fmt: skip
     out[~there] = 0

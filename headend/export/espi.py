@@ -12,21 +12,25 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headend.export.about import About, ExportError
-from headend.store.sheets import EDITED, ESTIMATED, Place, Sheet
+from headend.plans import CURVE, locate
+from headend.store.sheets import EDITED, ESTIMATED, Energy, Place, Sheet
 from headend.store.tables import CURVES
 from protocols.localtime import as_datetime, local_day, midnight
 from protocols.quantity import quantities
 from protocols.reading import MISSING
 
 SUFFIX: Final = ".espi.xml"
+EPOCH: Final = dt.date(1970, 1, 1)
 ATOM: Final = "http://www.w3.org/2005/Atom"
 ESPI: Final = "http://naesb.org/espi"
 #: register -> (unit symbol, direction of flow: 1 forward, 19 reverse)
@@ -60,17 +64,27 @@ def write(handle: BinaryIO, sheets: Iterable[Sheet], about: About) -> int:
     handle.write(
         _entry("LocalTimeParameters/1", (), "local time", _local_time(day.year, about.zone), updated)
     )
-    readings, told = 0, set[str]()
+    readings, told, calendar = 0, set[str](), _Calendar.of(about)
     for sheet in sheets:
+        energies = {code: sheet.energy(code) for code in about.codes}
         for place in sheet.places:
-            readings += _place(handle, sheet, place, about, updated, told)
+            readings += _place(handle, sheet, energies, place, about, updated, told, calendar)
     handle.write(b"</feed>\n")
     return readings
 
 
-def _place(handle: BinaryIO, sheet: Sheet, place: Place, about: About, updated: str, told: set[str]) -> int:
+def _place(
+    handle: BinaryIO,
+    sheet: Sheet,
+    energies: dict[str, Energy],
+    place: Place,
+    about: About,
+    updated: str,
+    told: set[str],
+    calendar: _Calendar,
+) -> int:
     """The entries of one meter at one point, if it said anything; the number of its readings. `told`: kinds that have their entry."""
-    known = {code: list(_blocks(sheet, place, code, about)) for code in about.codes}
+    known = {code: list(_blocks(sheet, energies[code], place, code, about, calendar)) for code in about.codes}
     known = {code: blocks for code, blocks in known.items() if blocks}
     if not known:
         return 0
@@ -106,34 +120,43 @@ def _type(code: str, place: Place) -> str:
     )
 
 
-def _blocks(sheet: Sheet, place: Place, code: str, about: About) -> Iterator[tuple[dt.date, int, str]]:
+def _blocks(
+    sheet: Sheet, given: Energy, place: Place, code: str, about: About, calendar: _Calendar
+) -> Iterator[tuple[dt.date, int, str]]:
     """(local day, readings, IntervalBlock) of each day of which something is known."""
-    energies, qualities = sheet.energy(code)
-    inside = np.arange(len(sheet.span.times))
-    known = (energies[place.meter] != MISSING) & (inside >= place.begin) & (inside < place.end)
-    starts = sheet.span.starts.astype("datetime64[s]").astype(np.int64)
-    ends = sheet.span.times.astype("datetime64[s]").astype(np.int64)
-    slots = np.flatnonzero(known).tolist()
-    day = None
-    texts: list[str] = []
-    for t in slots:
-        owner = local_day(sheet.span.times[t], about.zone)
-        if day is not None and owner != day:
-            yield day, len(texts), _block(day, texts, about.zone)
-            texts = []
-        day = owner
-        quality = int(qualities[place.meter, t])
-        said = ""
-        if quality in (EDITED, ESTIMATED):
-            code_of_it = _quality(sheet, code, place.meter, t, quality)
-            said = f"<ReadingQuality><quality>{code_of_it}</quality></ReadingQuality>"
-        value = int(energies[place.meter, t]) * place.multiplier
-        texts.append(
-            f"<IntervalReading>{said}<timePeriod><duration>{ends[t] - starts[t]}</duration><start>{starts[t]}</start></timePeriod>"
+    energies, qualities = given
+    energy, quality = energies[place.meter], qualities[place.meter]
+    slots = np.flatnonzero(energy[place.begin : place.end] != MISSING) + place.begin
+    for number in np.unique(calendar.day[slots]).tolist():
+        mine = slots[calendar.day[slots] == number]
+        told = zip(
+            mine.tolist(), calendar.start[mine].tolist(), calendar.seconds[mine].tolist(),
+            (energy[mine] * place.multiplier).tolist(), quality[mine].tolist(), strict=True,
+        )  # fmt: skip
+        readings = [
+            f"<IntervalReading>{_quality(sheet, code, place.meter, t, grade)}"
+            f"<timePeriod><duration>{seconds}</duration><start>{start}</start></timePeriod>"
             f"<value>{value}</value></IntervalReading>"
+            for t, start, seconds, value, grade in told
+        ]
+        day = EPOCH + dt.timedelta(days=number)
+        yield day, len(readings), _block(day, readings, about.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Calendar:
+    """The span's slots, int64[slot]: the local day that owns each (days since 1970), its start [s since 1970] and length [s]."""
+
+    day: NDArray[np.int64]
+    start: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, about: About) -> _Calendar:
+        starts, ends = (
+            times.astype("datetime64[s]").astype(np.int64) for times in (about.span.starts, about.span.times)
         )
-    if day is not None:
-        yield day, len(texts), _block(day, texts, about.zone)
+        return cls(locate(CURVE, about.span.times, about.zone)[0], starts, ends - starts)
 
 
 def _block(day: dt.date, readings: list[str], zone: ZoneInfo) -> str:
@@ -147,7 +170,14 @@ def _block(day: dt.date, readings: list[str], zone: ZoneInfo) -> str:
     )
 
 
-def _quality(sheet: Sheet, code: str, m: int, t: int, quality: int) -> int:
+def _quality(sheet: Sheet, code: str, m: int, t: int, quality: int) -> str:
+    """The ReadingQuality of an interval; nothing where it is the default."""
+    if quality not in (EDITED, ESTIMATED):
+        return ""
+    return f"<ReadingQuality><quality>{_number(sheet, code, m, t, quality)}</quality></ReadingQuality>"
+
+
+def _number(sheet: Sheet, code: str, m: int, t: int, quality: int) -> int:
     if quality == EDITED:
         return BY_HAND
     method = next((sheet.notes[code, m, k][0] for k in (t, t - 1) if (code, m, k) in sheet.notes), "")

@@ -26,7 +26,7 @@ import numpy as np
 
 from headend.export.about import About, ExportError
 from headend.export.text import decimals, joined, quoted
-from headend.store.sheets import EDITED, ESTIMATED, GONE, MOST_DAYS, BadSelection, Place, Sheet, Span
+from headend.store.sheets import EDITED, ESTIMATED, GONE, MOST_DAYS, BadSelection, Energy, Place, Sheet, Span
 from headend.store.tables import CURVES
 from protocols.localtime import Times, as_datetime, instant
 from protocols.quantity import quantities
@@ -97,29 +97,33 @@ def write(handle: BinaryIO, sheets: Iterable[Sheet], about: About) -> int:
     handle.write(f"100,NEM12,{made:%Y%m%d%H%M},{sender},{receiver}\n".encode())
     records = 0
     for sheet in sheets:
+        energies = {code: sheet.energy(code) for code in about.codes}
         for place in sheet.places:
-            for text in _place(sheet, place, about, f"{made:%Y%m%d%H%M%S}"):
+            for text in _place(sheet, energies, place, about, f"{made:%Y%m%d%H%M%S}"):
                 handle.write(text)
                 records += text.startswith(b"300")
     handle.write(b"900\n")
     return records
 
 
-def _place(sheet: Sheet, place: Place, about: About, made: str) -> Iterator[bytes]:
+def _place(
+    sheet: Sheet, energies: dict[str, Energy], place: Place, about: About, made: str
+) -> Iterator[bytes]:
     """The records of one meter at one point: of each register that said anything."""
     known = [code for code in about.codes if (sheet.quality[code][place.meter] != GONE).any()]
     every = "".join(SUFFIXES[code] for code in known)
     for code in known:
         suffix, unit = SUFFIXES[code], quantities()[code].unit.replace("kvarh", "kVArh")
         yield f"200,{quoted(place.point)},{every},{suffix},{suffix},,{quoted(sheet.assets[place.meter])},{unit},15,\n".encode()
-        yield from _days(sheet, place, code, made, about)
+        yield from _days(sheet, energies[code], place, code, made, about)
 
 
-def _days(sheet: Sheet, place: Place, code: str, made: str, about: About) -> Iterator[bytes]:
-    energies, qualities = sheet.energy(code)
-    energy = energies[place.meter].copy()
+def _days(
+    sheet: Sheet, energies: Energy, place: Place, code: str, made: str, about: About
+) -> Iterator[bytes]:
+    energy, quality = energies[0][place.meter].copy(), energies[1][place.meter]
     energy[: place.begin] = energy[place.end :] = MISSING
-    quality = np.where(energy == MISSING, GONE, qualities[place.meter])
+    quality = np.where(energy == MISSING, GONE, quality)
     energy = np.where(energy == MISSING, 0, energy * place.multiplier)
     there = np.ones(INTERVALS, dtype=np.bool_)
     for begin in range(0, len(energy), INTERVALS):

@@ -201,11 +201,12 @@ class Reader:
                 said.dictionary.to_pylist(),
                 np.asarray(said.indices.fill_null(-1)).astype(np.int64),
             )
-            for pair in np.unique(np.stack([what, index]), axis=1).T.tolist():
-                if min(pair) >= 0 and names[pair[0]] in quantities():
-                    self._unit(
-                        names[pair[0]], of, texts[pair[1]], line[(what == pair[0]) & (index == pair[1])]
-                    )
+            width = len(texts) + 1
+            both = (what + 1) * width + index + 1
+            for pair in np.flatnonzero(np.bincount(both)).tolist():  # a handful of combinations
+                k, text = pair // width - 1, pair % width - 1
+                if k >= 0 and text >= 0 and names[k] in quantities():
+                    self._unit(names[k], of, texts[text], line[both == pair])
 
     def _unit(self, code: str, of: str, text: str, lines: I64) -> None:
         meant = getattr(quantities()[code], of)

@@ -28,6 +28,8 @@ from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
 Bits = NDArray[np.bool_]
+#: energies [meter, slot] and the quality of each
+Energy = tuple[I64, NDArray[np.int8]]
 
 #: a cell's quality, in the order of how far it is from what the meter said first
 QUALITIES: Final = ("missing", "measured", "revised", "edited", "estimated")
@@ -172,7 +174,7 @@ class Sheet:
         """int8[meter, slot]: the quality farthest from the meter's first word among the quantities."""
         return np.asarray(np.maximum.reduce(list(self.quality.values())), dtype=np.int8)
 
-    def energy(self, code: str) -> tuple[I64, NDArray[np.int8]]:
+    def energy(self, code: str) -> Energy:
         """(energy of each slot [meter, slot] in 1e-4 of the unit, secondary side, MISSING where not known; the worse quality of its ends)."""
         closing = self.columns[code]
         ends = np.concatenate([self.opening[code][:, None], closing], axis=1)
