@@ -72,7 +72,10 @@ ROOMS = {
         (HOUSE, *READINGS, "headend.store", "headend.control", *COMPUTERS),
         ("numpy", "psycopg", "structlog", "chinese_calendar"),
     ),
-    "headend.export": Room((HOUSE, *READINGS, "headend.store", *COMPUTERS), ("numpy",)),
+    "headend.export": Room(
+        (HOUSE, *READINGS, "headend.store", *COMPUTERS), ("numpy", "pyarrow", "xlsxwriter")
+    ),
+    "headend.importing": Room((HOUSE, *READINGS, "headend.store", "headend.export"), ("numpy",)),
     "headend.api": Room(
         (HOUSE, "headend.store", "headend.control", "headend.export", "protocols", *COMPUTERS),
         (

@@ -35,6 +35,7 @@ COMMANDS = {
     "prepaid": "prepaid",
     "billing": "billing",
     "export": "export",
+    "reads": "reads",
     "jobs": "jobs",
     "serve": "serve",
     "simulate": "simulate",
@@ -55,7 +56,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
         {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay"]},
-        {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export"]},
+        {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]
 }
 

@@ -1,51 +1,51 @@
-"""One row per meter and slot, one column per quantity. A slot is named by its end, local time with offset."""
+"""One row per meter and slot, one column per quantity. A slot is named by its end, local time with offset.
+
+`quality` is the row's: the one farthest from the meter's first word. `remarks` is empty for what was measured, else JSON:
+{quantity: [quality, method, reason]} of each cell that was revised, edited or estimated.
+"""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-from collections.abc import Sequence
-from pathlib import Path
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable
+from typing import BinaryIO, Final
 
 import numpy as np
 
-from headend.store.blocks import Block
-from protocols.localtime import as_datetime
-from protocols.quantity import quantities
-from protocols.reading import MISSING
+from headend.export.about import About, column, remarks
+from headend.export.text import PART, cells, joined, lines, present, quoted, texts
+from headend.store.sheets import QUALITIES, Sheet
+
+SUFFIX: Final = ".csv"
+KEYS: Final = ("meter", "slot_end")
+MARKS: Final = ("quality", "remarks")
 
 
-def write(path: Path, block: Block, assets: Sequence[str], zone: ZoneInfo) -> tuple[int, str]:
-    """Write a day's block; slots without any value are left out. Returns (rows, SHA-256). The file appears whole or not at all."""
-    codes = [*block.registers, *block.instants]
-    there = np.zeros((len(assets), len(block.times) - 1), dtype=np.bool_)
-    for grid in block.registers.values():
-        there |= grid[:, 1:] != MISSING
-    for cells in block.instants.values():
-        there |= ~np.isnan(cells)
-    stamps = [as_datetime(when, zone).isoformat() for when in block.times[1:]]
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["meter", "slot_end", *(f"{code}_{quantities()[code].unit}" for code in codes)])
-        for meter in np.flatnonzero(there.any(axis=1)).tolist():
-            slots = np.flatnonzero(there[meter])
-            columns = [_texts(block, code, meter, slots) for code in codes]
-            writer.writerows(
-                [assets[meter], stamps[slot], *cells]
-                for slot, *cells in zip(slots.tolist(), *columns, strict=True)
+def header(codes: Iterable[str]) -> tuple[str, ...]:
+    return (*KEYS, *(column(code) for code in codes), *MARKS)
+
+
+def write(handle: BinaryIO, sheets: Iterable[Sheet], about: About) -> int:
+    """Slots without any value are left out. Returns the rows written."""
+    handle.write((",".join(header(about.codes)) + "\n").encode())
+    stamps, names = texts(about.stamps()), texts(QUALITIES)
+    rows = 0
+    for sheet in sheets:
+        meters = texts(quoted(asset) for asset in sheet.assets)
+        said, worst = remarks(sheet), sheet.worst()
+        m, t = np.nonzero(sheet.there())
+        rows += len(m)
+        for begin in range(0, len(m), PART):
+            i, j = m[begin : begin + PART], t[begin : begin + PART]
+            parts = [meters[i], stamps[j]]
+            for code in about.codes:
+                values = sheet.columns[code][i, j]
+                parts.append(cells(code, values, present(values), about.moment))
+            parts.append(names[worst[i, j]])
+            here = (
+                [quoted(said.get(cell, "")) for cell in zip(i.tolist(), j.tolist(), strict=True)]
+                if said
+                else []
             )
-    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-    partial.replace(path)
-    return int(there.sum()), digest
-
-
-def _texts(block: Block, code: str, meter: int, slots: np.ndarray) -> list[str]:
-    if code in block.registers:
-        values = block.registers[code][meter, slots + 1].tolist()
-        return ["" if v == MISSING else f"{v // 10_000}.{v % 10_000:04d}" for v in values]
-    return [
-        "" if np.isnan(v) else f"{v:.4f}".rstrip("0").rstrip(".")
-        for v in block.instants[code][meter, slots].tolist()
-    ]
+            parts.append(texts(here) if said else np.zeros((len(i), 1), dtype=np.uint8))
+            handle.write(joined(lines(parts)))
+    return rows

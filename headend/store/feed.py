@@ -291,6 +291,20 @@ def begin_again(conn: Connection) -> None:
     conn.execute("UPDATE cluster SET epoch = epoch + 1, feed_xid = '0', feed_seq = 0, feed_told = 0")
 
 
+def newest(conn: Connection) -> str:
+    """The cursor behind the newest change that a reader can see now: who follows from here misses nothing that happens later."""
+    row = conn.execute(
+        """
+        SELECT epoch, xid_text, seq, told FROM cluster LEFT JOIN LATERAL (
+            SELECT xid::text AS xid_text, seq, coalesce(cardinality(meters), 1) AS told FROM feed
+            WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid DESC, seq DESC LIMIT 1
+        ) f ON true
+        """
+    ).fetchone()
+    assert row is not None
+    return _text(int(row["epoch"]), int(row["xid_text"] or 0), int(row["seq"] or 0), int(row["told"] or 0))
+
+
 def _assets(conn: Connection, meters: list[int]) -> dict[int, str]:
     rows = conn.execute("SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (sorted(set(meters)),))
     return {row["meter_id"]: row["asset"] for row in rows}

@@ -38,24 +38,27 @@ def revise(
     *,
     method: str,
     zone: ZoneInfo,
+    evidence: int = 0,
 ) -> int:
     """Lay new versions of one quantity over cells, in the caller's transaction; how many differ from what was known.
 
     meter, times, values: [n], distinct cells in order of meter and time; registers int64 in 1e-4 of the unit, all else as in Reads.
-    `method`: 'edit' for a person's, else the name of the estimation; 'read' is for the meter alone."""
+    `method`: 'edit' for a person's, else the name of the estimation; 'read' is for the meter alone.
+    `evidence`: the exchange (a file) that brought them, 0 for none."""
     if method == READ or not method:
         raise BadRevision(
             f"method {method!r}: name the estimation, or 'edit'; 'read' is what the meter itself says"
         )
     if table.plan is None or code not in table.codes:
         raise BadRevision(f"{code} has no column in {table.source} readings that could be revised")
-    missing = values == MISSING if values.dtype == np.int64 else np.isnan(values)
+    missing = values == MISSING if values.dtype == np.int64 else np.isnan(values)  # NaT too
     if missing.any():
         raise BadRevision(f"{int(missing.sum())} values of {code} are missing: only a value can be laid over")
     day, index = locate(table.plan, times, zone)
     there = Points(meter, times, day, index, np.full(len(meter), note.now))
     coverage.mark_estimates(conn, table.plan, there, zone, standing=method != EDIT)
-    made = _insert(conn, table, code, meter, times, _numbers(code, values), method, note)
+    brought = np.full(len(meter), evidence, dtype=np.int64) if evidence else None
+    made = _insert(conn, table, code, meter, times, _numbers(code, values), method, note, evidence=brought)
     news = feed.Readings()
     news.note(table.plan.name, "corrected" if method == EDIT else "estimated", meter[made], day[made])
     news.publish(conn)

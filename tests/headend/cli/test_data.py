@@ -130,12 +130,12 @@ def test_a_finding_is_seen_by_somebody(night):
 
 
 def test_export_of_a_day(fleet, tmp_path: Path):
-    file = tmp_path / "day.csv"
-    said = fleet("export", "reads", TODAY, str(file))
+    said = fleet("export", "reads", TODAY, "--out", str(tmp_path))
     assert said.code == 0
+    file = tmp_path / f"curve-{TODAY}.csv"
     assert hashlib.sha256(file.read_bytes()).hexdigest() in said.out
     assert file.read_text("utf-8").startswith("meter,slot_end,active_import_kWh")
-    said = fleet("export", "reads", TODAY, str(tmp_path / "none" / "day.csv"))
+    said = fleet("export", "reads", TODAY, "--out", str(tmp_path / "none"))
     assert said.code == 1
     assert f"there is no folder {tmp_path / 'none'}" in said.line
 
