@@ -12,6 +12,7 @@ import pytest
 
 from headend.store import db, health
 from headend.store.migrate import Server
+from tests.support.app import settle
 from tests.support.cli import Shell, environment
 from tests.support.house import one, table
 from tests.support.seed import seeded
@@ -141,6 +142,8 @@ def table_asset(dsn: str) -> str:
 
 def test_the_doctor_on_upkeep(shell: Shell, database: str, server_kind: str) -> None:
     assert finding(shell, "roll-ups")[0] == "note"
+    with db.connect(database) as conn:
+        settle(conn)
     assert shell("jobs", "once", "rollup").code == 0
     assert shell("jobs", "once", "retention").code == 0
     told = {row["what"]: row for row in shell("doctor", "--json").json()}
