@@ -12,7 +12,7 @@ one's installation (换表).
 from headend.store.archive.changes import Change, Summary
 from headend.store.archive.complaint import ArchiveError, Complaint, NotAnArchive
 from headend.store.archive.export import export
-from headend.store.archive.history import UnknownCode, history
+from headend.store.archive.history import History, UnknownCode, history
 from headend.store.archive.kinds import KINDS
 from headend.store.archive.listing import capacities, listing
 from headend.store.archive.load import ArchiveBusy, load
@@ -24,6 +24,7 @@ __all__ = [
     "ArchiveError",
     "Change",
     "Complaint",
+    "History",
     "Installed",
     "NotAnArchive",
     "Summary",
