@@ -20,7 +20,8 @@ from headend.store.archive.stored import Stored
 @dataclass(slots=True)
 class Desk:
     """`source`: who says it all; None: both at once, as at a first load. `begun` and `ended`: spans by
-    table, to be written; `terms`: accounts whose terms change."""
+    table, to be written; `terms`: accounts whose terms change; `ever`: where a first span
+    begins of which nobody says when."""
 
     stored: Stored
     zone: ZoneInfo
@@ -30,10 +31,10 @@ class Desk:
     begun: dict[str, list[Span]] = field(default_factory=dict)
     ended: dict[str, list[Span]] = field(default_factory=dict)
     terms: list[Span] = field(default_factory=list)
+    ever: dt.datetime = field(init=False)
 
-    @property
-    def ever(self) -> dt.datetime:
-        return beginning(self.zone)
+    def __post_init__(self) -> None:
+        self.ever = beginning(self.zone)
 
     def leads(self, leader: Leader) -> bool:
         """May the source overwrite what this one leads?"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from headend.store.archive.cells import (
@@ -56,7 +56,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One file. `table`: what a row is a thing of, and `code` the column that names the thing there."""
+    """One file. `table`: what a row is a thing of, and `code` the column that names the thing there.
+
+    `plain`: the columns that are corrected in place; `dated`: those of the table of spans."""
 
     name: str
     key: str
@@ -64,6 +66,14 @@ class Kind:
     columns: tuple[Column, ...]
     code: str = "code"
     noun: str = ""
+    plain: tuple[Column, ...] = field(init=False)
+    dated: tuple[Column, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # asked for at every row
+        own = tuple(c for c in self.columns[1:] if c.store != "-" and not c.dated)
+        object.__setattr__(self, "plain", own)
+        object.__setattr__(self, "dated", tuple(c for c in self.columns if c.dated))
 
     @property
     def leader(self) -> Leader:
@@ -72,15 +82,6 @@ class Kind:
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
-
-    @property
-    def plain(self) -> tuple[Column, ...]:
-        """What is corrected in place."""
-        return tuple(c for c in self.columns[1:] if c.store != "-" and not c.dated)
-
-    @property
-    def dated(self) -> tuple[Column, ...]:
-        return tuple(c for c in self.columns if c.dated)
 
 
 def _from(needed: bool = False) -> Column:

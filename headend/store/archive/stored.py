@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from psycopg.rows import tuple_row
+
 from headend.store.archive.complaint import Spot
 from headend.store.archive.kinds import KINDS, OBJECTS, WHERE, Column, Kind
 from headend.store.archive.rows import Row
@@ -17,7 +19,7 @@ from headend.store.db import Connection
 THINGS = tuple(kind for kind in KINDS.values() if kind.name not in ("ratios", "roles"))
 
 #: (kind of loss object, code, voltage level or None)
-Object = tuple[str, str, Any]
+Object = tuple[Any, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -116,19 +118,28 @@ def things(conn: Connection, kind: Kind, codes: Iterable[str]) -> dict[str, Thin
             f"LEFT JOIN LATERAL (SELECT * FROM {kind.table}_span s WHERE s.{kind.table}_id = t.{kind.table}_id "
             "ORDER BY valid_from DESC LIMIT 1) s ON true"
         )
-    found = conn.execute(
+    found = _tuples(
+        conn,
         f"SELECT {', '.join(fields)} FROM unnest(%s::text[]) u(code) JOIN {kind.table} t ON t.{kind.code} = u.code {span} "
         + " ".join(joins),
-        (list(codes),),
+        list(codes),
     )
+    plain, dated = [column.name for column in kind.plain], [column.name for column in kind.dated]
+    begin, end = 1 + len(plain), 1 + len(plain) + len(dated)
     made = {}
     for row in found:
-        thing = Thing(row["code"], {column.name: row[column.name] for column in kind.plain})
-        if kind.dated and row["valid_from"] is not None:
-            values = {column.name: row[column.name] for column in kind.dated}
-            thing.span = Span(thing.code, values, row["valid_from"], row["valid_to"])
+        thing = Thing(row[0], dict(zip(plain, row[1:begin], strict=True)))
+        if dated and row[end] is not None:
+            values = dict(zip(dated, row[begin:end], strict=True))
+            thing.span = Span(thing.code, values, row[end], row[end + 1])
         made[thing.code] = thing
     return made
+
+
+def _tuples(conn: Connection, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Rows without the names of their columns: there may be a hundred thousand of them."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(sql, parameters).fetchall()
 
 
 def _organisations(conn: Connection, stored: Stored, rows: dict[str, list[Row]]) -> None:
@@ -154,35 +165,38 @@ def _terminals(conn: Connection, stored: Stored, rows: dict[str, list[Row]]) -> 
 
 
 def _installations(conn: Connection, stored: Stored, meters: set[str], points: set[str]) -> None:
-    found = conn.execute(
+    names = ("point", "terminal", "address", "pn", "ct", "pt", "password", "plans")
+    found = _tuples(
+        conn,
         """
         WITH wanted AS (
-            SELECT latest.installation_id FROM unnest(%(meters)s::text[]) u(code) JOIN meter m ON m.asset = u.code
+            SELECT latest.installation_id FROM unnest(%s::text[]) u(code) JOIN meter m ON m.asset = u.code
             CROSS JOIN LATERAL (SELECT installation_id FROM installation i WHERE i.meter_id = m.meter_id
                                 ORDER BY valid_from DESC LIMIT 1) latest
             UNION
-            SELECT latest.installation_id FROM unnest(%(points)s::text[]) u(code) JOIN point p ON p.code = u.code
+            SELECT latest.installation_id FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code
             CROSS JOIN LATERAL (SELECT installation_id FROM installation i WHERE i.point_id = p.point_id
                                 ORDER BY valid_from DESC LIMIT 1) latest
         )
-        SELECT i.installation_id, m.asset AS meter, p.code AS point, t.code AS terminal, i.address, i.pn, i.ct, i.pt,
-               i.secrets AS password, i.plans, i.valid_from, nullif(i.valid_to, 'infinity') AS valid_to
+        SELECT i.installation_id, m.asset, i.valid_from, nullif(i.valid_to, 'infinity'),
+               p.code, t.code, i.address, i.pn, i.ct, i.pt, i.secrets, i.plans
         FROM wanted JOIN installation i USING (installation_id) JOIN meter m USING (meter_id) JOIN point p USING (point_id)
         JOIN terminal t USING (terminal_id) ORDER BY i.valid_from
         """,
-        {"meters": list(meters), "points": list(points)},
+        list(meters),
+        list(points),
     )
-    for row in found:
-        values = {name: row[name] for name in ("point", "terminal", "address", "pn", "ct", "pt", "password")}
-        values["plans"] = tuple(row["plans"])
-        span = Span(row["meter"], values, row["valid_from"], row["valid_to"], row["installation_id"])
-        stored.hung[row["meter"]] = stored.on[row["point"]] = span
-    for row in conn.execute(
-        "SELECT p.code, min(i.valid_from) AS begun FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code "
+    for id, asset, start, end, *values in found:
+        values[-1] = tuple(values[-1])
+        span = Span(asset, dict(zip(names, values, strict=True)), start, end, id)
+        stored.hung[asset] = stored.on[values[0]] = span
+    begun = _tuples(
+        conn,
+        "SELECT p.code, min(i.valid_from) FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code "
         "JOIN installation i USING (point_id) GROUP BY 1",
-        (list(points),),
-    ):
-        stored.begun[row["code"]] = row["begun"]
+        list(points),
+    )
+    stored.begun |= dict(begun)
 
 
 #: the code of a loss_role's object, whatever it is
@@ -193,29 +207,26 @@ OBJECT_CODE = f"coalesce({', '.join(f'o_{table}.code' for table in OBJECTS[:-1])
 
 
 def _roles(conn: Connection, stored: Stored, points: set[str]) -> None:
-    for row in conn.execute(
-        f"""
-        SELECT r.loss_role_id, p.code AS point, r.kind, {OBJECT_CODE} AS object, r.voltage_kv, r.role, r.valid_from,
-               nullif(r.valid_to, 'infinity') AS valid_to
-        FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code JOIN loss_role r USING (point_id) {OBJECT_JOINS}
-        ORDER BY r.valid_from
-        """,
-        (list(points),),
-    ):
-        held = stored.roles.setdefault(row["point"], {})
-        key = (row["kind"], row["object"], row["voltage_kv"])
-        held[key] = Span(
-            row["point"], {"role": row["role"]}, row["valid_from"], row["valid_to"], row["loss_role_id"]
-        )
+    found = _tuples(
+        conn,
+        f"SELECT r.loss_role_id, r.valid_from, nullif(r.valid_to, 'infinity'), p.code, r.role, r.kind, {OBJECT_CODE}, r.voltage_kv "
+        f"FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code JOIN loss_role r USING (point_id) {OBJECT_JOINS} "
+        "ORDER BY r.valid_from",
+        list(points),
+    )
+    for id, start, end, point, role, *key in found:
+        stored.roles.setdefault(point, {})[tuple(key)] = Span((point, *key), {"role": role}, start, end, id)
 
 
 def _accounts(conn: Connection, stored: Stored, points: set[str]) -> None:
-    for row in conn.execute(
-        "SELECT a.account_id, c.number, p.code AS point, a.tariff, a.prepaid, a.protected, a.valid_from, "
-        "nullif(a.valid_to, 'infinity') AS valid_to FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code "
+    names = ("number", "point", "tariff", "prepaid", "protected")
+    found = _tuples(
+        conn,
+        "SELECT a.account_id, a.valid_from, nullif(a.valid_to, 'infinity'), c.number, p.code, a.tariff, a.prepaid, a.protected "
+        "FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code "
         "JOIN account a USING (point_id) JOIN customer c USING (customer_id) ORDER BY a.valid_from",
-        (list(points),),
-    ):
-        values = {name: row[name] for name in ("number", "point", "tariff", "prepaid", "protected")}
-        span = Span(row["number"], values, row["valid_from"], row["valid_to"], row["account_id"])
-        stored.accounts.setdefault(row["point"], []).append(span)
+        list(points),
+    )
+    for id, start, end, *values in found:
+        span = Span(values[0], dict(zip(names, values, strict=True)), start, end, id)
+        stored.accounts.setdefault(values[1], []).append(span)
