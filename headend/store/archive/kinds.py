@@ -145,7 +145,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         )),
         Kind("sims", "sim", "sim", (
             _comm("sim", text), _comm("number", anything, blank=""), _comm("operator", anything, blank=""),
-            _comm("plan_bytes", maybe(whole(0, 10**15)), needed=False, type="bigint"), _comm("cell", anything, needed=False, blank=""),
+            _comm("plan_bytes", maybe(whole(0, 10**14)), needed=False, type="bigint"), _comm("cell", anything, needed=False, blank=""),
             _comm("terminal", maybe(text), refers="terminal", dated=True), _from(),
         ), noun="SIM"),
         Kind("points", "point", "point", (

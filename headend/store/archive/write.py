@@ -67,11 +67,11 @@ def _insert(conn: Connection, table: str, fields: Sequence[Field], rows: Sequenc
 
 
 def _cast(field: Field, k: int) -> str:
-    """Lists and objects travel as text: an array of arrays must be rectangular."""
-    return f"u.f{k}::{CASTS[field.column]}" if field.column in CASTS else f"u.f{k}"
+    """Lists and objects travel as text: an array of arrays must be rectangular. No end is for ever."""
+    return CASTS.get(field.column, "{}").format(f"u.f{k}")
 
 
-CASTS = {"plans": "smallint[]", "secrets": "jsonb"}
+CASTS = {"plans": "{}::smallint[]", "secrets": "{}::jsonb", "valid_to": "coalesce({}, 'infinity')"}
 
 
 def _each_batch(conn: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -112,15 +112,11 @@ def _end_hangs(conn: Connection, kind: Kind, spans: list[Span]) -> None:
 
 def _begin_hangs(conn: Connection, kind: Kind, spans: list[Span]) -> None:
     fields = [Field(f"{kind.table}_id", "text", kind.table, kind.code), *map(_field, kind.dated), *DATES]
-    rows = [[s.of, *(s.values[c.name] for c in kind.dated), s.start, _end_of(s)] for s in spans]
+    rows = [[s.of, *(s.values[c.name] for c in kind.dated), s.start, s.end] for s in spans]
     _insert(conn, f"{kind.table}_span", fields, rows)
 
 
 DATES = (Field("valid_from", "timestamptz"), Field("valid_to", "timestamptz"))
-
-
-def _end_of(span: Span) -> Any:
-    return span.end if span.end is not None else "infinity"
 
 
 def _end(conn: Connection, table: str, spans: list[Span]) -> None:
@@ -143,7 +139,7 @@ def _install(conn: Connection, spans: list[Span]) -> None:
         plans = "{" + ",".join(map(str, v["plans"])) + "}"
         rows.append(
             (span.of, v["point"], v["terminal"], v["address"], v["pn"], v["ct"], v["pt"], json.dumps(v["password"]), plans,
-             span.start, _end_of(span))
+             span.start, span.end)
         )  # fmt: skip
     _insert(conn, "installation", fields, rows)
 
@@ -159,7 +155,7 @@ def _roles(conn: Connection, spans: list[Span]) -> None:
         point, kind, code, voltage = span.of
         at = "organisation" if kind == "voltage" else kind
         objects = [code if table == at else None for table in tables]
-        rows.append((point, *objects, voltage, span.values["role"], span.start, _end_of(span)))
+        rows.append((point, *objects, voltage, span.values["role"], span.start, span.end))
     _insert(conn, "loss_role", fields, rows)
 
 
@@ -169,7 +165,7 @@ def _accounts(conn: Connection, spans: list[Span], terms: list[Span]) -> None:
         Field("prepaid", "boolean"), Field("protected", "text"), *DATES,
     )  # fmt: skip
     rows = [
-        (s.of, *(s.values[name] for name in ("point", "tariff", "prepaid", "protected")), s.start, _end_of(s))
+        (s.of, *(s.values[name] for name in ("point", "tariff", "prepaid", "protected")), s.start, s.end)
         for s in spans
     ]
     _insert(conn, "account", fields, rows)
