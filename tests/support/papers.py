@@ -93,6 +93,10 @@ def changed(paper: Paper, kind: str, row: int, /, **cells: Any) -> dict[str, Any
     return {**paper, kind: rows}
 
 
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def write_csv(folder: Path, paper: Paper) -> Path:
     """A folder of files; those that are there already go."""
     folder.mkdir(exist_ok=True)
@@ -100,7 +104,7 @@ def write_csv(folder: Path, paper: Paper) -> Path:
         old.unlink()
     for kind, rows in paper.items():
         with (folder / f"{kind}.csv").open("w", encoding="utf-8", newline="") as file:
-            out = csv.DictWriter(file, list(rows[0]) if rows else [])
+            out = csv.DictWriter(file, _columns(rows), restval="")
             out.writeheader()
             out.writerows(rows)
     return folder
@@ -116,9 +120,9 @@ def write_xlsx(path: Path, paper: Paper) -> Path:
     book.remove(book.active)
     for kind, rows in paper.items():
         sheet = book.create_sheet(kind)
-        sheet.append(list(rows[0]))
+        sheet.append(_columns(rows))
         for row in rows:
-            sheet.append([None if value == "" else value for value in row.values()])
+            sheet.append([row.get(name) or None for name in _columns(rows)])
             for cell in sheet[sheet.max_row]:
                 if isinstance(cell.value, str):
                     cell.data_type = "s"  # as Excel keeps what was typed as text

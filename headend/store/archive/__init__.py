@@ -2,8 +2,8 @@
 
     files, csvfile, xlsxfile, jsonfile   an archive as text        kinds, cells, rows    what may stand in it, as values
     stored                               what the store has        desk, spans           what shall be, and who may say so (pure)
-    things, hang, roles, accounts        one kind of row each      write, load           into the store
-    route                                what the collector asks   listing, history, export   out again
+    things, hang, roles, accounts        one kind of row each      write, loading        into the store
+    route                                what the collector asks   lists, past, exporting   out again
 
 Importing the same archive twice changes nothing. A meter that appears with a later `from` moves there; a new meter on a point ends the old
 one's installation (换表).
@@ -11,11 +11,11 @@ one's installation (换表).
 
 from headend.store.archive.changes import Change, Summary
 from headend.store.archive.complaint import ArchiveError, Complaint, NotAnArchive
-from headend.store.archive.export import export
-from headend.store.archive.history import History, UnknownCode, history
+from headend.store.archive.exporting import export
 from headend.store.archive.kinds import KINDS
-from headend.store.archive.listing import capacities, listing
-from headend.store.archive.load import ArchiveBusy, load
+from headend.store.archive.lists import capacities, listing
+from headend.store.archive.loading import ArchiveBusy, load
+from headend.store.archive.past import History, UnknownCode, history
 from headend.store.archive.route import Installed, Terminal, installed, seen, terminals
 
 __all__ = [

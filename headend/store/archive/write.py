@@ -1,4 +1,4 @@
-"""What was worked out, written: a statement for each table and hundred thousand rows, joined by codes."""
+"""What was worked out, written: each table's rows by COPY into a stage, from there by one statement, joined by codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from headend.store.archive.kinds import OBJECTS, Column, Kind
 from headend.store.archive.spans import Span
 from headend.store.archive.stored import THINGS, Stored, Thing
 from headend.store.db import Connection
-
-#: rows of one statement: its parameters are some 20 MB then, far below what the server takes
-BATCH = 100_000
 
 
 class Field(NamedTuple):
@@ -52,18 +49,18 @@ def _field(column: Column) -> Field:
 
 def _insert(conn: Connection, table: str, fields: Sequence[Field], rows: Sequence[Sequence[Any]]) -> None:
     """Rows of values in the order of the fields."""
-    given = ", ".join(f"%s::{field.type}[]" for field in fields)
-    names = ", ".join(f"f{k}" for k in range(len(fields)))
     joins, values = [], []
     for k, field in enumerate(fields):
         if field.refers:
             joins.append(f"LEFT JOIN {field.refers} r{k} ON r{k}.{field.code} = u.f{k}")
         values.append(f"r{k}.{field.refers}_id" if field.refers else _cast(field, k))
-    sql = (
-        f"INSERT INTO {table} ({', '.join(field.column for field in fields)}) SELECT {', '.join(values)} "
-        f"FROM unnest({given}) u({names}) {' '.join(joins)}"
+    _staged(
+        conn,
+        [field.type for field in fields],
+        rows,
+        f"INSERT INTO {table} ({', '.join(field.column for field in fields)}) SELECT {', '.join(values)} FROM archive_stage u "
+        + " ".join(joins),
     )
-    _each_batch(conn, sql, rows)
 
 
 def _cast(field: Field, k: int) -> str:
@@ -74,10 +71,17 @@ def _cast(field: Field, k: int) -> str:
 CASTS = {"plans": "{}::smallint[]", "secrets": "{}::jsonb", "valid_to": "coalesce({}, 'infinity')"}
 
 
-def _each_batch(conn: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-    for first in range(0, len(rows), BATCH):
-        columns = zip(*rows[first : first + BATCH], strict=True)
-        conn.execute(sql, [list(column) for column in columns])
+def _staged(conn: Connection, types: Sequence[str], rows: Sequence[Sequence[Any]], sql: str) -> None:
+    """Runs `sql` over the rows, which it finds in archive_stage with columns f0, f1, ..."""
+    if not rows:
+        return
+    columns = ", ".join(f"f{k} {type}" for k, type in enumerate(types))
+    conn.execute(f"CREATE TEMP TABLE archive_stage ({columns}) ON COMMIT DROP")
+    with conn.cursor() as cursor, cursor.copy("COPY archive_stage FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+    conn.execute(sql)
+    conn.execute("DROP TABLE archive_stage")
 
 
 def _things(conn: Connection, kind: Kind, things: list[Thing]) -> None:
@@ -90,23 +94,22 @@ def _things(conn: Connection, kind: Kind, things: list[Thing]) -> None:
     touched = rows([thing for thing in things if thing.touched])
     if not kind.plain:
         return
-    given = ", ".join(f"%s::{field.type}[]" for field in fields)
     sets = ", ".join(
         f"{f.column} = " + (f"(SELECT {f.refers}_id FROM {f.refers} WHERE code = u.f{k})" if f.refers else f"u.f{k}")
         for k, f in enumerate(fields) if k
     )  # fmt: skip
-    names = ", ".join(f"f{k}" for k in range(len(fields)))
-    sql = f"UPDATE {kind.table} t SET {sets} FROM unnest({given}) u({names}) WHERE t.{kind.code} = u.f0"
-    _each_batch(conn, sql, touched)
+    sql = f"UPDATE {kind.table} t SET {sets} FROM archive_stage u WHERE t.{kind.code} = u.f0"
+    _staged(conn, [field.type for field in fields], touched, sql)
 
 
 def _end_hangs(conn: Connection, kind: Kind, spans: list[Span]) -> None:
     table = kind.table
-    _each_batch(
+    _staged(
         conn,
-        f"UPDATE {table}_span s SET valid_to = u.at FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) u(code, began, at) "
-        f"JOIN {table} t ON t.{kind.code} = u.code WHERE s.{table}_id = t.{table}_id AND s.valid_from = u.began",
+        ("text", "timestamptz", "timestamptz"),
         [(span.of, span.start, span.end) for span in spans],
+        f"UPDATE {table}_span s SET valid_to = u.f2 FROM archive_stage u JOIN {table} t ON t.{kind.code} = u.f0 "
+        f"WHERE s.{table}_id = t.{table}_id AND s.valid_from = u.f1",
     )
 
 
@@ -120,10 +123,11 @@ DATES = (Field("valid_from", "timestamptz"), Field("valid_to", "timestamptz"))
 
 
 def _end(conn: Connection, table: str, spans: list[Span]) -> None:
-    _each_batch(
+    _staged(
         conn,
-        f"UPDATE {table} t SET valid_to = u.at FROM unnest(%s::int[], %s::timestamptz[]) u(id, at) WHERE t.{table}_id = u.id",
+        ("integer", "timestamptz"),
         [(span.id, span.end) for span in spans],
+        f"UPDATE {table} t SET valid_to = u.f1 FROM archive_stage u WHERE t.{table}_id = u.f0",
     )
 
 
@@ -169,9 +173,9 @@ def _accounts(conn: Connection, spans: list[Span], terms: list[Span]) -> None:
         for s in spans
     ]
     _insert(conn, "account", fields, rows)
-    _each_batch(
+    _staged(
         conn,
-        "UPDATE account a SET tariff = u.tariff, prepaid = u.prepaid, protected = u.protected "
-        "FROM unnest(%s::int[], %s::text[], %s::boolean[], %s::text[]) u(id, tariff, prepaid, protected) WHERE a.account_id = u.id",
+        ("integer", "text", "boolean", "text"),
         [(s.id, s.values["tariff"], s.values["prepaid"], s.values["protected"]) for s in terms],
+        "UPDATE account a SET tariff = u.f1, prepaid = u.f2, protected = u.f3 FROM archive_stage u WHERE a.account_id = u.f0",
     )

@@ -31,6 +31,8 @@ def sheets(path: Path, complaints: Complaints) -> Iterator[Sheet]:
         _refuse(path, complaints, error)
         return
     try:
+        if not book.worksheets:
+            complaints.add(Spot(path.name, 0), "file", "is a workbook without a sheet")
         for sheet in book.worksheets:
             if sheet.title not in KINDS:
                 complaints.add(
@@ -109,7 +111,7 @@ def _text(cell: Any) -> str:
         raise ValueError(f"{value} is an error of a formula")
     match value:
         case str():
-            return value
+            return value.strip()
         case bool():
             return "yes" if value else "no"
         case dt.datetime() | dt.date():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -459,7 +458,7 @@ def test_who_waits_too_long_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys.modules["headend.store.archive.load"], "LOCK_WAIT", "50ms")
+    monkeypatch.setattr("headend.store.archive.loading.LOCK_WAIT", "50ms")
     store.execute("SELECT")  # the test's transaction, which the import is a part of
     archive.load(store, write_csv(tmp_path / "p", NETWORK), zone=SHANGHAI)
     with pytest.raises(ArchiveBusy, match="another import has been running for 50ms"):

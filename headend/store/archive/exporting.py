@@ -177,9 +177,20 @@ def _literal(value: Any) -> str:
 
 def _xlsx(path: Path, rows: Callable[[Kind], Rows], reveal: bool) -> None:
     from openpyxl import Workbook  # type: ignore[import-untyped] # noqa: PLC0415 - a quarter of a second, for those who need it
-    from openpyxl.cell import WriteOnlyCell  # type: ignore[import-untyped] # noqa: PLC0415
 
     book = Workbook(write_only=True)
+    try:
+        _sheets(book, rows, reveal)
+    except BaseException:
+        for sheet in book.worksheets:  # it writes to files of its own, which are open still
+            sheet.close()
+        raise
+    _whole(path, book.save)
+
+
+def _sheets(book: Any, rows: Callable[[Kind], Rows], reveal: bool) -> None:
+    from openpyxl.cell import WriteOnlyCell  # type: ignore[import-untyped] # noqa: PLC0415
+
     for kind in EXPORTED:
         sheet = book.create_sheet(kind.name)
         sheet.append(_columns(kind, reveal))
@@ -195,7 +206,6 @@ def _xlsx(path: Path, rows: Callable[[Kind], Rows], reveal: bool) -> None:
                     cell.data_type = "s"  # a name that begins with = is no formula
                 cells.append(cell)
             sheet.append(cells)
-    _whole(path, book.save)
 
 
 def _whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headend.store.archive.export import SELECTS
+from headend.store.archive.exporting import SELECTS
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
 
