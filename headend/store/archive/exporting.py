@@ -58,6 +58,16 @@ _OWN = (
     "AND min(o.valid_to) = 'infinity') own ON true"
 )
 
+_ROLES = (
+    f"SELECT p.code AS point, r.kind, {OBJECT_CODE} AS object, r.voltage_kv, r.role, "
+    """r.valid_from AS "from", nullif(r.valid_to, 'infinity') AS "to" """
+    f"FROM loss_role r JOIN point p USING (point_id) {OBJECT_JOINS} "
+)
+#: all of them, also those that meters.csv says
+EVERY_ROLE = (
+    _ROLES + "WHERE r.valid_from <= %(now)s AND r.valid_to > %(now)s ORDER BY p.code, r.kind, 3, r.voltage_kv"
+)
+
 #: kind -> its rows at %(now)s, with the columns of its file
 SELECTS: Mapping[str, str] = {
     **{kind.name: _of_things(kind) for kind in EXPORTED if kind.name not in ("meters", "roles", "customers")},
@@ -68,14 +78,10 @@ SELECTS: Mapping[str, str] = {
         f"JOIN terminal t USING (terminal_id) {_OWN} LEFT JOIN area a ON a.area_id = own.area_id "
         "WHERE i.valid_from <= %(now)s AND i.valid_to > %(now)s ORDER BY m.asset"
     ),
-    "roles": (
-        f"SELECT p.code AS point, r.kind, {OBJECT_CODE} AS object, r.voltage_kv, r.role, "
-        """r.valid_from AS "from", nullif(r.valid_to, 'infinity') AS "to" """
-        f"FROM loss_role r JOIN point p USING (point_id) {OBJECT_JOINS} LEFT JOIN installation i ON i.point_id = r.point_id "
-        f"AND i.valid_from <= %(now)s AND i.valid_to > %(now)s {_OWN} "
-        "WHERE r.valid_from <= %(now)s AND r.valid_to > %(now)s AND r.area_id IS DISTINCT FROM own.area_id "
-        "ORDER BY p.code, r.kind, 3, r.voltage_kv"
-    ),
+    "roles": _ROLES
+    + f"LEFT JOIN installation i ON i.point_id = r.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s {_OWN} "
+    "WHERE r.valid_from <= %(now)s AND r.valid_to > %(now)s AND (r.area_id IS NULL OR r.area_id IS DISTINCT FROM own.area_id) "
+    "ORDER BY p.code, r.kind, 3, r.voltage_kv",
     "customers": (
         "SELECT c.number AS customer, c.name, c.phone, p.code AS point, a.tariff, a.prepaid, a.protected, s.industry, s.capacity_kva, "
         """a.valid_from AS "from", nullif(a.valid_to, 'infinity') AS "to" FROM account a JOIN customer c USING (customer_id) """

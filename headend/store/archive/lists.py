@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from headend.store.archive.exporting import SELECTS
+from headend.store.archive.exporting import EVERY_ROLE, SELECTS
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
 
 #: what people ask for most has columns of its own; the rest are listed as they are exported
 _LISTINGS = {
     **SELECTS,
+    "roles": EVERY_ROLE,
     "terminals": (
         "SELECT t.code AS terminal, t.name, t.protocol, t.link, coalesce(t.endpoint, t.login) AS address, t.online, t.last_seen, "
         "count(i.meter_id) AS meters FROM terminal t LEFT JOIN installation i "
