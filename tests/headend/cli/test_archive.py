@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Shell, environment
+from tests.support.papers import NETWORK, changed, write_csv, write_json, write_xlsx
 
 
 @pytest.fixture
@@ -120,3 +121,100 @@ def test_no_folder_and_an_empty_one(store, tmp_path):
     said = store("archive", "import", str(tmp_path / "empty"))
     assert said.code == 1
     assert str(tmp_path / "empty") in said.line
+
+
+def imported(store: Shell, folder: Path, paper) -> Path:
+    path = write_csv(folder, paper)
+    assert store("archive", "import", str(path)).code == 0
+    return path
+
+
+#: without customers: the tariffs of the paper are not those of the program
+PAPER = {kind: rows for kind, rows in NETWORK.items() if kind != "customers"}
+
+
+def test_a_dry_run_shows_what_would_change(store, tmp_path):
+    path = imported(store, tmp_path / "p", PAPER)
+    exchanged = dict(PAPER["meters"][1]) | {
+        "meter": "M9", "address": "000000000009", "from": "2026-03-11T10:07", "password": "5ecret",
+    }  # fmt: skip
+    write_csv(path, {"areas": [dict(PAPER["areas"][1]) | {"name": "城东二"}], "meters": [exchanged]})
+    said = store("archive", "import", str(path), "--dry-run")
+    assert "nothing changed" in said.out
+    for part in ("areas: changed", "城东 → 城东二", "meters: new", "M9", "meters: ended", "M2"):
+        assert part in said.out
+    assert "5ecret" not in said.out
+    data = store("archive", "import", str(path), "--dry-run", "--json").json()
+    assert data["ended"] == {"areas": 0, "meters": 1}
+    (area,) = [c for c in data["changes"] if c["kind"] == "areas"]
+    assert (area["what"], area["file"], area["at"], area["cells"]) == (
+        "changed", "areas.csv", "line 2", {"name": ["城东", "城东二"]},
+    )  # fmt: skip
+    assert "M2" in store("archive", "list", "meters").out
+    assert "M9" not in store("archive", "list", "meters").out
+
+
+def test_what_the_other_leads_is_told(store, tmp_path):
+    imported(store, tmp_path / "p", PAPER)
+    row = dict(PAPER["meters"][1]) | {"address": "000000000022", "ct": "5", "from": "2026-03-11"}
+    path = write_csv(tmp_path / "m", {"meters": [row]})
+    said = store("archive", "import", str(path), "--from", "marketing")
+    assert "left alone" in said.out
+    assert "000000000002 → 000000000022" in said.out
+    assert store("archive", "import", str(path), "--from", "billing").code == 2
+
+
+def test_out_and_in_again(store, tmp_path):
+    imported(store, tmp_path / "p", PAPER)
+    for place in ("out", "out.json", "out.xlsx"):
+        rows = store("archive", "export", str(tmp_path / place), "--json").json()["rows"]
+        again = store("archive", "import", str(tmp_path / place), "--dry-run", "--json").json()
+        assert again["changes"] == []
+        assert sum(again["unchanged"].values()) == sum(rows.values())
+    assert "password" not in (tmp_path / "out" / "meters.csv").read_text("utf-8")
+    assert store("archive", "export", str(tmp_path / "out"), "--reveal").code == 0
+    assert "123456" in (tmp_path / "out" / "meters.csv").read_text("utf-8")
+    said = store("archive", "export", str(tmp_path / "out.pdf"))
+    assert said.code == 1
+    assert "is neither a .xlsx nor a .json nor a folder" in said.line
+    assert "name another place" in store("archive", "export", str(tmp_path / "no" / "x.json")).line
+
+
+def test_one_thing_with_its_past(store, tmp_path):
+    imported(store, tmp_path / "p", PAPER)
+    imported(
+        store,
+        tmp_path / "r",
+        {"ratios": [{"point": "P1", "ct": "120", "pt": "1", "from": "2026-03-16T10:07"}]},
+    )
+    said = store("archive", "show", "M1")
+    for part in ("meters: M1", "2026-03-01 00:00", "2026-03-16 10:07", "ct 80", "ct 120"):
+        assert part in said.out
+    assert "ever" in store("archive", "show", "A1").out
+    (told,) = store("archive", "show", "M1", "--json").json()
+    assert [entry["cells"]["ct"] for entry in told["entries"]] == ["80", "120"]
+    assert "nothing in the archive has the code 'Z'" in store("archive", "show", "Z").line
+
+
+def test_every_list_and_as_it_was(store, tmp_path):
+    imported(store, tmp_path / "p", PAPER)
+    for kind, rows in PAPER.items():
+        said = store("archive", "list", kind, "--at", "2026-03-20")
+        assert said.code == 0
+        # a point comes with its first meter, a role in an area with it
+        there = len(rows) + {"points": 1, "roles": 2}.get(kind, 0)
+        assert said.out.startswith(f"{there} {kind}") or f"{there} {kind}" in said.out
+    assert store("archive", "list", "meters", "--at", "2026-02-01", "--json").json() == []
+    assert len(store("archive", "list", "meters", "--at", "2026-03-01T07:59", "--json").json()) == 2
+    said = store("archive", "list", "--at", "yesterday-ish")
+    assert said.code == 2
+    assert "'yesterday-ish' is not a moment such as 2026-03-11T10:00" in said.line
+
+
+def test_a_workbook_is_complained_of_by_row(store, tmp_path):
+    paper = changed(PAPER, "areas", 1, capacity_kva="much")
+    said = store("archive", "import", str(write_xlsx(tmp_path / "a.xlsx", paper)))
+    assert said.code == 1
+    assert said.err.splitlines()[0] == "a.xlsx[areas]:3: capacity_kva: 'much' is not a number"
+    said = store("archive", "import", str(write_json(tmp_path / "a.json", paper)), "--json")
+    assert said.json()["errors"][0]["path"] == "$.areas[1]"

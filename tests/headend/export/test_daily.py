@@ -107,6 +107,7 @@ def test_a_change_makes_a_new_revision_that_says_how_much_changed(filled, tmp_pa
 
 def test_who_takes_the_files_and_follows_the_feed_from_their_cursor_misses_nothing(filled, tmp_path):
     store, ids = filled
+    settle(store)
     done = write(store, tmp_path)
     cursor = done.manifest["feed_cursor"]
     assert feed.read(store, cursor, 10).changes == []
@@ -117,6 +118,7 @@ def test_who_takes_the_files_and_follows_the_feed_from_their_cursor_misses_nothi
         house.rows([ids[0]], [house.at("2026-03-10 01:15")], active_import=[1_006_000]),
         NOW,
     )
+    settle(store)
     (change,) = feed.read(store, cursor, 10).changes
     assert (change.key, change.change, change.day) == (ASSETS[0], "new", DAY1)
     store.rollback()
@@ -134,6 +136,7 @@ def test_a_writer_that_has_not_committed_holds_the_cursor_back(filled, store_dsn
         )
         done = write(store, tmp_path)
         slow.rollback()
+    settle(store)
     # the change is in the file already, and told once more: never skipped
     told = [change.key for change in feed.read(store, done.manifest["feed_cursor"], 10).changes]
     assert told == [ASSETS[0]]
