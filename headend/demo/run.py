@@ -23,7 +23,7 @@ import numpy as np
 from headend.clock import Clock, parse
 from headend.demo.rest import Rest, RestError
 from headend.demo.world import CRM, DAY, PEOPLE, SUPERVISOR, ZONE, World
-from headend.plans import CURVE, PLANS
+from headend.plans import COLLECTED, CURVE
 from headend.store import archive, calendar, coverage, keys, orders, results
 from headend.store.db import Connection, StoreError, connect
 from headend.store.embedded import Embedded
@@ -363,7 +363,7 @@ def _closed(conn: Connection, clock: Clock, dead: set[str]) -> bool:
         for row in conn.execute("SELECT meter_id FROM meter WHERE asset = ANY(%s)", (list(dead),))
     ]
     try:
-        for p in PLANS.values():
+        for p in COLLECTED:
             matrix = coverage.day_matrix(conn, p, DAY, now=clock.now(), zone=ZONE)
             alive = ~np.isin(matrix.meters, ids)
             if matrix.open[alive].any() or not (matrix.present | matrix.absent)[alive].all():

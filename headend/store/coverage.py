@@ -461,16 +461,18 @@ def day_matrix(
     terminals: Sequence[int] | None = None,
     reasons: bool = True,
 ) -> DayMatrix:
-    """The ledger of a local day, for the meters installed then (of `terminals`, or all), ordered by meter."""
+    """The ledger of a local day, for the meters installed then (of `terminals`, or all), ordered by meter; one that does not owe the plan
+    where it hangs has no point expected of it."""
     times = points(plan, day, zone)
     width = len(times)
     installed = conn.execute(
         """
-        SELECT meter_id, terminal_id, valid_from, nullif(valid_to, 'infinity') AS valid_to FROM installation
+        SELECT meter_id, terminal_id, valid_from, nullif(valid_to, 'infinity') AS valid_to, %(plan)s = ANY(plans) AS owes FROM installation
         WHERE valid_from < %(end)s AND valid_to > %(begin)s AND (%(terminals)s::int[] IS NULL OR terminal_id = ANY(%(terminals)s))
         ORDER BY meter_id, valid_from
         """,
         {
+            "plan": plan.id,
             "begin": as_datetime(midnight(day, zone)),
             "end": as_datetime(midnight(day + dt.timedelta(days=1), zone)),
             "terminals": None if terminals is None else list(terminals),
@@ -492,7 +494,7 @@ def day_matrix(
             ),
         )
         for row, span in zip(installed, spans, strict=True):
-            owed[place[row["meter_id"]]] |= span
+            owed[place[row["meter_id"]]] |= span & row["owes"]
             behind[place[row["meter_id"]]] = row["terminal_id"]
     present, late, absent = (np.zeros_like(owed) for _ in range(3))
     attempts = np.zeros(len(meters), dtype=np.int64)

@@ -188,7 +188,7 @@ _BOOK = {
 
 
 def _xlsx(path: Path, rows: Callable[[Kind], Rows], reveal: bool) -> None:
-    from xlsxwriter import Workbook # noqa: PLC0415 - for those who need it
+    from xlsxwriter import Workbook  # noqa: PLC0415 - for those who need it
 
     def write(file: IO[bytes]) -> None:
         book = Workbook(file, _BOOK)

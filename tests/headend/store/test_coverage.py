@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from headend.plans import CURVE, DAY, Plan, locate, points
+from headend.plans import CURVE, DAY, MONTH, PHASE, Plan, locate, points
 from headend.store import cluster, coverage, db
 from headend.store.coverage import Attempt, Entry, UnknownMeter, causes, day_matrix
 from headend.store.db import Connection, StoreError
@@ -398,3 +398,14 @@ def test_two_writers_lose_no_bit_and_never_wait_for_each_other_in_a_ring(
         == 12
     )
     assert one(store, "SELECT count(*) FROM gap_reason WHERE attempts = 40") == 12
+
+
+def test_a_meter_owes_the_plans_of_its_installation_alone(store: Connection) -> None:
+    a, b = place(store, "1"), place(store, "2")
+    store.execute("UPDATE installation SET plans = '{2,4}' WHERE meter_id = %s", (b.meter,))
+    store.commit()
+    for plan, owing in ((CURVE, [True, False]), (DAY, [True, True]), (PHASE, [False, True]), (MONTH, [])):
+        matrix = day_matrix(store, plan, WEDNESDAY, now=NEXT_NOON, zone=SHANGHAI)
+        assert matrix.meters.tolist() == [a.meter, b.meter]
+        assert matrix.expected.any(axis=1).tolist() == (owing or [False, False])
+    assert day_matrix(store, MONTH, dt.date(2026, 3, 31), now=NEXT_NOON, zone=SHANGHAI).times.shape == (1,)
