@@ -15,7 +15,7 @@ from protocols.localtime import as_datetime
 from protocols.reading import MISSING
 
 #: PostgreSQL type -> what stands for NULL in the statement, the wire's type, ours
-_CELL: Final = {
+CELLS: Final = {
     "int8": (str(MISSING), ">i8", "i8"),
     "float4": ("'NaN'::real", ">f4", "f4"),
     "float8": ("'NaN'::float8", ">f8", "f8"),
@@ -41,7 +41,7 @@ def fetch(
     layout: list[Any] = [("n", ">i2"), ("l0", ">i4"), ("meter_id", ">i4"), ("l1", ">i4"), ("ts", ">i8")]
     select, native = [], []
     for k, code in enumerate(codes):
-        missing, wire, own = _CELL[table.type(code)]
+        missing, wire, own = CELLS[table.type(code)]
         select.append(f"coalesce({code}, {missing})")
         layout += [(f"m{k}", ">i4"), (code, wire)]
         native.append((code, own))

@@ -11,7 +11,7 @@ import pytest
 from headend.plans import CURVE, points
 from headend.store import blocks, cluster
 from headend.store.db import Connection
-from headend.store.reads import DAY_FREEZES, SLOTS, SPOTS
+from headend.store.tables import DAY_FREEZES, SLOTS, SPOTS
 from protocols.localtime import as_datetime, instant, midnight
 from protocols.reading import MISSING, REGISTER_QUANTITIES
 from tests.support.house import MADRID, SHANGHAI, at, place, rows, table, write

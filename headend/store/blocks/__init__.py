@@ -1,0 +1,29 @@
+"""Arrays out: `[meter, slot]` blocks of readings and `[point, slot]` energies, for any span of local days, in bounded memory."""
+
+from headend.store.blocks.block import Block, load
+from headend.store.blocks.energy import Why
+from headend.store.blocks.grid import BadCode
+from headend.store.blocks.installed import ROLES, Rows, assets, rows
+from headend.store.blocks.overlay import Quality, Standing, standing
+from headend.store.blocks.points import PointBlock, boundaries, energies
+from headend.store.blocks.stream import CELLS_AT_ONCE, stream, stream_energies
+
+__all__ = [
+    "CELLS_AT_ONCE",
+    "ROLES",
+    "BadCode",
+    "Block",
+    "PointBlock",
+    "Quality",
+    "Rows",
+    "Standing",
+    "Why",
+    "assets",
+    "boundaries",
+    "energies",
+    "load",
+    "rows",
+    "standing",
+    "stream",
+    "stream_energies",
+]

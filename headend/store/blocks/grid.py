@@ -1,0 +1,146 @@
+"""Quantities of one table as [meter, time]: the server puts a meter's values into one string of bytes, numpy takes it from there.
+
+One COPY row a meter and not one a reading: what a row costs on its way (libpq's call, lengths, keys) is paid once for a day of slots.
+The meters that have every instant asked for come first, without their times, since these are then known; the others come with them.
+`ts = ANY(...)` sees to it that no other instant is counted: a full count is a proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headend.store.db import Connection, StoreError
+from headend.store.pgcopy import HEADER, PG_EPOCH
+from headend.store.rows import copy_out
+from headend.store.tables import Table
+from protocols.localtime import Times, as_datetime
+from protocols.reading import MISSING, Column
+
+I64 = NDArray[np.int64]
+
+#: PostgreSQL type -> what sends a cell with its NULLs filled, the wire's type, ours and what is missing
+_CELL: Final[dict[str, tuple[str, str, str, Any]]] = {
+    "int8": ("int8send(coalesce({}, " + str(MISSING) + "))", ">i8", "i8", MISSING),
+    "float4": ("float4send(coalesce({}, 'NaN'::real))", ">f4", "f4", np.nan),
+    "float8": ("float8send(coalesce({}, 'NaN'::float8))", ">f8", "f8", np.nan),
+    "timestamptz": ("timestamptz_send(coalesce({}, '-infinity'))", ">i8", "i8", MISSING),
+}
+_EPOCH: Final = int(PG_EPOCH.astype(np.int64))
+#: The primary key leads to a meter's rows in order of time. The planner, which cannot know how the rows lie, would now and then read a
+#: whole week of everybody and sort it; and compiling a statement takes longer than running it here.
+_BY_KEY: Final = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), "
+    "set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)"
+)
+
+
+class BadCode(StoreError):
+    """A quantity that has no column where it is looked for."""
+
+
+@contextmanager
+def by_key(conn: Connection) -> Iterator[None]:
+    """Reading by the primary key: the planner's settings hold within, and are as they were afterwards."""
+    with conn.transaction(
+        force_rollback=True
+    ):  # nothing is written here, so nothing but the settings is undone
+        conn.execute(_BY_KEY)
+        yield
+
+
+def choose(tables: Sequence[Table], codes: Sequence[str]) -> dict[Table, list[str]]:
+    """The codes by the first of the tables that has a column for them. BadCode where none has."""
+    chosen: dict[Table, list[str]] = {}
+    for code in codes:
+        table = next((table for table in tables if code in table.codes), None)
+        if table is None:
+            raise BadCode(
+                f"{code!r} is not kept in {' or '.join(table.name for table in tables)}; `headend why` and protocols/quantities.csv name what is"
+            )
+        chosen.setdefault(table, []).append(code)
+    return chosen
+
+
+def empty(code: str, table: Table, shape: tuple[int, ...]) -> Column:
+    """A quantity of which nothing is known: registers, counters and moments int64 with MISSING, all else floats with NaN."""
+    _, _, own, missing = _CELL[table.type(code)]
+    return np.full(shape, missing, dtype=own)
+
+
+def read(
+    conn: Connection, table: Table, codes: Sequence[str], meters: I64, times: Times
+) -> dict[str, Column]:
+    """First readings by code, [meter, time]; what is not there is missing.
+
+    meters  int64[meter], ascending, each once;  times  datetime64[us][time], ascending, each once, within a few days: the cells of a
+            meter travel as one value
+
+    Registers and counters int64 with MISSING, instants float32 and demands float64 with NaN, moments int64 us since 1970 with MISSING.
+    """
+    found = {code: empty(code, table, (len(meters), len(times))) for code in codes}
+    if not (len(meters) and len(times) and len(codes)):
+        return found
+    body = _fetch(conn, table, codes, meters, times, whole=True)
+    at = np.searchsorted(meters, body["meter"])
+    for code, values in _values(table, codes, body):
+        found[code][at] = values
+    rest = np.ones(len(meters), dtype=np.bool_)
+    rest[at] = False
+    if rest.any():
+        body = _fetch(conn, table, codes, meters[rest], times, whole=False)
+        stamps = (body["ts"].astype(np.int64) + _EPOCH).astype("datetime64[us]")
+        column = np.minimum(np.searchsorted(times, stamps), len(times) - 1)
+        # a string is filled up with zeros at its end: the year 2000, which is none of the times
+        there, place = np.nonzero((times[column] == stamps) & (body["ts"] != 0))
+        row, column = np.searchsorted(meters, body["meter"])[there], column[there, place]
+        for code, values in _values(table, codes, body):
+            found[code][row, column] = values[there, place]
+    return found
+
+
+def _fetch(
+    conn: Connection, table: Table, codes: Sequence[str], meters: I64, times: Times, *, whole: bool
+) -> NDArray[np.void]:
+    """The answer as it stands on the wire, one row a meter; `whole`: those alone that have every time, else with `ts`."""
+    n = len(times)
+    sent = [(code, *_CELL[table.type(code)][:2]) for code in codes]
+    if not whole:
+        sent.append(("ts", _CELL["timestamptz"][0], ">i8"))
+    select = []
+    layout: list[Any] = [("columns", ">i2"), ("length", ">i4"), ("meter", ">i4")]
+    for k, (code, send, wire) in enumerate(sent):
+        cell = f"string_agg({send.format(code)}, '' ORDER BY ts)"
+        size = n * np.dtype(wire).itemsize
+        select.append(cell if whole else f"substr({cell} || decode(repeat('00', {size}), 'hex'), 1, {size})")
+        layout += [(f"length{k}", ">i4"), (code, wire, (n,))]
+    where = (
+        f"meter_id = ANY('{{{','.join(map(str, meters.tolist()))}}}'::int[]) "
+        f"AND ts BETWEEN {_stamp(times[0])} AND {_stamp(times[-1])} AND ts = ANY(ARRAY[{','.join(map(_stamp, times))}])"
+        + ("" if table.kind is None else f" AND kind = {table.kind}")
+    )
+    full = f" HAVING octet_length({select[0]}) = {n * np.dtype(sent[0][2]).itemsize}" if whole else ""
+    payload = copy_out(
+        conn, f"SELECT meter_id, {', '.join(select)} FROM {table.name} WHERE {where} GROUP BY meter_id{full}"
+    )
+    row = np.dtype(layout)
+    return np.frombuffer(
+        payload, dtype=row, offset=len(HEADER), count=(len(payload) - len(HEADER) - 2) // row.itemsize
+    )
+
+
+def _values(table: Table, codes: Sequence[str], body: NDArray[np.void]) -> Iterator[tuple[str, Column]]:
+    for code in codes:
+        values = body[code]
+        if table.type(code) == "timestamptz":
+            moments = values.astype(np.int64)
+            values = np.where(moments == MISSING, MISSING, moments + _EPOCH)
+        yield code, values
+
+
+def _stamp(when: np.datetime64) -> str:
+    return f"timestamptz '{as_datetime(when).isoformat()}'"

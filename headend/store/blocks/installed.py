@@ -1,0 +1,143 @@
+"""Who is installed where in a span of local days: the rows of a block."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headend.store.coverage import FOREVER
+from headend.store.db import Connection
+from headend.store.pgcopy import HEADER, PG_EPOCH
+from headend.store.rows import copy_out
+from protocols.localtime import Times, as_datetime, midnight
+
+I64 = NDArray[np.int64]
+
+ROLES: Final = ("supply", "receive", "auxiliary")
+#: Registers count 1e-4 kWh.
+_UNITS: Final = 10_000
+_NEVER: Times = np.empty(0, dtype="datetime64[us]")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Who the rows of a block are, for a span of local days. All arrays are [row]; a row is one meter's time on one point.
+
+    `whole`: installed for the whole span at this place; a meter that came or went in it is not, and its energy is not known from
+    its registers alone. `multiplier` is CT × PT. `area` and `role` are -1 where the point belongs to no transformer area; a point with
+    several roles has a row for each. `since`, `until` are the installation's dates; `digits` of whole kWh are what a register shows.
+    """
+
+    meter: I64
+    point: I64
+    terminal: I64
+    area: I64
+    role: I64
+    multiplier: I64
+    accuracy: NDArray[np.float64]
+    phases: I64
+    whole: NDArray[np.bool_]
+    since: Times = field(default_factory=lambda: _NEVER)
+    until: Times = field(default_factory=lambda: _NEVER)
+    digits: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.meter)
+
+    @property
+    def roll_over(self) -> I64:
+        """int64[row] [1e-4 kWh]: what the registers count modulo."""
+        return np.asarray(10**self.digits * _UNITS, dtype=np.int64)
+
+    def take(self, which: Any) -> Rows:
+        """The rows chosen by a slice, an index or a mask array."""
+        return Rows(**{column.name: getattr(self, column.name)[which] for column in fields(self)})
+
+    def by_point(self) -> Rows:
+        """Each installation once, whatever roles its point plays, in order of point and time."""
+        order = np.lexsort((self.since, self.meter, self.point))
+        meter, since = self.meter[order], self.since[order]
+        first = np.ones(len(order), dtype=np.bool_)
+        first[1:] = (meter[1:] != meter[:-1]) | (since[1:] != since[:-1])
+        return self.take(order[first])
+
+
+def rows(
+    conn: Connection,
+    day: dt.date,
+    zone: ZoneInfo,
+    *,
+    last: dt.date | None = None,
+    meters: I64 | None = None,
+    points: I64 | None = None,
+) -> Rows:
+    """The meters installed in local days `day` to `last` (that day alone), by meter_id and time; of `meters` or `points`, or all."""
+    begin, end = midnight(day, zone), midnight((last or day) + dt.timedelta(days=1), zone)
+    lo, hi = (f"timestamptz '{as_datetime(when).isoformat()}'" for when in (begin, end))
+    chosen = "".join(
+        f" AND i.{key} = ANY('{{{','.join(map(str, np.unique(ids).tolist()))}}}'::int[])"
+        for key, ids in (("meter_id", meters), ("point_id", points))
+        if ids is not None
+    )
+    roles = "".join(f" WHEN '{role}' THEN {k}" for k, role in enumerate(ROLES))
+    columns = {
+        "meter": ("i.meter_id", ">i4"),
+        "point": ("i.point_id", ">i4"),
+        "terminal": ("i.terminal_id", ">i4"),
+        "area": ("coalesce(r.area_id, -1)", ">i4"),
+        "role": (f"CASE r.role{roles} ELSE -1 END", ">i4"),
+        "multiplier": ("i.ct::bigint * i.pt", ">i8"),
+        "accuracy": ("m.accuracy", ">f4"),
+        "phases": ("m.phases", ">i2"),
+        "since": ("i.valid_from", ">i8"),
+        "until": ("i.valid_to", ">i8"),
+        "digits": ("m.digits", ">i2"),
+    }
+    payload = copy_out(
+        conn,
+        f"SELECT {', '.join(cell for cell, _ in columns.values())} FROM installation i JOIN meter m USING (meter_id) "
+        f"LEFT JOIN point_role r ON r.point_id = i.point_id AND r.valid_from < {hi} AND r.valid_to > {lo} "
+        f"WHERE i.valid_from < {hi} AND i.valid_to > {lo}{chosen} ORDER BY i.meter_id, i.valid_from, r.valid_from",
+    )
+    layout: list[Any] = [("columns", ">i2")]
+    for name, (_, wire) in columns.items():
+        layout += [(f"length_{name}", ">i4"), (name, wire)]
+    row = np.dtype(layout)
+    body = np.frombuffer(
+        payload, dtype=row, offset=len(HEADER), count=(len(payload) - len(HEADER) - 2) // row.itemsize
+    )
+    since, until = (_instants(body[name]) for name in ("since", "until"))
+    return Rows(
+        **{
+            name: body[name].astype(np.int64)
+            for name in columns
+            if name not in ("accuracy", "since", "until")
+        },
+        accuracy=body["accuracy"].astype(np.float64),
+        whole=np.asarray((since <= begin) & (until >= end), dtype=np.bool_),
+        since=since,
+        until=until,
+    )
+
+
+def _instants(raw: NDArray[Any]) -> Times:
+    """timestamptz as it is sent -> datetime64[us]; infinity is FOREVER."""
+    there = raw.astype(np.int64)
+    endless = there == np.iinfo(np.int64).max
+    return np.where(endless, FOREVER, PG_EPOCH + np.where(endless, 0, there).astype("m8[us]"))
+
+
+def assets(conn: Connection, meters: I64) -> list[str]:
+    """Asset numbers of meter_ids, in the given order."""
+    found = {
+        row["meter_id"]: row["asset"]
+        for row in conn.execute(
+            "SELECT meter_id, asset FROM meter WHERE meter_id = ANY(%s)", (np.unique(meters).tolist(),)
+        )
+    }
+    return [found[meter] for meter in meters.tolist()]
