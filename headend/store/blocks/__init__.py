@@ -5,7 +5,7 @@ from headend.store.blocks.energy import Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Quality, Standing, standing
-from headend.store.blocks.points import PointBlock, boundaries, energies
+from headend.store.blocks.points import Boundary, Daily, PointBlock, boundaries, daily, energies
 from headend.store.blocks.stream import CELLS_AT_ONCE, stream, stream_energies
 
 __all__ = [
@@ -13,6 +13,8 @@ __all__ = [
     "ROLES",
     "BadCode",
     "Block",
+    "Boundary",
+    "Daily",
     "PointBlock",
     "Quality",
     "Rows",
@@ -20,6 +22,7 @@ __all__ = [
     "Why",
     "assets",
     "boundaries",
+    "daily",
     "energies",
     "load",
     "rows",

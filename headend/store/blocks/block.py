@@ -57,7 +57,7 @@ class Block:
 
 @lru_cache(maxsize=64)
 def grid(first: dt.date, last: dt.date, zone: ZoneInfo) -> tuple[tuple[Times, ...], Times]:
-    """(the instants of each day, the first with its opening midnight; all midnights) of a span. BadSpan's business is the caller's."""
+    """(the instants of each day, the first with its opening midnight; all midnights) of a span."""
     days = [first + dt.timedelta(days=k) for k in range((last - first).days + 1)]
     slots = [points(CURVE, day, zone) for day in days]
     slots[0] = np.concatenate([np.array([midnight(first, zone)]), slots[0]])
@@ -73,16 +73,17 @@ def load(
     last: dt.date | None = None,
     meters: I64 | None = None,
     until: np.datetime64 | None = None,
+    freezes: Sequence[str] = REGISTER_QUANTITIES,
 ) -> Block:
     """The block of local days `day` to `last` (that day alone) with the given quantities of the curve; all meters, or those named.
 
-    Registers carry the opening midnight too. `until` leaves out what ended later (a job's view at an instant). Revisions lie over the
-    first readings. BadCode for a quantity that the curve does not keep. For many meters see `stream`: this takes what memory it takes,
-    about 0.8 kB a meter, day and register.
+    Registers carry the opening midnight too. `until` leaves out what ended later (a job's view at an instant). `freezes`: quantities of
+    the day freeze; none costs nothing. Revisions lie over the first readings. BadCode for a quantity that the curve does not keep.
+    For many meters see `stream`: this takes what memory it takes, about 0.8 kB a meter, day and register.
     """
     chosen = choose(CURVES.tables, codes)
     who = rows(conn, day, zone, last=last, meters=meters)
-    return fill(conn, who, day, last or day, zone, chosen, until=until)
+    return fill(conn, who, day, last or day, zone, chosen, until=until, freezes=freezes)
 
 
 def fill(
@@ -94,6 +95,7 @@ def fill(
     chosen: Mapping[Table, Sequence[str]],
     *,
     until: np.datetime64 | None = None,
+    freezes: Sequence[str] = REGISTER_QUANTITIES,
 ) -> Block:
     """The block of rows that are known already."""
     days, midnights = grid(day, last, zone)
@@ -106,17 +108,17 @@ def fill(
             found, laid = curve(conn, table, codes, meters, days, until=until)
             cells |= found
             marks |= laid
-        freezes, _ = values(conn, DAY_FREEZES, REGISTER_QUANTITIES, meters, midnights, until=until)
+        frozen, _ = fetch(conn, DAY_FREEZES, freezes, meters, midnights, until=until)
     same = len(meters) == len(who)  # the usual case: each meter on one point, nothing to copy
     if not same:
-        cells = {code: grid[spread] for code, grid in cells.items()}
-        freezes = {code: grid[spread] for code, grid in freezes.items()}
+        cells = {code: values[spread] for code, values in cells.items()}
+        frozen = {code: ends[spread] for code, ends in frozen.items()}
         marks = {code: mark.moved(spread, len(meters)) for code, mark in marks.items()}
-    registers = {code: grid for code, grid in cells.items() if grid.dtype == np.int64}
+    registers = {code: values for code, values in cells.items() if values.dtype == np.int64}
     # an instant value at the opening midnight belongs to the day before
-    instants = {code: grid[:, 1:] for code, grid in cells.items() if code not in registers}
+    instants = {code: values[:, 1:] for code, values in cells.items() if code not in registers}
     marks = {code: mark if code in registers else mark.shifted(1) for code, mark in marks.items()}
-    return Block(day, times, who, registers, instants, freezes, marks, last)
+    return Block(day, times, who, registers, instants, frozen, marks, last)
 
 
 def curve(
@@ -142,7 +144,7 @@ def curve(
     return found, lay(conn, table, meters, within, found)
 
 
-def values(
+def fetch(
     conn: Connection,
     table: Table,
     codes: Sequence[str],

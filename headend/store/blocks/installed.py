@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.store.blocks.grid import ids, stamp
 from headend.store.coverage import FOREVER
 from headend.store.db import Connection
 from headend.store.pgcopy import HEADER, PG_EPOCH
 from headend.store.rows import copy_out
-from protocols.localtime import Times, as_datetime, midnight
+from protocols.localtime import Times, midnight
 
 I64 = NDArray[np.int64]
 
 ROLES: Final = ("supply", "receive", "auxiliary")
 #: Registers count 1e-4 kWh.
 _UNITS: Final = 10_000
-_NEVER: Times = np.empty(0, dtype="datetime64[us]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Rows:
     accuracy: NDArray[np.float64]
     phases: I64
     whole: NDArray[np.bool_]
-    since: Times = field(default_factory=lambda: _NEVER)
-    until: Times = field(default_factory=lambda: _NEVER)
-    digits: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    since: Times
+    until: Times
+    digits: I64
 
     def __len__(self) -> int:
         return len(self.meter)
@@ -78,11 +78,11 @@ def rows(
 ) -> Rows:
     """The meters installed in local days `day` to `last` (that day alone), by meter_id and time; of `meters` or `points`, or all."""
     begin, end = midnight(day, zone), midnight((last or day) + dt.timedelta(days=1), zone)
-    lo, hi = (f"timestamptz '{as_datetime(when).isoformat()}'" for when in (begin, end))
+    lo, hi = stamp(begin), stamp(end)
     chosen = "".join(
-        f" AND i.{key} = ANY('{{{','.join(map(str, np.unique(ids).tolist()))}}}'::int[])"
-        for key, ids in (("meter_id", meters), ("point_id", points))
-        if ids is not None
+        f" AND i.{key} = ANY({ids(some)})"
+        for key, some in (("meter_id", meters), ("point_id", points))
+        if some is not None
     )
     roles = "".join(f" WHEN '{role}' THEN {k}" for k, role in enumerate(ROLES))
     columns = {

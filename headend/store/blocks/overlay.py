@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.store.blocks.grid import ids, stamp
 from headend.store.db import Connection
 from headend.store.pgcopy import HEADER, PG_EPOCH
 from headend.store.revisions import EDIT, READ
@@ -89,10 +90,7 @@ def lay(
     marks = {code: no_marks() for code in codes}
     if not (len(meters) and len(times) and codes):
         return marks
-    within = (
-        f"revision WHERE meter_id = ANY('{{{','.join(map(str, meters.tolist()))}}}'::int[]) "
-        f"AND ts BETWEEN '{as_datetime(times[0]).isoformat()}' AND '{as_datetime(times[-1]).isoformat()}'"
-    )
+    within = f"revision WHERE meter_id = ANY({ids(meters)}) AND ts BETWEEN {stamp(times[0])} AND {stamp(times[-1])}"
     body = newest(conn, table, codes, "meter_id", within)
     row = np.searchsorted(meters, body["key"])
     stamps = PG_EPOCH + body["ts"].astype(np.int64).astype("m8[us]")

@@ -11,16 +11,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.store.blocks.block import curve, grid, values
+from headend.store.blocks.block import curve, fetch, grid
 from headend.store.blocks.energy import Ends, Energy, Registers, by_point
-from headend.store.blocks.grid import BadCode, by_key, choose, empty
+from headend.store.blocks.grid import BadCode, by_key, choose, empty, ids, stamp, stamps
 from headend.store.blocks.installed import Rows, rows
 from headend.store.blocks.overlay import Quality, known, newest, put, quality
 from headend.store.db import Connection
 from headend.store.pgcopy import HEADER
 from headend.store.rows import CELLS, copy_out
 from headend.store.tables import CURVES, DAY_FREEZES, MONTH_FREEZES, PHASES, SLOTS, SPOTS, Table
-from protocols.localtime import Times, as_datetime
+from protocols.localtime import Times
 from protocols.quantity import quantities
 
 I64 = NDArray[np.int64]
@@ -48,6 +48,21 @@ class PointBlock:
     times: Times
     point: I64
     energies: dict[str, Energy]
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """What days are made of, by quantity code.
+
+    registers     int64[row, midnight], 1e-4 kWh secondary side, MISSING where not known
+    energies      [point, day]
+    since, until  [row], at the instants of installation and removal
+    """
+
+    registers: dict[str, I64]
+    energies: dict[str, Energy]
+    since: Boundary
+    until: Boundary
 
 
 def energies(
@@ -101,7 +116,7 @@ def fill_points(
             found, marks = curve(conn, table, some, meters, days, until=until)
             at |= found
             worth |= {code: quality(found[code], marks[code]) for code in some}
-        frozen, marks = values(conn, DAY_FREEZES, codes, meters, midnights, until=until)
+        frozen, marks = fetch(conn, DAY_FREEZES, codes, meters, midnights, until=until)
         ends = boundaries(conn, codes, who, times[0], times[-1] if until is None else min(times[-1], until))
     column = np.searchsorted(times, midnights)
     result = {}
@@ -115,20 +130,15 @@ def fill_points(
     return PointBlock(day, last, times, point, result)
 
 
-def daily(
-    conn: Connection, who: Rows, midnights: Times, codes: Sequence[str]
-) -> tuple[dict[str, I64], dict[str, Energy], tuple[Boundary, Boundary]]:
-    """(registers at midnights by code [row, midnight], energies by code [point, day], `boundaries`) from the freezes of whole days.
-
-    The same as `energies` with days for slots: tariff registers have no curve.
-    """
+def daily(conn: Connection, who: Rows, midnights: Times, codes: Sequence[str]) -> Daily:
+    """Whole days from freezes, for rows as Rows.by_point gives them: as `energies` with days for slots; tariff registers have no curve."""
     meters, spread = np.unique(who.meter, return_inverse=True)
     at = {code: empty(code, DAY_FREEZES, (len(meters), len(midnights))) for code in codes}
     worth = {code: np.zeros((len(meters), len(midnights)), dtype=np.int8) for code in codes}
     with by_key(conn):
         # a midnight's register is the same, whichever of them was asked for
         for table in (DAY_FREEZES, SPOTS, MONTH_FREEZES):
-            found, marks = values(conn, table, codes, meters, midnights)
+            found, marks = fetch(conn, table, codes, meters, midnights)
             for code in codes:
                 lacks = ~known(at[code])
                 at[code] = np.where(lacks, found[code], at[code])
@@ -139,7 +149,7 @@ def daily(
     for code in codes:
         here = Registers(registers[code], worth[code][spread])
         _, result[code] = by_point(midnights, who, Ends(here, ends[0][code], ends[1][code]))
-    return registers, result, ends
+    return Daily(registers, result, *ends)
 
 
 def boundaries(
@@ -180,9 +190,8 @@ def pairs(
     found = {code: empty(code, table, (len(meters),)) for code in codes}
     if not (len(meters) and len(codes)):
         return {code: Registers(column, np.zeros(0, dtype=np.int8)) for code, column in found.items()}
-    stamps = ",".join(f'"{as_datetime(at).isoformat()}"' for at in when)
-    asked = f"unnest('{{{','.join(map(str, meters.tolist()))}}}'::int[], '{{{stamps}}}'::timestamptz[]) WITH ORDINALITY u(meter_id, ts, n)"
-    within = f"ts BETWEEN '{as_datetime(when.min()).isoformat()}' AND '{as_datetime(when.max()).isoformat()}'"
+    asked = f"unnest({ids(meters)}, {stamps(when)}) WITH ORDINALITY u(meter_id, ts, n)"
+    within = f"ts BETWEEN {stamp(when.min())} AND {stamp(when.max())}"
     kind = "" if table.kind is None else f" AND kind = {table.kind}"
     select = ["n::int4"]
     layout: list[Any] = [("columns", ">i2"), ("l", ">i4"), ("n", ">i4")]

@@ -19,6 +19,7 @@ from headend.store.blocks.points import ENERGIES, PointBlock, choose_registers, 
 from headend.store.db import Connection
 from headend.store.tables import CURVES
 from protocols.localtime import midnight
+from protocols.reading import REGISTER_QUANTITIES
 
 #: Meters × slots of one block: 5,000 meters' day. Ten quantities of it are 25 MB; below a fifth of it the statements' own cost begins to
 #: show, above it nothing gets faster.
@@ -37,6 +38,7 @@ def stream(
     *,
     last: dt.date | None = None,
     until: np.datetime64 | None = None,
+    freezes: Sequence[str] = REGISTER_QUANTITIES,
     meters_at_once: int | None = None,
 ) -> Iterator[Block]:
     """`load` of all meters of local days `day` to `last` (that day alone), in blocks of so many meters, meters ascending.
@@ -53,7 +55,7 @@ def stream(
     yield from _ahead(
         conns,
         _cut(who, change // size),
-        lambda conn, part: fill(conn, part, day, last or day, zone, chosen, until=until),
+        lambda conn, part: fill(conn, part, day, last or day, zone, chosen, until=until, freezes=freezes),
     )
 
 

@@ -106,7 +106,7 @@ def test_usage_across_a_meter_exchange_and_a_falling_register(desk: Desk) -> Non
         "SELECT active_import FROM register_read WHERE meter_id = %s AND ts = '2026-03-08T16:00Z'", (old,)
     ).fetchone()
     assert row is not None
-    conn.execute("SELECT ensure_partitions('2026-03-08', '2026-03-12')")
+    conn.execute("SELECT ensure_partitions('register_read', '{2026-03-08, 2026-03-12}')")
     last = row["active_import"] + 30_000
     for meter, ts, kind, value in (
         ("old", at, 3, last),
