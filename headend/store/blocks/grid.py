@@ -7,7 +7,7 @@ The meters that have every instant asked for come first, without their times, si
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
@@ -38,8 +38,6 @@ _BY_KEY: Final = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), "
     "set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)"
 )
-
-
 #: Meters whose answer tells how the others are best asked: of a day that is not over yet hardly one is whole.
 _PROBE: Final = 200
 
@@ -51,9 +49,8 @@ class BadCode(StoreError):
 @contextmanager
 def by_key(conn: Connection) -> Iterator[None]:
     """Reading by the primary key: the planner's settings hold within, and are as they were afterwards."""
-    with conn.transaction(
-        force_rollback=True
-    ):  # nothing is written here, so nothing but the settings is undone
+    # nothing is written here, so nothing but the settings is undone
+    with conn.transaction(force_rollback=True):
         conn.execute(_BY_KEY)
         yield
 
@@ -72,24 +69,27 @@ def choose(tables: Sequence[Table], codes: Sequence[str]) -> dict[Table, list[st
 
 
 def empty(code: str, table: Table, shape: tuple[int, ...]) -> Column:
-    """A quantity of which nothing is known: registers, counters and moments int64 with MISSING, all else floats with NaN."""
+    """A quantity of which nothing is known: registers and counters int64 with MISSING, instants float32 and demands float64 with NaN,
+    moments int64 us since 1970 with MISSING."""
     _, _, own, missing = _CELL[table.type(code)]
     return np.full(shape, missing, dtype=own)
 
 
 def read(
-    conn: Connection, table: Table, codes: Sequence[str], meters: I64, times: Times
-) -> dict[str, Column]:
-    """First readings by code, [meter, time]; what is not there is missing.
+    conn: Connection,
+    table: Table,
+    codes: Sequence[str],
+    meters: I64,
+    times: Times,
+    into: Mapping[str, Column],
+) -> None:
+    """First readings into arrays by code, [meter, time], as `empty` makes them; what is not there stays as it is.
 
     meters  int64[meter], ascending, each once;  times  datetime64[us][time], ascending, each once, within a few days: the cells of a
             meter travel as one value
-
-    Registers and counters int64 with MISSING, instants float32 and demands float64 with NaN, moments int64 us since 1970 with MISSING.
     """
-    found = {code: empty(code, table, (len(meters), len(times))) for code in codes}
     if not (len(meters) and len(times) and len(codes)):
-        return found
+        return
     rest = np.ones(len(meters), dtype=np.bool_)
     for some in (slice(0, _PROBE), slice(_PROBE, None)):
         if some.start and rest[:_PROBE].sum() > _PROBE // 2:
@@ -98,9 +98,9 @@ def read(
         at = np.searchsorted(meters, body["meter"])
         rest[at] = False
         for code, values in _values(table, codes, body):
-            found[code][at] = values
+            into[code][at] = values
     if not rest.any():
-        return found
+        return
     body = _fetch(conn, table, codes, meters[rest], times, whole=False)
     when = (body["ts"].astype(np.int64) + _EPOCH).astype("datetime64[us]")
     column = np.minimum(np.searchsorted(times, when), len(times) - 1)
@@ -108,8 +108,7 @@ def read(
     there, place = np.nonzero((times[column] == when) & (body["ts"] != 0))
     row, column = np.searchsorted(meters, body["meter"])[there], column[there, place]
     for code, values in _values(table, codes, body):
-        found[code][row, column] = values[there, place]
-    return found
+        into[code][row, column] = values[there, place]
 
 
 def _fetch(
@@ -157,9 +156,8 @@ def ids(meters: I64) -> str:
     return _ids(meters.astype(np.int64, copy=False).tobytes())
 
 
-@lru_cache(
-    maxsize=8
-)  # several questions are about the same meters, and to write down 5,000 takes a millisecond
+# several questions are about the same meters, and to write down 5,000 takes a millisecond
+@lru_cache(maxsize=8)
 def _ids(raw: bytes) -> str:
     return f"'{{{','.join(map(str, np.frombuffer(raw, dtype=np.int64).tolist()))}}}'::int[]"
 
@@ -174,7 +172,8 @@ def stamps(times: Times) -> str:
     return _stamps(times.astype("datetime64[us]", copy=False).tobytes())
 
 
-@lru_cache(maxsize=64)  # a span's days, over and over for other meters
+# a span's days, over and over for other meters
+@lru_cache(maxsize=64)
 def _stamps(raw: bytes) -> str:
     texts = (f'"{as_datetime(when).isoformat()}"' for when in np.frombuffer(raw, dtype="datetime64[us]"))
     return f"'{{{','.join(texts)}}}'::timestamptz[]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -60,7 +60,7 @@ class Rows:
 
     def by_point(self) -> Rows:
         """Each installation once, whatever roles its point plays, in order of point and time."""
-        order = np.lexsort((self.since, self.meter, self.point))
+        order = np.lexsort((self.meter, self.since, self.point))
         meter, since = self.meter[order], self.since[order]
         first = np.ones(len(order), dtype=np.bool_)
         first[1:] = (meter[1:] != meter[:-1]) | (since[1:] != since[:-1])
@@ -76,7 +76,10 @@ def rows(
     meters: I64 | None = None,
     points: I64 | None = None,
 ) -> Rows:
-    """The meters installed in local days `day` to `last` (that day alone), by meter_id and time; of `meters` or `points`, or all."""
+    """The meters installed in local days `day` to `last` (that day alone), by meter_id and time; of `meters` or `points`, or all.
+
+    A new terminal, address or password changes nothing of what the registers mean: such installations are one row, behind the last terminal.
+    """
     begin, end = midnight(day, zone), midnight((last or day) + dt.timedelta(days=1), zone)
     lo, hi = stamp(begin), stamp(end)
     chosen = "".join(
@@ -112,17 +115,35 @@ def rows(
         payload, dtype=row, offset=len(HEADER), count=(len(payload) - len(HEADER) - 2) // row.itemsize
     )
     since, until = (_instants(body[name]) for name in ("since", "until"))
-    return Rows(
+    found = Rows(
         **{
             name: body[name].astype(np.int64)
             for name in columns
             if name not in ("accuracy", "since", "until")
         },
         accuracy=body["accuracy"].astype(np.float64),
-        whole=np.asarray((since <= begin) & (until >= end), dtype=np.bool_),
+        whole=np.zeros(len(body), dtype=np.bool_),
         since=since,
         until=until,
     )
+    found = _joined(found)
+    return replace(found, whole=np.asarray((found.since <= begin) & (found.until >= end), dtype=np.bool_))
+
+
+def _joined(found: Rows) -> Rows:
+    """Installations that follow each other without a change of meter, point, transformers or role are one."""
+    if not (found.meter[1:] == found.meter[:-1]).any():
+        return found
+    keys = (found.role, found.area, found.multiplier, found.point, found.meter)
+    ordered = found.take(np.lexsort((found.since, *keys)))
+    begins = np.ones(len(found), dtype=np.bool_)
+    begins[1:] = ordered.until[:-1] != ordered.since[1:]
+    for key in ("role", "area", "multiplier", "point", "meter"):
+        values = getattr(ordered, key)
+        begins[1:] |= values[1:] != values[:-1]
+    ends = np.append(begins[1:], True)
+    joined = replace(ordered.take(begins), until=ordered.until[ends], terminal=ordered.terminal[ends])
+    return joined.take(np.lexsort((joined.since, joined.meter)))
 
 
 def _instants(raw: NDArray[Any]) -> Times:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.store.blocks.block import curve, fetch, grid
+from headend.store.blocks.block import curve, fetch, span
 from headend.store.blocks.energy import Ends, Energy, Registers, by_point
 from headend.store.blocks.grid import BadCode, by_key, choose, empty, ids, stamp, stamps
 from headend.store.blocks.installed import Rows, rows
@@ -105,7 +105,7 @@ def fill_points(
     until: np.datetime64 | None = None,
 ) -> PointBlock:
     """The energies of rows that are known already, as Rows.by_point gives them."""
-    days, midnights = grid(day, last, zone)
+    days, midnights = span(day, last, zone)
     times = np.concatenate(days)
     meters, spread = np.unique(who.meter, return_inverse=True)
     codes = [code for some in chosen.values() for code in some]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from headend.store.blocks.block import Block, fill
+from headend.store.blocks.block import CELLS_AT_ONCE, Block, fill
 from headend.store.blocks.grid import choose
 from headend.store.blocks.installed import Rows, rows
 from headend.store.blocks.points import ENERGIES, PointBlock, choose_registers, fill_points
@@ -21,9 +21,6 @@ from headend.store.tables import CURVES
 from protocols.localtime import midnight
 from protocols.reading import REGISTER_QUANTITIES
 
-#: Meters × slots of one block: 5,000 meters' day. Ten quantities of it are 25 MB; below a fifth of it the statements' own cost begins to
-#: show, above it nothing gets faster.
-CELLS_AT_ONCE: Final = 500_000
 #: Blocks asked for before the consumer wants them, for each connection: one is being read while one waits.
 _AHEAD: Final = 2
 

@@ -262,6 +262,37 @@ def test_another_ct_from_14_20_in_mid_month(store: Connection) -> None:
     assert (told.energy[IMPORT], told.meters) == (247_000, ["1", "1"])
 
 
+def test_a_new_terminal_is_no_exchange(store: Connection) -> None:
+    """From 14:20 the same meter with the same transformers is read by another terminal: nothing happens to its energy."""
+    here = place(store, "1", ct=10, until="2026-03-16 14:20")
+    place(store, "1", ct=10, since="2026-03-16 14:20", point="P1", terminal="T2")
+    bring_curve(store, here.meter, at("2026-03-16 00:00"), [100 * k for k in range(97)])
+    bring_freezes(store, here.meter, {"2026-03-16 00:00": 0, "2026-03-17 00:00": 9_600})
+    day = dt.date(2026, 3, 16)
+    who = blocks.rows(store, day, SHANGHAI)
+    assert (who.meter.tolist(), who.whole.tolist()) == ([here.meter], [True])
+    assert by_slot(store, here.point, day).energies[IMPORT].energy.tolist() == [[1_000] * 96]
+    (told,) = by_day(store, here.point, day)
+    assert (told.energy[IMPORT], told.meters) == (96_000, ["1"])
+
+
+def test_a_meter_that_comes_back_the_same_day(store: Connection) -> None:
+    """Meter 1 until 08:00, meter 2 until 16:00, meter 1 again: 1 + 2 + 3 kWh, and the closing register is meter 1's."""
+    one = place(store, "1", until="2026-03-11 08:00")
+    two = place(store, "2", since="2026-03-11 08:00", until="2026-03-11 16:00", point="P1")
+    place(store, "1", since="2026-03-11 16:00", point="P1")
+    bring_freezes(store, one.meter, {"2026-03-11 00:00": 50 * KWH, "2026-03-12 00:00": 56 * KWH})
+    for meter, when, register in (
+        (one.meter, "2026-03-11 08:00", 51 * KWH),
+        (two.meter, "2026-03-11 08:00", 7 * KWH),
+        (two.meter, "2026-03-11 16:00", 9 * KWH),
+        (one.meter, "2026-03-11 16:00", 53 * KWH),  # it was tested in between
+    ):
+        bring_spot(store, meter, when, register)
+    (told,) = by_day(store, one.point, DAY)
+    assert (told.energy[IMPORT], told.meters, told.closing[IMPORT]) == (6 * KWH, ["1", "2", "1"], 56 * KWH)
+
+
 def test_an_estimate_gives_way_to_the_meters_own_value(store: Connection) -> None:
     """12:15 is not read: 1.50 kWh is estimated between 1.00 and 2.00; then the meter says 1.20. So for the day freeze: 9 kWh, then 8."""
     here = place(store, "1")
