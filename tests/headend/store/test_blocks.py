@@ -12,6 +12,7 @@ import pytest
 
 from headend.plans import CURVE, points
 from headend.store import blocks, cluster
+from headend.store.blocks import block as block_
 from headend.store.blocks.grid import by_key
 from headend.store.coverage import FOREVER
 from headend.store.db import Connection
@@ -264,6 +265,18 @@ def test_the_same_however_many_meters_are_whole(store: Connection, holes: float)
         np.array([row[1:] for row in volts], dtype=np.float32),
         equal_nan=True,
     )
+
+
+def test_the_same_in_however_many_questions(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves(store, fleet(store, 30), days=2, holes=0.01)
+    asked = {"last": WEDNESDAY + dt.timedelta(days=1), "until": at("2026-03-12 18:00")}
+    whole = blocks.load(store, WEDNESDAY, SHANGHAI, CODES, **asked)
+    monkeypatch.setattr(block_, "CELLS_AT_ONCE", 97 * 7)
+    pieces = blocks.load(store, WEDNESDAY, SHANGHAI, CODES, **asked)
+    assert pieces.registers["active_import"].tolist() == whole.registers["active_import"].tolist()
+    assert (whole.known("active_import").any(axis=0) == (whole.times <= asked["until"])).all()
+    for code in CODES[1:]:
+        assert np.array_equal(pieces.instants[code], whole.instants[code], equal_nan=True)
 
 
 def test_a_row_off_the_grid_does_not_stand_in_for_one_that_is_missing(store: Connection) -> None:
