@@ -295,7 +295,7 @@ def daily_energy(
         nobody = dict.fromkeys(REGISTER_QUANTITIES)
         why = dict.fromkeys(REGISTER_QUANTITIES, "not-commissioned")
         return [DayEnergy(day, dict(nobody), dict(why), dict(nobody), [], {}) for day in days]
-    found = blocks.daily(conn, who, midnights, REGISTER_QUANTITIES)
+    found = blocks.daily(conn, who, midnights, zone, REGISTER_QUANTITIES)
     assets = blocks.assets(conn, who.meter)
     return [
         _one_day(conn, day, k, who, assets, midnights, found, now=now, zone=zone)

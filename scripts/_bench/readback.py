@@ -63,6 +63,12 @@ def fill(dsn: str, meters: int) -> int:
             conn.execute(
                 "SELECT ensure_partitions('slot_read', %s)", ([str(when) + "Z" for when in times[[0, -1]]],)
             )
+            conn.execute("SELECT ensure_partitions('coverage', ARRAY[%s::date]::timestamptz[])", (day,))
+            conn.execute(
+                "INSERT INTO coverage (meter_id, day, plan, present, late, absent, attempts, first_at, last_at) "
+                "SELECT n, %s, 1, repeat('1', 96)::varbit, repeat('0', 96)::varbit, repeat('0', 96)::varbit, 1, %s, %s FROM generate_series(1, %s) n",
+                (day, f"{times[-1]}Z", f"{times[-1]}Z", meters),
+            )
             for first in range(1, meters + 1, STEP):
                 ids = np.arange(first, min(first + STEP, meters + 1))
                 values = _values(ids, times)
@@ -79,7 +85,7 @@ def fill(dsn: str, meters: int) -> int:
                     copy.write(_payload(ids, times, values))
                 conn.commit()
     with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("VACUUM (ANALYZE) slot_read")
+        conn.execute("VACUUM (ANALYZE) slot_read, coverage")
         conn.execute("CHECKPOINT")
     return total
 

@@ -16,6 +16,7 @@ from headend.plans import CURVE, points
 from headend.store.blocks.grid import by_key, choose, empty, read
 from headend.store.blocks.installed import Rows, rows
 from headend.store.blocks.overlay import Marks, known, lay, no_marks, quality
+from headend.store.blocks.whole import whole
 from headend.store.db import Connection
 from headend.store.tables import CURVES, DAY_FREEZES, Table
 from protocols.localtime import Times, midnight
@@ -112,10 +113,10 @@ def fill(
     marks: dict[str, Marks] = {}
     with by_key(conn):
         for table, codes in chosen.items():
-            found, laid = curve(conn, table, codes, meters, days, until=until)
+            found, laid = curve(conn, table, codes, meters, days, zone, until=until)
             cells |= found
             marks |= laid
-        frozen, _ = fetch(conn, DAY_FREEZES, freezes, meters, midnights, until=until)
+        frozen, _ = fetch(conn, DAY_FREEZES, freezes, meters, midnights, zone, until=until)
     same = len(meters) == len(who)  # the usual case: each meter on one point, nothing to copy
     if not same:
         cells = {code: values[spread] for code, values in cells.items()}
@@ -134,6 +135,7 @@ def curve(
     codes: Sequence[str],
     meters: I64,
     days: Sequence[Times],
+    zone: ZoneInfo,
     *,
     until: np.datetime64 | None = None,
 ) -> tuple[dict[str, Column], dict[str, Marks]]:
@@ -147,7 +149,10 @@ def curve(
         for first in range(0, len(meters), step):
             piece = slice(first, first + step)
             into = {code: found[code][piece, begin : begin + len(wanted)] for code in codes}
-            read(conn, table, codes, meters[piece], wanted, into)
+            known_whole = None
+            if table.plan is not None and table.plan.every == "slot":
+                known_whole = whole(conn, table.plan, meters[piece], wanted, zone)
+            read(conn, table, codes, meters[piece], wanted, into, known_whole)
         begin += len(day)
     within = times if until is None else times[times <= until]
     return found, lay(conn, table, meters, within, found)
@@ -159,8 +164,9 @@ def fetch(
     codes: Sequence[str],
     meters: I64,
     times: Times,
+    zone: ZoneInfo,
     *,
     until: np.datetime64 | None = None,
 ) -> tuple[dict[str, Column], dict[str, Marks]]:
     """Values by code [meter, time], revisions laid over, and their marks: of few instants, such as a span's midnights."""
-    return curve(conn, table, codes, meters, [times], until=until)
+    return curve(conn, table, codes, meters, [times], zone, until=until)

@@ -1,8 +1,8 @@
 """Quantities of one table as [meter, time]: the server puts a meter's values into one string of bytes, numpy takes it from there.
 
 One COPY row a meter and not one a reading: what a row costs on its way (libpq's call, lengths, keys) is paid once for a day of slots.
-The meters that have every instant asked for come first, without their times, since these are then known; the others come with them.
-`ts = ANY(...)` sees to it that no other instant is counted: a full count is a proof.
+Of a meter that has every instant asked for (store/blocks/whole.py) the values alone need to come: their times are known. The others' come
+with their times.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ _BY_KEY: Final = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), "
     "set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)"
 )
-#: Meters whose answer tells how the others are best asked: of a day that is not over yet hardly one is whole.
-_PROBE: Final = 200
 
 
 class BadCode(StoreError):
@@ -82,19 +80,18 @@ def read(
     meters: I64,
     times: Times,
     into: Mapping[str, Column],
+    whole: NDArray[np.bool_] | None = None,
 ) -> None:
     """First readings into arrays by code, [meter, time], as `empty` makes them; what is not there stays as it is.
 
     meters  int64[meter], ascending, each once;  times  datetime64[us][time], ascending, each once, within a few days: the cells of a
-            meter travel as one value
+            meter travel as one value;  whole  bool[meter]: who has all of them, and perhaps others between, by an earlier statement
     """
     if not (len(meters) and len(times) and len(codes)):
         return
     rest = np.ones(len(meters), dtype=np.bool_)
-    for some in (slice(0, _PROBE), slice(_PROBE, None)):
-        if some.start and rest[:_PROBE].sum() > _PROBE // 2:
-            break
-        body = _fetch(conn, table, codes, meters[some], times, whole=True)
+    if whole is not None and whole.any():
+        body = _fetch(conn, table, codes, meters[whole], times, whole=True)
         at = np.searchsorted(meters, body["meter"])
         rest[at] = False
         for code, values in _values(table, codes, body):
@@ -114,7 +111,7 @@ def read(
 def _fetch(
     conn: Connection, table: Table, codes: Sequence[str], meters: I64, times: Times, *, whole: bool
 ) -> NDArray[np.void]:
-    """The answer as it stands on the wire, one row a meter; `whole`: those alone that have every time, else with `ts`."""
+    """The answer as it stands on the wire, one row a meter; `whole`: those alone that have as many rows as there are times, else with `ts`."""
     n = len(times)
     sent = [(code, *_CELL[table.type(code)][:2]) for code in codes]
     if not whole:
@@ -126,12 +123,11 @@ def _fetch(
         size = n * np.dtype(wire).itemsize
         select.append(cell if whole else f"substr({cell} || decode(repeat('00', {size}), 'hex'), 1, {size})")
         layout += [(f"length{k}", ">i4"), (code, wire, (n,))]
-    if not len(meters):
-        return np.empty(0, dtype=np.dtype(layout))
-    where = (
-        f"meter_id = ANY({ids(meters)}) AND ts BETWEEN {stamp(times[0])} AND {stamp(times[-1])} AND ts = ANY({stamps(times)})"
-        + ("" if table.kind is None else f" AND kind = {table.kind}")
-    )
+    where = f"meter_id = ANY({ids(meters)}) AND ts BETWEEN {stamp(times[0])} AND {stamp(times[-1])}"
+    if not whole:
+        where += f" AND ts = ANY({stamps(times)})"
+    if table.kind is not None:
+        where += f" AND kind = {table.kind}"
     full = f" HAVING octet_length({select[0]}) = {n * np.dtype(sent[0][2]).itemsize}" if whole else ""
     payload = copy_out(
         conn, f"SELECT meter_id, {', '.join(select)} FROM {table.name} WHERE {where} GROUP BY meter_id{full}"

@@ -113,10 +113,10 @@ def fill_points(
     worth: dict[str, Codes] = {}
     with by_key(conn):
         for table, some in chosen.items():
-            found, marks = curve(conn, table, some, meters, days, until=until)
+            found, marks = curve(conn, table, some, meters, days, zone, until=until)
             at |= found
             worth |= {code: quality(found[code], marks[code]) for code in some}
-        frozen, marks = fetch(conn, DAY_FREEZES, codes, meters, midnights, until=until)
+        frozen, marks = fetch(conn, DAY_FREEZES, codes, meters, midnights, zone, until=until)
         ends = boundaries(conn, codes, who, times[0], times[-1] if until is None else min(times[-1], until))
     column = np.searchsorted(times, midnights)
     result = {}
@@ -130,7 +130,7 @@ def fill_points(
     return PointBlock(day, last, times, point, result)
 
 
-def daily(conn: Connection, who: Rows, midnights: Times, codes: Sequence[str]) -> Daily:
+def daily(conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]) -> Daily:
     """Whole days from freezes, for rows as Rows.by_point gives them: as `energies` with days for slots; tariff registers have no curve."""
     meters, spread = np.unique(who.meter, return_inverse=True)
     at = {code: empty(code, DAY_FREEZES, (len(meters), len(midnights))) for code in codes}
@@ -138,7 +138,7 @@ def daily(conn: Connection, who: Rows, midnights: Times, codes: Sequence[str]) -
     with by_key(conn):
         # a midnight's register is the same, whichever of them was asked for
         for table in (DAY_FREEZES, SPOTS, MONTH_FREEZES):
-            found, marks = fetch(conn, table, codes, meters, midnights)
+            found, marks = fetch(conn, table, codes, meters, midnights, zone)
             for code in codes:
                 lacks = ~known(at[code])
                 at[code] = np.where(lacks, found[code], at[code])

@@ -14,12 +14,13 @@ from headend.plans import CURVE, points
 from headend.store import blocks, cluster
 from headend.store.blocks import block as block_
 from headend.store.blocks.grid import by_key
+from headend.store.blocks.whole import whole
 from headend.store.coverage import FOREVER
 from headend.store.db import Connection
-from headend.store.tables import DAY_FREEZES, PHASES, SLOTS, SPOTS
+from headend.store.tables import CURVES, DAY_FREEZES, PHASES, SLOTS, SPOTS
 from protocols.localtime import as_datetime, instant, midnight
 from protocols.reading import MISSING, REGISTER_QUANTITIES
-from tests.support.house import MADRID, SHANGHAI, at, place, rows, table, write
+from tests.support.house import MADRID, SHANGHAI, at, deliver, place, rows, table, write
 
 WEDNESDAY = dt.date(2026, 3, 11)
 CODES = ("active_import", "voltage_a", "active_power")
@@ -233,9 +234,9 @@ def curves(conn: Connection, meters: list[int], days: int = 1, *, holes: float =
     meter, when = np.repeat(meters, len(times)), np.tile(times, len(meters))
     values = meter * 1_000_000 + np.tile(np.arange(len(times)) * 100, len(meters))
     kept = rng.random(len(meter)) >= holes
-    write(
+    deliver(
         conn,
-        SLOTS,
+        CURVES,
         rows(
             meter[kept].tolist(),
             when[kept],
@@ -248,7 +249,7 @@ def curves(conn: Connection, meters: list[int], days: int = 1, *, holes: float =
 
 @pytest.mark.parametrize("holes", [0.0, 0.004, 0.3])
 def test_the_same_however_many_meters_are_whole(store: Connection, holes: float) -> None:
-    """More meters than are asked for a first impression; all of them whole, about half of them, none."""
+    """All of them, most of them, none: by the ledger the values come with their times or without."""
     meters = fleet(store, 450)
     curves(store, meters, holes=holes)
     block = blocks.load(store, WEDNESDAY, SHANGHAI, CODES)
@@ -256,9 +257,9 @@ def test_the_same_however_many_meters_are_whole(store: Connection, holes: float)
     assert block.registers["active_import"].tolist() == [
         [MISSING if v is None else v for v in row] for row in expected
     ]
-    whole = (block.registers["active_import"] != MISSING).all(axis=1).sum()
-    assert (holes == 0.3) == (whole == 0)
-    assert (holes == 0) == (whole == 450)
+    complete = (block.registers["active_import"] != MISSING).all(axis=1).sum()
+    assert (holes == 0.3) == (complete == 0)
+    assert (holes == 0) == (complete == 450)
     volts = naive(store, WEDNESDAY, SHANGHAI, "voltage_a", meters)
     assert np.array_equal(
         block.instants["voltage_a"],
@@ -270,13 +271,13 @@ def test_the_same_however_many_meters_are_whole(store: Connection, holes: float)
 def test_the_same_in_however_many_questions(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     curves(store, fleet(store, 30), days=2, holes=0.01)
     asked = {"last": WEDNESDAY + dt.timedelta(days=1), "until": at("2026-03-12 18:00")}
-    whole = blocks.load(store, WEDNESDAY, SHANGHAI, CODES, **asked)
+    everything = blocks.load(store, WEDNESDAY, SHANGHAI, CODES, **asked)
     monkeypatch.setattr(block_, "CELLS_AT_ONCE", 97 * 7)
     pieces = blocks.load(store, WEDNESDAY, SHANGHAI, CODES, **asked)
-    assert pieces.registers["active_import"].tolist() == whole.registers["active_import"].tolist()
-    assert (whole.known("active_import").any(axis=0) == (whole.times <= asked["until"])).all()
+    assert pieces.registers["active_import"].tolist() == everything.registers["active_import"].tolist()
+    assert (everything.known("active_import").any(axis=0) == (everything.times <= asked["until"])).all()
     for code in CODES[1:]:
-        assert np.array_equal(pieces.instants[code], whole.instants[code], equal_nan=True)
+        assert np.array_equal(pieces.instants[code], everything.instants[code], equal_nan=True)
 
 
 def test_a_row_off_the_grid_does_not_stand_in_for_one_that_is_missing(store: Connection) -> None:
@@ -286,6 +287,45 @@ def test_a_row_off_the_grid_does_not_stand_in_for_one_that_is_missing(store: Con
     write(store, SLOTS, rows([here.meter] * 97, times, active_import=list(range(97))))
     found = blocks.load(store, WEDNESDAY, SHANGHAI, ("active_import",)).registers["active_import"][0]
     assert found.tolist() == [*range(50), MISSING, *range(51, 97)]
+
+
+@pytest.mark.parametrize("minutes", [-14, 0, 1, 46])
+def test_a_row_off_the_grid_beside_a_whole_day(store: Connection, minutes: int) -> None:
+    """The ledger does not know of it, so that the day is whole: no value may move because of it."""
+    here = place(store, "1")
+    curves(store, [here.meter], days=2)
+    odd = at("2026-03-11 12:00") + np.timedelta64(minutes, "m")
+    deliver(store, CURVES, rows([here.meter], [odd], active_import=[77], voltage_a=[1.0]))
+    last = WEDNESDAY + dt.timedelta(days=1)
+    block = blocks.load(store, WEDNESDAY, SHANGHAI, ("active_import",), last=last)
+    expected = here.meter * 1_000_000 + np.arange(193) * 100
+    if minutes == 0:  # on the grid it is the meter's later word
+        expected[48] = 77
+    assert block.registers["active_import"].tolist() == [expected.tolist()]
+
+
+def test_who_is_whole(store: Connection) -> None:
+    one, two, three = (place(store, str(k)) for k in (1, 2, 3))
+    curves(store, [one.meter, two.meter])
+    meters = np.array([one.meter, two.meter, three.meter])
+    times = np.concatenate([[midnight(WEDNESDAY, SHANGHAI)], points(CURVE, WEDNESDAY, SHANGHAI)])
+    assert whole(store, CURVE, meters, times, SHANGHAI).tolist() == [True, True, False]
+    assert whole(store, CURVE, meters, times[1:50], SHANGHAI).tolist() == [True, True, False]
+    # one's opening midnight belongs to the day before
+    store.execute(
+        "UPDATE coverage SET present = set_bit(present, 95, 0) WHERE meter_id = %s AND day = '2026-03-10'",
+        (one.meter,),
+    )
+    assert whole(store, CURVE, meters, times, SHANGHAI).tolist() == [False, True, False]
+    assert whole(store, CURVE, meters, times[1:], SHANGHAI).tolist() == [True, True, False]
+    store.execute(
+        "UPDATE coverage SET present = set_bit(present, 49, 0) WHERE meter_id = %s AND day = '2026-03-11'",
+        (two.meter,),
+    )
+    assert whole(store, CURVE, meters, times[1:50], SHANGHAI).tolist() == [True, True, False]
+    assert whole(store, CURVE, meters, times[1:51], SHANGHAI).tolist() == [True, False, False]
+    # an instant that is no point of the plan is in nobody's ledger
+    assert not whole(store, CURVE, meters, times[:2] + np.timedelta64(1, "m"), SHANGHAI).any()
 
 
 def test_the_phase_curve_in_the_same_block(store: Connection) -> None:
@@ -373,7 +413,7 @@ def test_a_stream_is_the_whole_in_pieces(
     curves(store, meters, days=2, holes=0.01)
     place(store, "1000", point="Q7", since="2026-03-11 10:00")  # a second meter on somebody's point
     last = WEDNESDAY + dt.timedelta(days=1)
-    whole = blocks.load(store, WEDNESDAY, SHANGHAI, ("active_import", "voltage_a"), last=last)
+    everything = blocks.load(store, WEDNESDAY, SHANGHAI, ("active_import", "voltage_a"), last=last)
     store.commit()
     conns = [store, second][:connections]
     parts = list(
@@ -382,11 +422,11 @@ def test_a_stream_is_the_whole_in_pieces(
         )
     )
     assert all(len(np.unique(part.rows.meter)) <= (size or 10**9) for part in parts)
-    assert np.concatenate([part.rows.meter for part in parts]).tolist() == whole.rows.meter.tolist()
+    assert np.concatenate([part.rows.meter for part in parts]).tolist() == everything.rows.meter.tolist()
     joined = np.concatenate([part.registers["active_import"] for part in parts])
-    assert joined.tolist() == whole.registers["active_import"].tolist()
+    assert joined.tolist() == everything.registers["active_import"].tolist()
     volts = np.concatenate([part.instants["voltage_a"] for part in parts])
-    assert np.array_equal(volts, whole.instants["voltage_a"], equal_nan=True)
+    assert np.array_equal(volts, everything.instants["voltage_a"], equal_nan=True)
 
     energy = blocks.energies(store, WEDNESDAY, SHANGHAI, last=last)
     store.commit()
