@@ -74,3 +74,13 @@ def copy_out(conn: Connection, query: str) -> bytes:
     """What COPY (query) TO STDOUT (FORMAT BINARY) sends."""
     with conn.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT BINARY)") as copy:
         return b"".join(copy)
+
+
+def copy_bytes(conn: Connection, query: str, row: np.dtype[Any]) -> NDArray[np.void]:
+    """The rows that a query has put end to end into one value of bytes (of at most 1 GB, which is PostgreSQL's bound); NULL is none.
+
+    What a row costs on its way, libpq's call and its lengths, is paid once for all of them.
+    """
+    payload = copy_out(conn, query)
+    # header, number of columns, length (-1: NULL), the bytes, trailer
+    return np.frombuffer(memoryview(payload)[:-2], dtype=row, offset=len(HEADER) + 6)

@@ -1,6 +1,6 @@
-"""Quantities of one table as [meter, time]: the server puts a meter's values into one string of bytes, numpy takes it from there.
+"""Quantities of one table as [meter, time]: the server puts the values of meter after meter into one string of bytes, numpy takes it from
+there. What a row costs on its way is paid once for some thousand meters' day.
 
-One COPY row a meter and not one a reading: what a row costs on its way (libpq's call, lengths, keys) is paid once for a day of slots.
 Of a meter that has every instant asked for (store/blocks/whole.py) the values alone need to come: their times are known. The others' come
 with their times.
 """
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.db import Connection, StoreError
-from headend.store.pgcopy import HEADER, PG_EPOCH
-from headend.store.rows import copy_out
+from headend.store.pgcopy import PG_EPOCH
+from headend.store.rows import copy_bytes
 from headend.store.tables import Table
 from protocols.localtime import Times, as_datetime
 from protocols.reading import MISSING, Column
@@ -111,30 +111,30 @@ def read(
 def _fetch(
     conn: Connection, table: Table, codes: Sequence[str], meters: I64, times: Times, *, whole: bool
 ) -> NDArray[np.void]:
-    """The answer as it stands on the wire, one row a meter; `whole`: those alone that have as many rows as there are times, else with `ts`."""
+    """A row for each meter that has any, as it stands on the wire; `whole`: that has as many as there are times, else with `ts`."""
     n = len(times)
     sent = [(code, *_CELL[table.type(code)][:2]) for code in codes]
     if not whole:
         sent.append(("ts", _CELL["timestamptz"][0], ">i8"))
     select = []
-    layout: list[Any] = [("columns", ">i2"), ("length", ">i4"), ("meter", ">i4")]
-    for k, (code, send, wire) in enumerate(sent):
+    layout: list[Any] = [("meter", ">i4")]
+    for code, send, wire in sent:
         cell = f"string_agg({send.format(code)}, '' ORDER BY ts)"
         size = n * np.dtype(wire).itemsize
         select.append(cell if whole else f"substr({cell} || decode(repeat('00', {size}), 'hex'), 1, {size})")
-        layout += [(f"length{k}", ">i4"), (code, wire, (n,))]
+        layout.append((code, wire, (n,)))
     where = f"meter_id = ANY({ids(meters)}) AND ts BETWEEN {stamp(times[0])} AND {stamp(times[-1])}"
     if not whole:
         where += f" AND ts = ANY({stamps(times)})"
     if table.kind is not None:
         where += f" AND kind = {table.kind}"
     full = f" HAVING octet_length({select[0]}) = {n * np.dtype(sent[0][2]).itemsize}" if whole else ""
-    payload = copy_out(
-        conn, f"SELECT meter_id, {', '.join(select)} FROM {table.name} WHERE {where} GROUP BY meter_id{full}"
-    )
-    row = np.dtype(layout)
-    return np.frombuffer(
-        payload, dtype=row, offset=len(HEADER), count=(len(payload) - len(HEADER) - 2) // row.itemsize
+    cells = ", ".join(f"{cell} AS c{k}" for k, cell in enumerate(select))
+    return copy_bytes(
+        conn,
+        f"SELECT string_agg({' || '.join(['int4send(meter_id)', *(f'c{k}' for k in range(len(select)))])}, '') FROM "
+        f"(SELECT meter_id, {cells} FROM {table.name} WHERE {where} GROUP BY meter_id{full}) of_meters",
+        np.dtype(layout),
     )
 
 

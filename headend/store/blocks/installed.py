@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from headend.store.blocks.grid import ids, stamp
 from headend.store.coverage import FOREVER
 from headend.store.db import Connection
-from headend.store.pgcopy import HEADER, PG_EPOCH
-from headend.store.rows import copy_out
+from headend.store.pgcopy import PG_EPOCH
+from headend.store.rows import copy_bytes
 from protocols.localtime import Times, midnight
 
 I64 = NDArray[np.int64]
@@ -89,30 +89,25 @@ def rows(
     )
     roles = "".join(f" WHEN '{role}' THEN {k}" for k, role in enumerate(ROLES))
     columns = {
-        "meter": ("i.meter_id", ">i4"),
-        "point": ("i.point_id", ">i4"),
-        "terminal": ("i.terminal_id", ">i4"),
-        "area": ("coalesce(r.area_id, -1)", ">i4"),
-        "role": (f"CASE r.role{roles} ELSE -1 END", ">i4"),
-        "multiplier": ("i.ct::bigint * i.pt", ">i8"),
-        "accuracy": ("m.accuracy", ">f4"),
-        "phases": ("m.phases", ">i2"),
-        "since": ("i.valid_from", ">i8"),
-        "until": ("i.valid_to", ">i8"),
-        "digits": ("m.digits", ">i2"),
+        "meter": ("int4send(i.meter_id)", ">i4"),
+        "point": ("int4send(i.point_id)", ">i4"),
+        "terminal": ("int4send(i.terminal_id)", ">i4"),
+        "area": ("int4send(coalesce(r.area_id, -1))", ">i4"),
+        "role": (f"int4send(CASE r.role{roles} ELSE -1 END)", ">i4"),
+        "multiplier": ("int8send(i.ct::bigint * i.pt)", ">i8"),
+        "accuracy": ("float4send(m.accuracy)", ">f4"),
+        "phases": ("int2send(m.phases)", ">i2"),
+        "since": ("timestamptz_send(i.valid_from)", ">i8"),
+        "until": ("timestamptz_send(i.valid_to)", ">i8"),
+        "digits": ("int2send(m.digits)", ">i2"),
     }
-    payload = copy_out(
+    body = copy_bytes(
         conn,
-        f"SELECT {', '.join(cell for cell, _ in columns.values())} FROM installation i JOIN meter m USING (meter_id) "
+        f"SELECT string_agg({' || '.join(cell for cell, _ in columns.values())}, '' ORDER BY i.meter_id, i.valid_from, r.valid_from) "
+        f"FROM installation i JOIN meter m USING (meter_id) "
         f"LEFT JOIN point_role r ON r.point_id = i.point_id AND r.valid_from < {hi} AND r.valid_to > {lo} "
-        f"WHERE i.valid_from < {hi} AND i.valid_to > {lo}{chosen} ORDER BY i.meter_id, i.valid_from, r.valid_from",
-    )
-    layout: list[Any] = [("columns", ">i2")]
-    for name, (_, wire) in columns.items():
-        layout += [(f"length_{name}", ">i4"), (name, wire)]
-    row = np.dtype(layout)
-    body = np.frombuffer(
-        payload, dtype=row, offset=len(HEADER), count=(len(payload) - len(HEADER) - 2) // row.itemsize
+        f"WHERE i.valid_from < {hi} AND i.valid_to > {lo}{chosen}",
+        np.dtype([(name, wire) for name, (_, wire) in columns.items()]),
     )
     since, until = (_instants(body[name]) for name in ("since", "until"))
     found = Rows(

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from headend.plans import Plan, locate
 from headend.store.blocks.grid import ids
 from headend.store.db import Connection
-from headend.store.pgcopy import HEADER
-from headend.store.rows import copy_out
+from headend.store.rows import copy_bytes
 from protocols.localtime import Times
 
 I64 = NDArray[np.int64]
@@ -34,12 +33,12 @@ def whole(conn: Connection, plan: Plan, meters: I64, times: Times, zone: ZoneInf
         return ~found
     for number in np.unique(day):
         bits = index[day == number]
-        payload = copy_out(
+        have = copy_bytes(
             conn,
-            "SELECT coalesce(string_agg(int4send(meter_id), '' ORDER BY meter_id), '') FROM coverage "
+            "SELECT string_agg(int4send(meter_id), '' ORDER BY meter_id) FROM coverage "
             f"WHERE plan = {plan.id} AND day = '{_EPOCH + dt.timedelta(days=int(number))}' AND meter_id = ANY({ids(meters)}) "
             f"AND substring(present FROM {int(bits[0]) + 1} FOR {len(bits)}) = B'{'1' * len(bits)}'",
+            np.dtype([("meter", ">i4")]),
         )
-        have = np.frombuffer(payload[len(HEADER) + 6 : -2], dtype=">i4")
-        found &= np.isin(meters, have, assume_unique=True)
+        found &= np.isin(meters, have["meter"], assume_unique=True)
     return found
