@@ -15,7 +15,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, advance, decreased
+from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver, advance, decreased
 from lineloss.topology import Role, Topology
 from protocols.reading import MISSING
 
@@ -123,7 +123,7 @@ def day_balance(
     freeze_imports: Registers | None = None,
     freeze_exports: Registers | None = None,
     resolution: int | NDArray[np.int64] = RESOLUTION,
-    roll_over: int = ROLL_OVER,
+    roll_over: RollOver = ROLL_OVER,
 ) -> Balance:
     """The loss of every area over one day.
 
@@ -132,6 +132,7 @@ def day_balance(
     freeze_imports, freeze_exports  int64[meter, 2]: registers at both midnights, used where the curve lacks
                                     an end
     resolution                      worth of a register's last digit [1e-4 kWh], scalar or [meter]
+    roll_over                       what a register counts modulo [1e-4 kWh], scalar or [meter]
 
     A point that does not export (topology.exports) may lack its reverse register; one that does may not. A
     reverse register that is there counts in either case: what flowed, flowed.
@@ -188,9 +189,17 @@ def day_balance(
 
 
 def slot_energy(
-    topology: Topology, imports: Registers, exports: Registers | None = None, *, roll_over: int = ROLL_OVER
+    topology: Topology,
+    imports: Registers,
+    exports: Registers | None = None,
+    *,
+    roll_over: RollOver = ROLL_OVER,
 ) -> tuple[Registers, Registers]:
-    """(forward, reverse) int64[meter, slot] [1e-4 kWh], secondary side; MISSING where a slot lacks an end."""
+    """(forward, reverse) int64[meter, slot] [1e-4 kWh], secondary side; MISSING where a slot lacks an end.
+
+    `roll_over` [1e-4 kWh] is scalar or [meter].
+    """
+    roll_over = roll_over if isinstance(roll_over, int) else roll_over[:, None]
     forward = advance(imports[:, :-1], imports[:, 1:], roll_over)
     if exports is None:
         reverse = np.full_like(forward, MISSING)
@@ -202,7 +211,11 @@ def slot_energy(
 
 
 def slot_balance(
-    topology: Topology, imports: Registers, exports: Registers | None = None, *, roll_over: int = ROLL_OVER
+    topology: Topology,
+    imports: Registers,
+    exports: Registers | None = None,
+    *,
+    roll_over: RollOver = ROLL_OVER,
 ) -> SlotBalance:
     """The loss of every area in every slot; arguments as for day_balance, [meter, slots + 1]."""
     forward, reverse = slot_energy(topology, imports, exports, roll_over=roll_over)

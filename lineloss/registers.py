@@ -13,12 +13,16 @@ Registers = NDArray[np.int64]
 
 #: A six-digit register shows 999999.99 kWh and then 0: it counts modulo 1,000,000 kWh [1e-4 kWh].
 ROLL_OVER: Final = 1_000_000 * 10_000
+#: One for all rows, or one for each: any shape that broadcasts to the registers'.
+RollOver = int | NDArray[np.int64]
 #: What the last shown digit of a register is worth: 0.01 kWh (XXXXXX.XX, DL/T 645-2007 table A.1) [1e-4 kWh].
 RESOLUTION: Final = 100
 
 
-def advance(first: Registers, last: Registers, roll_over: int = ROLL_OVER) -> Registers:
+def advance(first: Registers, last: Registers, roll_over: RollOver = ROLL_OVER) -> Registers:
     """Energy from `first` to `last`, any equal shapes, int64 [1e-4 kWh]; MISSING where it cannot be known.
+
+    `roll_over` is what the register counts modulo [1e-4 kWh]; meters with other than six digits have another one.
 
     It cannot be known where either end is missing, and where the register went down: down is a roll-over only
     from the top tenth of the register into the bottom tenth; every other decrease is an exchanged meter, a
@@ -40,7 +44,7 @@ def advance(first: Registers, last: Registers, roll_over: int = ROLL_OVER) -> Re
     return np.where(present, energy, MISSING).astype(np.int64, copy=False)
 
 
-def decreased(first: Registers, last: Registers, roll_over: int = ROLL_OVER) -> NDArray[np.bool_]:
+def decreased(first: Registers, last: Registers, roll_over: RollOver = ROLL_OVER) -> NDArray[np.bool_]:
     """Where both ends are present and the register still gives no energy: it went down without a
     roll-over.
     """

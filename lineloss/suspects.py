@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineloss.balance import SlotBalance, slot_balance, slot_energy
-from lineloss.registers import RESOLUTION, ROLL_OVER, Registers
+from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver
 from lineloss.topology import Role, Topology
 
 Floats = NDArray[np.float64]
@@ -155,7 +155,7 @@ def find_suspects(
     *,
     service: Floats | None = None,
     resolution: int | NDArray[np.int64] = RESOLUTION,
-    roll_over: int = ROLL_OVER,
+    roll_over: RollOver = ROLL_OVER,
     settings: Settings | None = None,
     only: NDArray[np.bool_] | None = None,
 ) -> Suspects:

@@ -253,7 +253,7 @@ def _losses(g: _Ground) -> Iterator[Check]:
     ratio = {
         row["asset"]: (row["role"], row["multiplier"])
         for row in g.conn.execute(
-            "SELECT m.asset, r.role, i.ct * i.pt AS multiplier FROM installation i JOIN meter m USING (meter_id) JOIN point_role r USING (point_id)"
+            "SELECT m.asset, r.role, i.ct * i.pt AS multiplier FROM installation i JOIN meter m USING (meter_id) JOIN area_role r USING (point_id)"
         )
     }
     outside, inexact, wrong_status, known = [], [], [], 0

@@ -73,7 +73,8 @@ def _unbalance(net: Network, capacity: Mapping[int, float]) -> Sequence[Finding]
 
 def _theft(net: Network) -> Sequence[Finding]:
     service = service_loss(net.topology, _phases(net, "voltage"), _phases(net, "current"))
-    return theft.find(net.topology, find_suspects(net.topology, net.imports, net.exports, service=service))
+    suspects = find_suspects(net.topology, net.imports, net.exports, service=service, roll_over=net.roll_over)
+    return theft.find(net.topology, suspects)
 
 
 def _missing(matrix: DayMatrix) -> Sequence[Finding]:

@@ -28,6 +28,7 @@ def balance(net: Network) -> Balance:
         net.exports,
         freeze_imports=net.freeze_imports,
         freeze_exports=net.freeze_exports,
+        roll_over=net.roll_over,
     )
 
 

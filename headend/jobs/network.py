@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
 from headend.store import blocks
-from headend.store.blocks import Block
+from headend.store.blocks import Block, Boundary, Rows
+from lineloss.balance import day_ends
 from lineloss.topology import Topology
+from protocols.localtime import Times
 from protocols.reading import MISSING, SLOT_QUANTITIES
 
 I64 = NDArray[np.int64]
@@ -21,12 +23,19 @@ I64 = NDArray[np.int64]
 PATIENCE = np.timedelta64(30 * 60, "s")
 
 
+#: What the balance reads.
+ENERGIES = ("active_import", "active_export")
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One local day, or what there is of it so far.
+    """One local day, or what there is of it so far. A meter that came or went in the day has a row for its time on the point.
 
-    imports, exports            int64[meter, slot + 1] [1e-4 kWh] secondary side
-    freeze_imports, _exports    int64[meter, 2]; None while the day is not over
+    imports, exports            int64[meter, slot + 1] [1e-4 kWh] secondary side; MISSING for who was not there all the time: half a curve
+                                accuses the honest
+    freeze_imports, _exports    int64[meter, 2]: where the curve lacks an end of the day, the day freezes once the day is over; of who came
+                                or went, the first and the last register of its time on the point
+    roll_over                   int64[meter] [1e-4 kWh]: what the registers count modulo
     complete                    the day is over and its last slot had time to arrive
     """
 
@@ -34,8 +43,9 @@ class Network:
     topology: Topology
     imports: I64
     exports: I64
-    freeze_imports: I64 | None
-    freeze_exports: I64 | None
+    freeze_imports: I64
+    freeze_exports: I64
+    roll_over: I64
     complete: bool
 
 
@@ -46,45 +56,74 @@ def load(run: Run, day: dt.date) -> Network | None:
     if slots < 1:
         return None
     block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES)
-    return assemble(block, slots) if len(block.rows.meter) else None
+    if not len(block.rows):
+        return None
+    # nobody's register is needed of a moment that the day has not come to yet
+    ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
+    return assemble(block, slots, *ends)
 
 
-def assemble(block: Block, slots: int) -> Network:
-    """The network of a day's block, of which the first `slots` slots may be expected. Pure."""
+def assemble(
+    block: Block, slots: int, since: Boundary | None = None, until: Boundary | None = None
+) -> Network:
+    """The network of a day's block, of which the first `slots` slots may be expected. Pure.
+
+    since, until    the registers at installations and removals in the day, as blocks.boundaries has them
+    """
+    who, times = block.rows, block.times[: slots + 1]
     complete = slots == len(block.times) - 1
-    area_id = np.unique(block.rows.area[block.rows.area >= 0])
-    imports = block.registers["active_import"][:, : slots + 1].copy()
-    exports = block.registers["active_export"][:, : slots + 1].copy()
-    opening = imports[:, 0] == MISSING
-    imports[opening, 0] = block.freezes["active_import"][opening, 0]
-    opening = exports[:, 0] == MISSING
-    exports[opening, 0] = block.freezes["active_export"][opening, 0]
-    freeze_imports, freeze_exports = (
-        block.freezes["active_import"].copy(),
-        block.freezes["active_export"].copy(),
-    )
-    # who came or went within the day has no day's energy: the area says so instead of guessing
-    part = ~block.rows.whole
-    for registers in (imports, exports, freeze_imports, freeze_exports):
-        registers[part] = MISSING
-    feeds_in = (exports != MISSING) & (exports > 0)
+    area_id = np.unique(who.area[who.area >= 0])
+    part = ~who.whole
+    curves, frozen, feeds_in = [], [], np.zeros(len(who), dtype=np.bool_)
+    for code in ENERGIES:
+        curve, freezes = block.registers[code][:, : slots + 1].copy(), block.freezes[code].copy()
+        if not complete:
+            freezes[:, 1] = MISSING  # taken, if at all, after the last slot that is looked at
+        opening = curve[:, 0] == MISSING
+        curve[opening, 0] = freezes[opening, 0]
+        freezes[part] = (
+            MISSING
+            if since is None or until is None
+            else _ends(
+                times,
+                who,
+                day_ends(curve, block.freezes[code] if complete else None),
+                (since[code].values, until[code].values),
+            )[part]
+        )
+        if code == "active_export":
+            feeds_in = np.concatenate([curve, freezes], axis=1).max(axis=1) > 0  # MISSING is below everything
+        curve[part] = MISSING
+        curves.append(curve)
+        frozen.append(freezes)
+    # what one of a point's meters has fed in, the next one may
+    feeds_in |= part & np.isin(who.point, who.point[feeds_in])
     topology = Topology(
-        meter=block.rows.meter,
-        point=block.rows.point,
-        area=np.where(block.rows.area >= 0, np.searchsorted(area_id, block.rows.area), -1),
-        role=np.where(block.rows.role >= 0, block.rows.role, 2).astype(np.int8),
-        multiplier=block.rows.multiplier,
-        accuracy=block.rows.accuracy,
-        phases=block.rows.phases.astype(np.int8),
-        exports=np.asarray(feeds_in.any(axis=1), dtype=np.bool_),
+        meter=who.meter,
+        point=who.point,
+        area=np.where(who.area >= 0, np.searchsorted(area_id, who.area), -1),
+        role=np.where(who.role >= 0, who.role, 2).astype(np.int8),
+        multiplier=who.multiplier,
+        accuracy=who.accuracy,
+        phases=who.phases.astype(np.int8),
+        exports=np.asarray(feeds_in, dtype=np.bool_),
         area_id=area_id,
     )
-    return Network(
-        block,
-        topology,
-        imports,
-        exports,
-        freeze_imports if complete else None,
-        freeze_exports if complete else None,
-        complete,
-    )
+    return Network(block, topology, curves[0], curves[1], frozen[0], frozen[1], who.roll_over, complete)
+
+
+def _ends(times: Times, who: Rows, day: tuple[I64, I64], span: tuple[I64, I64]) -> I64:
+    """int64[meter, 2]: the first and last register of each meter's time on its point between times[0] and times[-1].
+
+    day     registers at times[0] and times[-1];  span  at installation and removal, each [meter]
+
+    MISSING where one was not read, and where the point was without a meter for a while: what flowed then, nobody knows.
+    """
+    first = np.where((who.since > times[0]) | (day[0] == MISSING) & (who.since == times[0]), span[0], day[0])
+    last = np.where((who.until < times[-1]) | (day[1] == MISSING) & (who.until == times[-1]), span[1], day[1])
+    order = np.lexsort((who.since, who.point))
+    before, after = order[:-1], order[1:]
+    alone = (who.point[before] == who.point[after]) & (who.until[before] < who.since[after])
+    broken = np.isin(who.point, who.point[after[alone]])
+    ends = np.where(broken[:, None], MISSING, np.stack([first, last], axis=1))
+    return np.where((who.since >= times[-1])[:, None], 0, ends)  # yet to come: nothing has flowed through it

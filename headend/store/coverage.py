@@ -645,7 +645,7 @@ def why(conn: Connection, *, asset: str, day: dt.date, now: np.datetime64, zone:
     routes = conn.execute(
         """
         SELECT p.code AS point, t.code AS terminal, t.protocol, i.address, t.online, t.last_seen, t.terminal_id,
-               (SELECT string_agg(a.code, ', ' ORDER BY a.code) FROM point_role r JOIN area a USING (area_id)
+               (SELECT string_agg(a.code, ', ' ORDER BY a.code) FROM area_role r JOIN area a USING (area_id)
                 WHERE r.point_id = i.point_id AND r.valid_from < %(end)s AND r.valid_to > %(begin)s) AS area
         FROM installation i JOIN point p USING (point_id) JOIN terminal t USING (terminal_id)
         WHERE i.meter_id = %(meter)s AND i.valid_from < %(end)s AND i.valid_to > %(begin)s

@@ -60,7 +60,7 @@ def accounts(conn: Connection, customer_id: int, *, now: np.datetime64) -> list[
         LEFT JOIN meter m USING (meter_id)
         LEFT JOIN terminal t USING (terminal_id)
         LEFT JOIN LATERAL (
-            SELECT area.code, area.name FROM point_role o JOIN area USING (area_id)
+            SELECT area.code, area.name FROM area_role o JOIN area USING (area_id)
             WHERE o.point_id = a.point_id AND o.valid_from <= %(now)s AND o.valid_to > %(now)s
             ORDER BY area.code LIMIT 1
         ) r ON true

@@ -497,9 +497,9 @@ def _facts(
         """
         SELECT count(*) FILTER (WHERE o.sent_at > %(now)s - interval '1 hour') AS hour, count(*) AS day,
                count(*) FILTER (WHERE o.sent_at > %(now)s - interval '1 hour' AND EXISTS (
-                   SELECT FROM installation i JOIN point_role r USING (point_id)
+                   SELECT FROM installation i JOIN area_role r USING (point_id)
                    WHERE i.meter_id = o.meter_id AND r.area_id IN (
-                       SELECT r2.area_id FROM installation i2 JOIN point_role r2 USING (point_id) WHERE i2.meter_id = %(meter)s))) AS area
+                       SELECT r2.area_id FROM installation i2 JOIN area_role r2 USING (point_id) WHERE i2.meter_id = %(meter)s))) AS area
         FROM orders o WHERE o.kind = 'relay' AND o.action = 'trip' AND o.sent_at > %(now)s - interval '24 hours'
         """,
         {"now": now, "meter": meter_id},

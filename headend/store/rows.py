@@ -15,7 +15,7 @@ from protocols.localtime import as_datetime
 from protocols.reading import MISSING
 
 #: PostgreSQL type -> what stands for NULL in the statement, the wire's type, ours
-_CELL: Final = {
+CELLS: Final = {
     "int8": (str(MISSING), ">i8", "i8"),
     "float4": ("'NaN'::real", ">f4", "f4"),
     "float8": ("'NaN'::float8", ">f8", "f8"),
@@ -41,7 +41,7 @@ def fetch(
     layout: list[Any] = [("n", ">i2"), ("l0", ">i4"), ("meter_id", ">i4"), ("l1", ">i4"), ("ts", ">i8")]
     select, native = [], []
     for k, code in enumerate(codes):
-        missing, wire, own = _CELL[table.type(code)]
+        missing, wire, own = CELLS[table.type(code)]
         select.append(f"coalesce({code}, {missing})")
         layout += [(f"m{k}", ">i4"), (code, wire)]
         native.append((code, own))
@@ -74,3 +74,13 @@ def copy_out(conn: Connection, query: str) -> bytes:
     """What COPY (query) TO STDOUT (FORMAT BINARY) sends."""
     with conn.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT BINARY)") as copy:
         return b"".join(copy)
+
+
+def copy_bytes(conn: Connection, query: str, row: np.dtype[Any]) -> NDArray[np.void]:
+    """The rows that a query has put end to end into one value of bytes (of at most 1 GB, which is PostgreSQL's bound); NULL is none.
+
+    What a row costs on its way, libpq's call and its lengths, is paid once for all of them.
+    """
+    payload = copy_out(conn, query)
+    # header, number of columns, length (-1: NULL), the bytes, trailer
+    return np.frombuffer(memoryview(payload)[:-2], dtype=row, offset=len(HEADER) + 6)

@@ -12,15 +12,17 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headend.plans import CURVE, DAY, Plan, points
-from headend.store import coverage
+from headend.store import blocks, coverage
+from headend.store.blocks import Daily, Quality, Rows, Why
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
 from headend.store.tables import DAY_FREEZE, SPOT
-from protocols.localtime import as_datetime, instant, local_day
+from protocols.localtime import Times, as_datetime, instant, local_day
 from protocols.quantity import quantities
-from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES
+from protocols.reading import MISSING, REGISTER_QUANTITIES, SLOT_QUANTITIES
 
 #: what a single-phase meter has not got, so that its absence is no hole
 THREE_PHASE_ONLY: Final = frozenset({"voltage_b", "voltage_c", "current_b", "current_c"})
@@ -28,6 +30,8 @@ THREE_PHASE_ONLY: Final = frozenset({"voltage_b", "voltage_c", "current_b", "cur
 REGISTER_UNIT: Final = Decimal("0.0001")
 #: revision.method -> quality; any other method is an estimate
 _QUALITY: Final = {"read": "revised", "edit": "edited"}
+#: what is not known of a day for these reasons needs no look into the ledger; a missing register does
+_REASON: Final = {Why.NOT_COMMISSIONED: "not-commissioned", Why.FELL: "register-fell"}
 #: at most one page of 15-minute slots: a month
 MAX_POINTS: Final = 31 * 100
 #: at most one page of day freezes: a year, each day a look into the ledger
@@ -210,9 +214,15 @@ def _reading(
 ) -> Reading:
     if revision is not None:
         quality = _QUALITY.get(revision["method"], "estimated")
-        return Reading(
-            when, code, _value(code, revision["value"]), quality, revision["reason"], revision["method"]
-        )
+        value = _value(code, revision["value"])
+        if (
+            quality == "revised"
+            and row is not None
+            and row[code] is not None
+            and value == _value(code, row[code])
+        ):
+            quality = "measured"  # its own value, after all: an estimate or an edit stood there between
+        return Reading(when, code, value, quality, revision["reason"], revision["method"])
     if row is None or row[code] is None:
         return Reading(when, code, None, "missing", "missing-in-answer" if row is not None else reason)
     return Reading(when, code, _value(code, row[code]), "measured")
@@ -272,138 +282,103 @@ def daily_energy(
     conn: Connection, point_id: int, first: dt.date, last: dt.date, *, now: np.datetime64, zone: ZoneInfo
 ) -> list[DayEnergy]:
     """Energy by local day and tariff register of a metering point: differences of day freezes, by meter
-    installed.
+    installed, as blocks has it.
 
     A meter that comes or goes within the day counts from its first or to its last register, which must have
-    been read at that
-    instant; otherwise the day is unknown. A register that falls is unknown too: nobody may guess whether it
-    rolled over.
+    been read at that instant; otherwise the day is unknown. A register that rolled over is energy, one that
+    fell otherwise is unknown.
     """
-    begin, end = points(DAY, first - dt.timedelta(days=1), zone)[0], points(DAY, last, zone)[0]
-    spans = conn.execute(
-        "SELECT i.meter_id, m.asset, i.ct * i.pt AS multiplier, i.terminal_id, i.valid_from, "
-        "nullif(i.valid_to, 'infinity') AS valid_to "
-        "FROM installation i JOIN meter m USING (meter_id) "
-        "WHERE i.point_id = %s AND i.valid_from < %s AND i.valid_to > %s ORDER BY i.valid_from",
-        (point_id, as_datetime(end), as_datetime(begin)),
-    ).fetchall()
-    registers = _registers(conn, sorted({span["meter_id"] for span in spans}), begin, end)
-    days = []
-    day = first
-    while day <= last:
-        days.append(_one_day(conn, day, spans, registers, now=now, zone=zone))
-        day += dt.timedelta(days=1)
-    return days
-
-
-_Registers = dict[tuple[int, np.datetime64], dict[str, tuple[int | None, str]]]
-
-
-def _registers(conn: Connection, meters: list[int], begin: np.datetime64, end: np.datetime64) -> _Registers:
-    """(meter, instant) -> code -> (value, quality), revisions laid over."""
-    found: _Registers = {}
-    for row in conn.execute(
-        f"SELECT meter_id, ts, {', '.join(REGISTER_QUANTITIES)} FROM register_read "
-        # the day freeze comes last, so that it counts before a spot reading of the same instant
-        "WHERE meter_id = ANY(%s) AND ts BETWEEN %s AND %s ORDER BY kind DESC",
-        (meters, as_datetime(begin), as_datetime(end)),
-    ):
-        cell = found.setdefault((row["meter_id"], instant(row["ts"])), {})
-        for code in REGISTER_QUANTITIES:
-            if row[code] is not None:
-                cell[code] = (row[code], "measured")
-    for row in conn.execute(
-        "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value, method FROM revision "
-        "WHERE meter_id = ANY(%s) AND source = 'day' AND ts BETWEEN %s AND %s "
-        "ORDER BY meter_id, ts, quantity, version DESC",
-        (meters, as_datetime(begin), as_datetime(end)),
-    ):
-        quality = _QUALITY.get(row["method"], "estimated")
-        found.setdefault((row["meter_id"], instant(row["ts"])), {})[row["quantity"]] = (
-            int(row["value"]),
-            quality,
-        )
-    return found
+    days = [first + dt.timedelta(days=k) for k in range((last - first).days + 1)]
+    midnights = np.concatenate([points(DAY, day, zone) for day in [first - dt.timedelta(days=1), *days]])
+    who = blocks.rows(conn, first, zone, last=last, points=np.array([point_id])).by_point()
+    if not len(who):
+        nobody = dict.fromkeys(REGISTER_QUANTITIES)
+        why = dict.fromkeys(REGISTER_QUANTITIES, "not-commissioned")
+        return [DayEnergy(day, dict(nobody), dict(why), dict(nobody), [], {}) for day in days]
+    found = blocks.daily(conn, who, midnights, zone, REGISTER_QUANTITIES)
+    assets = blocks.assets(conn, who.meter)
+    return [
+        _one_day(conn, day, k, who, assets, midnights, found, now=now, zone=zone)
+        for k, day in enumerate(days)
+    ]
 
 
 def _one_day(
     conn: Connection,
     day: dt.date,
-    spans: list[dict[str, Any]],
-    registers: _Registers,
+    k: int,
+    who: Rows,
+    assets: list[str],
+    midnights: Times,
+    found: Daily,
     *,
     now: np.datetime64,
     zone: ZoneInfo,
 ) -> DayEnergy:
-    opening = points(DAY, day - dt.timedelta(days=1), zone)[0]
-    closing = points(DAY, day, zone)[0]
-    there = [
-        s
-        for s in spans
-        if instant(s["valid_from"]) < closing and (s["valid_to"] is None or instant(s["valid_to"]) > opening)
-    ]
+    opening, closing = midnights[k], midnights[k + 1]
+    there = np.flatnonzero((who.since < closing) & (who.until > opening))
     energy: dict[str, int | None] = {}
     reasons: dict[str, str] = {}
     qualities: dict[str, str] = {}
-    causes: dict[tuple[int, np.datetime64], str] = {}
     for code in REGISTER_QUANTITIES:
-        total, why, quality = 0, "" if there else "not-commissioned", "measured"
-        for span in there:
-            start = max(opening, instant(span["valid_from"]))
-            stop = closing if span["valid_to"] is None else min(closing, instant(span["valid_to"]))
-            ends = []
-            for when in (start, stop):
-                value, kind = registers.get((span["meter_id"], when), {}).get(code, (None, ""))
-                if value is None:
-                    if (span["meter_id"], when) not in causes:
-                        causes[span["meter_id"], when] = _cause(
-                            conn, span, when, registers, now=now, zone=zone
-                        )
-                    why = why or causes[span["meter_id"], when]
-                elif kind != "measured":
-                    quality = kind
-                ends.append(value)
-            if ends[0] is not None and ends[1] is not None:
-                if ends[1] < ends[0]:
-                    why = why or "register-fell"
-                total += (ends[1] - ends[0]) * span["multiplier"]
-        energy[code] = None if why else total
-        if why:
-            reasons[code] = why
+        of = found.energies[code]
+        why = Why(int(of.why[0, k]))
+        if why is Why.KNOWN:
+            energy[code] = int(of.energy[0, k])
+            qualities[code] = Quality(int(of.quality[0, k])).name.lower()
         else:
-            qualities[code] = quality
-    last = there[-1] if there else None
-    at_close = registers.get((last["meter_id"], closing), {}) if last else {}
-    return DayEnergy(
-        day,
-        energy,
-        reasons,
-        {code: at_close.get(code, (None, ""))[0] for code in REGISTER_QUANTITIES},
-        [span["asset"] for span in there],
-        qualities,
-    )
+            energy[code] = None
+            reasons[code] = _REASON.get(why) or _cause(
+                conn, code, k, there, who, midnights, found, now=now, zone=zone
+            )
+    at_close: dict[str, int | None] = dict.fromkeys(REGISTER_QUANTITIES)
+    if len(there):
+        for code in REGISTER_QUANTITIES:
+            value = int(found.registers[code][there[-1], k + 1])
+            at_close[code] = None if value == MISSING else value
+    return DayEnergy(day, energy, reasons, at_close, [assets[row] for row in there], qualities)
 
 
 def _cause(
     conn: Connection,
-    span: dict[str, Any],
-    when: np.datetime64,
-    registers: _Registers,
+    code: str,
+    k: int,
+    there: NDArray[np.int64],
+    who: Rows,
+    midnights: Times,
+    found: Daily,
     *,
     now: np.datetime64,
     zone: ZoneInfo,
 ) -> str:
-    """Why a boundary register is missing."""
-    if registers.get((span["meter_id"], when)):
-        return "missing-in-answer"
-    day = local_day(when, zone)
-    if points(DAY, day, zone)[0] != when:
-        return (
-            "meter-exchanged"  # the boundary is a removal or installation, and nobody read the register then
-        )
-    matrix = coverage.day_matrix(conn, DAY, day, now=now, zone=zone, terminals=[span["terminal_id"]])
-    k = int(np.searchsorted(matrix.meters, span["meter_id"]))
-    if k >= len(matrix.meters) or matrix.meters[k] != span["meter_id"] or not matrix.expected[k, 0]:
+    """Why a register that the day's energy rests on is missing: the first one that is."""
+    for row in there:
+        for column, at, ends in ((k, who.since[row], found.since), (k + 1, who.until[row], found.until)):
+            within = midnights[k] < at < midnights[k + 1]
+            held = {
+                other
+                for other in REGISTER_QUANTITIES
+                if (not within and found.registers[other][row, column] != MISSING)
+                or (midnights[k] <= at <= midnights[k + 1] and ends[other].values[row] != MISSING)
+            }
+            if code in held:
+                continue
+            if held:
+                return "missing-in-answer"
+            if within:
+                return "meter-exchanged"
+            meter_id, terminal = int(who.meter[row]), int(who.terminal[row])
+            return _in_ledger(conn, meter_id, terminal, midnights[column], now=now, zone=zone)
+    raise AssertionError(f"every register of {code} is there")
+
+
+def _in_ledger(
+    conn: Connection, meter_id: int, terminal: int, when: np.datetime64, *, now: np.datetime64, zone: ZoneInfo
+) -> str:
+    """Why a day freeze is missing."""
+    matrix = coverage.day_matrix(conn, DAY, local_day(when, zone), now=now, zone=zone, terminals=[terminal])
+    k = int(np.searchsorted(matrix.meters, meter_id))
+    if k >= len(matrix.meters) or matrix.meters[k] != meter_id or not matrix.expected[k, 0]:
         return "not-commissioned"
     cause, names = coverage.causes(matrix)
     if cause[k, 0] >= 0:

@@ -117,7 +117,7 @@ def roster(conn: Connection, span: Span, *, assets: Sequence[str] = (), areas: S
             SELECT DISTINCT m.meter_id, m.asset FROM installation i JOIN meter m USING (meter_id)
             WHERE i.valid_from < %(end)s AND i.valid_to > %(begin)s AND (%(assets)s::text[] = '{}' OR m.asset = ANY(%(assets)s::text[]))
               AND (%(areas)s::text[] = '{}' OR EXISTS (
-                SELECT FROM point_role r JOIN area a USING (area_id)
+                SELECT FROM area_role r JOIN area a USING (area_id)
                 WHERE r.point_id = i.point_id AND a.code = ANY(%(areas)s::text[]) AND r.valid_from < %(end)s AND r.valid_to > %(begin)s))
             """,
             {

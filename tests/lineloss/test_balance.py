@@ -135,6 +135,20 @@ def test_roll_over_is_energy_and_any_other_decrease_is_not() -> None:
     assert day_balance(network(ONE), imports).loss[0] == 10 * KWH
 
 
+def test_each_meter_rolls_over_by_its_own_digits() -> None:
+    """The second customer's meter has five digits: 99,960 kWh and then 30 are 70 kWh for it, and a fall for a meter of six."""
+    five = 100_000 * KWH
+    imports = curve(5, 120, 70)
+    imports[2] = five - 40 * KWH, five - 10 * KWH, 10 * KWH, 20 * KWH, 30 * KWH
+    assert day_balance(network(ONE), imports).reason[0] == Reason.REGISTER_DECREASED
+    digits = np.array([ROLL_OVER, ROLL_OVER, five])
+    assert day_balance(network(ONE), imports, roll_over=digits).loss[0] == 10 * KWH
+    slots = slot_balance(network(ONE), imports, roll_over=digits)
+    assert slots.known.all()
+    assert slots.loss.sum() == 10 * KWH
+    assert not slot_balance(network(ONE), imports).known[0, 1]
+
+
 def test_slots_are_known_one_by_one() -> None:
     imports = curve(5, 120, 70)
     imports[1, 2] = MISSING

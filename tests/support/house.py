@@ -91,8 +91,8 @@ def place(
         ),
     )  # fmt: skip
     conn.execute(
-        "INSERT INTO point_role (point_id, area_id, role, valid_from) SELECT %s, %s, %s, %s "
-        "WHERE NOT EXISTS (SELECT FROM point_role WHERE point_id = %s)",
+        "INSERT INTO area_role (point_id, area_id, role, valid_from) SELECT %s, %s, %s, %s "
+        "WHERE NOT EXISTS (SELECT FROM area_role WHERE point_id = %s)",
         (point_id, area_id, role, begin, point_id),
     )
     account = None

@@ -134,7 +134,7 @@ def _archive(
                 (meter, point, terminal, f"{a + 1:04d}{m:08d}", 80 if m == 0 else 1, INSTALLED),
             )
             conn.execute(
-                "INSERT INTO point_role (point_id, area_id, role, valid_from) VALUES (%s, %s, %s, %s)",
+                "INSERT INTO area_role (point_id, area_id, role, valid_from) VALUES (%s, %s, %s, %s)",
                 (point, area, "supply" if m == 0 else "receive", INSTALLED),
             )
             if m:

@@ -21,7 +21,7 @@ from headend.jobs.anomalies import judge
 from headend.jobs.network import assemble
 from headend.plans import CURVE
 from headend.store.blocks import Block, Rows
-from headend.store.coverage import DayMatrix
+from headend.store.coverage import FOREVER, DayMatrix
 from lineloss.norms import norms
 from lineloss.topology import Role
 from protocols.localtime import instant, midnight
@@ -128,6 +128,9 @@ def _block(world: World, e: Expected) -> Block:
         accuracy=np.where(first, 0.005, 0.01),
         phases=np.array([plan.phases(m) for plan, m in zip(plans, ordinal.tolist(), strict=True)]),
         whole=np.ones(count, dtype=np.bool_),
+        since=np.repeat(e.slots[:1], count),
+        until=np.repeat(FOREVER, count),
+        digits=np.full(count, 6),
     )
     registers, instants = {}, {}
     for code, values in e.curve.items():

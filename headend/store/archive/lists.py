@@ -24,7 +24,7 @@ _LISTINGS = {
     ),
     "areas": (
         "SELECT a.code AS area, a.name, a.capacity_kva, count(*) FILTER (WHERE r.role = 'supply') AS supply, "
-        "count(*) FILTER (WHERE r.role = 'receive') AS receive FROM area a LEFT JOIN point_role r "
+        "count(*) FILTER (WHERE r.role = 'receive') AS receive FROM area a LEFT JOIN area_role r "
         "ON r.area_id = a.area_id AND r.valid_from <= %(now)s AND r.valid_to > %(now)s GROUP BY a.area_id ORDER BY a.code"
     ),
     "customers": (

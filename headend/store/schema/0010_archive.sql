@@ -180,8 +180,6 @@ SELECT refuse_overlaps_in('loss_role', 'point_id, kind, object_id, level_kv');
 
 -- The roles in transformer areas alone, as most readers want them.
 CREATE VIEW area_role AS SELECT point_id, area_id, role, valid_from, valid_to FROM loss_role WHERE area_id IS NOT NULL;
--- The name that it had when there were no others.
-CREATE VIEW point_role AS SELECT point_id, area_id, role, valid_from, valid_to FROM loss_role WHERE area_id IS NOT NULL;
 
 DROP FUNCTION make_spans(text, text);
 DROP FUNCTION refuse_overlaps_in(text, text);

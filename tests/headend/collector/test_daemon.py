@@ -114,7 +114,7 @@ def consumer(house: House) -> str:
     """A meter with a relay that serves a customer."""
     return one(
         house.conn,
-        "SELECT min(asset) FROM meter JOIN installation USING (meter_id) JOIN point_role USING (point_id) WHERE role = 'receive'",
+        "SELECT min(asset) FROM meter JOIN installation USING (meter_id) JOIN area_role USING (point_id) WHERE role = 'receive'",
     )
 
 

@@ -12,7 +12,7 @@ from headend.plans import CURVE, points
 from headend.store import results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
-from headend.store.tables import CURVES, DAYS
+from headend.store.tables import CURVES, DAYS, SPOT_READS
 from protocols.localtime import midnight
 from protocols.reading import no_reads
 from tests.support.house import SHANGHAI, Place, at, deliver, place, rows, table
@@ -157,6 +157,104 @@ def test_a_meter_exchanged_in_the_day_leaves_its_area_unknown(store: Connection,
     place(store, "9", point="P1", since="2026-03-10 10:00")
     assert work(store)[0] == "0 of 1 areas known, 1 changed"
     assert "registers are missing" in str(losses(store)[0][6])
+
+
+def spot(conn: Connection, meter: int, when: str, register: int) -> None:
+    deliver(
+        conn, SPOT_READS, rows([meter], [at(when)], active_import=[register], active_export=[0]), at(NIGHT)
+    )
+
+
+def exchanged(conn: Connection, old: Place, since: str = "2026-03-10 10:07") -> Place:
+    """The old meter off at 10:07, 40 slots of 1000 and 400 more into the day; another with CT 2 and half the pace on its point from `since`."""
+    conn.execute("UPDATE installation SET valid_to = '2026-03-10 10:07+08' WHERE meter_id = %s", (old.meter,))
+    new = place(conn, "9", point=f"P{old.asset}", since=since, ct=2)
+    late = TIMES[41:]  # from 10:15 on
+    energy = 77 + 250 + 500 * np.arange(len(late))
+    deliver(
+        conn,
+        CURVES,
+        rows([new.meter] * len(late), late, active_import=energy.tolist(), active_export=[0] * len(late)),
+        at(NIGHT),
+    )
+    return new
+
+
+def test_a_meter_exchange_whose_registers_were_read_leaves_its_area_known(
+    store: Connection, area: list[Place]
+) -> None:
+    for here in area:
+        bring(store, here, 310 if here is area[0] else 1000)
+    new = exchanged(store, area[1])
+    spot(store, area[1].meter, "2026-03-10 10:07", 5_000_000 + 40_400)
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"  # the new one's beginning is not known yet
+    spot(store, new.meter, "2026-03-10 10:07", 77)
+    told = work(store)
+    assert told[0] == "1 of 1 areas known, 1 changed"
+    # the old one's 40,400 and twice the new one's 250 + 55 × 500 = 27,750 stand where 96,000 stood
+    supplied, sold = 310 * 10 * 96, 2 * 96_000 + 40_400 + 2 * 27_750
+    assert losses(store)[0][1:5] == ("known", supplied, sold, supplied - sold)
+    # half a curve accuses nobody
+    assert not [f for f in results.findings(store, day=DAY) if f["rule"] == "theft"]
+
+
+def test_a_point_without_a_meter_for_a_while_leaves_its_area_unknown(
+    store: Connection, area: list[Place]
+) -> None:
+    for here in area:
+        bring(store, here, 310 if here is area[0] else 1000)
+    new = exchanged(store, area[1], "2026-03-10 10:08")
+    spot(store, area[1].meter, "2026-03-10 10:07", 5_000_000 + 40_400)
+    spot(store, new.meter, "2026-03-10 10:08", 77)
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"
+
+
+def test_an_exchange_within_the_part_of_the_day_that_has_passed(store: Connection, area: list[Place]) -> None:
+    """Until 12:00, 48 slots: the new meter has done 8 of them; and one that comes in the afternoon keeps nobody waiting."""
+    for here in area:
+        bring(store, here, 310 if here is area[0] else 1000, slots=48)
+    new = exchanged(store, area[1])
+    spot(store, area[1].meter, "2026-03-10 10:07", 5_000_000 + 40_400)
+    spot(store, new.meter, "2026-03-10 10:07", 77)
+    place(store, "10", since="2026-03-10 16:00")
+    assert work(store, "2026-03-10 12:30")[0] == "1 of 1 areas known, 1 changed, day not over"
+    supplied, sold = 310 * 10 * 48, 2 * 48_000 + 40_400 + 2 * (250 + 7 * 500)
+    assert losses(store)[0][1:5] == ("known", supplied, sold, supplied - sold)
+
+
+def test_what_the_old_meter_fed_in_the_new_one_must_account_for(store: Connection, area: list[Place]) -> None:
+    """The old one's export register moved once: without the new one's at midnight nobody knows what was fed in since."""
+    for here in area:
+        bring(store, here, 310 if here is area[0] else 1000)
+    new = exchanged(store, area[1])
+    spot(store, area[1].meter, "2026-03-10 10:07", 5_000_000 + 40_400)
+    deliver(store, SPOT_READS, rows([new.meter], [at("2026-03-10 10:07")], active_import=[77]), at(NIGHT))
+    assert work(store)[0] == "1 of 1 areas known, 1 changed"  # nobody feeds in: nothing is missing
+    store.execute("UPDATE slot_read SET active_export = 5 WHERE meter_id = %s", (area[1].meter,))
+    store.execute("UPDATE register_read SET active_export = 5 WHERE meter_id = %s", (area[1].meter,))
+    store.commit()
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"
+
+
+def test_a_five_digit_meter_rolls_over(store: Connection, area: list[Place]) -> None:
+    for here in area:
+        bring(store, here, 310 if here is area[0] else 1000)
+    top = 999_970_000
+    turned = [(top + 1000 * k) % 1_000_000_000 for k in range(97)]
+    store.execute("DELETE FROM slot_read WHERE meter_id = %s", (area[1].meter,))
+    store.execute("DELETE FROM register_read WHERE meter_id = %s", (area[1].meter,))
+    deliver(
+        store,
+        CURVES,
+        rows([area[1].meter] * 97, TIMES, active_import=turned, active_export=[0] * 97),
+        at(NIGHT),
+    )
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"
+    assert losses(store)[0][6].startswith("a register went down")
+    store.execute("UPDATE meter SET digits = 5 WHERE meter_id = %s", (area[1].meter,))
+    store.commit()
+    assert work(store)[0] == "1 of 1 areas known, 1 changed"
+    assert losses(store)[0][2:4] == (310 * 10 * 96, 3000 * 96)
 
 
 def test_an_area_without_a_supply_meter(store: Connection) -> None:

@@ -54,7 +54,8 @@ def test_an_earlier_schema_comes_to_todays(version: int, database: str, tmp_path
         conn.commit()
         migrate(conn)
         assert sums(conn) == before
-        for table, rows in counts.items():
+        renamed = {"point_role": "loss_role"}
+        for table, rows in {renamed.get(name, name): n for name, n in counts.items()}.items():
             if table != "cluster":
                 assert conn.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (rows,), table
         # native partitions are all in the list that decides whether one must be made

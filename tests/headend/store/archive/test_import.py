@@ -69,7 +69,7 @@ def complaints(conn: Connection, path: Path, **options: Any) -> list[Complaint]:
 
 
 def everything(conn: Connection) -> list[list[tuple[Any, ...]]]:
-    tables = ("area", "terminal", "point", "point_role", "meter", "installation", "customer", "account")
+    tables = ("area", "terminal", "point", "area_role", "meter", "installation", "customer", "account")
     return [sorted(table(conn, f"SELECT t::text FROM {name} t")) for name in tables]
 
 
@@ -95,7 +95,7 @@ def test_a_good_archive(store: Connection, folder: Write) -> None:
     ]
     assert table(
         store,
-        "SELECT p.code, a.code, role, valid_from FROM point_role JOIN point p USING (point_id) JOIN area a USING (area_id) ORDER BY 1",
+        "SELECT p.code, a.code, role, valid_from FROM area_role JOIN point p USING (point_id) JOIN area a USING (area_id) ORDER BY 1",
     ) == [
         ("P1", "A1", "supply", local("2026-03-01")),
         ("P2", "A1", "receive", local("2026-03-01 08:00")),
@@ -280,7 +280,7 @@ def test_a_meter_is_exchanged(store: Connection, folder: Write) -> None:
         ("M9", "P2", "T1", "000000000009", 1, {}, ten, None),
     ]
     # topology and account belong to the point, and have not moved
-    assert one(store, "SELECT count(*) FROM point_role") == 3
+    assert one(store, "SELECT count(*) FROM area_role") == 3
     assert [m.asset for m in archive.installed(store, at("2026-03-11 09:59"))] == ["M1", "M2", "M3"]
     assert [m.asset for m in archive.installed(store, at("2026-03-11 10:00"))] == ["M1", "M3", "M9"]
     # yesterday's file again would put the old meter back beside the new one
@@ -350,7 +350,7 @@ def test_a_point_gets_another_role_and_area(store: Connection, folder: Write) ->
     ]
     later = "M2,P2,A2,auxiliary,T1,dlt645,000000000002,1,1,1,0.01,2026-03-11,"
     assert bring(store, folder(**only(meters=[later]))).changed["meters"] == 1
-    sql = "SELECT a.code, role, r.valid_from, nullif(r.valid_to, 'infinity') FROM point_role r "
+    sql = "SELECT a.code, role, r.valid_from, nullif(r.valid_to, 'infinity') FROM area_role r "
     sql += "JOIN area a USING (area_id) JOIN point p USING (point_id) WHERE p.code = 'P2' ORDER BY 3"
     moved = local("2026-03-11")
     assert table(store, sql) == [

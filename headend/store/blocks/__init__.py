@@ -1,0 +1,32 @@
+"""Arrays out: `[meter, slot]` blocks of readings and `[point, slot]` energies, for any span of local days, in bounded memory."""
+
+from headend.store.blocks.block import CELLS_AT_ONCE, Block, load
+from headend.store.blocks.energy import Why
+from headend.store.blocks.grid import BadCode
+from headend.store.blocks.installed import ROLES, Rows, assets, rows
+from headend.store.blocks.overlay import Quality, Standing, standing
+from headend.store.blocks.points import Boundary, Daily, PointBlock, boundaries, daily, energies
+from headend.store.blocks.stream import stream, stream_energies
+
+__all__ = [
+    "CELLS_AT_ONCE",
+    "ROLES",
+    "BadCode",
+    "Block",
+    "Boundary",
+    "Daily",
+    "PointBlock",
+    "Quality",
+    "Rows",
+    "Standing",
+    "Why",
+    "assets",
+    "boundaries",
+    "daily",
+    "energies",
+    "load",
+    "rows",
+    "standing",
+    "stream",
+    "stream_energies",
+]
