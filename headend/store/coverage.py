@@ -113,27 +113,34 @@ class _Tries:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What came and what was asked, ready for the ledger. `keys`: the meter-days it touches, ascending."""
+    """What came and what was asked, ready for the ledger.
+
+    `there`: the plan's points of which anything came; `held` [n]: whether it makes the point present. `keys`: the meter-days touched,
+    ascending. Days of which only a voltage came are among them: whoever writes a meter's day holds its row of the ledger."""
 
     plan: Plan
     zone: ZoneInfo
     there: Points
+    held: Bits
     attempts: Sequence[Attempt]
     asked: _Tries
     absent: _Tries
     keys: NDArray[np.int64]
 
     @classmethod
-    def of(cls, plan: Plan, there: Points, attempts: Sequence[Attempt], zone: ZoneInfo) -> Entry:
-        """`there` may hold points off the plan's grid (index -1); they leave no mark."""
+    def of(
+        cls, plan: Plan, there: Points, attempts: Sequence[Attempt], zone: ZoneInfo, held: Bits | None = None
+    ) -> Entry:
+        """`there` may hold points off the plan's grid (index -1); they leave no mark. `held` None: all of them."""
+        held = np.ones(len(there.index), dtype=np.bool_) if held is None else held
         if (there.index < 0).any():
-            there = there.take(there.index >= 0)
+            there, held = there.take(there.index >= 0), held[there.index >= 0]
         asked, absent = (_Tries.of(plan, attempts, which, zone) for which in ("asked", "absent"))
         runs = [_runs(key) for key in (there.key, asked.key, absent.key) if len(key)]
         keys = runs[0] if len(runs) == 1 else np.concatenate([there.key[:0], *runs])
         if (keys[1:] <= keys[:-1]).any():
             keys = np.unique(keys)
-        return cls(plan, zone, there, attempts, asked, absent, keys)
+        return cls(plan, zone, there, held, attempts, asked, absent, keys)
 
 
 def _runs(key: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -163,9 +170,10 @@ def record(conn: Connection, entry: Entry, locked: Locked | None = None) -> None
     """Fold an entry into the ledger, in the caller's transaction.
 
     UniqueViolation if another transaction made a row of the same meter and day since `locked`: then begin again."""
-    plan, there, keys = entry.plan, entry.there, entry.keys
+    plan, keys = entry.plan, entry.keys
     if not len(keys):
         return
+    there = entry.there if entry.held.all() else entry.there.take(entry.held)
     locked = lock(conn, entry) if locked is None else locked
     widths = {
         number: len(points(plan, _date(number), entry.zone)) for number in distinct(keys & _DAY_MASK).tolist()

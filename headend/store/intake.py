@@ -20,7 +20,7 @@ from headend.store import coverage, exchanges, feed, reads, revisions
 from headend.store.coverage import Attempt, Entry, Points
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import Exchange
-from headend.store.reads import Marks, Note, Written
+from headend.store.reads import Bits, Marks, Note, Written
 from headend.store.tables import SOURCES, Source, Table, rare
 from protocols.localtime import Times, local_day
 from protocols.reading import Reads, concatenate, no_reads
@@ -215,8 +215,9 @@ def _save_table(
         return marks.written
     day, index = locate(plan, rows.time, zone)
     there = Points(rows.meter, rows.time, day, index, batch.at)
-    present = there.take(plan.met_by(rows, table.codes))
-    entry = Entry.of(plan, present, mine, zone)
+    held = plan.met_by(rows, table.codes)
+    some = held if held.all() else _some(rows, table)
+    entry = Entry.of(plan, there if some.all() else there.take(some), mine, zone, held[some])
     locked = coverage.lock(conn, entry)
     coverage.record(conn, entry, locked)
     known = locked.bits(locked.present, there.key, index)
@@ -228,6 +229,12 @@ def _save_table(
         coverage.mark_estimates(conn, plan, there.take(actual), zone, standing=False)
     news.add(plan.name, rows.meter, day, marks, actual)
     return marks.written
+
+
+def _some(rows: Reads, table: Table) -> Bits:
+    """bool[n]: the rows that have anything for the table."""
+    held = [rows.valid(code) for code in table.codes if code in rows.columns]
+    return np.asarray(np.logical_or.reduce(held), dtype=np.bool_)
 
 
 def _days(source: Source, times: Times, zone: ZoneInfo) -> NDArray[np.int64]:

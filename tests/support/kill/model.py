@@ -129,14 +129,16 @@ class Model:
         return True
 
     def _ledger(self, batch: Batch, item: Item, table: Table) -> None:
-        """Slots of the curve for a row with its register, of the phase curve for a row with anything; the freeze's one point."""
+        """Slots of the curve for a row with its register, of the phase curve for a row with anything; the freeze's one point. Whatever came
+        for the table makes a row of its day."""
         plan = table.plan
         if plan is None:
             return
         needed = [code for code in (plan.needs or table.codes) if code in item.codes]
         points = set(item.points) if needed else set()
         asked, absent = (set(item.asked), set(item.absent)) if plan in (CURVE, DAY) else (set(), set())
-        if points or asked or absent:
+        came = bool(item.points) and any(code in item.codes for code in table.codes)
+        if came or asked or absent:
             row = self.coverage.setdefault((plan.id, item.meter, item.day), Ledger(batch.at, batch.at))
             row.first, row.last = min(row.first, batch.at), max(row.last, batch.at)
             row.attempts += bool(asked or absent)
