@@ -10,6 +10,10 @@ from pathlib import Path
 
 import codec
 import collect
+import late
+import million
+import readback
+import recovery
 import report
 import store
 from measure import Race
@@ -17,6 +21,8 @@ from servers import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
+#: minutes to half an hour each, and nobody to race against: asked for by name
+LONG = ("million", "recovery", "late")
 
 
 def _arguments() -> argparse.Namespace:
@@ -24,7 +30,11 @@ def _arguments() -> argparse.Namespace:
         prog="scripts/bench", description="Measures this program beside others, in interleaved rounds."
     )
     parser.add_argument(
-        "bench", nargs="?", choices=(*BENCHES, "all"), default="all", help="default: all of them"
+        "bench",
+        nargs="?",
+        choices=(*BENCHES, *LONG, "all"),
+        default="all",
+        help="default: protocols, store and collect",
     )
     parser.add_argument("--rounds", type=_positive, default=4, help="of protocols and store (default 4)")
     parser.add_argument("--write", action="store_true", help="put the table into BENCHMARKS.md")
@@ -40,6 +50,13 @@ def _arguments() -> argparse.Namespace:
     sizes.add_argument(
         "--batch", type=_positive, default=512, help="meters' answers a transaction (default 512)"
     )
+    sizes.add_argument(
+        "--readback", type=_positive, default=55_000, help="meters whose day is read back (default 55000)"
+    )
+    sizes.add_argument(
+        "--utility", type=_positive, default=1_000_000, help="meters of `million` (default 1000000)"
+    )
+    sizes.add_argument("--gigabytes", type=float, default=1.0, help="of store to recover (default 1)")
     sizes.add_argument(
         "--fleet", choices=("small", "full"), default="full", help="24 or 480 meters (default full)"
     )
@@ -69,6 +86,15 @@ def main() -> None:
         races += codec.run(told.rounds, told.frames, told.days, told.profiles)
     if "store" in wanted:
         loaded, servers = store.run(kinds, told.rounds, told.meters, told.batch)
+        races += loaded
+        races += readback.run(kinds, max(1, told.rounds - 1), told.readback)[0]
+    if "million" in wanted:
+        loaded, notes = million.run(kinds, told.utility)
+        races += loaded
+    if "recovery" in wanted:
+        notes = [line for done in recovery.run(kinds, told.gigabytes) for line in done.lines()]
+    if "late" in wanted:
+        loaded, notes = late.run(told.rounds, min(told.meters, 2048))
         races += loaded
     if "collect" in wanted:
         collected, notes = collect.run(kinds, told.fleet)
