@@ -187,28 +187,23 @@ def _write_distinct(conn: Connection, batch: _Batch, known: Bits | None) -> Mark
         return marks
     ensure_partitions(conn, batch.table.name, batch.reads.time)
     doubtful = np.zeros(n, dtype=np.bool_) if known is None else known
-    fresh = np.flatnonzero(~doubtful)
-    if len(fresh):
-        if _copy(conn, batch if len(fresh) == n else batch.take(fresh)):
-            marks.new[fresh] = True
-        else:
-            doubtful = np.ones(n, dtype=np.bool_)
-    rows = np.flatnonzero(doubtful)
     for _ in range(TRIES):
-        if not len(rows):
-            return marks
-        some = batch.take(rows)
-        there, fills, differs = _compare(conn, some)
-        missing = np.flatnonzero(~there)
-        if len(missing) and not _copy(conn, some.take(missing)):
+        rows = np.flatnonzero(doubtful)
+        # before the new rows are in, which would only be read back with the others
+        there, fills, differs = _compare(conn, batch if len(rows) == n else batch.take(rows))
+        new = ~doubtful
+        new[rows[~there]] = True
+        fresh = np.flatnonzero(new)
+        if len(fresh) and not _copy(conn, batch if len(fresh) == n else batch.take(fresh)):
+            doubtful = np.ones(n, dtype=np.bool_)
             continue
-        marks.new[rows[missing]] = True
-        odd = np.flatnonzero(np.any(fills, axis=0) | np.any(differs, axis=0))
+        marks.new[fresh] = True
+        odd = rows[np.any(fills, axis=0) | np.any(differs, axis=0)]
         if not len(odd):
             return marks
-        completed, corrected, revised = _write_staged(conn, some.take(odd))
-        marks.completed[rows[odd]] = completed
-        marks.corrected[rows[odd]] = corrected
+        completed, corrected, revised = _write_staged(conn, batch.take(odd))
+        marks.completed[odd] = completed
+        marks.corrected[odd] = corrected
         return replace(marks, revised=revised)
     raise StoreError(f"{batch.table.name} is being written by others without end; is this file imported twice at once?")  # fmt: skip
 
@@ -271,6 +266,9 @@ def copy_rows(conn: Connection, table: str, columns: tuple[str, ...], fields: li
 def _compare(conn: Connection, batch: _Batch) -> tuple[Bits, Bits, Bits]:
     """(there [n], fills [code, n], differs [code, n]): what the table has of these rows. What is equal now stays so: cells never change."""
     reads, codes = batch.reads, [code for code in batch.table.codes if code in batch.reads.columns]
+    if not len(reads):
+        none = np.zeros((len(codes), 0), dtype=np.bool_)
+        return none[0], none, none
     meters = np.unique(reads.meter)
     found = fetch(
         conn,

@@ -2,7 +2,8 @@
 
 An execution takes one input of at most 16 KiB through everything that bytes from outside can reach: the meaning, the view byte by
 byte, and every stream and every waiting master of the protocol. Nothing but a FrameError (or a Refused) may come out, and nothing
-may take more than 10 ms of processor time on a machine of common speed. Half of the inputs get right lengths and check sums, so that mutations reach the inside.
+may take more than 10 ms of processor time on a machine of common speed. Half of the inputs get right lengths and check sums, so that
+mutations reach the inside.
 """
 
 from __future__ import annotations
