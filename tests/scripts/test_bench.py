@@ -50,7 +50,9 @@ def test_protocols_run_beside_their_peers() -> None:
 
 
 def test_store_runs_beside_its_peers() -> None:
-    told = bench("store", "--rounds", "1", "--meters", "4", "--batch", "2", "--readback", "30", "--server", "embedded")
+    told = bench(
+        "store", "--rounds", "1", "--meters", "4", "--batch", "2", "--readback", "30", "--server", "embedded"
+    )
     assert len(re.findall(r"^ +psycopg executemany .*×", told, re.MULTILINE)) == 3
     assert len(re.findall(r"^ +psql, COPY of prebuilt files .*×", told, re.MULTILINE)) == 2
     assert (
