@@ -247,7 +247,6 @@ def _moments(entry: Entry) -> tuple[Times, Times, NDArray[np.int64]]:
 def _insert(conn: Connection, plan: Plan, rows: _Rows, widths: dict[int, int]) -> None:
     """Meter-days that the ledger has not yet, by COPY; days of one length at a time."""
     day = rows.key & _DAY_MASK
-    ensure_partitions(conn, "coverage", day.astype("datetime64[D]"))
     for width in sorted(set(widths.values())):
         chosen = np.isin(day, [number for number, wide in widths.items() if wide == width])
         if not chosen.any():
@@ -329,7 +328,6 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
     keys = sorted(rows)
     if not keys:
         return
-    ensure_partitions(conn, "gap_reason", np.array([day for day, _, _ in keys], dtype="datetime64[D]"))
     conn.execute(
         """
         INSERT INTO gap_reason AS g (meter_id, day, plan, reason, slots, attempts, since, last_at, detail)

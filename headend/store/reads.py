@@ -83,7 +83,7 @@ def write(
     evidence: NDArray[np.int64] | None = None,
     known: Bits | None = None,
 ) -> Marks:
-    """Write rows within the caller's transaction.
+    """Write rows within the caller's transaction, into partitions that it has made (`ensure_all_partitions`).
 
     `reads` may hold the same (meter, time) more than once; the first occurrence is the first reading. Rows without any of the table's
     quantities are left out. `evidence` [n]: the exchange that brought each row. `known` [n]: which rows are there already, where the
@@ -185,7 +185,6 @@ def _write_distinct(conn: Connection, batch: _Batch, known: Bits | None) -> Mark
     marks = Marks.none(n)
     if not n:
         return marks
-    ensure_partitions(conn, batch.table.name, batch.reads.time)
     doubtful = np.zeros(n, dtype=np.bool_) if known is None else known
     for _ in range(TRIES):
         rows = np.flatnonzero(doubtful)
@@ -475,7 +474,6 @@ def write_rare(
     revised = 0
     if not codes or not len(reads):
         return new, corrected, revised
-    ensure_partitions(conn, "other_read", reads.time)
     for code in codes:  # a handful of quantities, each a column
         rows = np.flatnonzero(reads.valid(code))
         if len(rows):

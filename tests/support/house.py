@@ -136,6 +136,7 @@ def write(conn: Connection, table: Table, given: Reads, now: np.datetime64 | Non
     """Write rows of one table, and nothing else, and commit."""
     with conn.transaction():
         note = Note(given.time.max() if now is None else now, "read again", "test")
+        reads.ensure_partitions(conn, table.name, given.time)
         written = reads.write(conn, table, given, note).written
     conn.commit()
     return written

@@ -16,6 +16,7 @@ from headend.plans import CURVE, DAY, MONTH, PHASE, Plan, locate, points
 from headend.store import cluster, coverage, db
 from headend.store.coverage import Attempt, Entry, UnknownMeter, causes, day_matrix
 from headend.store.db import Connection, StoreError
+from headend.store.reads import ensure_all_partitions
 from headend.store.tables import CURVES
 from tests.support.house import MADRID, SHANGHAI, at, deliver, one, place, rows, table
 
@@ -60,7 +61,10 @@ def record(conn: Connection, *tries: Try, zone: ZoneInfo = SHANGHAI) -> None:
                 *locate(plan, times, zone),
                 np.repeat(np.array([t.attempt.at for t in mine], dtype="datetime64[us]"), counts),
             )
-            coverage.record(conn, Entry.of(plan, there, [t.attempt for t in mine], zone))
+            entry = Entry.of(plan, there, [t.attempt for t in mine], zone)
+            days = np.unique(entry.keys % 2**20).astype("datetime64[D]")  # a key is meter and day
+            ensure_all_partitions(conn, {"coverage": days, "gap_reason": days})
+            coverage.record(conn, entry)
     conn.commit()
 
 

@@ -149,6 +149,7 @@ def test_rows_are_copied_in_the_order_of_meters(store: Connection) -> None:
 
 def test_a_transaction_that_fails_leaves_nothing(store: Connection) -> None:
     with store.transaction(force_rollback=True):
+        reads.ensure_partitions(store, "slot_read", np.array([NOON]))
         reads.write(store, SLOTS, rows([1], [NOON], active_import=[10]), Note(NOON, "", "test"))
     assert one(store, "SELECT count(*) FROM slot_read") == 0
 
