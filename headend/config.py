@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(
         None, description="PEM certificate of the listener; empty: terminals dial in without TLS"
     )
-    tls_key: Path | None = Field(None, description="PEM key of that certificate; empty: it is in the same file")
+    tls_key: Path | None = Field(
+        None, description="PEM key of that certificate; empty: it is in the same file"
+    )
     tls_client_ca: Path | None = Field(
         None, description="PEM of who signs the terminals' certificates; empty: they need none"
     )

@@ -64,6 +64,8 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     if certificate is None:
         alone = [name for name in ("tls_key", "tls_client_ca") if getattr(settings, name) is not None]
         if alone:
-            raise ConfigError(f"HEADEND_{alone[0].upper()} is of no use without HEADEND_TLS_CERTIFICATE: set that too")
+            raise ConfigError(
+                f"HEADEND_{alone[0].upper()} is of no use without HEADEND_TLS_CERTIFICATE: set that too"
+            )
         return None
     return server_context(certificate, settings.tls_key or certificate, settings.tls_client_ca)

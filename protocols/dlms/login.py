@@ -49,7 +49,9 @@ def decode(raw: bytes) -> Login:
     """Exactly one login or heartbeat of a meter. FrameError: another code or length, no digits, a wrong CRC."""
     kind = _KINDS.get(raw[0]) if raw else None
     if kind is None or len(raw) != kind[1] or raw[2] != DIGITS:
-        raise FrameError(f"login: {raw[:3].hex()} in {len(raw)} bytes is none of 0A..0C in 18, 0C..0C in 17", 0)
+        raise FrameError(
+            f"login: {raw[:3].hex()} in {len(raw)} bytes is none of 0A..0C in 18, 0C..0C in 17", 0
+        )
     digits = raw[3 : 3 + DIGITS]
     if not digits.isdigit():
         raise FrameError(f"login: address {digits.hex()} is not {DIGITS} digits", 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from protocols.dlms import apdu as apdus
@@ -17,7 +18,7 @@ from protocols.dlms.ciphering import is_ciphered, outline
 from protocols.dlms.frame import HEADER, Frame, decode, encode
 from protocols.errors import FrameError
 from terminals.greetings.frames import FrameFilter, Head
-from terminals.greetings.greeting import FIRST_LIMIT, Beat, Said, Verdict
+from terminals.greetings.greeting import FIRST_LIMIT, Beat, Said, Sifted, Verdict
 
 #: Logical names behind which a push list has the meter's name, the first that is there: device ID 1, which is the serial number, and
 #: the COSEM logical device name. What a push list holds is the utility's own choice, so this is a default.
@@ -61,7 +62,7 @@ class DlmsGreeting:
         frame = decode(beat.frame)
         return encode(Frame(frame.destination, frame.source, logins.decode(frame.apdu).answer()))
 
-    def filter(self, said: Said) -> FrameFilter:
+    def filter(self, said: Said) -> WrapperFilter:
         """For this meter's logins and heartbeats; of one that is known by a title or a name the digits may be any."""
         digits = [b"0123456789"] * logins.DIGITS
         if said.beat is not None:
@@ -69,7 +70,8 @@ class DlmsGreeting:
         length = bytes((logins.HEARTBEAT_SIZE, logins.LOGIN_SIZE))
         wrapper = (b"\0", b"\1", None, None, None, None, b"\0", length)
         codes = bytes((logins.LOGIN, logins.HEARTBEAT))
-        return FrameFilter(Head(*wrapper, codes, None, bytes((logins.DIGITS,)), *digits), _size, _beat)
+        head = Head(*wrapper, codes, None, bytes((logins.DIGITS,)), *digits)
+        return WrapperFilter(FrameFilter(head, _size, _beat))
 
     def _pusher(self, apdu: bytes) -> str:
         """Who pushes this; '' where it is no push, or does not say."""
@@ -86,12 +88,59 @@ class DlmsGreeting:
 
     def _named(self, body: bytes) -> str:
         leaves = list(_leaves(values.decode(body)))
-        behind = {name: text for name, text in zip(leaves, leaves[1:], strict=False) if name in self._names}
+        behind = {name: text for name, text in pairwise(leaves) if name in self._names}
         # Without the logical names in the list, the first text in it that can be a name.
         for text in (*(behind.get(name, b"") for name in self._names), *leaves):
             if _NAME.fullmatch(text):
                 return text.decode("ascii")
         return ""
+
+
+class WrapperFilter:
+    """Implements greeting.Filter: a FrameFilter that knows where the wrapper's frames end.
+
+    A beat begins with 00 like so many answers end: without this each of them would wait for what follows.
+    """
+
+    __slots__ = ("_frames", "_head", "_missing")
+
+    def __init__(self, frames: FrameFilter) -> None:
+        self._frames = frames
+        self._missing = 0  # bytes that the frame which has begun lacks
+        self._head = b""  # or the beginning of its header
+
+    @property
+    def held(self) -> bytes:
+        return self._frames.held
+
+    def feed(self, data: bytes) -> Sifted:
+        """What has come. What ends a frame is the session's at once."""
+        sifted = self._frames.feed(data)
+        self._missing, self._head, _ = _walk(self._missing, self._head, sifted.clean)
+        if self.held and _walk(self._missing, self._head, self.held) == (0, b"", True):
+            more = self.release()
+            return Sifted(sifted.clean + more.clean, sifted.beats + more.beats)
+        return sifted
+
+    def release(self) -> Sifted:
+        """Nothing followed."""
+        sifted = self._frames.release()
+        self._missing, self._head, _ = _walk(self._missing, self._head, sifted.clean)
+        return sifted
+
+
+def _walk(missing: int, head: bytes, data: bytes) -> tuple[int, bytes, bool]:
+    """Bytes missing of a frame, or its header as far as it came; more bytes -> the same behind them, and whether all were frames."""
+    data = head + data
+    at = missing
+    while at < len(data):
+        head = data[at : at + HEADER]
+        if not b"\0\1".startswith(head[:2]):
+            return 0, b"", False  # noise: what comes next may be a beginning
+        if len(head) < HEADER:
+            return 0, head, True
+        at += _size(head)
+    return at - len(data), b"", True
 
 
 def _size(head: bytes) -> int:

@@ -26,7 +26,9 @@ def server_context(certificate: Path, key: Path, authority: Path | None = None) 
         try:
             path.read_bytes()
         except OSError as error:
-            raise BadCertificate(path, error.strerror or str(error), "check the setting and who may read the file") from error
+            raise BadCertificate(
+                path, error.strerror or str(error), "check the setting and who may read the file"
+            ) from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # An empty password instead of a question on the terminal that nobody would answer.

@@ -132,7 +132,10 @@ def test_files_that_are_not_there(bare, tmp_path: Path):
     [
         ({"HEADEND_TLS_CERTIFICATE": "none.pem"}, "cannot use none.pem for TLS: No such file or directory; "),
         ({"HEADEND_TLS_KEY": "a.key"}, "HEADEND_TLS_KEY is of no use without HEADEND_TLS_CERTIFICATE"),
-        ({"HEADEND_TLS_CLIENT_CA": "a.pem"}, "HEADEND_TLS_CLIENT_CA is of no use without HEADEND_TLS_CERTIFICATE"),
+        (
+            {"HEADEND_TLS_CLIENT_CA": "a.pem"},
+            "HEADEND_TLS_CLIENT_CA is of no use without HEADEND_TLS_CERTIFICATE",
+        ),
     ],
 )
 def test_tls_that_cannot_be(bare, settings, names):

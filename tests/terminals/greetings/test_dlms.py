@@ -11,7 +11,7 @@ from protocols.dlms.frame import Frame, encode
 from protocols.dlms.login import HEARTBEAT, Login
 from protocols.dlms.messages import Target
 from terminals.greetings.dlms import DlmsGreeting
-from terminals.greetings.greeting import Beat, Verdict
+from terminals.greetings.greeting import Beat, Said, Sifted, Verdict
 
 GREETING = DlmsGreeting()
 LOGGED = bytes.fromhex("0001000100010012" "0a020c32313036303034303239343100" "5a4c")  # fmt: skip
@@ -78,7 +78,7 @@ def test_the_names_that_a_utility_pushes_are_its_own_choice():
     ],
 )  # fmt: skip
 def test_nobody(data):
-    assert GREETING.identify(data) is Verdict.NOTHING
+    assert not isinstance(GREETING.identify(data), Said)
 
 
 @pytest.mark.parametrize("cut", range(8, len(NAMED), 7))
@@ -96,3 +96,19 @@ def test_a_meter_known_by_a_push_may_send_heartbeats_too():
     sifter = GREETING.filter(GREETING.identify(CIPHERED))
     sifted = sifter.feed(CIPHERED[:30] + BEAT + CIPHERED[30:])
     assert (sifted.clean, sifted.beats) == (CIPHERED, (Beat(BEAT),))
+
+
+def test_what_ends_a_frame_is_not_held_though_a_heartbeat_begins_so():
+    sifter = GREETING.filter(GREETING.identify(LOGGED))
+    answer = encode(Frame(1, 1, b"\xc4\x01\xc1\x00\x06" + bytes(40)))
+    assert sifter.feed(answer + answer) == Sifted(answer + answer)
+    for cut in range(1, len(answer)):
+        begun = sifter.feed(answer[:cut])
+        assert begun.clean + sifter.held == answer[:cut]
+        assert begun.clean + sifter.feed(answer[cut:]).clean == answer
+        assert sifter.held == b""
+    for byte in answer + BEAT[:-1]:
+        sifter.feed(bytes([byte]))
+    assert sifter.held == BEAT[:-1]
+    assert sifter.feed(BEAT[-1:] + b"noise\x00").beats == (Beat(BEAT),)
+    assert sifter.held == b"\x00"

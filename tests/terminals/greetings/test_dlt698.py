@@ -33,7 +33,7 @@ SCRAMBLED = Frame(Address(OWN), 0, 0x89, apdus.encode(
         (LOGIN, OWN, 60.0),
         ("681e008105111111111111009e7601000000b407e90403040f14050000e8b016", "111111111111", 180.0),
         ("681e00810501000000000000d2b6011001012c07e0090c0100001f02ab9d3916", "000000000001", 300.0),
-        ("681c0081034347461400cfa401000100000 7e00b0903102801 0000dcfa16".replace(" ", ""), "14464743", None),
+        ("681c0081034347461400cfa4010001000007e00b09031028010000dcfa16", "14464743", None),
         (SCRAMBLED, OWN, 60.0),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_login_that_is_not_all_here(cut):
         LOGOUT,  # brings nobody in
         LOGIN[:-2] + b"\x07\x16",  # its check
         # a client's request; a wildcard address
-        bytes.fromhex("681700430503000000000000109dc105010 0f10102000 02d5616".replace(" ", "")),
+        bytes.fromhex("681700430503000000000000109dc1050100f1010200002d5616"),
         Frame(Address("AA", 1), 0, 0x81, apdus.encode(
             apdus.Apdu(apdus.LINK, None, 1, {"request": 0, "heartbeat_s": 60, "time": clock.encode_time(WHEN)})
         )).encode(),
@@ -87,7 +87,9 @@ def test_the_answer_has_the_terminal_s_number_and_three_times():
     assert (event.apdu.code, event.apdu.piid) == (0x81, 0x85)
     fields = event.apdu.fields
     assert fields["result"] == apdus.CLOCK_TRUSTED
-    assert [str(clock.decode_time(fields[f"{name}_time"])) for name in ("request", "received", "response")] == [
+    assert [
+        str(clock.decode_time(fields[f"{name}_time"])) for name in ("request", "received", "response")
+    ] == [
         "2026-03-11T10:00:00.250000",
         "2026-03-11T12:00:00.500000",
         "2026-03-11T12:00:01.250000",

@@ -85,7 +85,10 @@ def test_the_confirmation_is_the_one_the_terminal_waits_for(counter):
 
 
 def test_the_published_login_s_confirmation():
-    assert GREETING.answer("01710822", Beat(LOGIN), 0.0, 0.0).hex() == "6832003200680b7101220800006800000100" + "1016"
+    assert (
+        GREETING.answer("01710822", Beat(LOGIN), 0.0, 0.0).hex()
+        == "6832003200680b7101220800006800000100" + "1016"
+    )
 
 
 def make(said=None):
