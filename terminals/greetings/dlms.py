@@ -114,10 +114,11 @@ class WrapperFilter:
         return self._frames.held
 
     def feed(self, data: bytes) -> Sifted:
-        """What has come. What ends a frame is the session's at once."""
+        """What has come. A few bytes that end a frame are the session's at once; a whole header at its end is rather a beat's."""
         sifted = self._frames.feed(data)
         self._missing, self._head, _ = _walk(self._missing, self._head, sifted.clean)
-        if self.held and _walk(self._missing, self._head, self.held) == (0, b"", True):
+        ends = _walk(self._missing, self._head, self.held) == (0, b"", True)
+        if 0 < len(self.held) < HEADER and ends:
             more = self.release()
             return Sifted(sifted.clean + more.clean, sifted.beats + more.beats)
         return sifted
