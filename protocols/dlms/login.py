@@ -3,9 +3,9 @@
     login      0A 02 | 0C, 12 digits | option | CRC     answered by  AA 03 | 0C, 12 digits | option | CRC
     heartbeat  0C 01 | 0C, 12 digits | CRC              answered by  CC 03 | 0C, 12 digits | CRC
 
-The second byte is the kind of device (1, 2: a meter or concentrator; 3: the head-end). The CRC is HDLC's, over all behind
-the first byte, low byte first: it fits the published frames of two makes, logins and heartbeats, both ways. What the option
-means is published nowhere: it is sent back as it came.
+The second byte is 1 or 2 from meters, 3 from the head-end. The CRC is HDLC's, over all behind the first byte, low byte first: it
+fits the published frames of one make, logins and heartbeats, both ways, and a second make's head-end reckons it so. What second
+byte and option mean is published nowhere: the option is sent back as it came.
 """
 
 from __future__ import annotations
