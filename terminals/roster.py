@@ -68,8 +68,8 @@ LAST_SEEN_LIMIT: Final = 200_000  # terminals remembered after they left: a prov
 #: believed alive for days.
 HEARTBEAT_LIMIT: Final = 3600.0
 #: Pieces in which a caller's first bytes may come. Each is looked at from the first byte on, so that somebody who sends a
-#: byte at a time must come to an end; a push of 300 bytes may come so.
-PIECES_LIMIT: Final = 512
+#: byte at a time must come to an end: at worst this is a second of work. Logins have 20 to 40 bytes.
+PIECES_LIMIT: Final = 256
 
 
 class Roster:

@@ -34,9 +34,11 @@ class Gdw376Greeting:
         verdict = Verdict.NOTHING
         for match in _START.finditer(data):
             at = match.start()
-            end = at + _size(data[at : at + 3])
-            if end > len(data) and end - at <= FIRST_LIMIT:
-                verdict = Verdict.MORE
+            size = _size(data[at : at + 3])
+            end = at + size
+            if not size or end > len(data):
+                verdict = Verdict.MORE if 0 < size <= FIRST_LIMIT else verdict
+                continue
             frame = _begun(data[at:end])
             beat = _beat(data[at:end]) if frame else None
             if frame is not None and not (beat and beat.leaves):
