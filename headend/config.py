@@ -44,6 +44,18 @@ class Settings(BaseSettings):
         "",
         description="MODULE:ATTRIBUTE that makes the utility's cipher machine for DL/T 645 relay commands; empty: none",
     )
+    heartbeat_seconds: float = Field(
+        60.0, gt=0, le=3600, description="how often terminals that dial in show that they live"
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM certificate of the listener; empty: terminals dial in without TLS"
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM key of that certificate; empty: it is in the same file"
+    )
+    tls_client_ca: Path | None = Field(
+        None, description="PEM of who signs the terminals' certificates; empty: they need none"
+    )
     api: str = Field("127.0.0.1:7080", description="where the API and the console listen")
 
     @field_validator("listen", "api")

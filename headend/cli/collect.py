@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 
 import rich_click as click
 
@@ -12,8 +13,9 @@ from headend.cli.loop import run_loop
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
-from headend.config import host_port
+from headend.config import ConfigError, Settings, host_port
 from headend.store.db import pool
+from terminals.links.tls import server_context
 from terminals.pace import Timing
 
 
@@ -31,13 +33,16 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
     settings = app.settings
     address = listen or settings.listen
     first = answer_seconds or settings.answer_seconds
+    tls = _tls(settings)
     options = Options(
         listen=None if address == "none" else host_port(address),
         lease_seconds=settings.lease_seconds,
         quota=settings.quota,
         poll_seconds=settings.poll_seconds,
         timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
+        heartbeat=settings.heartbeat_seconds,
         drivers=drivers(settings.cipher_machine),
+        tls=tls,
     )
     zone, clock = app.zone, app.clock
     app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off
@@ -51,3 +56,16 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
             await daemon.run()
 
     run_loop(run())
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """The listener's, if there is a certificate. BadCertificate names the file."""
+    certificate = settings.tls_certificate
+    if certificate is None:
+        alone = [name for name in ("tls_key", "tls_client_ca") if getattr(settings, name) is not None]
+        if alone:
+            raise ConfigError(
+                f"HEADEND_{alone[0].upper()} is of no use without HEADEND_TLS_CERTIFICATE: set that too"
+            )
+        return None
+    return server_context(certificate, settings.tls_key or certificate, settings.tls_client_ca)

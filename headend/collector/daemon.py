@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from headend.store.exchanges import NO_TIMES
 from headend.store.intake import Delivery
 from protocols.localtime import as_datetime
 from terminals.drivers.driver import Driver
+from terminals.greetings import dtu, every_kind
 from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
 from terminals.links.url import parse
@@ -57,6 +59,7 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     heartbeat: float = 60.0
     drivers: Mapping[str, Driver] = field(default_factory=drivers)
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(slots=True)
@@ -79,6 +82,15 @@ def _opener(terminal: Terminal) -> Callable[[float], Awaitable[Link]]:
             raise why
 
         return never
+
+
+def _mismatch(terminal: Terminal | None, kind: str) -> str:
+    """Why a terminal that dialled in is not served; '' if it is. A DTU passes any protocol on."""
+    if terminal is None:
+        return "no terminal of the archive has this login"
+    if kind not in (dtu.KIND, terminal.protocol):
+        return f"it speaks {kind}, the archive has {terminal.protocol} for terminal {terminal.code}"
+    return ""
 
 
 class Daemon:
@@ -105,6 +117,7 @@ class Daemon:
         self._roster = Roster(
             self._resolve,
             lambda: float(self._clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6,
+            every_kind(database.zone),
             on_login=self._logged_in,
             on_logout=self._logged_out,
             rules=Rules(heartbeat=options.heartbeat),
@@ -118,7 +131,7 @@ class Daemon:
         """Serve until `stop`. CannotListen if the port is taken."""
         listener = None
         if self._options.listen is not None:
-            listener = Listener(*self._options.listen, self._roster.admit)
+            listener = Listener(*self._options.listen, self._roster.admit, tls=self._options.tls)
             await listener.start()
             log.info("listening for terminals", address=listener.name)
         tasks = [
@@ -238,15 +251,16 @@ class Daemon:
 
     # --- terminals that dial in ------------------------------------------------------------------------------
 
-    async def _resolve(self, identity: str) -> int | None:
+    async def _resolve(self, identity: str, kind: str) -> int | str:
         terminal = self._by_login.get(identity)
         if terminal is None:
             known = await self._database.call(archive.terminals)
             self._by_login = {t.login: t for t in known if t.login}
             terminal = self._by_login.get(identity)
-        if terminal is None:
-            log.warning("unknown terminal dialled in", identity=identity)
-            return None
+        why = _mismatch(terminal, kind)
+        if terminal is None or why:
+            log.warning("terminal dialled in and is not served", identity=identity, kind=kind, why=why)
+            return why
         asked = self._loop.time()
         seconds = self._options.lease_seconds
         epoch = await self._database.at_once(

@@ -1,6 +1,6 @@
 """DLMS/COSEM over the TCP wrapper and HDLC, plain and ciphered, by logical and short names, built on the library dlms-cosem.
 
-    bytes    frame (wrapper), hdlc_frame + hdlc (link), transport (the seam between them and the rest)
+    bytes    frame (wrapper), login (what some makes say in it first), hdlc_frame + hdlc (link), transport (the seam between them and the rest)
     keys     ciphering, signing, keys, hls, policy, security; protection (the seam), confidential (what decode masks)
     APDUs    apdu, encoding, messages, association, gbt, shortnames, wire
     data     values, selector, bulk, profile, model + items.csv

@@ -27,6 +27,11 @@ class Inbox:
     def full(self) -> bool:
         return len(self._data) >= self.limit
 
+    @property
+    def lost(self) -> LinkLost | None:
+        """Why no byte will come any more."""
+        return self._lost
+
     def put(self, data: bytes) -> None:
         """Take bytes as they arrive; what `limit` cannot hold is dropped from the old end and counted."""
         self._data += data

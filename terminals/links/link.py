@@ -76,6 +76,16 @@ class Link(Protocol):
         """Close and wait until the endpoint is free. May be called twice."""
 
 
+class Receiver(Protocol):
+    """Who is told of bytes as they come, instead of asking for them. Called by the event loop; must not block."""
+
+    def received(self, data: bytes) -> None:
+        """What has arrived, at least one byte."""
+
+    def lost(self, reason: str) -> None:
+        """No byte will come any more; told once."""
+
+
 class Wrapper:
     """A link around a link that changes nothing: the base of the tap and of the faults."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from terminals.links.link import CannotListen, LinkLost
+from terminals.links.link import CLOSE_LIMIT, CannotListen, LinkLost
 from terminals.links.pipe import Pipe
 from terminals.links.tcp import tcp_name, tune
 
@@ -21,6 +22,9 @@ UNIDENTIFIED: Final = 2000
 AGE: Final = 30.0
 #: Connections the kernel holds before we accept them: a power cut's worth of terminals arrives in one second.
 BACKLOG: Final = 1024
+#: Seconds for a TLS handshake: two round trips of GPRS and a slow terminal's arithmetic. Until it is done the connection is not yet
+#: among the unidentified: only this and the process's limit of open files bound how many there are.
+HANDSHAKE: Final = 15.0
 
 OnLink = Callable[[Pipe], Awaitable[bool]]
 
@@ -30,11 +34,18 @@ class Listener:
 
     Until then the connection counts as unidentified: it is closed when `on_link` returns False, raises, or
     takes longer than `age` seconds. With `limit` of them open a new connection is closed at once, and
-    counted.
+    counted. With `tls` (see tls.py) every caller must speak TLS.
     """
 
     def __init__(
-        self, host: str, port: int, on_link: OnLink, *, limit: int = UNIDENTIFIED, age: float = AGE
+        self,
+        host: str,
+        port: int,
+        on_link: OnLink,
+        *,
+        limit: int = UNIDENTIFIED,
+        age: float = AGE,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -44,6 +55,7 @@ class Listener:
         self._on_link = on_link
         self._limit = limit
         self._age = age
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._pending: set[asyncio.Task[None]] = set()
 
@@ -61,7 +73,13 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: Pipe("tcp://?", self._opened), self.host, self.port, backlog=BACKLOG
+                lambda: Pipe("tcp://?", self._opened),
+                self.host,
+                self.port,
+                backlog=BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE if self._tls else None,
+                ssl_shutdown_timeout=CLOSE_LIMIT if self._tls else None,
             )
         except OverflowError as error:
             raise CannotListen(self.name, "there is no such port", "choose one from 1 to 65535") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from terminals.links.inbox import Inbox
-from terminals.links.link import CLOSE_LIMIT, RECEIVE_LIMIT, SEND_LIMIT, LinkLost
+from terminals.links.link import CLOSE_LIMIT, RECEIVE_LIMIT, SEND_LIMIT, LinkLost, Receiver
 
 #: The largest piece asyncio's transports hand over in one call (256 KiB in both loops): the inbox must hold
 #: one of these on top of its limit, because reading can only be paused between two pieces.
@@ -25,6 +25,7 @@ class Pipe(asyncio.Protocol):
         self._on_open = on_open
         self._inbox = Inbox(RECEIVE_LIMIT + PIECE_LIMIT)
         self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
         self._paused = False
         self._closing = False
         self._gone = asyncio.Event()
@@ -41,6 +42,9 @@ class Pipe(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         data = self.arrived(data)
         if not data:
+            return
+        if self._receiver is not None:
+            self._receiver.received(data)
             return
         self._inbox.put(data)
         if len(self._inbox) >= RECEIVE_LIMIT and not self._paused and self._transport is not None:
@@ -103,6 +107,15 @@ class Pipe(asyncio.Protocol):
             self._transport.abort()
             await asyncio.sleep(0)
 
+    def attach(self, receiver: Receiver) -> None:
+        """From now on `receiver` is told of bytes as they come, of those that are here at once, and of the end. Nobody reads any more."""
+        self._receiver = receiver
+        data = self.discard()
+        if data:
+            receiver.received(data)
+        if self._inbox.lost is not None:
+            self._tell_lost(self._inbox.lost.reason)
+
     # --- for the kinds of link ------------------------------------------------------------------------------
 
     def arrived(self, data: bytes) -> bytes:
@@ -112,6 +125,12 @@ class Pipe(asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         self._closing = True
         self._inbox.fail(LinkLost(self.name, reason))
+        self._tell_lost(reason)
+
+    def _tell_lost(self, reason: str) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.lost(reason)
 
     def _resume(self) -> None:
         if self._paused and self._transport is not None and not self.closed:

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from terminals.dtu import DtuText, LineFilter
+from terminals.greetings.dtu import DtuText, LineFilter
 from terminals.links.link import CannotListen
 from terminals.simulator.terminal import Terminal
 
@@ -115,11 +115,11 @@ class _DialledLine(_Line):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        requests, lines = self._filter.feed(data)
-        if lines:
+        sifted = self._filter.feed(data)
+        if sifted.beats:
             self.answered.set()
-        if requests:
-            super().data_received(requests)
+        if sifted.clean:
+            super().data_received(sifted.clean)
         if self._filter.held:
             self._timer = asyncio.get_running_loop().call_later(HELD_LIMIT, self._release)
 
@@ -139,7 +139,7 @@ class _DialledLine(_Line):
 
     def _release(self) -> None:
         self._timer = None
-        super().data_received(self._filter.release())
+        super().data_received(self._filter.release().clean)
 
 
 class DialIn:

@@ -9,6 +9,7 @@ import pytest
 
 from protocols.dlt645.exchange import Master, Read
 from protocols.errors import Refused
+from terminals.greetings.dtu import DtuGreeting
 from terminals.links.faulty import Dribble, Foreign, Lossy, Noisy, Stale
 from terminals.links.listener import Listener
 from terminals.links.serialport import Port, open_port
@@ -82,10 +83,10 @@ async def test_stale_answers_and_another_meter_s_are_not_taken(link, meters):
 async def test_behind_a_dtu_that_dialled_in(meters, closing):
     logins = []
 
-    async def resolve(identity):
+    async def resolve(identity, kind):
         return 1
 
-    roster = Roster(resolve, lambda: 0.0, on_login=logins.append)
+    roster = Roster(resolve, lambda: 0.0, [DtuGreeting()], on_login=logins.append)
     listener = Listener("127.0.0.1", 0, roster.admit)
     await listener.start()
     dtu = closing(await connect("127.0.0.1", listener.port, 1.0))

@@ -2,9 +2,20 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
+from protocols.dlms.frame import Frame, encode
+from protocols.dlms.login import HEARTBEAT, LOGIN, Login
+from protocols.dlt698 import exchange as dlt698
+from protocols.dlt698.apdu import LINK, SERVER
+from protocols.gdw376 import exchange as gdw376
+from protocols.gdw376.exchange import Confirmation
+from protocols.gdw376.frame import Address
+from protocols.gdw376.units import ident
+from terminals.greetings import every_kind
 from terminals.links.link import LinkLost
 from terminals.links.listener import Listener
 from terminals.links.tcp import connect
@@ -17,18 +28,20 @@ class House:
     """A roster behind a listener, and a log of what it told."""
 
     def __init__(self):
-        self.known = {"T-1": 1, "T-2": 1}
+        self.known = {"T-1": 1, "T-2": 1, "01710822": 1, "000000000084": 1, "210600402941": 1}
         self.log = []
+        self.kinds = {}
         self.time = 1000.0
         self.roster = None
         self.listener = None
         self.gate = None
 
-    async def resolve(self, identity):
+    async def resolve(self, identity, kind):
+        self.kinds[identity] = kind
         if self.gate is not None:
             await self.gate.wait()
         if identity not in self.known:
-            return None
+            return "not in the archive"
         self.known[identity] += 1
         return self.known[identity]
 
@@ -37,6 +50,7 @@ class House:
         self.roster = Roster(
             self.resolve,
             lambda: self.time,
+            every_kind(ZoneInfo("Asia/Shanghai")),
             on_login=lambda presence: self.log.append(("in", presence.identity, presence.epoch)),
             on_logout=lambda presence: self.log.append(("out", presence.identity, presence.epoch)),
             rules=rules,
@@ -149,6 +163,7 @@ async def test_an_unknown_terminal_is_listed_told_nothing_and_closed_later():
         await until(house.roster.unconfirmed)
         entry = house.roster.unconfirmed()[0]
         assert (entry.identity, entry.attempts, entry.first_seen) == ("X-9", 1, 1000.0)
+        assert (entry.kind, entry.reason) == ("dtu", "not in the archive")
         assert entry.peer.startswith("tcp://127.0.0.1:")
         assert house.listener.unidentified == 0
         with pytest.raises(LinkLost):
@@ -205,7 +220,7 @@ async def test_a_login_overtaken_while_it_was_looked_up_is_closed():
         order = iter(range(2))
         gates = [asyncio.Event(), asyncio.Event()]
 
-        async def resolve(identity):
+        async def resolve(identity, kind):
             n = next(order)
             await gates[n].wait()
             return epochs[n]
@@ -275,3 +290,262 @@ async def test_a_flood_beyond_the_inbox_drops_the_oldest():
         caller.write(b"0123456789abcdef")
         await until(lambda: presence.link.inbox.full)
         assert presence.link.discard() == b"6789abcdef"
+
+
+# --- other kinds of callers ---
+
+
+class Caller376:
+    """A Q/GDW 376.1 terminal at the far end of a socket."""
+
+    identity, kind = "01710822", "gdw376"
+
+    def __init__(self, counter=5):
+        self.device = gdw376.Device(Address("0171", 0x0822), counter=counter)
+
+    def login(self):
+        return self.device.login()
+
+    def heartbeat(self):
+        return self.device.heartbeat()
+
+    def logout(self):
+        return self.device.logout()
+
+    def data(self):
+        return self.device.report(0x0E, [(ident([0], [1]), [bytes(12)])])
+
+    def accepted(self, answer, beat):
+        self.device.receive_data(answer)
+        return self.device.next_event() == Confirmation(beat[13] & 0x0F, True)
+
+
+class Caller698:
+    """A DL/T 698.45 terminal."""
+
+    identity, kind = "000000000084", "dlt698"
+
+    def __init__(self):
+        self.device = dlt698.Device(self.identity)
+        self.number = 0
+
+    def _link(self, what):
+        self.number += 1
+        return self.device.link(what, 60, np.datetime64("2026-03-11T10:00"), piid=self.number)
+
+    def login(self):
+        return self._link(0)
+
+    def heartbeat(self):
+        return self._link(1)
+
+    def logout(self):
+        return self._link(2)
+
+    def data(self):
+        return self.device.report(3, {"port": 0xF2010201, "frames": (bytes(40),)})
+
+    def accepted(self, answer, beat):
+        self.device.receive_data(answer)
+        apdu = self.device.next_event().apdu
+        return (apdu.code, apdu.number, apdu.fields["result"] & 7) == (LINK | SERVER, self.number, 0)
+
+
+class CallerDlms:
+    """A meter that says who it is in wrapper frames, and has no word for good-bye."""
+
+    identity, kind = "210600402941", "dlms"
+
+    def login(self):
+        return encode(Frame(1, 1, Login(LOGIN, 2, self.identity, b"\0").encode()))
+
+    def heartbeat(self):
+        return encode(Frame(1, 1, Login(HEARTBEAT, 1, self.identity).encode()))
+
+    def data(self):
+        return encode(Frame(1, 1, b"\xc4\x01\xc1\x00\x06" + bytes(4)))
+
+    def accepted(self, answer, beat):
+        return (answer[:8], answer[8] & 0xF) == (beat[:8], beat[8])
+
+
+KINDS = [Caller376, Caller698, CallerDlms]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_login_is_answered_and_says_its_kind(kind):
+    terminal = kind()
+    async with House().open() as house:
+        beat = terminal.login()
+        caller = await house.call(b"\xfe\xfe\r\n" + beat)
+        assert terminal.accepted(await caller.read(2.0), beat)
+        presence = house.roster.get(terminal.identity)
+        assert (presence.kind, house.kinds) == (terminal.kind, {terminal.identity: terminal.kind})
+        presence.link.write(b"ask")
+        assert await caller.read(2.0) == b"ask"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_byte_by_byte_and_glued_to_data(kind):
+    terminal = kind()
+    async with House().open() as house:
+        caller = await house.call()
+        beat = terminal.login()
+        for byte in beat:
+            caller.write(bytes([byte]))
+            await asyncio.sleep(0.001)
+        assert terminal.accepted(await caller.read(2.0), beat)
+        link = house.roster.get(terminal.identity).link
+        data, beat = terminal.data(), terminal.heartbeat()
+        half = len(data) // 2
+        caller.write(data + data[:half] + beat + data[half:])
+        assert terminal.accepted(await caller.read(2.0), beat)
+        assert await read_until(link, data + data) == data + data
+        beat = terminal.heartbeat()
+        for byte in data[:half] + beat + data[half:]:
+            caller.write(bytes([byte]))
+            await asyncio.sleep(0.0005)
+        assert terminal.accepted(await caller.read(2.0), beat)
+        assert await read_until(link, data) == data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_only_sends_heartbeats_is_admitted_by_one(kind):
+    terminal = kind()
+    async with House().open() as house:
+        beat = terminal.heartbeat()
+        caller = await house.call(beat)
+        assert terminal.accepted(await caller.read(2.0), beat)
+        assert house.roster.get(terminal.identity)
+
+
+@pytest.mark.parametrize("kind", [Caller376, Caller698])
+async def test_who_comes_back_with_a_report_is_known_by_it(kind):
+    terminal = kind()
+    async with House().open() as house:
+        report = terminal.data()
+        await house.call(report)
+        await until(lambda: house.roster.get(terminal.identity))
+        assert await house.roster.get(terminal.identity).link.read(2.0) == report
+
+
+@pytest.mark.parametrize("kind", [Caller376, Caller698])
+async def test_a_logout_is_answered_and_logs_out(kind):
+    terminal = kind()
+    async with House().open() as house:
+        beat = terminal.login()
+        caller = await house.call(beat)
+        assert terminal.accepted(await caller.read(2.0), beat)
+        presence = house.roster.get(terminal.identity)
+        beat = terminal.logout()
+        data = terminal.data()
+        caller.write(data + beat)
+        assert terminal.accepted(await caller.read(2.0), beat)
+        assert len(house.roster) == 0
+        assert await presence.link.read(2.0) == data
+        with pytest.raises(LinkLost, match="the terminal has logged out"):
+            await presence.link.read(2.0)
+        with pytest.raises(LinkLost):
+            await caller.read(2.0)
+        assert house.log[-1] == ("out", terminal.identity, 2)
+
+
+async def test_a_login_and_a_logout_in_one_piece():
+    terminal = Caller376()
+    async with House().open() as house:
+        caller = await house.call(terminal.login() + terminal.logout())
+        assert len(await read_until(caller, b"\x16")) in (20, 40)
+        await until(lambda: len(house.log) == 2)
+        assert [what for what, *_ in house.log] == ["in", "out"]
+        assert len(house.roster) == 0
+
+
+async def test_a_logout_alone_brings_nobody_in():
+    rules = Rules(introduction=0.05, hold=5.0)
+    async with House().open(rules) as house:
+        await house.call(Caller376().logout())
+        await until(house.roster.unconfirmed)
+        assert house.log == []
+
+
+async def test_two_kinds_on_one_port_and_the_newest_socket_of_each():
+    async with House().open() as house:
+        callers = {}
+        for round_ in range(2):
+            for kind in KINDS:
+                terminal = kind()
+                beat = terminal.login()
+                callers[kind, round_] = await house.call(beat)
+                assert terminal.accepted(await callers[kind, round_].read(2.0), beat)
+        assert {presence.kind for presence in house.roster} == {kind.kind for kind in KINDS}
+        for kind in KINDS:
+            with pytest.raises(LinkLost):
+                await callers[kind, 0].read(2.0)
+            assert house.roster.get(kind.identity).epoch == 3
+            house.roster.get(kind.identity).link.write(b"ask")
+            assert await callers[kind, 1].read(2.0) == b"ask"
+
+
+async def test_a_terminal_that_speaks_otherwise_than_the_archive_says_is_listed_with_the_reason():
+    async with House().open() as house:
+
+        async def resolve(identity, kind):
+            return f"it speaks {kind}, the archive has dlms"
+
+        house.roster._resolve = resolve
+        caller = await house.call(Caller376().login())
+        await until(house.roster.unconfirmed)
+        entry = house.roster.unconfirmed()[0]
+        assert (entry.identity, entry.kind) == ("01710822", "gdw376")
+        assert entry.reason == "it speaks gdw376, the archive has dlms"
+        with pytest.raises(TimeoutError):
+            await caller.read(0.02)
+
+
+async def test_who_says_nothing_is_listed_and_never_served():
+    rules = Rules(introduction=0.03, hold=0.1)
+    async with House().open(rules) as house:
+        caller = await house.call()
+        await until(house.roster.unconfirmed)
+        entry = house.roster.unconfirmed()[0]
+        assert (entry.identity, entry.reason) == ("?silent tcp://127.0.0.1", "it says nothing")
+        caller.write(b"REG,T-1\r\n")  # too late
+        with pytest.raises(LinkLost):
+            await caller.read(2.0)
+        assert len(house.roster) == 0
+
+
+async def test_a_frame_that_never_ends_is_listed_when_its_time_is_over():
+    rules = Rules(introduction=0.03, hold=5.0)
+    async with House().open(rules) as house:
+        await house.call(Caller376().login()[:15])
+        await until(house.roster.unconfirmed)
+        assert house.roster.unconfirmed()[0].identity == "?683200320068c971"
+
+
+async def test_the_pace_of_a_terminal_is_its_own():
+    async with House().open(Rules(heartbeat=0.01, missed=1)) as house:
+        beat = Caller698().login()  # every 60 s
+        await house.call(beat)
+        await until(lambda: house.roster.get("000000000084"))
+        await asyncio.sleep(0.1)
+        assert house.roster.get("000000000084")
+
+
+async def test_a_peer_that_takes_no_answers_is_logged_out():
+    async with House().open() as house:
+        terminal = Caller376()
+        _, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        writer.write(terminal.login())
+        await until(lambda: house.roster.get("01710822"))
+        writer.transport.pause_reading()
+        link = house.roster.get("01710822").link
+
+        def fill():
+            for _ in range(1000):  # until the kernel's buffers are full, and ours
+                link.write(bytes(32768))
+
+        with pytest.raises(LinkLost, match="takes no bytes"):
+            fill()
+        assert house.log[-1] == ("out", "01710822", 2)
+        writer.transport.abort()

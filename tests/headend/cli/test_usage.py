@@ -127,6 +127,23 @@ def test_files_that_are_not_there(bare, tmp_path: Path):
     assert f"HEADEND_DSN_FILE names {tmp_path / 'secret'}: no such file" in said.line
 
 
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"HEADEND_TLS_CERTIFICATE": "none.pem"}, "cannot use none.pem for TLS: No such file or directory; "),
+        ({"HEADEND_TLS_KEY": "a.key"}, "HEADEND_TLS_KEY is of no use without HEADEND_TLS_CERTIFICATE"),
+        (
+            {"HEADEND_TLS_CLIENT_CA": "a.pem"},
+            "HEADEND_TLS_CLIENT_CA is of no use without HEADEND_TLS_CERTIFICATE",
+        ),
+    ],
+)
+def test_tls_that_cannot_be(bare, settings, names):
+    said = bare("collect", **settings)
+    assert said.code == 1
+    assert names in said.line
+
+
 def test_a_home_that_cannot_be_one(bare, tmp_path: Path):
     (tmp_path / "file").touch()
     for command in (["init"], ["why", "1"]):

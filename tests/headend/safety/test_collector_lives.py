@@ -187,3 +187,17 @@ async def test_what_cannot_be_reached_is_written_down_now_and_then(
         most = one(store, "SELECT max(attempts) FROM gap_reason WHERE reason = 'offline'")
         assert most == attempts
     writing.cancel()
+
+
+async def test_a_terminal_that_speaks_otherwise_than_the_archive_says_is_not_served_and_its_lease_stays(
+    daemon: Daemon, store: Connection
+) -> None:
+    """A raw DL/T 645 request to a concentrator that speaks Q/GDW 376.1 would be noise, and its answer a gap without a cause."""
+    here = place(store, "1", terminal="01710822", link="dial-in")
+    said = await daemon._resolve("01710822", "gdw376")
+    assert said == "it speaks gdw376, the archive has dlt645 for terminal 01710822"
+    assert await daemon._resolve("01710823", "dtu") == "no terminal of the archive has this login"
+    assert table(store, "SELECT owner FROM lease") == []
+    epoch = await daemon._resolve("01710822", "dtu")  # a DTU passes any protocol on
+    assert isinstance(epoch, int)
+    assert table(store, "SELECT terminal_id, epoch FROM lease") == [(here.terminal, epoch)]

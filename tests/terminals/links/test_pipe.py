@@ -135,3 +135,39 @@ async def test_two_readers_on_one_link_are_a_bug(server, closing):
         await link.read(0.01)
     with pytest.raises(TimeoutError):
         await first
+
+
+class Ear:
+    """A receiver that writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def received(self, data):
+        self.told.append(data)
+
+    def lost(self, reason):
+        self.told.append(reason)
+
+
+async def test_a_receiver_is_told_what_is_here_what_comes_and_the_end_once(server, closing):
+    link = closing(await connect("127.0.0.1", server.port, 1.0))
+    link.write(b"before")
+    await asyncio.sleep(0.02)
+    ear = Ear()
+    link.attach(ear)
+    assert ear.told == [b"before"]
+    link.write(b"after")
+    await asyncio.sleep(0.02)
+    server.transports[0].close()
+    await asyncio.sleep(0.02)
+    await link.close()
+    assert ear.told == [b"before", b"after", "the peer closed it"]
+
+
+async def test_a_receiver_of_a_link_that_is_lost_is_told_so(server):
+    link = await connect("127.0.0.1", server.port, 1.0)
+    await link.close()
+    ear = Ear()
+    link.attach(ear)
+    assert ear.told == ["it was closed here"]

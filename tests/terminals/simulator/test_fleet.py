@@ -13,6 +13,7 @@ from protocols.localtime import day_slots
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Meter, RelayAction
+from terminals.greetings.dtu import DtuGreeting
 from terminals.links.link import CannotListen, LinkLost
 from terminals.links.listener import Listener
 from terminals.links.tcp import connect
@@ -230,12 +231,13 @@ class House:
         self.roster = Roster(
             self._resolve,
             lambda: 0.0,
+            [DtuGreeting()],
             on_login=self.logins.put_nowait,
             rules=Rules(heartbeat=5.0, missed=1, gap=0.05),
         )
         self.listener = Listener("127.0.0.1", 0, self.roster.admit, age=2.0)
 
-    async def _resolve(self, identity):
+    async def _resolve(self, identity, kind):
         self.epochs[identity] = self.epochs.get(identity, 0) + 1
         return self.epochs[identity]
 
