@@ -373,7 +373,7 @@ def _units(reply: Reply, meter: Meter, functions: Sequence[int]) -> Iterator[Uni
 def _reachable(slots: Times, meter: Meter) -> Times:
     """Ascending, without the second pass of a repeated hour: it has the local time of the first and cannot be asked for."""
     slots = np.unique(slots.astype("datetime64[us]"))
-    return slots[from_local(local_fields(slots, meter.zone), meter.zone) == slots]
+    return np.asarray(slots[from_local(local_fields(slots, meter.zone), meter.zone) == slots])
 
 
 def _runs(slots: Times, most: int) -> Iterator[Times]:

@@ -155,10 +155,12 @@ async def test_trip_and_permit_through_the_terminal(desk, at):
     assert [(act.meter, act.act) for act in acts] == [
         (meter.address, "trip"), (meter.address, "permit"), (meter.address, "refused"),
     ]  # fmt: skip
-    # from then on the terminal's curve is that of a meter without load
+    # the customer presses the key three minutes later, and the terminal's curve is that of the meter
     desk.fleet._clock.time = at("2026-03-12 11:31")
     slot = np.array([at("2026-03-12 11:30")])
     got = await desk.run(meter, lambda driver, meter: driver.curve(meter, slot))
+    acts = read_acts(desk.fleet.directory / "acts.jsonl")
+    assert acts[-1].act == "key"
     expected = truth.load(desk.fleet.directory).expected(acts)
     k = int(np.searchsorted(expected.slots, slot[0]))
     assert got.reads.columns["active_power"].tolist() == [expected.curve["active_power"][desk.row(meter)][k]]
