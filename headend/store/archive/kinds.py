@@ -29,9 +29,9 @@ HEADEND: Final = "headend"
 
 ROLES: Final = ("supply", "receive", "auxiliary")
 OBJECTS: Final = ("area", "line", "bus", "substation", "transformer", "organisation", "voltage")
-#: the higher may be parent of the lower
 #: what terminals speak: those that the collector has a driver for
 PROTOCOLS: Final = ("dlt645", "dlms", "gdw376")
+#: the higher may be parent of the lower
 RANKS: Final = {"province": 0, "city": 1, "county": 2, "station": 3}
 
 

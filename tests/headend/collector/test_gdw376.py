@@ -16,7 +16,7 @@ from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES
 from terminals.simulator import truth
 from terminals.simulator.scenario import ZONE, Group
 from tests.headend.collector.test_daemon import acts, assets, consumer, may_be_tripped, same, stored
-from tests.support.collecting import STAND_IN, House, Open
+from tests.support.collecting import RELAY_645, STAND_IN, House, Open
 from tests.support.house import at, one, table
 
 CONCENTRATORS = Group("gdw376", "dial-out", 4)
@@ -75,19 +75,25 @@ async def test_what_the_terminal_has_not_got_stays_owed(open_house: Open) -> Non
     assert one(house.conn, "SELECT count(*) FROM gap_reason WHERE reason = 'not-recorded'") == 0
 
 
-async def test_a_trip_through_the_terminal_is_sent_once_and_proved(open_house: Open) -> None:
+async def test_a_trip_whose_answer_is_lost_behind_the_terminal_is_sent_once_and_proved(
+    open_house: Open,
+) -> None:
     house = await open_house(CONCENTRATORS, now="2026-03-11 10:07")
     asset = consumer(house)
     may_be_tripped(house, asset)
     house.collect()
     await house.until(lambda: house.open_points() == 0)
     order = house.ask(asset, "trip")
+    house.wire.lose_answer_to = RELAY_645  # inside the forwarding request
     orders.approve(house.conn, order, who="李敏", now=house.clock.now())
+    await house.until(lambda: house.state(order) in (State.UNKNOWN, State.VERIFIED))
+    house.clock.set("2026-03-11 10:10")
     await house.until(lambda: house.state(order) is State.VERIFIED)
     found = orders.get(house.conn, order)
     house.conn.commit()
+    assert [event["event"] for event in found["events"]] == ["request", "approve", "send", "lose", "prove"]
     assert found["result"]["relay"]["open"] is True
-    assert house.wire.commands == 1  # inside the forwarding request
+    assert house.wire.commands == 1
     assert acts(house) == [(asset, "trip")]
 
 
