@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import datetime as dt
 import json
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 
 from protocols.buffer import ReceiveBuffer
 from protocols.errors import Refused
+from protocols.exchange import NEED_DATA
 from protocols.gdw376 import frame as frames
-from protocols.gdw376.exchange import ReadEvents, confirmation
+from protocols.gdw376.exchange import Confirmation, Device, DeviceRequest, ReadEvents, confirmation
+from protocols.gdw376.units import ident
+from protocols.gdw376.values import Clock, encode
 from protocols.localtime import day_slots, midnight
 from terminals.bus import Bus
 from terminals.drivers.driver import Meter, RelayAction
@@ -238,4 +242,46 @@ async def test_a_terminal_that_dials_in_logs_in_and_sends_heartbeats(make_fleet)
         assert [wire.logins for wire in fleet.wires] == [1, 1, 1, 1]
     finally:
         await fleet.stop()
+        server.close()
+
+
+class Talkative(asyncio.Protocol):
+    """A terminal that says that it is alive before it answers; keeps what it was told."""
+
+    def __init__(self):
+        self.device = Device(frames.parse_address("33010001"))
+        self.told = []
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.device.receive_data(data)
+        while (event := self.device.next_event()) is not NEED_DATA:
+            self.told.append(event)
+            if isinstance(event, DeviceRequest):
+                clock = encode(0x0C, 2, [Clock(dt.datetime(2026, 3, 12, 0, 7, 5), 4)])
+                answer = self.device.answer([(ident([0], [2]), [clock])])
+                self.transport.write(self.device.heartbeat() + answer)
+
+
+async def test_what_a_terminal_says_by_itself_is_confirmed_and_no_answer(at):
+    terminal = Talkative()
+    server = await asyncio.get_running_loop().create_server(lambda: terminal, "127.0.0.1", 0)
+    bus = Bus(await parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}").open(2.0), pace=Pace(FAST))
+    driver = Gdw376Driver()
+    meter = Meter(1, "410000010001", ZONE, 3, {}, "33010001", 1)
+    try:
+        for _ in range(2):
+            async with bus.turn(meter, driver, Priority.SCHEDULED) as session:
+                assert await session.run(driver.terminal_clock(meter)) == at("2026-03-12 00:07:05")
+        async with asyncio.timeout(5):
+            while len(terminal.told) < 4:
+                await asyncio.sleep(0.01)
+        assert [event for event in terminal.told if isinstance(event, Confirmation)] == [
+            Confirmation(0, True),
+            Confirmation(1, True),
+        ]
+    finally:
+        await bus.close()
         server.close()
