@@ -247,20 +247,22 @@ class Commands:
         except WireTrouble as trouble:
             await self._step(order, Event.REJECT, str(trouble))
             return
+        # of each quantity the newest: a terminal that tells what it has read earlier may have read them at different times
+        newest = {code: found[-1] for code in row.columns if len(found := np.flatnonzero(row.valid(code)))}
         values = {
             code: {
-                "value": _plain(code, column[0]),
+                "value": _plain(code, row.columns[code][k]),
                 "unit": quantities()[code].unit,
                 "obis": quantities()[code].obis,
             }
-            for code, column in row.columns.items()
-            if row.valid(code)[0]
+            for code, k in newest.items()
         }
 
         delivery = Delivery(SPOT_READS, now, row, exchange=said)
         zone, owner = self._database.zone, self._fence.owner
         await self._database.call(lambda conn: save(conn, [delivery], zone, who=owner))
-        result = {"read_at": as_datetime(now).isoformat(), "values": values}
+        read_at = min((row.time[k] for k in newest.values()), default=now)
+        result = {"read_at": as_datetime(read_at).isoformat(), "values": values}
         await self._step(order, Event.ANSWER, "read", result)
         await self._step(order, Event.PROVE, f"{len(values)} values read")
 

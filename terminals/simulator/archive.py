@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from terminals.simulator.codes import area_code, customer_code, point_code, terminal_code
+from terminals.simulator.codes import area_code, customer_code, point_code, terminal_address, terminal_code
 from terminals.simulator.faults import Spot, three_phase_count
 from terminals.simulator.layout import HOME, AreaPlan
 from terminals.simulator.scenario import stream
@@ -34,7 +34,7 @@ def passwords(world: World, area: int) -> list[str]:
     """The meters' passwords: 6 digits for DL/T 645, 8 for the low-level security of DLMS."""
     plan = world.plans[area]
     rng = stream(world.scenario.seed, "passwords", area)
-    digits = 6 if plan.protocol == "dlt645" else 8
+    digits = 8 if plan.protocol == "dlms" else 6
     return [f"{int(rng.integers(10**digits)):0{digits}d}" for _ in range(plan.meters)]
 
 
@@ -52,7 +52,7 @@ def write(directory: Path, world: World, endpoints: Mapping[int, str]) -> None:
     _table(
         directory / "meters.csv",
         ("meter", "point", "area", "role", "terminal", "protocol", "address", "phases", "ct", "pt",
-         "accuracy", "from", "password"),
+         "accuracy", "from", "password", "pn"),
         _meters(world),
     )  # fmt: skip
     _table(
@@ -82,6 +82,8 @@ def _terminals(world: World, endpoints: Mapping[int, str]) -> Iterable[Sequence[
     for plan in world.plans:
         code = terminal_code(plan.area)
         login = code if plan.link == "dial-in" else ""
+        if plan.protocol == "gdw376":
+            login = terminal_address(plan.area)
         name = f"{_place(plan.area)}集中器"
         yield code, name, plan.protocol, plan.link, endpoints.get(plan.area, ""), login
 
@@ -95,7 +97,7 @@ def _meters(world: World) -> Iterable[Sequence[Any]]:
                 plan.asset(meter), point_code(plan.area, meter), area_code(plan.area),
                 "receive" if meter else "supply", terminal_code(plan.area), plan.protocol,
                 plan.address(meter), plan.phases(meter), 1 if meter else plan.ct, 1, 0.01 if meter else 0.005,
-                since, secrets[meter],
+                since, secrets[meter], meter + 1 if plan.protocol == "gdw376" else "",
             )  # fmt: skip
 
 

@@ -14,6 +14,11 @@ def terminal_code(area: int) -> str:
     return f"33{area + 1:06d}"
 
 
+def terminal_address(area: int) -> str:
+    """A1 and A2 of a Q/GDW 376.1 terminal, eight hex digits: by it it is asked, and it logs in with it."""
+    return f"3301{area + 1:04X}"
+
+
 def customer_code(spot: Spot) -> str:
     return f"{7_000_000_000 + (spot.area + 1) * 1_000 + spot.customer + 1}"
 

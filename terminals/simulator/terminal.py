@@ -10,6 +10,9 @@ import numpy as np
 from protocols.buffer import ReceiveBuffer
 from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
 from protocols.errors import FrameError
+from protocols.gdw376.frame import parse_address
+from terminals.simulator.codes import terminal_address
+from terminals.simulator.device376 import Concentrator, Line376
 from terminals.simulator.device645 import Device645
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
 from terminals.simulator.layout import AreaPlan
@@ -91,10 +94,14 @@ class Terminal:
         self._rng = rng
         self._devices645: list[Device645] = []
         self._logical: list[LogicalDevice] = []
-        if plan.protocol == "dlt645":
-            self._devices645 = [Device645(meter) for meter in meters]
-        else:
+        self._concentrator: Concentrator | None = None
+        if plan.protocol == "dlms":
             self._logical = [LogicalDevice(meter) for meter in meters]
+        else:
+            self._devices645 = [Device645(meter) for meter in meters]
+        if plan.protocol == "gdw376":
+            address = parse_address(terminal_address(plan.area))
+            self._concentrator = Concentrator(address, meters, Bus645(self._devices645).receive)
         self._bus = self._fresh()
 
     def attach(self) -> None:
@@ -117,6 +124,11 @@ class Terminal:
             else:
                 self.swallowed += 1
 
+    @property
+    def line(self) -> Line376 | None:
+        """The present connection of a concentrator, which logs in by its own protocol; None for terminals that do not."""
+        return self._bus if isinstance(self._bus, Line376) else None
+
     def settle(self, now: np.datetime64) -> None:
         """Keys that customers have pressed by now."""
         for meter in self.meters:
@@ -128,6 +140,8 @@ class Terminal:
         return min(due, default=None)
 
     def _fresh(self) -> Bus:
+        if self._concentrator is not None:
+            return Line376(self._concentrator)
         return GatewayDlms(self._logical) if self._logical else Bus645(self._devices645)
 
     def _line(self, answer: bytes) -> bytes:

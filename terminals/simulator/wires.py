@@ -142,6 +142,39 @@ class _DialledLine(_Line):
         super().data_received(self._filter.release().clean)
 
 
+class _LoggingLine(_Line):
+    """A line on which the terminal logs in, and keeps itself known, with frames of its own protocol (Q/GDW 376.1, AFN 02)."""
+
+    def __init__(self, terminal: Terminal, around: Surroundings) -> None:
+        super().__init__(terminal, around)
+        self.gone = asyncio.Event()
+        self.answered = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self.terminal.line is not None:
+            self._say(self.terminal.line.login())
+
+    def data_received(self, data: bytes) -> None:
+        line = self.terminal.line
+        before = line.confirmed if line is not None else 0
+        super().data_received(data)
+        if line is not None and line.confirmed > before:
+            self.answered.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+
+    def heartbeat(self) -> None:
+        if self.terminal.line is not None:
+            self._say(self.terminal.line.heartbeat())
+
+    def _say(self, frame: bytes) -> None:
+        self.answered.clear()
+        if self.transport is not None:
+            self.transport.write(frame)
+
+
 class DialIn:
     """A terminal that connects to the head-end, registers, sends heartbeats, and comes back when dropped.
 
@@ -191,15 +224,18 @@ class DialIn:
             await asyncio.sleep(wait)
             wait = min(2 * wait, BACK_OFF[1])
 
-    async def _dial(self) -> _DialledLine:
+    async def _dial(self) -> _DialledLine | _LoggingLine:
         loop = asyncio.get_running_loop()
         host, port = self._listener
-        _, line = await loop.create_connection(
-            lambda: _DialledLine(self.terminal, self._around, self.identity, self._text), host, port
-        )
-        return line
 
-    async def _keep(self, line: _DialledLine) -> None:
+        def line() -> _DialledLine | _LoggingLine:
+            if self.terminal.line is not None:
+                return _LoggingLine(self.terminal, self._around)
+            return _DialledLine(self.terminal, self._around, self.identity, self._text)
+
+        return (await loop.create_connection(line, host, port))[1]
+
+    async def _keep(self, line: _DialledLine | _LoggingLine) -> None:
         if not await _within(line.answered, line.gone, ANSWER_LIMIT):
             return
         self.logins += 1

@@ -23,8 +23,18 @@ PLACE = tuple(
     METERS.column(name) for name in ("point", "terminal", "address", "pn", "ct", "pt", "password", "plans")
 )
 
+#: points of a terminal (Q/GDW 376.1: DA1 DA2)
+LAST_POINT = 2040
+
+
+def _dlt645(text: str) -> str:
+    return "" if re.fullmatch(r"[0-9]{12}", text) else "is not 12 digits (DL/T 645)"
+
+
 _ADDRESSES: dict[str, Callable[[str], str]] = {
-    "dlt645": lambda text: "" if re.fullmatch(r"[0-9]{12}", text) else "is not 12 digits (DL/T 645)",
+    "dlt645": _dlt645,
+    # the terminal knows the meter by number; relay and clock commands go through it to the meter's own address
+    "gdw376": _dlt645,
     "dlms": lambda text: (
         ""
         if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536
@@ -151,7 +161,12 @@ def _route_fits(desk: Desk, row: Row, values: dict[str, Any]) -> bool:
     why = _ADDRESSES[means](address)
     if why:
         desk.complaints.add(row.spot, "address", f"{address!r} {why}")
-    return not why
+    lacks = means == "gdw376" and not 0 < (values["pn"] or 0) <= LAST_POINT
+    if lacks:
+        desk.complaints.add(
+            row.spot, "pn", f"must be from 1 to {LAST_POINT}: a Q/GDW 376.1 terminal knows its meters by it"
+        )
+    return not why and not lacks
 
 
 def _tell_ended(desk: Desk, said: dict[str, Row]) -> None:

@@ -168,7 +168,7 @@ BROKEN = [
     ("areas", 2, "capacity_kva", "nan", "'nan' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "0", "'0' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "100.25", "'100.25' has more than 1 decimal place"),
-    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms"),
+    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms, gdw376"),
     ("terminals", 2, "link", "gprs", "'gprs' is not one of dial-out, dial-in, serial"),
     ("terminals", 2, "endpoint", "10.0.0.7", "'10.0.0.7' is not host:port"),
     ("terminals", 2, "endpoint", "10.0.0.7:0", "'10.0.0.7:0' is not host:port"),
@@ -234,6 +234,32 @@ def test_two_terminals_with_one_login(store: Connection, folder: Write) -> None:
     bring(store, folder())
     found = complaints(store, folder(**only(terminals=two[:1])))
     assert [str(c) for c in found] == ["terminals.csv:2: login: '3301' belongs to terminal 'T2' in the store"]
+
+
+def test_a_concentrator_has_an_address_and_knows_its_meters_by_number(
+    store: Connection, folder: Write
+) -> None:
+    meters = HEADERS["meters"] + ",pn"
+    row = "M5,P5,A1,receive,T5,gdw376,000000000005,1,1,1,0.01,2026-03-01,123456,"
+
+    def written(terminal: str, pn: str) -> Path:
+        path = folder(**only(terminals=[f"T5,集中器,gdw376,{terminal}"], areas=GOOD["areas"]))
+        (path / "meters.csv").write_text(f"{meters}\n{row}{pn}\n", encoding="utf-8")
+        return path
+
+    wants = "is not the terminal's address A1 A2 in eight hex digits (Q/GDW 376.1)"
+    for terminal, pn, column, reason in (
+        ("dial-out,10.0.0.5:7000,", "7", "login", f"'' {wants}"),
+        ("dial-out,10.0.0.5:7000,3301abcd", "7", "login", f"'3301abcd' {wants}"),
+        ("dial-in,,3301", "7", "login", f"'3301' {wants}"),
+        ("dial-out,10.0.0.5:7000,3301ABCD", "", "pn", "must be from 1 to 2040: a Q/GDW 376.1 terminal knows its meters by it"),
+        ("dial-out,10.0.0.5:7000,3301ABCD", "2041", "pn", "must be from 1 to 2040: a Q/GDW 376.1 terminal knows its meters by it"),
+    ):  # fmt: skip
+        found = complaints(store, written(terminal, pn))
+        assert [(c.column, c.reason) for c in found if not c.reason.startswith("no ")] == [(column, reason)]
+    bring(store, written("dial-out,10.0.0.5:7000,3301ABCD", "7"))
+    (here,) = archive.installed(store, at("2026-03-02 00:00"))
+    assert (here.protocol, here.address, here.terminal, here.pn) == ("gdw376", "000000000005", "3301ABCD", 7)
 
 
 def test_broken_files(store: Connection, folder: Write) -> None:
