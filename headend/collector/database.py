@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -23,6 +24,10 @@ T = TypeVar("T")
 AWAY = 1.0
 
 
+class Crowded(psycopg.OperationalError):
+    """No connection of the pool came free in time: the database may be away, or only busy with us."""
+
+
 class Database:
     """A pool and the store's time zone."""
 
@@ -30,6 +35,7 @@ class Database:
         self._dsn = dsn
         self._pool = pool
         self._own_thread = ThreadPoolExecutor(1, "leases")
+        self._again = 0.0  # when a question may try a database that is away
         self.zone = zone
         self.away = False
 
@@ -43,11 +49,37 @@ class Database:
         try:
             result = await asyncio.to_thread(run)
         except PoolTimeout as error:
-            raise psycopg.OperationalError(str(error)) from None
+            raise Crowded(str(error)) from None
         if self.away:
             self.away = False
             log.info("database is back")
         return result
+
+    async def ask(self, work: Callable[[Connection], T]) -> T:
+        """`call` for who has something to go on with where there is no answer: while the database is away one question in AWAY seconds
+        tries it, so that thousands of terminals do not each wait for it."""
+        if self.away and time.monotonic() < self._again:
+            raise psycopg.OperationalError("the database is away")
+        self._again = time.monotonic() + AWAY
+        try:
+            return await self.call(work)
+        except psycopg.OperationalError as error:
+            if not isinstance(error, Crowded):
+                self.lost(error)
+            raise
+
+    def lost(self, error: psycopg.OperationalError) -> None:
+        """It did not answer; told once."""
+        if not self.away:
+            self.away = True
+            log.error(
+                "database is away; reading goes on, no order is sent",
+                error=str(error).splitlines()[0] if str(error) else "",
+            )
+
+    async def pause(self) -> None:
+        """Between two tries."""
+        await asyncio.sleep(AWAY)
 
     async def at_once(self, work: Callable[[Connection], T]) -> T:
         """`call` in a thread and on a connection of its own, for what cannot wait behind the readings of thousands of terminals: leases
@@ -68,13 +100,8 @@ class Database:
             try:
                 return await self.call(work)
             except psycopg.OperationalError as error:
-                if not self.away:
-                    self.away = True
-                    log.error(
-                        "database is away; readings wait",
-                        error=str(error).splitlines()[0] if str(error) else "",
-                    )
-                await asyncio.sleep(AWAY)
+                self.lost(error)
+                await self.pause()
 
     async def notices(self, channel: str) -> AsyncIterator[str]:
         """Payloads of NOTIFY on `channel`, on a connection of its own; ends with psycopg.OperationalError when that is lost."""
