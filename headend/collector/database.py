@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -35,7 +34,6 @@ class Database:
         self._dsn = dsn
         self._pool = pool
         self._own_thread = ThreadPoolExecutor(1, "leases")
-        self._again = 0.0  # when a question may try a database that is away
         self.zone = zone
         self.away = False
 
@@ -50,17 +48,14 @@ class Database:
             result = await asyncio.to_thread(run)
         except PoolTimeout as error:
             raise Crowded(str(error)) from None
-        if self.away:
-            self.away = False
-            log.info("database is back")
+        self._found()
         return result
 
     async def ask(self, work: Callable[[Connection], T]) -> T:
-        """`call` for who has something to go on with where there is no answer: while the database is away one question in AWAY seconds
-        tries it, so that thousands of terminals do not each wait for it."""
-        if self.away and time.monotonic() < self._again:
+        """`call` for who has something to go on with where there is no answer: nobody waits for a database that is known to be away. That it
+        is back the leases find out, or the writer."""
+        if self.away:
             raise psycopg.OperationalError("the database is away")
-        self._again = time.monotonic() + AWAY
         try:
             return await self.call(work)
         except psycopg.OperationalError as error:
@@ -77,6 +72,11 @@ class Database:
                 error=str(error).splitlines()[0] if str(error) else "",
             )
 
+    def _found(self) -> None:
+        if self.away:
+            self.away = False
+            log.info("database is back")
+
     async def pause(self) -> None:
         """Between two tries."""
         await asyncio.sleep(AWAY)
@@ -92,7 +92,13 @@ class Database:
             except Unreachable as error:
                 raise psycopg.OperationalError(str(error)) from None
 
-        return await asyncio.get_running_loop().run_in_executor(self._own_thread, run)
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._own_thread, run)
+        except psycopg.OperationalError as error:
+            self.lost(error)
+            raise
+        self._found()
+        return result
 
     async def persist(self, work: Callable[[Connection], T]) -> T:
         """`call`, repeated until the database answers. `work` must be safe to repeat: a commit may have happened unseen."""

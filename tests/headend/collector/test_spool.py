@@ -99,16 +99,15 @@ def test_what_was_appended_survives_kill_9_whatever_was_being_written(tmp_path: 
             print(k, flush=True)
     """)
     for life in range(3):
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path), str(life)], stdout=subprocess.PIPE, text=True,
             cwd=Path(__file__).resolve().parents[3],
-        )  # fmt: skip
-        assert child.stdout is not None
-        for _ in range(20):
-            child.stdout.readline()
-        os.kill(child.pid, signal.SIGKILL)
-        said = [int(line) for line in child.stdout.read().split()]
-        child.wait()
+        ) as child:  # fmt: skip
+            assert child.stdout is not None
+            for _ in range(20):
+                child.stdout.readline()
+            os.kill(child.pid, signal.SIGKILL)
+            said = [int(line) for line in child.stdout.read().split()]
         heir = Spool(tmp_path, f"heir:{life}", LARGE)
         assert heir.adopt() >= 1
         found = emptied(heir, 50)

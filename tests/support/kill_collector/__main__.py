@@ -82,6 +82,7 @@ class Scene:
     listen: int = field(default_factory=free_port)
     first_port: int = field(default_factory=lambda: ports(WAITING))
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    spoken: dict[str, int] = field(default_factory=dict)  # the length of the log at the start of this life
     spooled: int = 0  # the most bytes that were seen on the disk at once
 
     @property
@@ -91,6 +92,9 @@ class Scene:
     @property
     def spool(self) -> Path:
         return self.folder / "home" / "spool"
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
 
     def start(self, name: str) -> None:
         if name in self.running:
@@ -108,7 +112,8 @@ class Scene:
             HEADEND_HOME=str(self.folder / "home"), HEADEND_DSN=self.dsn, HEADEND_CLOCK=self.clock, HEADEND_LEASE_SECONDS="4",
             HEADEND_POLL_SECONDS="0.3", HEADEND_ANSWER_SECONDS="0.6", PYTHONUNBUFFERED="1",
         )  # fmt: skip
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with self.log(name).open("ab") as log:
+            self.spoken[name] = log.tell()
             self.running[name] = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=REPOSITORY, env=settings, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -117,8 +122,14 @@ class Scene:
     def start_all(self) -> None:
         self.start("terminals")
         self.until((self.fleet / "ready.json").exists, AWAKE_SECONDS, "the terminals do not come up")
-        self.start("collector-1")
-        self.start("collector-2")
+        for name in ("collector-1", "collector-2"):
+            self.start(name)
+        # one that finds no database at its start ends, and whoever runs it starts it again: that is not what is looked at here
+        for name in ("collector-1", "collector-2"):
+            self.until(lambda name=name: self.collects(name), AWAKE_SECONDS, f"{name} does not begin")
+
+    def collects(self, name: str) -> bool:
+        return b"collecting" in self.log(name).read_bytes()[self.spoken[name] :]
 
     def kill(self, names: tuple[str, ...], chance: random.Random) -> None:
         """In this order; then all of them come back."""
@@ -142,7 +153,7 @@ class Scene:
         """Stopped if somebody died by himself."""
         for name, process in self.running.items():
             if process.poll() is not None:
-                lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+                lines = self.log(name).read_text(errors="replace").strip().splitlines()
                 raise Stopped(f"{name} ended with {process.returncode}: {' | '.join(lines[-3:])}")
         self.spooled = max(self.spooled, sum(left.size for left in survey(self.spool).spools))
 
