@@ -247,14 +247,14 @@ def run(server: Embedded, folder: Path, given: argparse.Namespace) -> str:
         found = verify(scene.dsn, scene.fleet, cut)
         if survey(scene.spool).aside:
             raise Wrong(f"part of a spool could not be read: {survey(scene.spool).aside[0]}")
-        told.append(
-            f"  kills       {counted.total()} with -9 ({', '.join(f'{n} × {who}' for who, n in sorted(counted.items()))})"
-        )
+        if counted:
+            victims = ", ".join(f"{n} × {who}" for who, n in sorted(counted.items()))
+            told.append(f"  kills       {counted.total()} with -9 ({victims})")
     return "\n".join(
         (
             f"kill-collector: seed {given.seed}, {rate:.0f} times as fast as time, until {as_datetime(cut, ZONE):%m-%d %H:%M}",
             *told,
-            f"  spool       {scene.spooled} bytes at most; {finished:.1f} s after the last kill all of it was in the store, and the rest read",
+            f"  spool       {scene.spooled} bytes at most; {finished:.1f} s after the end all of it was in the store, and the rest read",
             f"  readings    {found.points} points and {found.freezes} freezes, {found.values} values, each as the terminal has it",
             "  0 lost, 0 duplicate, 0 partial; the ledger agrees with the rows, every hole has a cause",
         )
