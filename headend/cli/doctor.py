@@ -88,7 +88,13 @@ def _database(app: App) -> tuple[str, str]:
 
 def _spool(app: App) -> tuple[str, str]:
     place, limit = app.settings.spool, app.settings.spool_mib << 20
-    found = spool.survey(place)
+    try:
+        found = spool.survey(place)
+    except OSError as error:
+        return (
+            "note",
+            f"{place} cannot be looked at: {error.strerror}; ask as the user who runs `headend collect`",
+        )
     told = [
         f"{left.collector}: {_bytes(left.size)}, the oldest for {_age(dt.timedelta(seconds=left.age))}"
         + ("" if left.alive else ", its collector is gone: the next `headend collect` here writes it")

@@ -331,6 +331,8 @@ def _try_hold(folder: Path) -> int | None:
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
+    except PermissionError:  # another user's collector: his to take over
+        return None
     try:
         fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(folder / LOCK).st_ino == os.fstat(hold).st_ino:
