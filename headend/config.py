@@ -24,7 +24,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADEND_", extra="forbid")
 
-    home: Path = Field(Path(".headend"), description="folder of the embedded database and of exports")
+    home: Path = Field(
+        Path(".headend"), description="folder of the embedded database, of exports and of the spool"
+    )
     dsn: str = Field("", description="PostgreSQL DSN; empty: the embedded database under home")
     pg_bin: Path | None = Field(None, description="bin folder of the PostgreSQL to embed; empty: the wheel's")
     clock: str = Field("system", description="'system', or START@UNIX_SECONDSxRATE for the demo")
@@ -33,6 +35,9 @@ class Settings(BaseSettings):
         20.0, gt=1, le=600, description="a collector that is silent so long loses its terminals"
     )
     quota: int = Field(5000, gt=0, description="terminals one collector may hold")
+    spool_mib: int = Field(
+        2048, ge=16, description="MiB that one collector may keep on the disk while the database is away"
+    )
     poll_seconds: float = Field(
         1.0, gt=0, le=60, description="how often a collector looks for orders without being told"
     )
@@ -57,6 +62,11 @@ class Settings(BaseSettings):
         None, description="PEM of who signs the terminals' certificates; empty: they need none"
     )
     api: str = Field("127.0.0.1:7080", description="where the API and the console listen")
+
+    @property
+    def spool(self) -> Path:
+        """Where collectors keep what they have read while the database is away."""
+        return self.home / "spool"
 
     @field_validator("listen", "api")
     @classmethod

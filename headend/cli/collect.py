@@ -29,13 +29,17 @@ from terminals.pace import Timing
 @click.option("--answer-seconds", type=float, help="First guess of a line's answer time; it adapts.")
 @pass_app
 def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
-    """Read meters until stopped: keep leases on terminals, close gaps, carry out orders. Start as many as you like."""
+    """Read meters until stopped: keep leases on terminals, close gaps, carry out orders. Start as many as you like.
+
+    While the database is away the readings are kept on the disk, in HEADEND_HOME/spool, and no order is sent."""
     settings = app.settings
     address = listen or settings.listen
     first = answer_seconds or settings.answer_seconds
     tls = _tls(settings)
     options = Options(
         listen=None if address == "none" else host_port(address),
+        spool=settings.spool,
+        spool_bytes=settings.spool_mib << 20,
         lease_seconds=settings.lease_seconds,
         quota=settings.quota,
         poll_seconds=settings.poll_seconds,

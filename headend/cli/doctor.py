@@ -15,6 +15,7 @@ from rich.text import Text
 from headend import __version__
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
+from headend.collector import spool
 from headend.store import calendar, fleet, health
 from headend.store.db import StoreError
 from protocols.localtime import as_datetime
@@ -44,6 +45,7 @@ def command(app: App, as_json: bool) -> None:
         ("ok", "program", f"headend {__version__}, Python {platform.python_version()}")
     ]
     for name, look in (
+        ("spool", _spool),  # first: it is asked about when the database is away
         ("database", _database),
         ("collectors", _collectors),
         ("calendar", _calendar),
@@ -82,6 +84,31 @@ def _checked(app: App, name: str, look: Callable[[App], tuple[str, str]]) -> tup
 def _database(app: App) -> tuple[str, str]:
     where = "HEADEND_DSN" if app.settings.dsn else f"embedded in {app.settings.home.resolve()}"
     return "ok", f"{health.server(app.conn)}; {where}"
+
+
+def _spool(app: App) -> tuple[str, str]:
+    place, limit = app.settings.spool, app.settings.spool_mib << 20
+    try:
+        found = spool.survey(place)
+    except OSError as error:
+        return (
+            "note",
+            f"{place} cannot be looked at: {error.strerror}; ask as the user who runs `headend collect`",
+        )
+    told = [
+        f"{left.collector}: {_bytes(left.size)}, the oldest for {_age(dt.timedelta(seconds=left.age))}"
+        + ("" if left.alive else ", its collector is gone: the next `headend collect` here writes it")
+        for left in found.spools
+    ]
+    told += [f"{path} could not be read: keep it for an inquiry, or delete it" for path in found.aside]
+    if not told:
+        return "ok", f"empty: no reading waits in {place.resolve()}"
+    full = found.fullest >= spool.ALARM * limit
+    if full:
+        told.append(
+            f"{100 * found.fullest // limit} % of HEADEND_SPOOL_MIB: bring the database back, or raise it"
+        )
+    return ("wrong" if full or found.aside else "note"), "; ".join(told)
 
 
 def _collectors(app: App) -> tuple[str, str]:

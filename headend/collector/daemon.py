@@ -13,6 +13,7 @@ import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -22,6 +23,8 @@ from headend.clock import Clock
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
 from headend.collector.gaps import open_gaps
+from headend.collector.memory import Memory
+from headend.collector.spool import Spool
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
@@ -50,9 +53,11 @@ ABSENT = np.timedelta64(15 * 60, "s")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one collector process is told."""
+    """What one collector process is told. `spool`: where readings go while the database is away, and at most how many bytes."""
 
     listen: tuple[str, int] | None
+    spool: Path
+    spool_bytes: int = 2**31
     lease_seconds: float = 20.0
     quota: int = 5000
     poll_seconds: float = 1.0
@@ -107,10 +112,12 @@ class Daemon:
         self._clock = clock
         self._options = options
         self._drivers = options.drivers
-        self._writer = Writer(database, self.owner)
+        self._writer = Writer(database, self.owner, Spool(options.spool, self.owner, options.spool_bytes))
         self._context = Context(database, self._writer, clock, options.timing, self.owner)
         self._held: dict[int, _Held] = {}
         self._valid_until: dict[int, float] = {}
+        self._epochs: dict[int, int] = {}  # of all that are ours as far as we know
+        self._memories: dict[int, Memory] = {}  # of every terminal of the archive that was ever ours
         self._stopping = asyncio.Event()
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -164,16 +171,22 @@ class Daemon:
             await asyncio.gather(*(held.task for held in self._held.values()), return_exceptions=True)
             await self._roster.close()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    10
-                ):  # with the database away the rest is read again after the next start
+                # a disk that is full or slow as well: the rest is read again after the next start
+                async with asyncio.timeout(10):
                     await self._writer.flush()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(psycopg.Error):
                 await self._database.call(self._leave)
-            log.info("stopped", rows=self._writer.tally.rows, repeated=self._writer.tally.repeated)
+            tally = self._writer.tally
+            log.info(
+                "stopped",
+                rows=tally.rows,
+                repeated=tally.repeated,
+                spooled=tally.spooled,
+                drained=tally.drained,
+            )
 
     def _leave(self, conn: Connection) -> None:
         leases.release(conn, self.owner)
@@ -214,9 +227,11 @@ class Daemon:
         for terminal_id in [t for t in self._held if t not in ours and t not in new]:
             log.warning("lease lost", terminal=self._held[terminal_id].worker.terminal.code)
             self._end(terminal_id)
+            self._epochs.pop(terminal_id, None)
         if self._stopping.is_set():
             return
         by_id = {terminal.terminal_id: terminal for terminal in known}
+        self._memories = {k: memory for k, memory in self._memories.items() if k in by_id}
         for terminal_id, epoch in {**ours, **new}.items():
             terminal = by_id.get(terminal_id)
             if terminal is None or terminal.link == "dial-in":
@@ -228,9 +243,11 @@ class Daemon:
 
     def _begin(self, terminal: Terminal, epoch: int, link: Link | None) -> None:
         self._end(terminal.terminal_id)
+        self._epochs[terminal.terminal_id] = epoch
         worker = Worker(
             self._context, terminal, self._drivers[terminal.protocol], epoch,
             lambda: self._loop.time() < self._valid_until.get(terminal.terminal_id, 0.0),
+            self._memories.setdefault(terminal.terminal_id, Memory()),
         )  # fmt: skip
         work = worker.serve(link) if link is not None else worker.dial(_opener(terminal))
         self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(terminal, work)))
@@ -266,6 +283,9 @@ class Daemon:
         if terminal is None or why:
             log.warning("terminal dialled in and is not served", identity=identity, kind=kind, why=why)
             return why
+        if self._database.away and terminal.terminal_id in self._epochs:
+            # no lease can be taken now: it is read on, and told nothing once the lease that we had has ended
+            return self._epochs[terminal.terminal_id]
         asked = self._loop.time()
         seconds = self._options.lease_seconds
         epoch = await self._database.at_once(

@@ -23,6 +23,10 @@ T = TypeVar("T")
 AWAY = 1.0
 
 
+class Crowded(psycopg.OperationalError):
+    """No connection of the pool came free in time: the database may be away, or only busy with us."""
+
+
 class Database:
     """A pool and the store's time zone."""
 
@@ -43,11 +47,39 @@ class Database:
         try:
             result = await asyncio.to_thread(run)
         except PoolTimeout as error:
-            raise psycopg.OperationalError(str(error)) from None
+            raise Crowded(str(error)) from None
+        self._found()
+        return result
+
+    async def ask(self, work: Callable[[Connection], T]) -> T:
+        """`call` for who has something to go on with where there is no answer: nobody waits for a database that is known to be away. That it
+        is back the leases find out, or the writer."""
+        if self.away:
+            raise psycopg.OperationalError("the database is away")
+        try:
+            return await self.call(work)
+        except psycopg.OperationalError as error:
+            if not isinstance(error, Crowded):
+                self.lost(error)
+            raise
+
+    def lost(self, error: psycopg.OperationalError) -> None:
+        """It did not answer; told once."""
+        if not self.away:
+            self.away = True
+            log.error(
+                "database is away; reading goes on, no order is sent",
+                error=str(error).splitlines()[0] if str(error) else "",
+            )
+
+    def _found(self) -> None:
         if self.away:
             self.away = False
             log.info("database is back")
-        return result
+
+    async def pause(self) -> None:
+        """Between two tries."""
+        await asyncio.sleep(AWAY)
 
     async def at_once(self, work: Callable[[Connection], T]) -> T:
         """`call` in a thread and on a connection of its own, for what cannot wait behind the readings of thousands of terminals: leases
@@ -60,7 +92,13 @@ class Database:
             except Unreachable as error:
                 raise psycopg.OperationalError(str(error)) from None
 
-        return await asyncio.get_running_loop().run_in_executor(self._own_thread, run)
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._own_thread, run)
+        except psycopg.OperationalError as error:
+            self.lost(error)
+            raise
+        self._found()
+        return result
 
     async def persist(self, work: Callable[[Connection], T]) -> T:
         """`call`, repeated until the database answers. `work` must be safe to repeat: a commit may have happened unseen."""
@@ -68,13 +106,8 @@ class Database:
             try:
                 return await self.call(work)
             except psycopg.OperationalError as error:
-                if not self.away:
-                    self.away = True
-                    log.error(
-                        "database is away; readings wait",
-                        error=str(error).splitlines()[0] if str(error) else "",
-                    )
-                await asyncio.sleep(AWAY)
+                self.lost(error)
+                await self.pause()
 
     async def notices(self, channel: str) -> AsyncIterator[str]:
         """Payloads of NOTIFY on `channel`, on a connection of its own; ends with psycopg.OperationalError when that is lost."""

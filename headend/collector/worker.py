@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psycopg
 import structlog
 
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
 from headend.collector.gaps import Gap, closed, open_gaps, overwritten
+from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.tasks import meter_of, script
 from headend.collector.writer import Writer
-from headend.plans import COLLECTED, CURVE, points
+from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import archive, coverage, orders, tables
 from headend.store.archive import Terminal
 from headend.store.coverage import Attempt, DayMatrix
@@ -72,7 +74,9 @@ class Worker:
         driver: Driver,
         epoch: int,
         lease_valid: Callable[[], bool],
+        memory: Memory | None = None,
     ) -> None:
+        """`memory`: what an earlier worker of this process knew of the terminal."""
         self.terminal = terminal
         self.epoch = epoch
         self.online = False
@@ -82,6 +86,8 @@ class Worker:
         self._context = context
         self._driver = driver
         self._lease_valid = lease_valid
+        self._memory = Memory() if memory is None else memory
+        self._fence = Fence(context.owner, terminal.terminal_id, epoch)
         self._pace = Pace(context.timing)
         self._quarantine = Quarantine(Backoff(base=300.0), self._domain_seconds)
         self._poke = asyncio.Event()
@@ -125,8 +131,9 @@ class Worker:
             link, pace=self._pace, quarantine=self._quarantine, on_exchange=self._exchanged,
         )  # fmt: skip
         self.online = True
-        fence = Fence(context.owner, self.terminal.terminal_id, self.epoch)
-        commands = Commands(context.database, context.clock, self._driver, fence, self._guard, self._recorder)
+        commands = Commands(
+            context.database, context.clock, self._driver, self._fence, self._guard, self._recorder
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_for_ever(bus))
@@ -189,14 +196,52 @@ class Worker:
         await asyncio.sleep(max(0.05, clock.seconds_until(until)))
 
     async def _meters(self, now: np.datetime64) -> dict[int, Meter]:
-        rows = await self._context.database.persist(
-            lambda conn: archive.installed(conn, now, [self.terminal.terminal_id])
-        )
+        def look(conn: Connection) -> list[archive.Installed]:
+            return archive.installed(conn, now, [self.terminal.terminal_id])
+
+        try:
+            rows = await self._context.database.ask(look)
+        except psycopg.OperationalError:
+            if self._memory.meters is not None:
+                return dict(self._memory.meters)
+            rows = await self._context.database.persist(look)
         zone = self._context.database.zone
-        return {row.meter_id: meter_of(row, zone) for row in rows}
+        meters = {row.meter_id: meter_of(row, zone) for row in rows}
+        self._memory.meters = meters
+        return meters
 
     async def _matrices(self, now: np.datetime64) -> list[DayMatrix]:
-        """The ledger of every day that the meters still remember, without the days known to be closed."""
+        """The ledger of every day that the meters still remember, without the days known to be closed, and with what is still on its way
+        into it. While the database is away: as it was when it was asked last, with what has fallen due since."""
+        zone = self._context.database.zone
+        wanted = self._wanted(now)
+
+        def look(conn: Connection) -> list[DayMatrix]:
+            return [
+                coverage.day_matrix(
+                    conn, plan, day, now=now, zone=zone, terminals=[self.terminal.terminal_id]
+                )
+                for plan, day in wanted
+            ]
+
+        memory = self._memory
+        settled = self._context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
+        try:
+            matrices = await self._context.database.ask(look)
+        except psycopg.OperationalError:
+            if memory.knows:
+                return [memory.fold(matrix) for matrix in memory.recall(wanted, now, zone)]
+            matrices = await self._context.database.persist(look)
+        for matrix in matrices:
+            if closed(matrix, now):
+                self._done.add((matrix.plan.id, matrix.day))
+        memory.learn(matrices, now)
+        if settled:
+            memory.forget()
+        return [memory.fold(matrix) for matrix in matrices]
+
+    def _wanted(self, now: np.datetime64) -> list[tuple[Plan, dt.date]]:
+        """The days that may have gaps, by plan."""
         zone = self._context.database.zone
         today = coverage.today(now, zone)
         wanted = []
@@ -207,20 +252,7 @@ class Worker:
             span = (today - oldest).days
             days = [today - dt.timedelta(days=k) for k in range(span + 1)]
             wanted += [(plan, day) for day in days if (plan.id, day) not in self._done]
-
-        def look(conn: Connection) -> list[DayMatrix]:
-            return [
-                coverage.day_matrix(
-                    conn, plan, day, now=now, zone=zone, terminals=[self.terminal.terminal_id]
-                )
-                for plan, day in wanted
-            ]
-
-        matrices = await self._context.database.persist(look)
-        for matrix in matrices:
-            if closed(matrix, now):
-                self._done.add((matrix.plan.id, matrix.day))
-        return matrices
+        return wanted
 
     async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
         """One attempt at one gap; its outcome, whatever it is, goes to the ledger."""
@@ -266,7 +298,13 @@ class Worker:
         now = self._context.clock.now()
         attempt = Attempt(gap.meter, gap.plan, gap.times, outcome.absent, now, reason, detail)
         source = tables.SOURCES[gap.plan.name]
-        await self._context.writer.put(Delivery(source, now, outcome.reads, (attempt,), said))
+        ticket = await self._context.writer.put(
+            Delivery(source, now, outcome.reads, (attempt,), said), self._fence
+        )
+        here = [outcome.reads.time[gap.plan.met_by(outcome.reads)], outcome.absent]
+        if reason == "expired":  # written down once
+            here.append(gap.times)
+        self._memory.brought(gap.plan, gap.meter, np.concatenate(here), ticket)
 
     async def _unreachable(self, why: str) -> None:
         """The terminal does not answer the call: every open gap behind it has that cause."""
@@ -280,6 +318,7 @@ class Worker:
     # --- obeying -----------------------------------------------------------------------------------------
 
     async def _obey_for_ever(self, bus: Bus, commands: Commands) -> None:
+        context = self._context
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
@@ -287,11 +326,10 @@ class Worker:
             self._poke.clear()
             if bus.link.closed:
                 raise LinkLost(bus.link.name, "it is closed")
-            now = self._context.clock.now()
+            now = context.clock.now()
             waiting = [order for order in self._orders if self._worth_a_look(order, now)]
-            if (
-                not waiting or not self._lease_valid()
-            ):  # without the lease nothing may be written: whoever has it acts
+            # without the lease nothing may be written: whoever has it acts; and what cannot be committed before it leaves does not leave
+            if not waiting or not self._lease_valid() or context.database.away:
                 continue
             meters = await self._meters(now)
             for order in waiting:
@@ -299,7 +337,7 @@ class Worker:
                 meter = meters.get(order["meter_id"])
                 if meter is not None:
                     await commands.carry_out(bus, meter, order)
-            self._orders = await self._context.database.persist(
+            self._orders = await context.database.persist(
                 lambda conn: orders.work(conn, [self.terminal.terminal_id])
             )
             open_ids = {order["order_id"] for order in self._orders}

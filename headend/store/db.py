@@ -20,6 +20,9 @@ OPTIONS = (
     f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=5min"
     " -c timescaledb.max_tuples_decompressed_per_dml_transaction=0"
 )
+#: seconds after which a pool's try to connect is given up, and begun anew by the next who asks: a pool's tries come at ever longer intervals,
+#: so that a server that is back after minutes would be found minutes later
+RECONNECT = 3.0
 
 
 class StoreError(Exception):
@@ -52,7 +55,7 @@ def connect(dsn: str) -> Connection:
 def pool(dsn: str, size: int = 4) -> Iterator[ConnectionPool[Connection]]:
     """A bounded pool; `size` is the number of statements that may run at once for this process."""
     with ConnectionPool[Connection](
-        dsn, min_size=1, max_size=size, kwargs=_kwargs(), timeout=30, open=True
+        dsn, min_size=1, max_size=size, kwargs=_kwargs(), timeout=30, open=True, reconnect_timeout=RECONNECT
     ) as opened:
         yield opened
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from headend.store.db import Connection
 
@@ -77,6 +77,15 @@ def held(conn: Connection, owner: str, terminal_id: int, epoch: int) -> bool:
         (owner, epoch, terminal_id),
     ).fetchone()
     return bool(row and row["ours"])
+
+
+def holders(conn: Connection, terminal_ids: Sequence[int]) -> Mapping[int, tuple[str, int]]:
+    """Who holds each of these terminals at this moment, and his epoch; a lease that has run out is nobody's."""
+    rows = conn.execute(
+        "SELECT terminal_id, owner, epoch FROM lease WHERE terminal_id = ANY(%s::int[]) AND until > clock_timestamp()",
+        (list(terminal_ids),),
+    )
+    return {row["terminal_id"]: (row["owner"], row["epoch"]) for row in rows}
 
 
 def void(conn: Connection) -> int:

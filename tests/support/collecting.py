@@ -187,7 +187,14 @@ class House:
         daemon = Daemon(
             self._database,
             self.clock,
-            Options(None, lease_seconds=4.0, poll_seconds=0.1, timing=FAST, drivers=drivers(STAND_IN)),
+            Options(
+                None,
+                self._folder / "spool",
+                lease_seconds=4.0,
+                poll_seconds=0.1,
+                timing=FAST,
+                drivers=drivers(STAND_IN),
+            ),
         )
         self._running.append((daemon, asyncio.create_task(daemon.run())))
         return daemon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from headend.collector.spool import Spool
 from headend.store import db, health
 from headend.store.migrate import Server
 from tests.support.app import settle
 from tests.support.cli import Shell, environment
 from tests.support.house import one, table
 from tests.support.seed import seeded
+from tests.support.spooled import items
 
 OWN = "retention and roll-ups by our own jobs"
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -187,3 +190,34 @@ def test_the_doctor_on_upkeep(shell: Shell, database: str, server_kind: str) -> 
 )  # fmt: skip
 def test_what_follows_from_the_server(found: Any, hypertables: bool, told: str) -> None:
     assert health.consequences(found, hypertables=hypertables) == told
+
+
+def test_the_doctor_tells_of_readings_that_wait_on_the_disk(bare: Shell, tmp_path: Path) -> None:
+    """Also, and above all, when there is no database to ask."""
+    place = tmp_path / "home" / "spool"
+
+    def told() -> tuple[str, str]:
+        said = bare("doctor", "--json", HEADEND_SPOOL_MIB="16")
+        assert said.code == 1
+        found = {row["what"]: (row["state"], row["detail"]) for row in said.json()}
+        assert found["database"][0] == "wrong"
+        return found["spool"]
+
+    assert told() == ("ok", f"empty: no reading waits in {place}")
+    gone = Spool(place, "gone:1", 2**24)
+    gone.append(items(1, 2))
+    state, detail = told()
+    assert (state, "gone-1: 0.0 MiB" in detail, "is gone" in detail) == ("note", True, False)
+    gone.close()
+    state, detail = told()
+    assert state == "note"
+    assert "its collector is gone: the next `headend collect` here writes it" in detail
+    more = place / "gone-1" / "0000000002.seg"
+    more.touch()
+    os.truncate(more, 14 << 20)  # a file with a hole: it is as large as it says
+    state, detail = told()
+    assert (state, "87 % of HEADEND_SPOOL_MIB" in detail) == ("wrong", True)
+    more.unlink()
+    (place / "gone-1-0000000001.bad").touch()
+    state, detail = told()
+    assert (state, "gone-1-0000000001.bad could not be read" in detail) == ("wrong", True)

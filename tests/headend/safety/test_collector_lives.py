@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from headend.collector import worker as worker_module
 from headend.collector import writer as writer_module
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
+from headend.collector.spool import Spool
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import CURVE
@@ -33,8 +35,8 @@ NOW = at("2026-03-11 11:00")
 
 
 @pytest.fixture
-async def daemon(database_of: Database, clock: HandClock) -> AsyncIterator[Daemon]:
-    made = Daemon(database_of, clock, Options(listen=None))
+async def daemon(database_of: Database, clock: HandClock, tmp_path: Path) -> AsyncIterator[Daemon]:
+    made = Daemon(database_of, clock, Options(listen=None, spool=tmp_path))
     yield made
     await asyncio.sleep(0.01)  # a task that never ran leaves its work unawaited
     tasks = [held.task for held in made._held.values()]
@@ -51,7 +53,7 @@ def silence(where: Place, slot: str) -> Delivery:
 
 
 async def test_a_mistake_in_one_result_does_not_end_the_writing(
-    store: Connection, database_of: Database, monkeypatch: pytest.MonkeyPatch
+    store: Connection, database_of: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The writer's task ended unseen: the lines waited at its queue for ever, and the leases were renewed all the same."""
     good, bad = place(store, "1"), place(store, "2")
@@ -63,7 +65,7 @@ async def test_a_mistake_in_one_result_does_not_end_the_writing(
         return save(conn, batch, *more, **names)
 
     monkeypatch.setattr(writer_module, "save", choosy)
-    writer = Writer(database_of, "here")
+    writer = Writer(database_of, "here", Spool(tmp_path, "here", 2**24))
     task = asyncio.create_task(writer.run())
     await writer.put(silence(bad, "2026-03-11 10:00"))
     await writer.put(silence(good, "2026-03-11 10:00"))
@@ -143,11 +145,12 @@ async def test_a_worker_that_failed_is_begun_anew_with_the_lease_as_it_is(
 
 
 @pytest.fixture
-def alone(database_of: Database, clock: HandClock, store: Connection) -> Worker:
+def alone(database_of: Database, clock: HandClock, store: Connection, tmp_path: Path) -> Worker:
     place(store, "1")
     (terminal,) = archive.terminals(store)
     store.commit()
-    context = Context(database_of, Writer(database_of, "here"), clock, Timing(), "here")
+    writer = Writer(database_of, "here", Spool(tmp_path, "here", 2**24))
+    context = Context(database_of, writer, clock, Timing(), "here")
     return Worker(context, terminal, Dlt645Driver(), 1, lambda: True)
 
 
