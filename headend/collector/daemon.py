@@ -67,6 +67,11 @@ class _Held:
     task: asyncio.Task[None]
 
 
+def _callers(known: list[Terminal]) -> dict[str, Terminal]:
+    """Those that dial in, by what they call themselves. One that we dial may have such a name too: it is its address."""
+    return {t.login: t for t in known if t.login and t.link == "dial-in"}
+
+
 def _opener(terminal: Terminal) -> Callable[[float], Awaitable[Link]]:
     """How to call the terminal. One whose address is no address is like one that cannot be reached: its gaps say why."""
     url = terminal.endpoint or ""
@@ -189,7 +194,7 @@ class Daemon:
             return ours, new, archive.terminals(conn)
 
         ours, new, known = await self._database.at_once(renew)
-        self._by_login = {t.login: t for t in known if t.login}
+        self._by_login = _callers(known)
         for terminal_id in [*ours, *new]:
             # valid from before we asked: the server may have answered late
             self._valid_until[terminal_id] = asked + seconds
@@ -242,7 +247,7 @@ class Daemon:
         terminal = self._by_login.get(identity)
         if terminal is None:
             known = await self._database.call(archive.terminals)
-            self._by_login = {t.login: t for t in known if t.login}
+            self._by_login = _callers(known)
             terminal = self._by_login.get(identity)
         if terminal is None:
             log.warning("unknown terminal dialled in", identity=identity)

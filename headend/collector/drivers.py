@@ -9,12 +9,18 @@ from headend.config import ConfigError
 from protocols.dlt645.security import CipherMachine
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
+from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver
 
 
 def drivers(cipher_machine: str = "") -> Mapping[str, Driver]:
     """One instance each: drivers keep no state of a meter's conversation. `cipher_machine` as in the settings."""
-    return {"dlt645": Dlt645Driver(machine=machine_of(cipher_machine)), "dlms": DlmsDriver()}
+    machine = machine_of(cipher_machine)
+    return {
+        "dlt645": Dlt645Driver(machine=machine),
+        "dlms": DlmsDriver(),
+        "dlt698": Dlt698Driver(machine=machine),
+    }
 
 
 def machine_of(name: str) -> CipherMachine | None:

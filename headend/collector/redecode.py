@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from headend.collector.tasks import script
+from headend.collector.tasks import meter_of, script
 from headend.store import archive, exchanges, intake, reads
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import Exchange
@@ -209,8 +209,9 @@ def _meter(conn: Connection, exchange: Exchange, zone: ZoneInfo) -> Meter:
         for row in archive.installed(conn, exchange.began, [exchange.terminal])
         if row.meter_id == exchange.meter
     ]
-    phases, secrets = (found[0].phases, found[0].secrets) if found else (3, {})
-    return Meter(exchange.meter, exchange.address, zone, phases, secrets)
+    if found:
+        return replace(meter_of(found[0], zone), address=exchange.address)
+    return Meter(exchange.meter, exchange.address, zone, phases=3)
 
 
 def _compare(conn: Connection, exchange: Exchange, decoded: Reads, report: Report) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import numpy as np
 
 from headend.plans import CURVE, DAY
+from headend.store.archive import Installed
 from headend.store.coverage import NO_TIMES
 from protocols.localtime import Times
 from terminals.drivers.driver import Driver, Meter, Outcome, Script
 
 SPOT = "spot"
+
+
+def meter_of(row: Installed, zone: ZoneInfo) -> Meter:
+    """What the archive knows of an installed meter, as a driver wants it."""
+    return Meter(row.meter_id, row.address, zone, row.phases, row.secrets, row.terminal, row.pn)
 
 
 def script(driver: Driver, meter: Meter, task: str, asked: Times, now: np.datetime64) -> Script[Outcome]:

@@ -17,7 +17,7 @@ from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
 from headend.collector.gaps import Gap, closed, open_gaps, overwritten
 from headend.collector.recorder import Recorder
-from headend.collector.tasks import script
+from headend.collector.tasks import meter_of, script
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, points
 from headend.store import archive, coverage, orders, tables
@@ -193,7 +193,7 @@ class Worker:
             lambda conn: archive.installed(conn, now, [self.terminal.terminal_id])
         )
         zone = self._context.database.zone
-        return {row.meter_id: Meter(row.meter_id, row.address, zone, row.phases, row.secrets) for row in rows}
+        return {row.meter_id: meter_of(row, zone) for row in rows}
 
     async def _matrices(self, now: np.datetime64) -> list[DayMatrix]:
         """The ledger of every day that the meters still remember, without the days known to be closed."""

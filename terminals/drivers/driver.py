@@ -36,6 +36,8 @@ class Meter:
     zone      civil time of the meter's clock
     phases    1 or 3
     secrets   password, operator code, ...; never printed
+    terminal  the address of the terminal it hangs behind, where the protocol addresses the terminal; else ''
+    point     its point number (测量点号) in that terminal; 0 where there is none
     """
 
     key: int
@@ -43,6 +45,8 @@ class Meter:
     zone: ZoneInfo
     phases: int = 1
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    terminal: str = ""
+    point: int = 0
 
 
 @dataclass(frozen=True, slots=True)

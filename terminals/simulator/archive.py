@@ -34,7 +34,7 @@ def passwords(world: World, area: int) -> list[str]:
     """The meters' passwords: 6 digits for DL/T 645, 8 for the low-level security of DLMS."""
     plan = world.plans[area]
     rng = stream(world.scenario.seed, "passwords", area)
-    digits = 6 if plan.protocol == "dlt645" else 8
+    digits = 8 if plan.protocol == "dlms" else 6
     return [f"{int(rng.integers(10**digits)):0{digits}d}" for _ in range(plan.meters)]
 
 
@@ -81,7 +81,7 @@ def _areas(world: World) -> Iterable[Sequence[Any]]:
 def _terminals(world: World, endpoints: Mapping[int, str]) -> Iterable[Sequence[Any]]:
     for plan in world.plans:
         code = terminal_code(plan.area)
-        login = code if plan.link == "dial-in" else ""
+        login = code if plan.link == "dial-in" or plan.protocol == "dlt698" else ""
         name = f"{_place(plan.area)}集中器"
         yield code, name, plan.protocol, plan.link, endpoints.get(plan.area, ""), login
 

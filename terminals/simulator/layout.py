@@ -86,12 +86,12 @@ class AreaPlan:
         return 3 if meter == 0 or self.phase[meter - 1] == 3 else 1
 
     def asset(self, meter: int) -> str:
-        """The 12-digit asset number; for DL/T 645 also the address on the wire."""
+        """The 12-digit asset number; for DL/T 645, also behind a DL/T 698.45 terminal, the address on the wire too."""
         return f"41{self.area + 1:06d}{meter + 1:04d}"
 
     def address(self, meter: int) -> str:
         """What the protocol calls this meter."""
-        return self.asset(meter) if self.protocol == "dlt645" else str(17 + meter)
+        return str(17 + meter) if self.protocol == "dlms" else self.asset(meter)
 
 
 def lay_out(scenario: Scenario) -> tuple[Faults, tuple[AreaPlan, ...]]:

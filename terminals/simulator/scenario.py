@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-ProtocolName = Literal["dlt645", "dlms"]
+ProtocolName = Literal["dlt645", "dlms", "dlt698"]
 LinkName = Literal["dial-out", "dial-in", "serial"]
 
 #: The fleet's civil time. It has no clock changes, so a simulated day always has 96 quarter-hours.

@@ -10,7 +10,9 @@ import numpy as np
 from protocols.buffer import ReceiveBuffer
 from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
 from protocols.errors import FrameError
+from terminals.simulator.codes import terminal_code
 from terminals.simulator.device645 import Device645
+from terminals.simulator.device698 import Concentrator, Connection698
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
@@ -91,10 +93,15 @@ class Terminal:
         self._rng = rng
         self._devices645: list[Device645] = []
         self._logical: list[LogicalDevice] = []
-        if plan.protocol == "dlt645":
-            self._devices645 = [Device645(meter) for meter in meters]
-        else:
+        self.concentrator: Concentrator | None = None
+        if plan.protocol == "dlms":
             self._logical = [LogicalDevice(meter) for meter in meters]
+        else:
+            self._devices645 = [Device645(meter) for meter in meters]
+        if plan.protocol == "dlt698":
+            self.concentrator = Concentrator(
+                terminal_code(plan.area), meters, Bus645(self._devices645), odd=bool(plan.area % 2)
+            )
         self._bus = self._fresh()
 
     def attach(self) -> None:
@@ -128,6 +135,8 @@ class Terminal:
         return min(due, default=None)
 
     def _fresh(self) -> Bus:
+        if self.concentrator is not None:
+            return Connection698(self.concentrator)
         return GatewayDlms(self._logical) if self._logical else Bus645(self._devices645)
 
     def _line(self, answer: bytes) -> bytes:

@@ -25,6 +25,9 @@ PLACE = tuple(
 
 _ADDRESSES: dict[str, Callable[[str], str]] = {
     "dlt645": lambda text: "" if re.fullmatch(r"[0-9]{12}", text) else "is not 12 digits (DL/T 645)",
+    "dlt698": lambda text: (
+        "" if re.fullmatch(r"[0-9]{12}", text) else "is not the 12 digits of a meter (behind DL/T 698.45)"
+    ),
     "dlms": lambda text: (
         ""
         if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536

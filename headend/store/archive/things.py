@@ -97,6 +97,15 @@ def _check_tree(desk: Desk, rows: list[Row]) -> None:
                 )  # fmt: skip
 
 
+#: protocols that address the terminal itself: its address is its login, however it is reached
+_ADDRESSED = {
+    "dlt698": (
+        re.compile(r"([0-9]{2}){1,16}"),
+        "the terminal's address, an even number of digits (DL/T 698.45)",
+    ),
+}
+
+
 def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
     said = thing.values
 
@@ -105,7 +114,11 @@ def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
 
     desk.stored.protocols[thing.code] = said["protocol"]
     login, endpoint, link = said["login"], said["endpoint"], said["link"]
-    if (link == "dial-in") != bool(login):
+    if said["protocol"] in _ADDRESSED:
+        form, means = _ADDRESSED[said["protocol"]]
+        if not form.fullmatch(login or ""):
+            complain("login", f"{login or ''!r} is not {means}")
+    elif (link == "dial-in") != bool(login):
         complain("login", "is needed for dial-in, and only there")
     if (link == "dial-in") == bool(endpoint):
         complain("endpoint", "is needed for dial-out and serial, and only there")
