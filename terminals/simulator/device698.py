@@ -52,6 +52,9 @@ WRONG_PASSWORD: Final = 1
 #: Reports that wait for a connection; of a terminal that nobody calls the oldest are lost.
 REPORTS: Final = 16
 
+#: Bytes of records in a data block: with its columns it stays below the 1024 bytes of an APDU that clients take unasked.
+PIECE: Final = 900
+
 _UNITS: Final = {0: "s", 1: "m", 2: "h", 3: "D"}
 _SLOT: Final = np.timedelta64(15, "m")
 _DAY: Final = np.timedelta64(1, "D")
@@ -359,7 +362,7 @@ class Connection698:
 
     def __init__(self, terminal: Concentrator) -> None:
         self._terminal = terminal
-        self._device = Device(terminal.address)
+        self._device = Device(terminal.address, piece=PIECE)
 
     def receive(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
         """The terminal's answers."""
