@@ -14,6 +14,11 @@ def terminal_code(area: int) -> str:
     return f"33{area + 1:06d}"
 
 
+def terminal_address(area: int) -> str:
+    """The address of a DL/T 698.45 terminal, twelve digits, by which it is asked and registers."""
+    return f"33{area + 1:010d}"
+
+
 def customer_code(spot: Spot) -> str:
     return f"{7_000_000_000 + (spot.area + 1) * 1_000 + spot.customer + 1}"
 

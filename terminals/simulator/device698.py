@@ -55,9 +55,9 @@ REPORTS: Final = 16
 #: Bytes of records in a data block: with its columns it stays below the 1024 bytes of an APDU that clients take unasked.
 PIECE: Final = 900
 
-_UNITS: Final = {0: "s", 1: "m", 2: "h", 3: "D"}
+#: Seconds of the units of TI; months and years are of no fixed length, and nobody asks by them.
+_UNITS: Final = {0: 1, 1: 60, 2: 3_600, 3: 86_400}
 _SLOT: Final = np.timedelta64(15, "m")
-_DAY: Final = np.timedelta64(1, "D")
 _FREEZES: Final = 62
 
 #: OAD -> type and rows of SHOWN, in 0.1 V, 1 mA, 0.1 W and 0.1 var: what the standard's scalers say.
@@ -214,6 +214,8 @@ class Concentrator:
         roads = [column for column in get.columns if isinstance(column, Road)]
         if get.oad != TASK_RECORDS or len(roads) != 1:
             raise _No(UNDEFINED)
+        if get.rsd.kind not in (5, 7, 10):
+            raise _No(OUT_OF_RANGE)
         tables = []
         for server, meter in self._meters.items():
             if get.rsd.meters.kind == 1 or server in get.rsd.meters.items:
@@ -226,8 +228,6 @@ class Concentrator:
         self, freeze: int, meter: Meter, rsd: Rsd, now: np.datetime64
     ) -> tuple[Rows, NDArray[np.datetime64]]:
         """The records of one meter that the selector chooses, and their storage times."""
-        if rsd.kind not in (5, 7, 10):
-            raise _No(OUT_OF_RANGE)
         every = _us(rsd)
         rows = _rows(freeze, meter, now)
         stored = self._stored_as(freeze, rows.local)
@@ -252,8 +252,7 @@ def _us(rsd: Rsd) -> np.timedelta64 | None:
         return None
     if rsd.every.unit not in _UNITS:
         raise _No(OUT_OF_RANGE)
-    unit: Any = _UNITS[rsd.every.unit]
-    return np.timedelta64(rsd.every.count, unit).astype("timedelta64[us]")
+    return np.timedelta64(rsd.every.count * _UNITS[rsd.every.unit] * 1_000_000, "us")
 
 
 def _rows(freeze: int, meter: Meter, now: np.datetime64) -> Rows:

@@ -10,7 +10,7 @@ import numpy as np
 from protocols.buffer import ReceiveBuffer
 from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
 from protocols.errors import FrameError
-from terminals.simulator.codes import terminal_code
+from terminals.simulator.codes import terminal_address
 from terminals.simulator.device645 import Device645
 from terminals.simulator.device698 import Concentrator, Connection698
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
@@ -100,7 +100,7 @@ class Terminal:
             self._devices645 = [Device645(meter) for meter in meters]
         if plan.protocol == "dlt698":
             self.concentrator = Concentrator(
-                terminal_code(plan.area), meters, Bus645(self._devices645), odd=bool(plan.area % 2)
+                terminal_address(plan.area), meters, Bus645(self._devices645), odd=bool(plan.area % 2)
             )
         self._bus = self._fresh()
 

@@ -120,7 +120,7 @@ def test_a_day_of_a_meter_comes_in_blocks_and_segments(table):
         (GetRecords(0x50040200, Rsd(10, count=1, meters=ALL_METERS), (Road(DAY, (FROZEN,)),)), 4),
         (GetRecords(TASK_RECORDS, Rsd(10, count=1, meters=ALL_METERS), (SERVER,)), 4),
         (GetRecords(TASK_RECORDS, Rsd(10, count=1, meters=ALL_METERS), (Road(0x50110200, (FROZEN,)),)), 4),
-        (GetRecords(TASK_RECORDS, Rsd(0), (Road(DAY, (FROZEN,)),)), 4),
+        (GetRecords(TASK_RECORDS, Rsd(0), (Road(DAY, (FROZEN,)),)), 8),
         (ProxyFrame(0xF2010201, Comdcb(3, 2, 8, 1, 0), 1, 10, b"nobody reads this"), 33),
     ],
 )
