@@ -220,6 +220,30 @@ def test_each_kind_of_broken_cell(store: Connection, folder: Write) -> None:
     assert everything(store) == before
 
 
+def test_a_terminal_of_dlt698_is_known_by_its_address(store: Connection, folder: Write) -> None:
+    """However it is reached; and its meters are given it."""
+
+    def files(login: str, address: str = "000000000001") -> dict[str, list[str]]:
+        mine = f"M1,P1,A1,supply,T1,dlt698,{address},3,80,1,0.005,2026-03-01T00:00,123456"
+        return {
+            "terminals": [f"T1,柳林村集中器,dlt698,dial-out,10.0.0.7:4059,{login}", *GOOD["terminals"][1:]],
+            "meters": [mine, GOOD["meters"][1].replace("dlt645", "dlt698"), GOOD["meters"][2]],
+        }
+
+    means = "the terminal's address, an even number of digits (DL/T 698.45)"
+    for login in ("", "12345", "3301AB"):
+        found = complaints(store, folder(**files(login)), tariffs={"residential", "industrial"})
+        assert f"terminals.csv:2: login: {login!r} is not {means}" in [str(c) for c in found]
+    wrong = complaints(store, folder(**files("330000000001", "17")), tariffs={"residential", "industrial"})
+    told = "meters.csv:2: address: '17' is not the 12 digits of a meter (behind DL/T 698.45)"
+    assert told in [str(c) for c in wrong]
+    bring(store, folder(**files("330000000001")))
+    rows = archive.installed(store, at("2026-03-02 00:00"))
+    assert {(row.protocol, row.terminal) for row in rows if row.address.startswith("0000")} == {
+        ("dlt698", "330000000001")
+    }
+
+
 def test_a_meter_of_the_wrong_protocol(store: Connection, folder: Write) -> None:
     found = complaints(store, folder(**replaced("meters", 4, "terminal", "T1")))
     assert [(c.line, c.column, c.reason) for c in found] == [
