@@ -170,6 +170,8 @@ class Session:
             if event is NEED_DATA:
                 return
             self.counts.ignored += 1
+            if isinstance(event, Send):  # what the peer began by itself and waits for an answer to
+                self.write(event.data)
 
     def write(self, data: bytes) -> None:
         """Guard, then write."""

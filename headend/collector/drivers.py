@@ -9,6 +9,7 @@ from headend.config import ConfigError
 from protocols.dlt645.security import CipherMachine
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
+from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver
 from terminals.drivers.gdw376 import Gdw376Driver
 
@@ -20,6 +21,7 @@ def drivers(cipher_machine: str = "") -> Mapping[str, Driver]:
         "dlt645": Dlt645Driver(machine=machine),
         "dlms": DlmsDriver(),
         "gdw376": Gdw376Driver(machine=machine),
+        "dlt698": Dlt698Driver(machine=machine),
     }
 
 

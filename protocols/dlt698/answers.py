@@ -107,13 +107,14 @@ def blocks(apdu: Apdu, limit: int) -> list[Apdu]:
             apdus.NEXT,
             apdu.piid,
             {
-                "last_block": int(number == len(groups)),
+                "last_block": int(number == len(groups) - 1),
                 "block": number,
                 "content": Chosen(kind, tuple(group)),
             },
-            apdu.follow if number == len(groups) else None,
+            apdu.follow if number == len(groups) - 1 else None,
         )
-        for number, group in enumerate(groups, start=1)
+        # from 0 on: one client of the field (PyPI's dlt698) takes no other first number
+        for number, group in enumerate(groups)
     ]
 
 

@@ -401,14 +401,14 @@ def times(leaf: Leaf) -> Times:
 
     FrameError: not 7-byte times, or a date that does not exist.
     """
-    out, good = _civil(leaf)
+    out, good = civil(leaf)
     if not good.all():
         bad = int(np.argmin(good))
         raise FrameError(f"date_time_s: {leaf.values[bad].tobytes().hex()} in row {bad} is no date", 0)
     return out
 
 
-def _civil(leaf: Leaf) -> tuple[Times, NDArray[np.bool_]]:
+def civil(leaf: Leaf) -> tuple[Times, NDArray[np.bool_]]:
     """Times as in `times`, and bool[n]: False where what came is no date (its time is NaT). FrameError: not 7-byte times."""
     out = np.full(len(leaf.present), "NaT", "datetime64[us]")
     sound = np.ones(len(leaf.present), np.bool_)
@@ -475,7 +475,7 @@ def _quantity(code: str, leaf: Leaf, scaler: int, unit: str) -> Column:
         case "event":
             return _integers(leaf, "event")
         case "moment":
-            return _civil(leaf)[0]
+            return civil(leaf)[0]
     return _real(leaf, scaler + _PREFIX.get(unit, 0))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from terminals.simulator.codes import area_code, customer_code, point_code, terminal_address, terminal_code
+from terminals.simulator.codes import ADDRESSED, area_code, customer_code, point_code, terminal_address, terminal_code
 from terminals.simulator.faults import Spot, three_phase_count
 from terminals.simulator.layout import HOME, AreaPlan
 from terminals.simulator.scenario import stream
@@ -82,8 +82,8 @@ def _terminals(world: World, endpoints: Mapping[int, str]) -> Iterable[Sequence[
     for plan in world.plans:
         code = terminal_code(plan.area)
         login = code if plan.link == "dial-in" else ""
-        if plan.protocol == "gdw376":
-            login = terminal_address(plan.area)
+        if plan.protocol in ADDRESSED:
+            login = terminal_address(plan.protocol, plan.area)
         name = f"{_place(plan.area)}集中器"
         yield code, name, plan.protocol, plan.link, endpoints.get(plan.area, ""), login
 

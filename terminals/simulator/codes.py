@@ -14,9 +14,13 @@ def terminal_code(area: int) -> str:
     return f"33{area + 1:06d}"
 
 
-def terminal_address(area: int) -> str:
-    """A1 and A2 of a Q/GDW 376.1 terminal, eight hex digits: by it it is asked, and it logs in with it."""
-    return f"3301{area + 1:04X}"
+#: protocols whose terminals have an address of their own
+ADDRESSED = ("gdw376", "dlt698")
+
+
+def terminal_address(protocol: str, area: int) -> str:
+    """What a terminal is asked by and logs in with. Q/GDW 376.1: A1 and A2, eight hex digits; DL/T 698.45: twelve digits."""
+    return f"3301{area + 1:04X}" if protocol == "gdw376" else f"33{area + 1:010d}"
 
 
 def customer_code(spot: Spot) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from terminals.simulator import archive, truth
 from terminals.simulator.area import Area
-from terminals.simulator.codes import terminal_code
+from terminals.simulator.codes import ADDRESSED, terminal_address, terminal_code
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.scenario import Scenario, stream
@@ -152,7 +152,9 @@ class Fleet:
                 self.endpoints[area] = await serial.start()
                 self.wires.append(serial)
             else:
-                dialling = DialIn(terminal, around, terminal_code(area), self._listener, self._heartbeat)
+                protocol = terminal.plan.protocol
+                identity = terminal_address(protocol, area) if protocol in ADDRESSED else terminal_code(area)
+                dialling = DialIn(terminal, around, identity, self._listener, self._heartbeat)
                 self.endpoints[area] = ""
                 await dialling.start()
                 self.wires.append(dialling)

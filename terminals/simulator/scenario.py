@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-ProtocolName = Literal["dlt645", "dlms", "gdw376"]
+ProtocolName = Literal["dlt645", "dlms", "gdw376", "dlt698"]
 LinkName = Literal["dial-out", "dial-in", "serial"]
 
 #: The fleet's civil time. It has no clock changes, so a simulated day always has 96 quarter-hours.

@@ -11,8 +11,8 @@ from protocols.buffer import ReceiveBuffer
 from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
 from protocols.errors import FrameError
 from protocols.gdw376.frame import parse_address
+from terminals.simulator import device376, device698
 from terminals.simulator.codes import terminal_address
-from terminals.simulator.device376 import Concentrator, Line376
 from terminals.simulator.device645 import Device645
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
 from terminals.simulator.layout import AreaPlan
@@ -94,14 +94,19 @@ class Terminal:
         self._rng = rng
         self._devices645: list[Device645] = []
         self._logical: list[LogicalDevice] = []
-        self._concentrator: Concentrator | None = None
+        self._station: device376.Concentrator | None = None
+        self.concentrator: device698.Concentrator | None = None
         if plan.protocol == "dlms":
             self._logical = [LogicalDevice(meter) for meter in meters]
         else:
             self._devices645 = [Device645(meter) for meter in meters]
+        address = terminal_address(plan.protocol, plan.area)
         if plan.protocol == "gdw376":
-            address = parse_address(terminal_address(plan.area))
-            self._concentrator = Concentrator(address, meters, Bus645(self._devices645).receive)
+            bus = Bus645(self._devices645)
+            self._station = device376.Concentrator(parse_address(address), meters, bus.receive)
+        elif plan.protocol == "dlt698":
+            bus, odd = Bus645(self._devices645), bool(plan.area % 2)
+            self.concentrator = device698.Concentrator(address, meters, bus, odd=odd)
         self._bus = self._fresh()
 
     def attach(self) -> None:
@@ -125,9 +130,9 @@ class Terminal:
                 self.swallowed += 1
 
     @property
-    def line(self) -> Line376 | None:
+    def line(self) -> device376.Line376 | None:
         """The present connection of a concentrator, which logs in by its own protocol; None for terminals that do not."""
-        return self._bus if isinstance(self._bus, Line376) else None
+        return self._bus if isinstance(self._bus, device376.Line376) else None
 
     def settle(self, now: np.datetime64) -> None:
         """Keys that customers have pressed by now."""
@@ -140,8 +145,10 @@ class Terminal:
         return min(due, default=None)
 
     def _fresh(self) -> Bus:
-        if self._concentrator is not None:
-            return Line376(self._concentrator)
+        if self._station is not None:
+            return device376.Line376(self._station)
+        if self.concentrator is not None:
+            return device698.Connection698(self.concentrator)
         return GatewayDlms(self._logical) if self._logical else Bus645(self._devices645)
 
     def _line(self, answer: bytes) -> bytes:

@@ -33,8 +33,9 @@ def _dlt645(text: str) -> str:
 
 _ADDRESSES: dict[str, Callable[[str], str]] = {
     "dlt645": _dlt645,
-    # the terminal knows the meter by number; relay and clock commands go through it to the meter's own address
+    # the terminal knows the meter by number or by address; relay and clock commands go through it to the meter's own address
     "gdw376": _dlt645,
+    "dlt698": _dlt645,
     "dlms": lambda text: (
         ""
         if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536

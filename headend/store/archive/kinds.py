@@ -30,7 +30,7 @@ HEADEND: Final = "headend"
 ROLES: Final = ("supply", "receive", "auxiliary")
 OBJECTS: Final = ("area", "line", "bus", "substation", "transformer", "organisation", "voltage")
 #: what terminals speak: those that the collector has a driver for
-PROTOCOLS: Final = ("dlt645", "dlms", "gdw376")
+PROTOCOLS: Final = ("dlt645", "dlms", "gdw376", "dlt698")
 #: the higher may be parent of the lower
 RANKS: Final = {"province": 0, "city": 1, "county": 2, "station": 3}
 

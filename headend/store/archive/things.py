@@ -100,6 +100,7 @@ def _check_tree(desk: Desk, rows: list[Row]) -> None:
 #: protocols that address the terminal itself: its address is its login, however it is reached
 _ADDRESSED = {
     "gdw376": (re.compile(r"[0-9A-F]{8}"), "the terminal's address A1 A2 in eight hex digits (Q/GDW 376.1)"),
+    "dlt698": (re.compile(r"([0-9]{2}){1,16}"), "the terminal's address, an even number of digits (DL/T 698.45)"),
 }
 
 

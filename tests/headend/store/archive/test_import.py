@@ -168,7 +168,7 @@ BROKEN = [
     ("areas", 2, "capacity_kva", "nan", "'nan' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "0", "'0' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "100.25", "'100.25' has more than 1 decimal place"),
-    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms, gdw376"),
+    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms, gdw376, dlt698"),
     ("terminals", 2, "link", "gprs", "'gprs' is not one of dial-out, dial-in, serial"),
     ("terminals", 2, "endpoint", "10.0.0.7", "'10.0.0.7' is not host:port"),
     ("terminals", 2, "endpoint", "10.0.0.7:0", "'10.0.0.7:0' is not host:port"),
@@ -218,6 +218,30 @@ def test_each_kind_of_broken_cell(store: Connection, folder: Write) -> None:
         # what hangs on the row that was left out complains too, and nothing else
         assert all(c.reason.startswith("no ") for c in found if c not in mine), found
     assert everything(store) == before
+
+
+def test_a_terminal_of_dlt698_is_known_by_its_address(store: Connection, folder: Write) -> None:
+    """However it is reached; and its meters are given it."""
+
+    def files(login: str, address: str = "000000000001") -> dict[str, list[str]]:
+        mine = f"M1,P1,A1,supply,T1,dlt698,{address},3,80,1,0.005,2026-03-01T00:00,123456"
+        return {
+            "terminals": [f"T1,柳林村集中器,dlt698,dial-out,10.0.0.7:4059,{login}", *GOOD["terminals"][1:]],
+            "meters": [mine, GOOD["meters"][1].replace("dlt645", "dlt698"), GOOD["meters"][2]],
+        }
+
+    means = "the terminal's address, an even number of digits (DL/T 698.45)"
+    for login in ("", "12345", "3301AB"):
+        found = complaints(store, folder(**files(login)), tariffs={"residential", "industrial"})
+        assert f"terminals.csv:2: login: {login!r} is not {means}" in [str(c) for c in found]
+    wrong = complaints(store, folder(**files("330000000001", "17")), tariffs={"residential", "industrial"})
+    told = "meters.csv:2: address: '17' is not the 12 digits of a meter (behind DL/T 698.45)"
+    assert told in [str(c) for c in wrong]
+    bring(store, folder(**files("330000000001")))
+    rows = archive.installed(store, at("2026-03-02 00:00"))
+    assert {(row.protocol, row.terminal) for row in rows if row.address.startswith("0000")} == {
+        ("dlt698", "330000000001")
+    }
 
 
 def test_a_meter_of_the_wrong_protocol(store: Connection, folder: Write) -> None:
