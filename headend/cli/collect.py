@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import signal
 
 import rich_click as click
@@ -12,8 +13,14 @@ from headend.cli.loop import run_loop
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
-from headend.config import host_port
+from headend.collector.subscriber import Subscription
+from headend.config import ConfigError, Settings, host_port
 from headend.store.db import pool
+from protocols.errors import Misuse
+from protocols.published.topic import Template
+from terminals.links.link import BadAddress
+from terminals.links.mqtt import parse_broker
+from terminals.links.trust import Trust
 from terminals.pace import Timing
 
 
@@ -37,7 +44,9 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
         quota=settings.quota,
         poll_seconds=settings.poll_seconds,
         timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
-        drivers=drivers(settings.cipher_machine),
+        drivers=drivers(settings.cipher_machine, dt.timedelta(seconds=settings.sample_seconds)),
+        trust=trust_of(settings),
+        subscription=_subscription(settings),
     )
     zone, clock = app.zone, app.clock
     app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off
@@ -51,3 +60,22 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
             await daemon.run()
 
     run_loop(run())
+
+
+def trust_of(settings: Settings) -> Trust:
+    """What the settings say of TLS links that we dial."""
+    return Trust(settings.dial_ca, settings.dial_verify, settings.dial_certificate, settings.dial_key)
+
+
+def _subscription(settings: Settings) -> Subscription | None:
+    """ConfigError if the settings name no broker, or no topics."""
+    if not settings.mqtt:
+        return None
+    try:
+        broker = parse_broker(settings.mqtt, trust_of(settings))
+        template = Template(settings.mqtt_topic)
+    except BadAddress as error:
+        raise ConfigError(f"HEADEND_MQTT: {error}") from None
+    except Misuse as error:
+        raise ConfigError(f"HEADEND_MQTT_TOPIC: {error}") from None
+    return Subscription(broker, settings.mqtt_client, template, settings.mqtt_status)

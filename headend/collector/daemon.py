@@ -21,6 +21,7 @@ from headend.clock import Clock
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
 from headend.collector.gaps import open_gaps
+from headend.collector.subscriber import Subscriber, Subscription
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
@@ -34,6 +35,7 @@ from protocols.localtime import as_datetime
 from terminals.drivers.driver import Driver
 from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
+from terminals.links.trust import Trust
 from terminals.links.url import parse
 from terminals.pace import Timing
 from terminals.roster import Presence, Roster, Rules
@@ -57,6 +59,8 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     heartbeat: float = 60.0
     drivers: Mapping[str, Driver] = field(default_factory=drivers)
+    trust: Trust = field(default_factory=Trust)
+    subscription: Subscription | None = None
 
 
 @dataclass(slots=True)
@@ -67,11 +71,11 @@ class _Held:
     task: asyncio.Task[None]
 
 
-def _opener(terminal: Terminal) -> Callable[[float], Awaitable[Link]]:
+def _opener(terminal: Terminal, trust: Trust) -> Callable[[float], Awaitable[Link]]:
     """How to call the terminal. One whose address is no address is like one that cannot be reached: its gaps say why."""
     url = terminal.endpoint or ""
     try:
-        return parse(url if "://" in url else f"tcp://{url}").open
+        return parse(url if "://" in url else f"tcp://{url}", trust).open
     except BadAddress as error:
         why = error
 
@@ -134,6 +138,9 @@ class Daemon:
                 )
             ),
         ]
+        subscriber = self._subscriber()
+        if subscriber is not None:
+            tasks.append(asyncio.create_task(self._every(1.0, subscriber.run, "subscription")))
         log.info("collecting", owner=self.owner)
         try:
             await self._stopping.wait()
@@ -153,9 +160,20 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if subscriber is not None:
+                await subscriber.leave()
             with contextlib.suppress(psycopg.Error):
                 await self._database.call(self._leave)
             log.info("stopped", rows=self._writer.tally.rows, repeated=self._writer.tally.repeated)
+
+    def _subscriber(self) -> Subscriber | None:
+        what = self._options.subscription
+        if what is None:
+            return None
+        return Subscriber(
+            self._database, self._writer, self._clock, self.owner, what,
+            driver=self._drivers.get("mqtt"), seconds=self._options.lease_seconds,
+        )  # fmt: skip
 
     def _leave(self, conn: Connection) -> None:
         leases.release(conn, self.owner)
@@ -201,7 +219,7 @@ class Daemon:
         by_id = {terminal.terminal_id: terminal for terminal in known}
         for terminal_id, epoch in {**ours, **new}.items():
             terminal = by_id.get(terminal_id)
-            if terminal is None or terminal.link == "dial-in":
+            if terminal is None or terminal.link in ("dial-in", "mqtt"):
                 continue
             held = self._held.get(terminal_id)
             # also one whose worker ended, and one that the archive says is elsewhere now: what answers at the old place is another's
@@ -214,7 +232,7 @@ class Daemon:
             self._context, terminal, self._drivers[terminal.protocol], epoch,
             lambda: self._loop.time() < self._valid_until.get(terminal.terminal_id, 0.0),
         )  # fmt: skip
-        work = worker.serve(link) if link is not None else worker.dial(_opener(terminal))
+        work = worker.serve(link) if link is not None else worker.dial(_opener(terminal, self._options.trust))
         self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(terminal, work)))
 
     async def _supervise(self, terminal: Terminal, work: Awaitable[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from importlib import import_module
 
@@ -10,11 +11,20 @@ from protocols.dlt645.security import CipherMachine
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Driver
+from terminals.drivers.modbus import TOLERANCE, ModbusDriver
+from terminals.drivers.published import PublishedDriver
 
 
-def drivers(cipher_machine: str = "") -> Mapping[str, Driver]:
-    """One instance each: drivers keep no state of a meter's conversation. `cipher_machine` as in the settings."""
-    return {"dlt645": Dlt645Driver(machine=machine_of(cipher_machine)), "dlms": DlmsDriver()}
+def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Mapping[str, Driver]:
+    """One instance each: drivers keep no state of a meter's conversation. `cipher_machine` as in the settings; `tolerance`: how late a
+    meter without memory may be read for a point."""
+    return {
+        "dlt645": Dlt645Driver(machine=machine_of(cipher_machine)),
+        "dlms": DlmsDriver(),
+        "modbus-tcp": ModbusDriver("tcp", tolerance=tolerance),
+        "modbus-rtu": ModbusDriver("rtu", tolerance=tolerance),
+        "mqtt": PublishedDriver(),
+    }
 
 
 def machine_of(name: str) -> CipherMachine | None:

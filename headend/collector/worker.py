@@ -15,7 +15,7 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
-from headend.collector.gaps import Gap, closed, open_gaps, overwritten
+from headend.collector.gaps import Gap, closed, due_by, look_back, lost_because, open_gaps, overwritten
 from headend.collector.recorder import Recorder
 from headend.collector.tasks import script
 from headend.collector.writer import Writer
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 #: domain time after which gaps that stayed open are tried again, though no new point has fallen due
 RETRY = np.timedelta64(3 * 60, "s")
+#: the same for a meter without memory: within the minute that a point may be late, four tries
+RETRY_SAMPLE = np.timedelta64(15, "s")
 #: domain time between looks at an order whose outcome is open (the customer's key, an unreadable relay)
 RECHECK = np.timedelta64(2 * 60, "s")
 #: the same for an order that could not be sent: a silent meter must not have the line to itself
@@ -88,6 +90,7 @@ class Worker:
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
+        self._retry = RETRY_SAMPLE if driver.retention.sampled else RETRY
         self._failing: dict[int, str] = {}  # meter -> why its last question came to nothing
         self._recorder = Recorder(terminal.terminal_id, terminal.protocol, driver, context.clock.now)
 
@@ -161,7 +164,9 @@ class Worker:
             meters = await self._meters(now)
             matrices = await self._matrices(now)
             for lost in overwritten(matrices, self._driver.retention, now):
-                await self._book(lost, Outcome(no_reads(), NO_TIMES), "expired", "older than the meter keeps")
+                await self._book(
+                    lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(self._driver.retention)
+                )
             gaps = open_gaps(matrices, self._driver.retention, now)
             for gap in gaps:
                 if gap.meter in meters:
@@ -174,17 +179,18 @@ class Worker:
         clock = self._context.clock
         zone = self._context.database.zone
         day = coverage.today(begun, zone)
+        settle = np.timedelta64(0) if self._driver.retention.sampled else np.timedelta64(CURVE.settle)
         falls = np.concatenate(
-            [points(plan, day, zone) + np.timedelta64(plan.settle) for plan in COLLECTED]
-            + [
-                points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1]
-                + np.timedelta64(CURVE.settle)
+            [
+                points(plan, day, zone) + (settle if plan is CURVE else np.timedelta64(plan.settle))
+                for plan in COLLECTED
             ]
+            + [points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1] + settle]
         )
         later = falls[falls > begun]
         until = later.min() if len(later) else begun + np.timedelta64(15, "m")
         if still_open:
-            until = min(until, clock.now() + RETRY)
+            until = min(until, clock.now() + self._retry)
         # never a busy loop, however fast domain time runs
         await asyncio.sleep(max(0.05, clock.seconds_until(until)))
 
@@ -198,12 +204,11 @@ class Worker:
     async def _matrices(self, now: np.datetime64) -> list[DayMatrix]:
         """The ledger of every day that the meters still remember, without the days known to be closed."""
         zone = self._context.database.zone
+        retention = self._driver.retention
         today = coverage.today(now, zone)
         wanted = []
         for plan in COLLECTED:
-            kept = self._driver.retention.curve if plan is CURVE else self._driver.retention.day_freeze
-            # one day more than is kept, so that what was overwritten is seen and written down as lost
-            oldest = coverage.today(now - np.timedelta64(kept) - np.timedelta64(1, "D"), zone)
+            oldest = coverage.today(now - look_back(plan, retention), zone)
             span = (today - oldest).days
             days = [today - dt.timedelta(days=k) for k in range(span + 1)]
             wanted += [(plan, day) for day in days if (plan.id, day) not in self._done]
@@ -211,7 +216,12 @@ class Worker:
         def look(conn: Connection) -> list[DayMatrix]:
             return [
                 coverage.day_matrix(
-                    conn, plan, day, now=now, zone=zone, terminals=[self.terminal.terminal_id]
+                    conn,
+                    plan,
+                    day,
+                    now=due_by(plan, retention, now),
+                    zone=zone,
+                    terminals=[self.terminal.terminal_id],
                 )
                 for plan, day in wanted
             ]
@@ -231,11 +241,16 @@ class Worker:
         try:
             async with bus.turn(meter, self._driver, Priority.SCHEDULED) as session:
                 task, now = gap.plan.name, clock.now()
+                if now >= gap.deadline:
+                    return  # overwritten while it waited for the line: the next look writes it down
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
                     try:
                         outcome = await session.run(script(self._driver, meter, task, gap.times, now))
                     finally:  # what was said is evidence, whatever came of it
                         said = so_far()
+            if self._driver.retention.sampled and clock.now() >= gap.deadline:
+                # what came is the value of a later instant, now and whenever it would be decoded again
+                outcome, said = Outcome(no_reads(), NO_TIMES), None
             got = outcome.reads.time[gap.plan.met_by(outcome.reads)]
             if len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
                 reason = "missing-in-answer"
@@ -271,7 +286,7 @@ class Worker:
     async def _unreachable(self, why: str) -> None:
         """The terminal does not answer the call: every open gap behind it has that cause."""
         now = self._context.clock.now()
-        if self._booked_offline is not None and abs(now - self._booked_offline) < RETRY:
+        if self._booked_offline is not None and abs(now - self._booked_offline) < self._retry:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
         for gap in open_gaps(await self._matrices(now), self._driver.retention, now):

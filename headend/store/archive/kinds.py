@@ -28,6 +28,8 @@ MARKETING: Final = "marketing"
 HEADEND: Final = "headend"
 
 ROLES: Final = ("supply", "receive", "auxiliary")
+#: what a terminal may speak; each has a driver in the collector
+PROTOCOLS: Final = ("dlt645", "dlms", "modbus-tcp", "modbus-rtu", "mqtt")
 OBJECTS: Final = ("area", "line", "bus", "substation", "transformer", "organisation", "voltage")
 #: the higher may be parent of the lower
 RANKS: Final = {"province": 0, "city": 1, "county": 2, "station": 3}
@@ -139,8 +141,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("transformer", maybe(text), needed=False, refers="transformer", dated=True), _from(),
         )),
         Kind("terminals", "terminal", "terminal", (
-            _comm("terminal", text), _comm("name", text), _comm("protocol", choice("dlt645", "dlms")),
-            _comm("link", choice("dial-out", "dial-in", "serial")), _comm("endpoint", maybe(anything)), _comm("login", maybe(anything)),
+            _comm("terminal", text), _comm("name", text), _comm("protocol", choice(*PROTOCOLS)),
+            _comm("link", choice("dial-out", "dial-in", "serial", "mqtt")), _comm("endpoint", maybe(anything)), _comm("login", maybe(anything)),
             _ORGANISATION, _from(),
         )),
         Kind("sims", "sim", "sim", (
@@ -155,7 +157,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("meters", "meter", "meter", (
             Column("meter", text), Column("point", text, store="-"), Column("area", maybe(text), refers="area", store="-"),
             Column("role", maybe(choice(*ROLES)), store="-"), _comm("terminal", text, refers="terminal", store="-"),
-            _comm("protocol", choice("dlt645", "dlms"), store="-"), _comm("address", text, store="-"),
+            _comm("protocol", choice(*PROTOCOLS), store="-"), _comm("address", text, store="-"),
             Column("phases", phases, type="smallint"), Column("ct", whole(1, 10_000), store="-"), Column("pt", whole(1, 10_000), store="-"),
             Column("accuracy", accuracy, type="real"), _from(needed=True),
             _comm("password", password, needed=False, store="-"), _comm("pn", maybe(whole(1, 32_767)), needed=False, store="-"),

@@ -105,14 +105,18 @@ def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
 
     desk.stored.protocols[thing.code] = said["protocol"]
     login, endpoint, link = said["login"], said["endpoint"], said["link"]
-    if (link == "dial-in") != bool(login):
-        complain("login", "is needed for dial-in, and only there")
-    if (link == "dial-in") == bool(endpoint):
+    # who comes by himself says who he is: in his login, or as the terminal's name in the topic
+    comes = link in ("dial-in", "mqtt")
+    if comes != bool(login):
+        complain("login", "is needed for dial-in and mqtt, and only there")
+    if comes == bool(endpoint):
         complain("endpoint", "is needed for dial-out and serial, and only there")
-    elif link == "dial-out" and not _is_host_port(endpoint):
-        complain("endpoint", f"{endpoint!r} is not host:port")
+    elif link == "dial-out" and not _is_host_port(endpoint.removeprefix("tcp://").removeprefix("tls://")):
+        complain("endpoint", f"{endpoint!r} is not host:port or tls://host:port")
     elif link == "serial" and not endpoint.startswith("serial://"):
         complain("endpoint", f"{endpoint!r} is not serial:///dev/…?baud=…")
+    if (link == "mqtt") != (said["protocol"] == "mqtt"):
+        complain("protocol", "mqtt is what is spoken over the link mqtt, and only there")
     if not login:
         return
     owner = desk.stored.logins.setdefault(login, thing.code)
