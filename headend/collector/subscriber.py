@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -42,7 +43,6 @@ from terminals.links.mqtt import Broker, Message, MqttLink, Will, connect
 
 log = structlog.get_logger()
 
-DUTY: Final = "mqtt"
 #: real seconds for connecting and subscribing
 DIAL: Final = 10.0
 #: real seconds until the next try, doubled up to the cap
@@ -135,11 +135,11 @@ class Subscriber:
     async def leave(self) -> None:
         """Give the duty back."""
         with contextlib.suppress(psycopg.Error):
-            await self._database.call(lambda conn: duties.release(conn, DUTY, self._owner))
+            await self._database.call(lambda conn: duties.release(conn, duties.SUBSCRIPTION, self._owner))
 
     async def _hold(self) -> bool:
         return await self._database.at_once(
-            lambda conn: duties.hold(conn, DUTY, self._owner, seconds=self._seconds)
+            lambda conn: duties.hold(conn, duties.SUBSCRIPTION, self._owner, seconds=self._seconds)
         )
 
     async def _listen(self) -> None:
@@ -303,7 +303,7 @@ class Subscriber:
             await asyncio.sleep(max(0.05, self._clock.seconds_until(self._looked + LOOK)))
             self._looked = now = self._clock.now()
             await self._read_archive()
-            for delivery in await self._database.persist(lambda conn, now=now: self._missing(conn, now)):  # type: ignore[misc]
+            for delivery in await self._database.persist(partial(self._missing, now=now)):
                 await self._writer.put(delivery)
 
     def _missing(self, conn: Connection, now: np.datetime64) -> list[Delivery]:

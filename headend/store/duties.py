@@ -5,7 +5,12 @@ Two that both believe it is theirs, for a moment, must do no harm: a duty has no
 
 from __future__ import annotations
 
+from typing import Final
+
 from headend.store.db import Connection
+
+#: listening at the broker for all terminals that publish
+SUBSCRIPTION: Final = "mqtt"
 
 
 def hold(conn: Connection, duty: str, owner: str, *, seconds: float) -> bool:
@@ -25,3 +30,11 @@ def hold(conn: Connection, duty: str, owner: str, *, seconds: float) -> bool:
 def release(conn: Connection, duty: str, owner: str) -> None:
     """Give it back, so that the next need not wait."""
     conn.execute("DELETE FROM duty WHERE duty = %s AND owner = %s", (duty, owner))
+
+
+def owner(conn: Connection, duty: str) -> str | None:
+    """Whose it is; None: nobody's."""
+    row = conn.execute(
+        "SELECT owner FROM duty WHERE duty = %s AND until > clock_timestamp()", (duty,)
+    ).fetchone()
+    return None if row is None else str(row["owner"])

@@ -15,11 +15,13 @@ from protocols.modbus.maps import meter_map
 from protocols.modbus.values import encode
 
 
-def device(unit: int, model: str, told: Mapping[str, Decimal | int]) -> Any:
-    """A unit that has the registers of these rows, by their ids and as numbers of the row, and 0 in the model's others."""
+def device(unit: int, model: str, told: Mapping[str, Decimal | int], *, below: int = 65_536) -> Any:
+    """A unit that has the registers of these rows, by their ids and as numbers of the row, and 0 in the model's others.
+
+    `below`: of an older make, which ends there."""
     table = meter_map(model)
     kinds: dict[int, dict[int, int]] = {}
-    for row in table.rows:
+    for row in [row for row in table.rows if row.end <= below]:
         raw = encode(row, told.get(row.id, 0)) if not row.type.startswith("ascii") else bytes(2 * row.size)
         for at in range(row.size):
             kinds.setdefault(row.function, {})[row.address + at] = int.from_bytes(
@@ -27,23 +29,23 @@ def device(unit: int, model: str, told: Mapping[str, Decimal | int]) -> Any:
             )
     blocks: dict[int, list[SimData]] = {3: [], 4: []}
     for function, words in kinds.items():
-        blocks[function] = list(_runs(words))
+        blocks[function] = list(_runs(words, table.gap))
     none = [SimData(65_000, values=[0], datatype=DataType.REGISTERS)]
     bits = [SimData(0, values=[False], datatype=DataType.BITS)]
     return SimDevice(unit, simdata=(bits, bits, blocks[3] or none, blocks[4] or none))
 
 
-def _runs(words: Mapping[int, int]) -> Iterator[Any]:
-    """Neighbours as one block: what lies between is not there, and reading it is refused."""
+def _runs(words: Mapping[int, int], gap: int) -> Iterator[Any]:
+    """Neighbours as one block, with the unused registers between them that the map says may be read; reading others is refused."""
     run: list[int] = []
     begin = 0
     for address in sorted(words):
-        if run and address != begin + len(run):
+        if run and address - (begin + len(run)) > gap:
             yield SimData(begin, values=run, datatype=DataType.REGISTERS)
             run = []
         if not run:
             begin = address
-        run = [*run, words[address]]
+        run += [0] * (address - begin - len(run)) + [words[address]]
     yield SimData(begin, values=run, datatype=DataType.REGISTERS)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +20,10 @@ from headend.collector import redecode
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
-from headend.collector.subscriber import DUTY, Subscription
+from headend.collector.subscriber import Subscription
 from headend.store import coverage, db, duties, refused
 from headend.store.db import Connection
+from headend.store.duties import SUBSCRIPTION as DUTY
 from protocols.localtime import as_datetime
 from terminals.links.mqtt import parse_broker
 from tests.support.broker import Mosquitto, Publisher, retained
@@ -184,26 +189,55 @@ async def test_what_was_not_published_has_that_cause(
         assert [(hole.reason, hole.points) for hole in told.plans[0].holes if hole.reason != "not-due"] == [("not-published", 5)]
 
 
-async def test_one_listens_and_the_heir_gets_what_was_not_committed(
+async def test_one_listens_and_its_heir_goes_on(
     store_dsn: str, store: Connection, broker: Mosquitto, publisher: Publisher, meter: int
 ) -> None:
-    """The database refuses to write while the first owner hears: he dies, and the second brings it in."""
     async with collector(store_dsn, broker, HandClock(NOW)) as first:
         publisher.say(DATA, reading("2026-03-11T09:15:00+08:00"))
         await first.until(lambda: len(slots(store)) == 1)
         async with collector(store_dsn, broker, HandClock(NOW)) as second:
-            owner = "SELECT owner FROM duty WHERE duty = 'mqtt'"
-            assert one(store, owner) == first.daemon.owner
-            with psycopg.connect(store_dsn) as blocker:
-                blocker.execute("LOCK TABLE slot_read IN SHARE MODE")
-                publisher.say(DATA, reading("2026-03-11T09:30:00+08:00"))
-                await asyncio.sleep(0.5)
-                await first.stop()
-                await second.until(lambda: one(store, owner) == second.daemon.owner)
+            assert duties.owner(store, DUTY) == first.daemon.owner
+            store.commit()
+            await first.stop()
+            publisher.say(DATA, reading("2026-03-11T09:30:00+08:00"))  # perhaps while nobody listens
             await second.until(lambda: len(slots(store)) == 2)
-            publisher.say(DATA, reading("2026-03-11T09:45:00+08:00"))
-            await second.until(lambda: len(slots(store)) == 3)
-    assert one(store, "SELECT count(*) FROM revision") == 0
+            assert duties.owner(store, DUTY) == second.daemon.owner
+            store.commit()
+    assert one(store, "SELECT count(*) FROM exchange") == 2
+
+
+async def test_what_a_killed_collector_had_not_committed_comes_again(
+    store_dsn: str, store: Connection, broker: Mosquitto, publisher: Publisher, meter: int
+) -> None:
+    """It has the message and waits for a lock in the database; then it is killed with -9."""
+    settings = {
+        "HEADEND_DSN": store_dsn, "HEADEND_MQTT": broker.url, "HEADEND_LEASE_SECONDS": "2",
+        "HEADEND_CLOCK": f"2026-03-11T10:16:00@{time.time()}x1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "headend", "collect", "--listen", "none"]
+    others = {name: value for name, value in os.environ.items() if not name.startswith("HEADEND_")}
+    process = subprocess.Popen(command, env=others | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    try:
+        publisher.say(DATA, reading("2026-03-11T09:15:00+08:00"))
+        async with asyncio.timeout(25):
+            while len(slots(store)) < 1:
+                await asyncio.sleep(0.05)
+        with psycopg.connect(store_dsn) as blocker:
+            blocker.execute("LOCK TABLE exchange IN SHARE MODE")
+            publisher.say(DATA, reading("2026-03-11T09:30:00+08:00"))
+            async with asyncio.timeout(25):
+                while one(store, blocked) < 1:
+                    await asyncio.sleep(0.05)
+            process.kill()
+            process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    assert len(slots(store)) == 1
+    async with collector(store_dsn, broker, HandClock(NOW)) as heir:
+        await heir.until(lambda: len(slots(store)) == 2)
+    assert one(store, "SELECT count(*) FROM exchange") == 2
 
 
 async def test_a_broker_that_comes_late_or_goes_away_is_waited_for(
@@ -232,7 +266,9 @@ def test_a_duty_is_one_owners(store: Connection, second: Connection) -> None:
     second.commit()
     second.execute("SELECT pg_sleep(0.1)")
     second.commit()
+    assert duties.owner(second, DUTY) is None
     assert duties.hold(second, DUTY, "b", seconds=60)
+    assert duties.owner(second, DUTY) == "b"
     second.commit()
     assert not duties.hold(store, DUTY, "a", seconds=60)
     store.commit()

@@ -108,20 +108,21 @@ async def test_a_curve_point_is_the_value_that_is_now_and_one_at_a_time() -> Non
 
 
 async def test_registers_that_the_device_lacks_are_missing_and_none_at_all_is_a_refusal() -> None:
-    # the address says SDM630, the registers are those of an SDM120, which has the beginning of them
-    async with over_tcp(device(1, "sdm120", {"active_import": Decimal(5)})) as port:
+    older = device(1, "sdm630", SDM630, below=0x100), device(2, "sdm630", SDM630, below=0x40)
+    async with over_tcp(*older) as port:
         driver, link = ModbusDriver("tcp"), await parse(f"tcp://127.0.0.1:{port}").open(5.0)
         bus = Bus(link, pace=Pace(FAST))
-        try:
-            async with bus.turn(meter("1@sdm630"), driver, Priority.ORDER) as session:
-                with pytest.raises(Refused) as refused:
-                    await session.run(driver.registers(meter("1@sdm630"), SLOT[0]))
-            assert refused.value.code == 2
-            async with bus.turn(meter("1@iem3155", 9), driver, Priority.ORDER) as session:
-                with pytest.raises(Refused):
-                    await session.run(driver.curve(meter("1@iem3155", 9), SLOT))
-        finally:
-            await bus.close()
+        mine, other = meter("1@sdm630"), meter("2@sdm630", 8)
+        async with bus.turn(mine, driver, Priority.ORDER) as session:
+            row = await session.run(driver.registers(mine, SLOT[0]))
+        assert row.columns["active_import"].tolist() == [12_345_670]
+        assert {"active_import_t1", "reactive_q1"}.isdisjoint(row.columns)
+        assert len(row.columns) < sum(bool(r.quantity) for r in unit_of("1@sdm630").table.rows)
+        async with bus.turn(other, driver, Priority.ORDER) as session:
+            with pytest.raises(Refused) as refused:
+                await session.run(driver.day_freeze(other, SLOT, SLOT[0]))
+        assert (refused.value.code, refused.value.absent) == (2, True)
+        await bus.close()
 
 
 @pytest.mark.parametrize("line_name", ["tcp", "rtu"])
