@@ -21,7 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from terminals.links.link import BadAddress, CannotConnect, LinkLost
+from terminals.links.link import CLOSE_LIMIT, BadAddress, CannotConnect, LinkLost
 from terminals.links.tcp import explain, tls_context
 from terminals.links.trust import Trust
 
@@ -112,6 +112,7 @@ class MqttLink:
         self._handed = 0  # by paho's thread, which alone counts it
         self._taken = 0  # by the reader
         self._lost: str | None = None
+        self._abandoned = False
         self._woken = asyncio.Event()
         self._connected: asyncio.Future[str] = self._loop.create_future()
         self._subscribed: asyncio.Future[str] = self._loop.create_future()
@@ -205,20 +206,21 @@ class MqttLink:
 
     async def close(self) -> None:
         """Take leave, so that the last will is not published; the session stays at the broker. May be called twice."""
-        if self._lost is None:
-            if self._will is not None:
-                gone = self._client.publish(self._will.topic, self._will.gone, qos=1, retain=True)
-                with contextlib.suppress(RuntimeError, ValueError):  # it is gone meanwhile
-                    await asyncio.to_thread(gone.wait_for_publish, 1.0)
-            self._client.disconnect()
+        if self._lost is None and self._will is not None:
+            gone = self._client.publish(self._will.topic, self._will.gone, qos=1, retain=True)
+            with contextlib.suppress(RuntimeError, ValueError):  # the broker is gone meanwhile
+                await asyncio.to_thread(gone.wait_for_publish, CLOSE_LIMIT)
         await self._abandon()
 
     async def _abandon(self) -> None:
+        """End the thread, whatever state it is in."""
         self._lost = self._lost or "it was closed here"
-        self._client.disconnect()
-        await asyncio.shield(asyncio.to_thread(self._client.loop_stop))
-        for waiting in (self._connected, self._subscribed):
-            waiting.cancel()
+        if not self._abandoned:
+            self._abandoned = True
+            self._client.disconnect()
+            await asyncio.shield(asyncio.to_thread(self._client.loop_stop))
+            self._connected.cancel()
+            self._subscribed.cancel()
 
     # --- paho's thread ----------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Mosquitto:
             self.port = free.getsockname()[1]
         lines = [
             f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/",
-            "autosave_on_changes true", "autosave_interval 1", "log_dest stdout", "max_queued_messages 100000",
+            "autosave_on_changes true", "autosave_interval 1", "log_dest stdout", "max_queued_messages 100000", "max_inflight_messages 0",
         ]  # fmt: skip
         if os.geteuid() == 0:
             lines.insert(0, "user root")  # else it may not read the test's folder
