@@ -10,6 +10,7 @@ import rich_click as click
 
 from headend.cli.common import App, HostPort, pass_app
 from headend.cli.loop import run_loop
+from headend.cli.trust import trust_of
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
@@ -20,7 +21,6 @@ from protocols.errors import Misuse
 from protocols.published.topic import Template
 from terminals.links.link import BadAddress
 from terminals.links.mqtt import parse_broker
-from terminals.links.trust import Trust
 from terminals.pace import Timing
 
 
@@ -60,11 +60,6 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
             await daemon.run()
 
     run_loop(run())
-
-
-def trust_of(settings: Settings) -> Trust:
-    """What the settings say of TLS links that we dial."""
-    return Trust(settings.dial_ca, settings.dial_verify, settings.dial_certificate, settings.dial_key)
 
 
 def _subscription(settings: Settings) -> Subscription | None:

@@ -251,8 +251,9 @@ class MqttLink:
             Message(topic, message.payload, message.mid, message.qos, message.dup, message.retain),
         )
 
-    def _on_disconnect(self, _client: Any, _user: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._tell(self._end, f"the broker ended it: {reason}" if reason.is_failure else "it was closed")
+    def _on_disconnect(self, _client: Any, _user: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        said = flags.is_disconnect_packet_from_server
+        self._tell(self._end, f"the broker ended it: {reason}" if said else "the connection broke")
 
     # --- the loop's side of it --------------------------------------------------------------------------------
 

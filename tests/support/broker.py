@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 
 from tests.support.authority import Signed
 
-USER, PASSWORD = "headend", "s3cret:/@"
+USER, PASSWORD = "headend", "s3cret/@?#"
 
 
 def program() -> str:
