@@ -14,7 +14,6 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-
 #: settings that may hold a password, and so may stand in a file of their own
 SECRETS = ("dsn", "mqtt")
 
@@ -132,9 +131,7 @@ def _secret(variable: str) -> str | None:
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(
-            f"{variable}_FILE names {path}: {(error.strerror or str(error)).lower()}"
-        ) from None
+        raise ConfigError(f"{variable}_FILE names {path}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{variable}_FILE names {path}: not UTF-8 text") from None
 

@@ -14,8 +14,8 @@ from rich.markup import escape
 from headend.cli import why as chain
 from headend.cli.common import App, Zone, json_option, pass_app, print_json
 from headend.cli.loop import run_loop
-from headend.cli.trust import trust_of
 from headend.cli.read import live
+from headend.cli.trust import trust_of
 from headend.clock import parse
 from headend.store import coverage
 from headend.store.db import StoreError
@@ -89,7 +89,9 @@ def command(
 
     async def run() -> None:
         clock = parse(app.settings.clock, zone)
-        direct = target if line.port is not None else line  # a serial port may need its settings tried in turn
+        direct = (
+            target if line.port is not None else line
+        )  # a serial port may need its settings tried in turn
         url = direct if record is None else _tapped(line, record, str(as_datetime(clock.now(), zone)))
         told.append(
             await diagnose(url, address, known_candidates(), passwords, report, now=clock.now, zone=zone)

@@ -37,7 +37,8 @@ ROLLUP_LAG = dt.timedelta(hours=3)
 @json_option
 @pass_app
 def command(app: App, as_json: bool) -> None:
-    """Check the database, the calendar, the clock, the collectors, the broker's subscription, the disk, and the upkeep: partitions, retention, roll-ups, backups.
+    """Check the database, the calendar, the clock, the collectors and the subscription, the disk, and the upkeep: partitions, retention, roll-ups,
+    backups.
 
     Exit code 1 if something is wrong."""
     checks: list[tuple[str, str, str]] = [
@@ -99,7 +100,10 @@ def _subscription(app: App) -> tuple[str, str]:
         return ("note" if kept_out else "ok"), f"no broker is set (HEADEND_MQTT){told}"
     owner = duties.owner(app.conn, duties.SUBSCRIPTION)
     if owner is None:
-        return "wrong", f"nobody listens to the broker; `headend collect` does, where HEADEND_MQTT is set{told}"
+        return (
+            "wrong",
+            f"nobody listens to the broker; `headend collect` does, where HEADEND_MQTT is set{told}",
+        )
     return ("note" if kept_out else "ok"), f"{owner} listens{told}"
 
 

@@ -147,11 +147,16 @@ class Subscriber:
         what = self._what
         will = _will(what.status, self._owner) if what.status else None
         link = await connect(what.broker, what.client, what.template.filter, DIAL, will)
-        log.info("listening to the broker", broker=link.name, topics=what.template.filter, resumed=link.resumed)
+        log.info(
+            "listening to the broker", broker=link.name, topics=what.template.filter, resumed=link.resumed
+        )
         self.listening = True
         try:
             async with asyncio.TaskGroup() as group:
-                work = [group.create_task(self._read_for_ever(link)), group.create_task(self._look_for_ever())]
+                work = [
+                    group.create_task(self._read_for_ever(link)),
+                    group.create_task(self._look_for_ever()),
+                ]
                 await self._keep()
                 for task in work:
                     task.cancel()
@@ -187,7 +192,10 @@ class Subscriber:
             for message in messages:
                 link.acknowledge(message)
             if link.dropped > dropped:
-                log.error("messages at QoS 0 dropped: they came faster than they are written", count=link.dropped - dropped)
+                log.error(
+                    "messages at QoS 0 dropped: they came faster than they are written",
+                    count=link.dropped - dropped,
+                )
                 dropped = link.dropped
 
     async def _take(self, messages: list[Message]) -> None:
@@ -196,7 +204,9 @@ class Subscriber:
         await self._read_archive(STALE)
         for message in messages:
             self.heard.messages += 1
-            mark = hashlib.blake2b(message.topic.encode("utf-8", "replace") + b"\0" + message.payload).digest()
+            mark = hashlib.blake2b(
+                message.topic.encode("utf-8", "replace") + b"\0" + message.payload
+            ).digest()
             if mark in self._known or mark in batch.hashes:
                 self.heard.repeated += 1
                 continue
@@ -337,4 +347,3 @@ def _will(topic: str, owner: str) -> Will:
         return json.dumps({"online": online, "collector": owner}).encode()
 
     return Will(topic, gone=said(False), alive=said(True))
-

@@ -30,7 +30,7 @@ from headend.store.orders import Fence
 from protocols.errors import ProtocolError, Refused
 from protocols.reading import no_reads
 from terminals.bus import Bus, BusError, BusFull, NoTurn, Quarantined
-from terminals.drivers.driver import Driver, Meter, Outcome
+from terminals.drivers.driver import Driver, Meter, Outcome, Retention
 from terminals.links.link import Link, LinkError, LinkLost
 from terminals.pace import Pace, Timing
 from terminals.quarantine import Backoff, Quarantine
@@ -85,7 +85,7 @@ class Worker:
         self._driver = driver
         self._lease_valid = lease_valid
         self._pace = Pace(context.timing)
-        self._quarantine = Quarantine(Backoff(base=300.0), self._domain_seconds)
+        self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
         self._poke = asyncio.Event()
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
@@ -168,6 +168,10 @@ class Worker:
                     lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(self._driver.retention)
                 )
             gaps = open_gaps(matrices, self._driver.retention, now)
+            if (
+                self._driver.retention.sampled
+            ):  # one minute for all: who was silent last waits until the others have been asked
+                gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
             for gap in gaps:
                 if gap.meter in meters:
                     await self._close(bus, meters[gap.meter], gap)
@@ -324,3 +328,8 @@ class Worker:
         looked = self._looked.get(order["order_id"])
         pause = RESEND if order["state"] == "approved" else RECHECK
         return bool(looked is None or abs(now - looked) >= pause)
+
+
+def _backoff(retention: Retention) -> Backoff:
+    """A meter without memory is asked once at each quarter-hour, however long it has been silent: what it says is gone a minute later."""
+    return Backoff(base=300.0, cap=600.0) if retention.sampled else Backoff(base=300.0)

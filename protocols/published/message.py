@@ -206,7 +206,9 @@ def _number(code: str, value: Any) -> Decimal:
     try:
         number = Decimal(value)
     except InvalidOperation:
-        raise FrameError(f"{code}: {value[:40] if isinstance(value, str) else value!r} is no number") from None
+        raise FrameError(
+            f"{code}: {value[:40] if isinstance(value, str) else value!r} is no number"
+        ) from None
     if not number.is_finite() or not -_MOST < number < _MOST:
         raise FrameError(f"{code}: {str(value)[:40]} is no value that can be measured")
     return number

@@ -145,9 +145,7 @@ def unit_of(address: str) -> Unit:
 
 
 def _without(meter: Meter, what: str) -> Refused:
-    return Refused(
-        f"the register map {unit_of(meter.address).table.model} has no {what}", code=NOT_POSSIBLE
-    )
+    return Refused(f"the register map {unit_of(meter.address).table.model} has no {what}", code=NOT_POSSIBLE)
 
 
 def _request(unit: Unit, block: Block) -> ReadRegisters:

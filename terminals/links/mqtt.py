@@ -268,7 +268,9 @@ class MqttLink:
         self._woken.set()
 
 
-async def connect(broker: Broker, client: str, topics: str, timeout: float, will: Will | None = None) -> MqttLink:
+async def connect(
+    broker: Broker, client: str, topics: str, timeout: float, will: Will | None = None
+) -> MqttLink:
     """The broker's session of `client`, subscribed to `topics` at QoS 1. CannotConnect says what to look at."""
     link = MqttLink(broker, client, will)
     await link.open(topics, timeout)

@@ -65,7 +65,9 @@ def tls_context(name: str, trust: Trust) -> ssl.SSLContext:
         return trust.context()
     except OSError as error:
         said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise CannotConnect(name, f"our own TLS files: {said}", "check the HEADEND_DIAL_* settings") from error
+        raise CannotConnect(
+            name, f"our own TLS files: {said}", "check the HEADEND_DIAL_* settings"
+        ) from error
 
 
 def explain(error: OSError, *, tls: bool = False) -> tuple[str, str]:

@@ -109,7 +109,9 @@ def retained(port: int, topic: str) -> bytes:
     def heard(_client: Any, _user: Any, message: Any) -> None:
         found.append(message.payload)
 
-    def connected(_client: Any, _user: Any, _flags: Any, _reason: Any, _properties: Properties | None) -> None:
+    def connected(
+        _client: Any, _user: Any, _flags: Any, _reason: Any, _properties: Properties | None
+    ) -> None:
         client.subscribe(topic)
 
     client.on_message, client.on_connect = heard, connected

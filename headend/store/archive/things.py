@@ -130,7 +130,12 @@ def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
 
 def _is_host_port(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and "/" not in host and re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
+    return (
+        bool(host)
+        and "/" not in host
+        and re.fullmatch(r"[0-9]{1,5}", port) is not None
+        and 0 < int(port) < 65536
+    )
 
 
 CHECKS = {"terminals": _check_terminal}

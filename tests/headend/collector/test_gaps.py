@@ -144,7 +144,10 @@ def test_a_midnight_is_asked_at_midnight() -> None:
     now = at("2026-03-12 00:00:10")
     seen = matrix(WEDNESDAY, str(due_by(DAY, SAMPLED, now) + np.timedelta64(8, "h")), plan=DAY)
     (gap,) = open_gaps([seen], SAMPLED, now)
-    assert (gap.times.tolist(), gap.deadline) == (points(DAY, WEDNESDAY, SHANGHAI).tolist(), at("2026-03-12 00:01"))
+    assert (gap.times.tolist(), gap.deadline) == (
+        points(DAY, WEDNESDAY, SHANGHAI).tolist(),
+        at("2026-03-12 00:01"),
+    )
 
 
 def test_what_is_looked_back_for_and_what_is_said_of_a_loss() -> None:

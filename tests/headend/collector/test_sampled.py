@@ -58,7 +58,9 @@ async def test_points_are_read_at_their_instant_and_the_others_are_lost_with_a_r
             since="2026-03-11 23:20",
         )  # fmt: skip
         clock = HandClock("2026-03-11 23:29:00")
-        lost = "SELECT count(*) FROM gap_reason WHERE reason = 'expired' AND plan = 1 AND bit_count(slots) = %s"
+        lost = (
+            "SELECT count(*) FROM gap_reason WHERE reason = 'expired' AND plan = 1 AND bit_count(slots) = %s"
+        )
         async with collecting(store_dsn, clock) as until:
             # what ended before anybody was there is lost
             clock.set("2026-03-11 23:31:30")
@@ -77,7 +79,9 @@ async def test_points_are_read_at_their_instant_and_the_others_are_lost_with_a_r
     ]
     ((detail,),) = table(store, "SELECT detail FROM gap_reason WHERE reason = 'expired' AND plan = 1")
     assert detail == "the meter keeps no curve: it must be read within 60 s of the instant"
-    assert table(store, "SELECT count(*), count(DISTINCT evidence) FROM exchange WHERE meter_id = %s", there.meter) == [(3, 3)]
+    assert table(
+        store, "SELECT count(*), count(DISTINCT evidence) FROM exchange WHERE meter_id = %s", there.meter
+    ) == [(3, 3)]
     # and the evidence says the same today
     report = redecode.day(store, drivers(), at("2026-03-11 12:00").astype("datetime64[D]").item(), SHANGHAI)
     assert (report.exchanges, report.differences, dict(report.not_replayed)) == (1, [], {})
@@ -102,7 +106,9 @@ async def test_a_terminal_behind_tls(store_dsn: str, store: Connection, tmp_path
         context = authority.sign("gateway", "127.0.0.1").serving()
         relay = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
         endpoint = f"tls://127.0.0.1:{relay.sockets[0].getsockname()[1]}"
-        place(store, "1", protocol="modbus-tcp", endpoint=endpoint, address="1@sdm630", since="2026-03-11 10:00")
+        place(
+            store, "1", protocol="modbus-tcp", endpoint=endpoint, address="1@sdm630", since="2026-03-11 10:00"
+        )
         clock = HandClock("2026-03-11 10:15:10")
         try:
             async with collecting(store_dsn, clock) as until:  # the system's authorities do not know ours

@@ -75,7 +75,9 @@ class Running:
 async def collector(dsn: str, broker: Mosquitto, clock: HandClock) -> AsyncIterator[Running]:
     with db.pool(dsn, size=4) as pool:
         what = Subscription(parse_broker(broker.url), status="hes/v1/headend/status")
-        options = Options(None, lease_seconds=2.0, poll_seconds=0.1, timing=FAST, drivers=drivers(), subscription=what)
+        options = Options(
+            None, lease_seconds=2.0, poll_seconds=0.1, timing=FAST, drivers=drivers(), subscription=what
+        )
         daemon = Daemon(Database(dsn, pool, SHANGHAI), clock, options)
         running = Running(daemon, asyncio.create_task(daemon.run()))
         try:
@@ -85,7 +87,9 @@ async def collector(dsn: str, broker: Mosquitto, clock: HandClock) -> AsyncItera
 
 
 def reading(at_: str = "2026-03-11T10:15:00+08:00", value: str = "1234.5", **more: Any) -> str:
-    return json.dumps({"kind": "curve", "time": at_, "values": {"active_import": value, "1-0:32.7.0": 230.5}, **more})
+    return json.dumps(
+        {"kind": "curve", "time": at_, "values": {"active_import": value, "1-0:32.7.0": 230.5}, **more}
+    )
 
 
 def slots(conn: Connection) -> list[tuple[Any, ...]]:
@@ -97,7 +101,9 @@ async def test_what_is_published_is_stored_counted_and_can_be_decoded_again(
 ) -> None:
     async with collector(store_dsn, broker, HandClock(NOW)) as running:
         publisher.say(DATA, reading())
-        publisher.say(DATA, json.dumps({"time": "2026-03-11T10:15:42+08:00", "values": {"active_import_t2": 7}}))
+        publisher.say(
+            DATA, json.dumps({"time": "2026-03-11T10:15:42+08:00", "values": {"active_import_t2": 7}})
+        )
         await running.until(lambda: len(slots(store)) == 1)
         await running.until(lambda: one(store, "SELECT count(*) FROM register_read WHERE kind = 3") == 1)
         assert slots(store) == [(meter, 12_345_000, 230.5)]
@@ -110,8 +116,13 @@ async def test_what_is_published_is_stored_counted_and_can_be_decoded_again(
     # the message whole, under its topic, and named beside what came of it
     report = redecode.day(store, drivers(), at(NOW).astype("datetime64[D]").item(), SHANGHAI)
     assert (report.exchanges, report.readings, report.equal, report.differences) == (2, 3, 3, [])
-    assert one(store, "SELECT count(*) FROM exchange x JOIN slot_read s USING (evidence) WHERE x.task = 'curve'") == 1
-    assert json.loads(await asyncio.to_thread(retained, broker.port, "hes/v1/headend/status"))["online"] is False
+    assert (
+        one(store, "SELECT count(*) FROM exchange x JOIN slot_read s USING (evidence) WHERE x.task = 'curve'")
+        == 1
+    )
+    assert (
+        json.loads(await asyncio.to_thread(retained, broker.port, "hes/v1/headend/status"))["online"] is False
+    )
 
 
 async def test_the_same_again_is_free_and_another_value_is_a_revision(
@@ -163,7 +174,9 @@ async def test_events_and_status(
     store_dsn: str, store: Connection, broker: Mosquitto, publisher: Publisher, meter: int
 ) -> None:
     async with collector(store_dsn, broker, HandClock(NOW)) as running:
-        event = json.dumps({"time": "2026-03-11T10:14:00+08:00", "code": "power-failure", "detail": {"phase": "A"}})
+        event = json.dumps(
+            {"time": "2026-03-11T10:14:00+08:00", "code": "power-failure", "detail": {"phase": "A"}}
+        )
         publisher.say("hes/v1/o/T1/M-1/event", event)
         await running.until(lambda: one(store, "SELECT count(*) FROM event") == 1)
         assert table(store, "SELECT subject_kind, subject_id, code, detail FROM event") == [
@@ -186,7 +199,9 @@ async def test_what_was_not_published_has_that_cause(
             store, asset="1", day=at(NOW).astype("datetime64[D]").item(), now=clock.now(), zone=SHANGHAI
         )
         store.commit()
-        assert [(hole.reason, hole.points) for hole in told.plans[0].holes if hole.reason != "not-due"] == [("not-published", 5)]
+        assert [(hole.reason, hole.points) for hole in told.plans[0].holes if hole.reason != "not-due"] == [
+            ("not-published", 5)
+        ]
 
 
 async def test_one_listens_and_its_heir_goes_on(
@@ -216,7 +231,9 @@ async def test_what_a_killed_collector_had_not_committed_comes_again(
     }  # fmt: skip
     command = [sys.executable, "-m", "headend", "collect", "--listen", "none"]
     others = {name: value for name, value in os.environ.items() if not name.startswith("HEADEND_")}
-    process = subprocess.Popen(command, env=others | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=others | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     try:
         publisher.say(DATA, reading("2026-03-11T09:15:00+08:00"))
@@ -283,7 +300,13 @@ def test_the_list_of_refusals_is_bounded(store: Connection, monkeypatch: pytest.
     monkeypatch.setattr(refused, "MOST", 3)
     moment = as_datetime(at(NOW))
     for n in range(5):
-        refused.note(store, [refused.Refusal(f"t{n}", "why\0", moment, b"x" * 5000), refused.Refusal("t0", "why", moment, b"")])
+        refused.note(
+            store,
+            [
+                refused.Refusal(f"t{n}", "why\0", moment, b"x" * 5000),
+                refused.Refusal("t0", "why", moment, b""),
+            ],
+        )
     found = {row.topic: row.count for row in refused.listing(store)}
     assert found == {"t0": 6, "t1": 1, "t2": 1, refused.OTHERS: 2}
     assert max(len(row.sample) for row in refused.listing(store)) == refused.SAMPLE

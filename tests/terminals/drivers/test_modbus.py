@@ -33,7 +33,12 @@ ZONE = ZoneInfo("Asia/Shanghai")
 SLOT = np.array(["2026-03-11T02:15"], dtype="datetime64[us]")
 FAST = Timing(first=0.5, floor=0.3, ceiling=1.0, gap=0.1, attempts=2, pause=0.005, whole=20.0)
 #: what the meter shows, by the rows of its map
-SDM630 = {"voltage_a": Decimal("230.2"), "voltage_b": Decimal("231.5"), "active_power": Decimal(1500), "active_import": Decimal("1234.567")}
+SDM630 = {
+    "voltage_a": Decimal("230.2"),
+    "voltage_b": Decimal("231.5"),
+    "active_power": Decimal(1500),
+    "active_import": Decimal("1234.567"),
+}
 ADL = {"active_import": 123_456, "active_import_t2": 7}  # hundredths of a kWh
 
 
@@ -131,7 +136,11 @@ def test_no_answer_of_an_earlier_session_is_taken_for_a_reading(line_name: str, 
     """Whatever a task may have asked before and given up comes late, when the next session begins: it is not believed."""
     driver = ModbusDriver(line_name)  # type: ignore[arg-type]
     mine = meter(f"1@{model}")
-    for task in (driver.registers(mine, SLOT[0]), driver.curve(mine, SLOT), driver.day_freeze(mine, SLOT, SLOT[0])):
+    for task in (
+        driver.registers(mine, SLOT[0]),
+        driver.curve(mine, SLOT),
+        driver.day_freeze(mine, SLOT, SLOT[0]),
+    ):
         with contextlib.suppress(ProtocolError, StopIteration):
             request = next(task)
             while True:  # each block in turn is the one whose answer is late
@@ -158,9 +167,11 @@ def test_the_opening_read_ends_with_a_whole_value_of_the_map() -> None:
         assert probe.count <= table.most
 
 
-@pytest.mark.parametrize("address", ["", "1", "sdm630", "0@sdm630", "256@sdm630", "1@sdm631", "1@../sdm630", "x@sdm630"])
+@pytest.mark.parametrize(
+    "address", ["", "1", "sdm630", "0@sdm630", "256@sdm630", "1@sdm631", "1@../sdm630", "x@sdm630"]
+)
 def test_an_address_that_is_none(address: str) -> None:
-    with pytest.raises(Misuse, match="UNIT@MODEL|no register map"):
+    with pytest.raises(Misuse, match=r"UNIT@MODEL|no register map"):
         ModbusDriver("rtu").exchange(meter(address))
 
 

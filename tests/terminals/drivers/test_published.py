@@ -50,11 +50,21 @@ def test_each_kind_of_message_is_its_own_task() -> None:
 
 def test_a_day_freeze_is_of_a_midnight_where_the_meter_is() -> None:
     with pytest.raises(FrameError, match="no midnight in Asia/Shanghai"):
-        hear(PublishedDriver().day_freeze(METER, NONE, NOW), kind="day", time="2026-03-11T00:00:00Z", values={"active_import": 1})
+        hear(
+            PublishedDriver().day_freeze(METER, NONE, NOW),
+            kind="day",
+            time="2026-03-11T00:00:00Z",
+            values={"active_import": 1},
+        )
 
 
 def test_nothing_is_asked_of_it() -> None:
     driver = PublishedDriver()
-    for script in (driver.clock(METER), driver.set_clock(METER, NOW), driver.relay_state(METER), driver.relay(METER, RelayAction.TRIP, NOW)):
+    for script in (
+        driver.clock(METER),
+        driver.set_clock(METER, NOW),
+        driver.relay_state(METER),
+        driver.relay(METER, RelayAction.TRIP, NOW),
+    ):
         with pytest.raises(Refused, match="is not asked anything"):
             next(script)

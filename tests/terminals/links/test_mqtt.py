@@ -106,7 +106,7 @@ async def test_the_broker_sends_no_more_ahead_than_was_said(
     await asyncio.sleep(0.5)
     assert len(link) == 10
     seen = []
-    for n in range(30):
+    for _ in range(30):
         message = await link.read(10.0)
         link.acknowledge(message)
         seen.append(message.payload)
@@ -153,7 +153,9 @@ async def test_a_broker_that_goes_away_is_a_lost_link_and_can_be_dialled_again(
 
 
 async def test_the_last_will(broker: Mosquitto, dial: Dial) -> None:
-    will = Will("hes/v1/headend/status", json.dumps({"online": False}).encode(), json.dumps({"online": True}).encode())
+    will = Will(
+        "hes/v1/headend/status", json.dumps({"online": False}).encode(), json.dumps({"online": True}).encode()
+    )
     link = await dial(will=will)
     await asyncio.sleep(0.2)
     assert await asyncio.to_thread(retained, broker.port, will.topic) == will.alive

@@ -235,7 +235,11 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
         "T6,上报,mqtt,mqtt,,柳林-6",
     ]  # fmt: skip
     hung = "{m},P{m},A1,receive,{t},{p},{a},3,1,1,0.01,2026-03-01,"
-    good = [("M4", "T4", "modbus-tcp", "255@sdm630"), ("M5", "T5", "modbus-rtu", "247@dtsu666"), ("M6", "T6", "mqtt", "表-6")]
+    good = [
+        ("M4", "T4", "modbus-tcp", "255@sdm630"),
+        ("M5", "T5", "modbus-rtu", "247@dtsu666"),
+        ("M6", "T6", "mqtt", "表-6"),
+    ]
     bad = [
         ("T4", "modbus-tcp", "256@sdm630", "is not UNIT@MODEL, units 1 to 255 (Modbus)"),
         ("T5", "modbus-rtu", "248@sdm630", "is not UNIT@MODEL, units 1 to 247 (Modbus)"),
@@ -246,7 +250,9 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
     meters = [hung.format(m=m, t=t, p=p, a=a) for m, t, p, a in good]
     for terminal, protocol, address, why in bad:
         wrong = hung.format(m="M7", t=terminal, p=protocol, a=address)
-        found = complaints(store, folder(areas=["A1,x,400"], terminals=terminals, meters=[wrong], customers=None))
+        found = complaints(
+            store, folder(areas=["A1,x,400"], terminals=terminals, meters=[wrong], customers=None)
+        )
         assert [(c.column, c.reason) for c in found] == [("address", f"{address!r} {why}")]
     bring(store, folder(areas=["A1,x,400"], terminals=terminals, meters=meters, customers=None))
     assert [(m.asset, m.protocol, m.address) for m in archive.installed(store, at("2026-03-11 10:00"))] == [
