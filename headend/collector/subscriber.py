@@ -151,6 +151,7 @@ class Subscriber:
             "listening to the broker", broker=link.name, topics=what.template.filter, resumed=link.resumed
         )
         self.listening = True
+        lost: LinkLost | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 work = [
@@ -160,11 +161,18 @@ class Subscriber:
                 await self._keep()
                 for task in work:
                     task.cancel()
-        except* LinkLost as lost:
-            raise lost.exceptions[0] from None
+        except* LinkLost as why:
+            lost = LinkLost(link.name, str(getattr(why.exceptions[0], "reason", why)))
         finally:
             self.listening = False
             await link.close()
+        me = asyncio.current_task()
+        if (
+            me is not None and me.cancelling()
+        ):  # a task group that fails while it is cancelled tells of the failure only
+            raise asyncio.CancelledError
+        if lost is not None:
+            raise lost
 
     async def _keep(self) -> None:
         """Until the duty is somebody else's. With the database away it is nobody else's, and readings are facts: listening goes on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -150,13 +151,15 @@ class MqttLink:
         if broker.user:
             client.username_pw_set(broker.user, broker.password)
         if broker.trust is not None:
-            client.tls_set_context(tls_context(self.name, broker.trust))
+            context = tls_context(self.name, broker.trust)
+            context.sslsocket_class = _Socket
+            client.tls_set_context(context)
             client.tls_insecure_set(not broker.trust.verify)
         if self._will is not None:
-            properties = Properties(PacketTypes.WILLMESSAGE)
+            properties = _properties(PacketTypes.WILLMESSAGE)
             properties.WillDelayInterval = WILL_DELAY
             client.will_set(self._will.topic, self._will.gone, qos=1, retain=True, properties=properties)
-        properties = Properties(PacketTypes.CONNECT)
+        properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = EXPIRY
         properties.ReceiveMaximum = AHEAD
         properties.MaximumPacketSize = PACKET
@@ -248,7 +251,7 @@ class MqttLink:
             topic = "?"
         self._tell(
             self._take_in,
-            Message(topic, message.payload, message.mid, message.qos, message.dup, message.retain),
+            Message(topic, bytes(message.payload), message.mid, message.qos, message.dup, message.retain),
         )
 
     def _on_disconnect(self, _client: Any, _user: Any, flags: Any, reason: Any, _properties: Any) -> None:
@@ -268,6 +271,17 @@ class MqttLink:
         self._woken.set()
 
 
+class _Socket(ssl.SSLSocket):
+    """paho forgets a socket whose handshake failed; this one is closed then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 async def connect(
     broker: Broker, client: str, topics: str, timeout: float, will: Will | None = None
 ) -> MqttLink:
@@ -280,3 +294,8 @@ async def connect(
 def _resolve(waiting: asyncio.Future[str], refusal: str) -> None:
     if not waiting.done():
         waiting.set_result(refusal)
+
+
+def _properties(kind: int) -> Any:
+    """Properties of one kind of packet, which paho checks as they are set."""
+    return Properties(kind)  # type: ignore[no-untyped-call]
