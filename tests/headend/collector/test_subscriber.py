@@ -25,7 +25,8 @@ from headend.store import coverage, db, duties, refused
 from headend.store.db import Connection
 from headend.store.duties import SUBSCRIPTION as DUTY
 from protocols.localtime import as_datetime
-from terminals.links.mqtt import parse_broker
+from protocols.published.topic import Template
+from terminals.links.mqtt import connect, parse_broker
 from tests.support.broker import Mosquitto, Publisher, retained
 from tests.support.collecting import FAST, HandClock
 from tests.support.house import SHANGHAI, at, one, place, table
@@ -36,9 +37,12 @@ DATA = "hes/v1/o/T1/M-1/data"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    """With our session, so that it keeps what is published from now on, as one does where a collector has ever listened."""
     broker = Mosquitto(tmp_path)
     broker.start()
+    link = await connect(parse_broker(broker.url), "headend", Template().filter, 10.0)
+    await link.close()
     yield broker
     broker.stop()
 
@@ -275,25 +279,24 @@ async def test_a_broker_that_comes_late_or_goes_away_is_waited_for(
 
 
 def test_a_duty_is_one_owners(store: Connection, second: Connection) -> None:
-    assert duties.hold(store, DUTY, "a", seconds=60)
-    store.commit()
-    assert not duties.hold(second, DUTY, "b", seconds=60)
-    assert duties.hold(store, DUTY, "a", seconds=0.05)
-    store.commit()
-    second.commit()
-    second.execute("SELECT pg_sleep(0.1)")
-    second.commit()
+    def hold(conn: Connection, owner: str, seconds: float = 60) -> bool:
+        held = duties.hold(conn, DUTY, owner, seconds=seconds)
+        conn.commit()
+        return held
+
+    assert hold(store, "a")
+    assert not hold(second, "b")
+    assert hold(store, "a", 0.05)
+    time.sleep(0.1)
     assert duties.owner(second, DUTY) is None
-    assert duties.hold(second, DUTY, "b", seconds=60)
+    assert hold(second, "b")
     assert duties.owner(second, DUTY) == "b"
-    second.commit()
-    assert not duties.hold(store, DUTY, "a", seconds=60)
-    store.commit()
+    assert not hold(store, "a")
     duties.release(store, DUTY, "a")  # not his
-    assert not duties.hold(store, DUTY, "a", seconds=60)
+    assert not hold(store, "a")
     duties.release(second, DUTY, "b")
     second.commit()
-    assert duties.hold(store, DUTY, "a", seconds=60)
+    assert hold(store, "a")
 
 
 def test_the_list_of_refusals_is_bounded(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,6 @@ BROKEN = [
     ("terminals", 2, "endpoint", "10.0.0.7:0", "'10.0.0.7:0' is not host:port or tls://host:port"),
     ("terminals", 2, "endpoint", "10.0.0.7:²", "'10.0.0.7:²' is not host:port or tls://host:port"),
     ("terminals", 2, "endpoint", "ssl://10.0.0.7:1", "'ssl://10.0.0.7:1' is not host:port or tls://host:port"),
-    ("terminals", 2, "protocol", "mqtt", "mqtt is what is spoken over the link mqtt, and only there"),
     ("terminals", 2, "endpoint", "", "is needed for dial-out and serial, and only there"),
     ("terminals", 2, "login", "77", "is needed for dial-in and mqtt, and only there"),
     ("terminals", 3, "login", "", "is needed for dial-in and mqtt, and only there"),
@@ -254,6 +253,9 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
             store, folder(areas=["A1,x,400"], terminals=terminals, meters=[wrong], customers=None)
         )
         assert [(c.column, c.reason) for c in found] == [("address", f"{address!r} {why}")]
+    for wrong in ("T7,x,mqtt,dial-out,10.0.0.7:1,", "T7,x,dlms,mqtt,,x"):
+        (found,) = complaints(store, folder(**only(terminals=[wrong])))
+        assert (found.column, found.reason) == ("protocol", "mqtt is what is spoken over the link mqtt, and only there")
     bring(store, folder(areas=["A1,x,400"], terminals=terminals, meters=meters, customers=None))
     assert [(m.asset, m.protocol, m.address) for m in archive.installed(store, at("2026-03-11 10:00"))] == [
         (m, p, a) for m, _, p, a in good
