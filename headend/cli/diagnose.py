@@ -89,9 +89,8 @@ def command(
 
     async def run() -> None:
         clock = parse(app.settings.clock, zone)
-        direct = (
-            target if line.port is not None else line
-        )  # a serial port may need its settings tried in turn
+        # of a serial port without settings the usual ones are tried in turn
+        direct = target if line.port is not None else line
         url = direct if record is None else _tapped(line, record, str(as_datetime(clock.now(), zone)))
         told.append(
             await diagnose(url, address, known_candidates(), passwords, report, now=clock.now, zone=zone)

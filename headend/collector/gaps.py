@@ -14,7 +14,7 @@ from terminals.drivers.driver import Retention
 
 #: points asked of one meter in one turn on the line: a day and a bit; its neighbours wait no longer than that
 MOST_POINTS = 100
-#: points of meters without memory are written down as lost this long afterwards: an outage longer than that needs no list of its holes
+#: how long afterwards points of meters without memory are written down as lost: what an outage longer than that took stays "not asked"
 SAMPLED_BACK = np.timedelta64(10, "D")
 _DAY = np.timedelta64(1, "D")
 
@@ -39,8 +39,8 @@ def due_by(plan: Plan, retention: Retention, now: np.datetime64) -> np.datetime6
 
 
 def look_back(plan: Plan, retention: Retention) -> np.timedelta64:
-    """How old a point may be that is looked at: a day more than is kept, so that what was lost is seen and written down as lost; where
-    nothing is kept, as after an outage of days."""
+    """How old a point may be that is looked at: a day more than is kept, so that what was lost is seen and written down as lost. Where
+    nothing is kept, that is what was lost in an outage of days."""
     kept = _kept(plan, retention)
     return (max(kept, SAMPLED_BACK) if retention.sampled else kept) + _DAY
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Final
 
@@ -103,7 +103,6 @@ class Subscriber:
         seconds: float = 20.0,
     ) -> None:
         self.heard = Heard()
-        self.listening = False
         self._database = database
         self._writer = writer
         self._clock = clock
@@ -126,6 +125,8 @@ class Subscriber:
                     await self._listen()
                     wait = AGAIN
                 except LinkError as error:
+                    if isinstance(error, LinkLost):  # it had been there
+                        wait = AGAIN
                     log.warning("not listening to the broker", why=str(error), again_in=wait)
                     await asyncio.sleep(wait)
                     wait = min(wait * 2, AGAIN_CAP)
@@ -134,6 +135,7 @@ class Subscriber:
 
     async def leave(self) -> None:
         """Give the duty back."""
+        log.info("subscription left", **asdict(self.heard))
         with contextlib.suppress(psycopg.Error):
             await self._database.call(lambda conn: duties.release(conn, duties.SUBSCRIPTION, self._owner))
 
@@ -150,7 +152,6 @@ class Subscriber:
         log.info(
             "listening to the broker", broker=link.name, topics=what.template.filter, resumed=link.resumed
         )
-        self.listening = True
         lost: LinkLost | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -164,7 +165,6 @@ class Subscriber:
         except* LinkLost as why:
             lost = LinkLost(link.name, str(getattr(why.exceptions[0], "reason", why)))
         finally:
-            self.listening = False
             await link.close()
         me = asyncio.current_task()
         if (
@@ -220,9 +220,12 @@ class Subscriber:
                 continue
             try:
                 await self._understand(message, batch)
-                self.heard.taken += 1
-            except ProtocolError as error:
+            except (
+                ProtocolError
+            ) as error:  # not remembered: said again, it may fit an archive that was mended
                 batch.refusals.append(self._refusal(message, str(error)))
+                continue
+            self.heard.taken += 1
             batch.hashes.append(mark)
         for delivery in batch.deliveries:
             await self._writer.put(delivery)

@@ -255,7 +255,10 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
         assert [(c.column, c.reason) for c in found] == [("address", f"{address!r} {why}")]
     for wrong in ("T7,x,mqtt,dial-out,10.0.0.7:1,", "T7,x,dlms,mqtt,,x"):
         (found,) = complaints(store, folder(**only(terminals=[wrong])))
-        assert (found.column, found.reason) == ("protocol", "mqtt is what is spoken over the link mqtt, and only there")
+        assert (found.column, found.reason) == (
+            "protocol",
+            "mqtt is what is spoken over the link mqtt, and only there",
+        )
     bring(store, folder(areas=["A1,x,400"], terminals=terminals, meters=meters, customers=None))
     assert [(m.asset, m.protocol, m.address) for m in archive.installed(store, at("2026-03-11 10:00"))] == [
         (m, p, a) for m, _, p, a in good
