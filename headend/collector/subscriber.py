@@ -220,9 +220,8 @@ class Subscriber:
                 continue
             try:
                 await self._understand(message, batch)
-            except (
-                ProtocolError
-            ) as error:  # not remembered: said again, it may fit an archive that was mended
+            except ProtocolError as error:
+                # not remembered: said again, it may fit an archive that was mended
                 batch.refusals.append(self._refusal(message, str(error)))
                 continue
             self.heard.taken += 1
