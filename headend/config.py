@@ -14,6 +14,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+#: settings that may hold a password, and so may stand in a file of their own
+SECRETS = ("dsn", "mqtt")
+
 
 class ConfigError(Exception):
     """A setting is wrong; the message names it and what would be right."""
@@ -45,6 +48,32 @@ class Settings(BaseSettings):
         2.0, gt=0.05, le=60, description="first guess of a line's answer time; it adapts"
     )
     retries: int = Field(2, ge=0, le=5, description="how often one request is repeated within one attempt")
+    sample_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=300,
+        description="how long after its instant a point of a meter without memory (Modbus) may be read",
+    )
+    dial_ca: Path | None = Field(
+        None, description="PEM file of the authorities believed on tls:// and mqtts://; empty: the system's"
+    )
+    dial_verify: bool = Field(
+        True, description="off: on tls:// and mqtts:// whoever answers is believed; for a trial only"
+    )
+    dial_certificate: Path | None = Field(
+        None, description="PEM file with the certificate that we show on tls:// and mqtts://"
+    )
+    dial_key: Path | None = Field(None, description="its key, if that is not in the same file")
+    mqtt: str = Field("", description="the broker where terminals publish; empty: none", repr=False)
+    mqtt_client: str = Field(
+        "headend", min_length=1, max_length=64, description="our name at the broker, one for all collectors"
+    )
+    mqtt_topic: str = Field(
+        "hes/v1/{org}/{terminal}/{meter}/{kind}", description="the topics in which terminals publish"
+    )
+    mqtt_status: str = Field(
+        "hes/v1/headend/status", description="the topic that says whether a collector listens; empty: none"
+    )
     cipher_machine: str = Field(
         "",
         description="MODULE:ATTRIBUTE that makes the utility's cipher machine for DL/T 645 relay commands; empty: none",
@@ -98,16 +127,10 @@ def load(**overrides: Any) -> Settings:
     if file and not Path(file).is_file():
         raise ConfigError(f"HEADEND_CONFIG names {file}, which is no file")
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    if "HEADEND_DSN_FILE" in os.environ and "HEADEND_DSN" not in os.environ:
-        path = Path(os.environ["HEADEND_DSN_FILE"])
-        try:
-            overrides.setdefault("dsn", path.read_text(encoding="utf-8").strip())
-        except OSError as error:
-            raise ConfigError(
-                f"HEADEND_DSN_FILE names {path}: {(error.strerror or str(error)).lower()}"
-            ) from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"HEADEND_DSN_FILE names {path}: not UTF-8 text") from None
+    for name in SECRETS:
+        secret = _secret(f"HEADEND_{name.upper()}")
+        if secret is not None:
+            overrides.setdefault(name, secret)
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -120,6 +143,19 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError(f"HEADEND_{key.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:  # TOML
         raise ConfigError(f"{file}: {error}") from None
+
+
+def _secret(variable: str) -> str | None:
+    """What stands in the file that VARIABLE_FILE names, unless the variable itself is set."""
+    if f"{variable}_FILE" not in os.environ or variable in os.environ:
+        return None
+    path = Path(os.environ[f"{variable}_FILE"])
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{variable}_FILE names {path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{variable}_FILE names {path}: not UTF-8 text") from None
 
 
 def host_port(text: str) -> tuple[str, int]:

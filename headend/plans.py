@@ -56,6 +56,7 @@ COLLECTED: Final = (CURVE, DAY)
 #: code -> (en, zh). A hole carries exactly one of these as its present cause.
 REASONS: Final = {
     "offline": ("terminal offline", "终端离线"),
+    "not-published": ("the terminal publishes by itself and has not", "终端未上报"),
     "link-lost": ("connection lost during the exchange", "通信中断"),
     "no-answer": ("meter does not answer", "电表无应答"),
     "garbled": ("answer garbled (checksum or shape)", "报文校验错误"),

@@ -51,6 +51,7 @@ ROOMS = {
     "protocols.dlms": Room(("protocols/*",), ("numpy", "dlms_cosem", "cryptography"), never=IMPURE),
     "protocols.modbus": Room(("protocols/*",), ("numpy", "pymodbus"), never=IMPURE),
     "protocols.iec62056_21": Room(("protocols/*",), ("numpy",), never=IMPURE),
+    "protocols.published": Room(("protocols/*",), ("numpy",), never=IMPURE),
     "terminals": Room(("protocols", "terminals.links", "terminals.greetings")),
     "terminals.greetings": Room(("protocols",), ("numpy",), never=IMPURE),
     "terminals.links": Room((), ("serial", "serial_asyncio_fast", "paho")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import signal
 import ssl
 
@@ -10,11 +11,17 @@ import rich_click as click
 
 from headend.cli.common import App, HostPort, pass_app
 from headend.cli.loop import run_loop
+from headend.cli.trust import trust_of
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
+from headend.collector.subscriber import Subscription
 from headend.config import ConfigError, Settings, host_port
 from headend.store.db import pool
+from protocols.errors import Misuse
+from protocols.published.topic import Template
+from terminals.links.link import BadAddress
+from terminals.links.mqtt import parse_broker
 from terminals.links.tls import server_context
 from terminals.pace import Timing
 
@@ -45,8 +52,10 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
         poll_seconds=settings.poll_seconds,
         timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
         heartbeat=settings.heartbeat_seconds,
-        drivers=drivers(settings.cipher_machine),
+        drivers=drivers(settings.cipher_machine, dt.timedelta(seconds=settings.sample_seconds)),
         tls=tls,
+        trust=trust_of(settings),
+        subscription=_subscription(settings),
     )
     zone, clock = app.zone, app.clock
     app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off
@@ -73,3 +82,17 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
             )
         return None
     return server_context(certificate, settings.tls_key or certificate, settings.tls_client_ca)
+
+
+def _subscription(settings: Settings) -> Subscription | None:
+    """ConfigError if the settings name no broker, or no topics."""
+    if not settings.mqtt:
+        return None
+    try:
+        broker = parse_broker(settings.mqtt, trust_of(settings))
+        template = Template(settings.mqtt_topic)
+    except BadAddress as error:
+        raise ConfigError(f"HEADEND_MQTT: {error}") from None
+    except Misuse as error:
+        raise ConfigError(f"HEADEND_MQTT_TOPIC: {error}") from None
+    return Subscription(broker, settings.mqtt_client, template, settings.mqtt_status)

@@ -15,6 +15,7 @@ from headend.cli import why as chain
 from headend.cli.common import App, Zone, json_option, pass_app, print_json
 from headend.cli.loop import run_loop
 from headend.cli.read import live
+from headend.cli.trust import trust_of
 from headend.clock import parse
 from headend.store import coverage
 from headend.store.db import StoreError
@@ -66,7 +67,7 @@ def command(
 ) -> None:
     """Find out what is wrong.
 
-    URL (tcp://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E) talks to the line directly and needs no database. METER (asset
+    URL (tcp://host:port, tls://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E) talks to the line directly and needs no database. METER (asset
     number) explains what the head-end knows of it and reads it through the collector that owns its terminal.
     """
     if "://" not in target:
@@ -77,7 +78,7 @@ def command(
         _through_the_store(app, target, as_json)
         return
     try:
-        line = opener(target)
+        line = opener(target, trust_of(app.settings))
     except BadAddress as error:
         raise click.UsageError(str(error)) from None
     told: list[Diagnosis] = []
@@ -88,7 +89,9 @@ def command(
 
     async def run() -> None:
         clock = parse(app.settings.clock, zone)
-        url = target if record is None else _tapped(line, record, str(as_datetime(clock.now(), zone)))
+        # of a serial port without settings the usual ones are tried in turn
+        direct = target if line.port is not None else line
+        url = direct if record is None else _tapped(line, record, str(as_datetime(clock.now(), zone)))
         told.append(
             await diagnose(url, address, known_candidates(), passwords, report, now=clock.now, zone=zone)
         )

@@ -16,7 +16,7 @@ from headend import __version__
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
 from headend.collector import spool
-from headend.store import calendar, fleet, health
+from headend.store import calendar, duties, fleet, health, refused
 from headend.store.db import StoreError
 from protocols.localtime import as_datetime
 
@@ -38,7 +38,8 @@ ROLLUP_LAG = dt.timedelta(hours=3)
 @json_option
 @pass_app
 def command(app: App, as_json: bool) -> None:
-    """Check the database, the calendar, the clock, the collectors, the disk, and the upkeep: partitions, retention, roll-ups, backups.
+    """Check the database, the calendar, the clock, the collectors and the subscription, the disk, and the upkeep: partitions, retention, roll-ups,
+    backups.
 
     Exit code 1 if something is wrong."""
     checks: list[tuple[str, str, str]] = [
@@ -48,6 +49,7 @@ def command(app: App, as_json: bool) -> None:
         ("spool", _spool),  # first: it is asked about when the database is away
         ("database", _database),
         ("collectors", _collectors),
+        ("subscription", _subscription),
         ("calendar", _calendar),
         ("clock", _clock),
         ("disk", _disk),
@@ -116,6 +118,20 @@ def _collectors(app: App) -> tuple[str, str]:
     if not rows:
         return "note", "no collector holds a terminal; `headend collect` starts one"
     return "ok", "; ".join(f"{r['owner']} holds {r['terminals']} terminals" for r in rows)
+
+
+def _subscription(app: App) -> tuple[str, str]:
+    kept_out = sum(row.count for row in refused.listing(app.conn))
+    told = f"; {kept_out} messages kept out, `headend mqtt refusals` says why" if kept_out else ""
+    if not app.settings.mqtt:
+        return ("note" if kept_out else "ok"), f"no broker is set (HEADEND_MQTT){told}"
+    owner = duties.owner(app.conn, duties.SUBSCRIPTION)
+    if owner is None:
+        return (
+            "wrong",
+            f"nobody listens to the broker; `headend collect` does, where HEADEND_MQTT is set{told}",
+        )
+    return ("note" if kept_out else "ok"), f"{owner} listens{told}"
 
 
 def _calendar(app: App) -> tuple[str, str]:

@@ -36,6 +36,7 @@ COMMANDS = {
     "billing": "billing",
     "export": "export",
     "reads": "reads",
+    "mqtt": "mqtt",
     "jobs": "jobs",
     "serve": "serve",
     "simulate": "simulate",
@@ -55,7 +56,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "First steps", "commands": ["demo", "init", "archive", "doctor"]},
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
-        {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay"]},
+        {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay", "mqtt"]},
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]
 }

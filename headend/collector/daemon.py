@@ -25,6 +25,7 @@ from headend.collector.drivers import drivers
 from headend.collector.gaps import open_gaps
 from headend.collector.memory import Memory
 from headend.collector.spool import Spool
+from headend.collector.subscriber import Subscriber, Subscription
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
@@ -39,6 +40,7 @@ from terminals.drivers.driver import Driver
 from terminals.greetings import dtu, every_kind
 from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
+from terminals.links.trust import Trust
 from terminals.links.url import parse
 from terminals.pace import Timing
 from terminals.roster import Presence, Roster, Rules
@@ -65,6 +67,8 @@ class Options:
     heartbeat: float = 60.0
     drivers: Mapping[str, Driver] = field(default_factory=drivers)
     tls: ssl.SSLContext | None = None
+    trust: Trust = field(default_factory=Trust)
+    subscription: Subscription | None = None
 
 
 @dataclass(slots=True)
@@ -80,11 +84,11 @@ def _callers(known: list[Terminal]) -> dict[str, Terminal]:
     return {t.login: t for t in known if t.login and t.link == "dial-in"}
 
 
-def _opener(terminal: Terminal) -> Callable[[float], Awaitable[Link]]:
+def _opener(terminal: Terminal, trust: Trust) -> Callable[[float], Awaitable[Link]]:
     """How to call the terminal. One whose address is no address is like one that cannot be reached: its gaps say why."""
     url = terminal.endpoint or ""
     try:
-        return parse(url if "://" in url else f"tcp://{url}").open
+        return parse(url if "://" in url else f"tcp://{url}", trust).open
     except BadAddress as error:
         why = error
 
@@ -159,6 +163,9 @@ class Daemon:
                 )
             ),
         ]
+        subscriber = self._subscriber()
+        if subscriber is not None:
+            tasks.append(asyncio.create_task(self._every(1.0, subscriber.run, "subscription")))
         log.info("collecting", owner=self.owner)
         try:
             await self._stopping.wait()
@@ -177,6 +184,8 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if subscriber is not None:
+                await subscriber.leave()
             with contextlib.suppress(psycopg.Error):
                 await self._database.call(self._leave)
             tally = self._writer.tally
@@ -187,6 +196,15 @@ class Daemon:
                 spooled=tally.spooled,
                 drained=tally.drained,
             )
+
+    def _subscriber(self) -> Subscriber | None:
+        what = self._options.subscription
+        if what is None:
+            return None
+        return Subscriber(
+            self._database, self._writer, self._clock, self.owner, what,
+            driver=self._drivers.get("mqtt"), seconds=self._options.lease_seconds,
+        )  # fmt: skip
 
     def _leave(self, conn: Connection) -> None:
         leases.release(conn, self.owner)
@@ -234,7 +252,7 @@ class Daemon:
         self._memories = {k: memory for k, memory in self._memories.items() if k in by_id}
         for terminal_id, epoch in {**ours, **new}.items():
             terminal = by_id.get(terminal_id)
-            if terminal is None or terminal.link == "dial-in":
+            if terminal is None or terminal.link in ("dial-in", "mqtt"):
                 continue
             held = self._held.get(terminal_id)
             # also one whose worker ended, and one that the archive says is elsewhere now: what answers at the old place is another's
@@ -249,7 +267,7 @@ class Daemon:
             lambda: self._loop.time() < self._valid_until.get(terminal.terminal_id, 0.0),
             self._memories.setdefault(terminal.terminal_id, Memory()),
         )  # fmt: skip
-        work = worker.serve(link) if link is not None else worker.dial(_opener(terminal))
+        work = worker.serve(link) if link is not None else worker.dial(_opener(terminal, self._options.trust))
         self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(terminal, work)))
 
     async def _supervise(self, terminal: Terminal, work: Awaitable[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from importlib import import_module
 
@@ -12,16 +13,22 @@ from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver
 from terminals.drivers.gdw376 import Gdw376Driver
+from terminals.drivers.modbus import TOLERANCE, ModbusDriver
+from terminals.drivers.published import PublishedDriver
 
 
-def drivers(cipher_machine: str = "") -> Mapping[str, Driver]:
-    """One instance each: drivers keep no state of a meter's conversation. `cipher_machine` as in the settings."""
+def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Mapping[str, Driver]:
+    """One instance each: drivers keep no state of a meter's conversation. `cipher_machine` as in the settings; `tolerance`: how late a
+    meter without memory may be read for a point."""
     machine = machine_of(cipher_machine)
     return {
         "dlt645": Dlt645Driver(machine=machine),
         "dlms": DlmsDriver(),
         "gdw376": Gdw376Driver(machine=machine),
         "dlt698": Dlt698Driver(machine=machine),
+        "modbus-tcp": ModbusDriver("tcp", tolerance=tolerance),
+        "modbus-rtu": ModbusDriver("rtu", tolerance=tolerance),
+        "mqtt": PublishedDriver(),
     }
 
 

@@ -14,6 +14,9 @@ from terminals.drivers.driver import Retention
 
 #: points asked of one meter in one turn on the line: a day and a bit; its neighbours wait no longer than that
 MOST_POINTS = 100
+#: how long afterwards points of meters without memory are written down as lost: what an outage longer than that took stays "not asked"
+SAMPLED_BACK = np.timedelta64(10, "D")
+_DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,25 @@ class Gap:
 
 def _kept(plan: Plan, retention: Retention) -> np.timedelta64:
     return np.timedelta64(retention.curve if plan is CURVE else retention.day_freeze)
+
+
+def due_by(plan: Plan, retention: Retention, now: np.datetime64) -> np.datetime64:
+    """The instant by which the ledger is to judge what is due. A meter without memory is read when the point is, not when it has settled."""
+    return now + np.timedelta64(plan.settle) if retention.sampled else now
+
+
+def look_back(plan: Plan, retention: Retention) -> np.timedelta64:
+    """How old a point may be that is looked at: a day more than is kept, so that what was lost is seen and written down as lost. Where
+    nothing is kept, that is what was lost in an outage of days."""
+    kept = _kept(plan, retention)
+    return (max(kept, SAMPLED_BACK) if retention.sampled else kept) + _DAY
+
+
+def lost_because(retention: Retention) -> str:
+    """What `why` says of an overwritten point."""
+    if retention.sampled:
+        return f"the meter keeps no curve: it must be read within {retention.curve.total_seconds():g} s of the instant"
+    return "older than the meter keeps"
 
 
 def open_gaps(matrices: Iterable[DayMatrix], retention: Retention, now: np.datetime64) -> list[Gap]:

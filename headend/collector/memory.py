@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.collector.gaps import closed
+from headend.collector.gaps import closed, due_by
 from headend.plans import PLANS, Plan, due, points
 from headend.store.coverage import NO_TIMES, DayMatrix
 from protocols.localtime import Times
-from terminals.drivers.driver import Meter
+from terminals.drivers.driver import Meter, Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,19 @@ class Memory:
                 )
 
     def recall(
-        self, wanted: Iterable[tuple[Plan, dt.date]], now: np.datetime64, zone: ZoneInfo
+        self, wanted: Iterable[tuple[Plan, dt.date]], now: np.datetime64, zone: ZoneInfo, retention: Retention
     ) -> list[DayMatrix]:
         """The same days as far as they are remembered; of days that have come since, all that falls due."""
         found = []
         for plan, day in wanted:
             kept, newest = self._days.get((plan.id, day)), self._owed.get(plan.id)
-            width = len(points(plan, day, zone))
+            width, by = len(points(plan, day, zone)), due_by(plan, retention, now)
             if kept is not None:
                 wanting = np.unpackbits(kept.wanting, axis=1, count=width).astype(np.bool_)
-                found.append(_matrix(plan, day, zone, now, kept.meters, wanting))
+                found.append(_matrix(plan, day, zone, by, kept.meters, wanting))
             elif newest is not None and day > newest.day:
                 wanting = np.repeat(newest.owes[:, None], width, axis=1)
-                found.append(_matrix(plan, day, zone, now, newest.meters, wanting))
+                found.append(_matrix(plan, day, zone, by, newest.meters, wanting))
         return found
 
     def brought(self, plan: Plan, meter: int, times: Times, ticket: int) -> None:

@@ -16,7 +16,7 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
-from headend.collector.gaps import Gap, closed, open_gaps, overwritten
+from headend.collector.gaps import Gap, closed, due_by, look_back, lost_because, open_gaps, overwritten
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.tasks import meter_of, script
@@ -32,7 +32,7 @@ from headend.store.orders import Fence
 from protocols.errors import ProtocolError, Refused
 from protocols.reading import no_reads
 from terminals.bus import Bus, BusError, BusFull, NoTurn, Quarantined
-from terminals.drivers.driver import Driver, Meter, Outcome
+from terminals.drivers.driver import Driver, Meter, Outcome, Retention
 from terminals.links.link import Link, LinkError, LinkLost
 from terminals.pace import Pace, Timing
 from terminals.quarantine import Backoff, Quarantine
@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 #: domain time after which gaps that stayed open are tried again, though no new point has fallen due
 RETRY = np.timedelta64(3 * 60, "s")
+#: the same for a meter without memory: within the minute that a point may be late, four tries
+RETRY_SAMPLE = np.timedelta64(15, "s")
 #: domain time between looks at an order whose outcome is open (the customer's key, an unreadable relay)
 RECHECK = np.timedelta64(2 * 60, "s")
 #: the same for an order that could not be sent: a silent meter must not have the line to itself
@@ -89,11 +91,12 @@ class Worker:
         self._memory = Memory() if memory is None else memory
         self._fence = Fence(context.owner, terminal.terminal_id, epoch)
         self._pace = Pace(context.timing)
-        self._quarantine = Quarantine(Backoff(base=300.0), self._domain_seconds)
+        self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
         self._poke = asyncio.Event()
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
+        self._retry = RETRY_SAMPLE if driver.retention.sampled else RETRY
         self._failing: dict[int, str] = {}  # meter -> why its last question came to nothing
         self._recorder = Recorder(terminal.terminal_id, terminal.protocol, driver, context.clock.now)
 
@@ -168,8 +171,14 @@ class Worker:
             meters = await self._meters(now)
             matrices = await self._matrices(now)
             for lost in overwritten(matrices, self._driver.retention, now):
-                await self._book(lost, Outcome(no_reads(), NO_TIMES), "expired", "older than the meter keeps")
+                await self._book(
+                    lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(self._driver.retention)
+                )
             gaps = open_gaps(matrices, self._driver.retention, now)
+            if (
+                self._driver.retention.sampled
+            ):  # one minute for all: who was silent last waits until the others have been asked
+                gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
             for gap in gaps:
                 if gap.meter in meters:
                     await self._close(bus, meters[gap.meter], gap)
@@ -181,17 +190,18 @@ class Worker:
         clock = self._context.clock
         zone = self._context.database.zone
         day = coverage.today(begun, zone)
+        settle = np.timedelta64(0) if self._driver.retention.sampled else np.timedelta64(CURVE.settle)
         falls = np.concatenate(
-            [points(plan, day, zone) + np.timedelta64(plan.settle) for plan in COLLECTED]
-            + [
-                points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1]
-                + np.timedelta64(CURVE.settle)
+            [
+                points(plan, day, zone) + (settle if plan is CURVE else np.timedelta64(plan.settle))
+                for plan in COLLECTED
             ]
+            + [points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1] + settle]
         )
         later = falls[falls > begun]
         until = later.min() if len(later) else begun + np.timedelta64(15, "m")
         if still_open:
-            until = min(until, clock.now() + RETRY)
+            until = min(until, clock.now() + self._retry)
         # never a busy loop, however fast domain time runs
         await asyncio.sleep(max(0.05, clock.seconds_until(until)))
 
@@ -214,12 +224,12 @@ class Worker:
         """The ledger of every day that the meters still remember, without the days known to be closed, and with what is still on its way
         into it. While the database is away: as it was when it was asked last, with what has fallen due since."""
         zone = self._context.database.zone
-        wanted = self._wanted(now)
+        wanted, retention = self._wanted(now), self._driver.retention
 
         def look(conn: Connection) -> list[DayMatrix]:
             return [
                 coverage.day_matrix(
-                    conn, plan, day, now=now, zone=zone, terminals=[self.terminal.terminal_id]
+                    conn, plan, day, now=due_by(plan, retention, now), zone=zone, terminals=[self.terminal.terminal_id]
                 )
                 for plan, day in wanted
             ]
@@ -230,7 +240,7 @@ class Worker:
             matrices = await self._context.database.ask(look)
         except psycopg.OperationalError:
             if memory.knows:
-                return [memory.fold(matrix) for matrix in memory.recall(wanted, now, zone)]
+                return [memory.fold(matrix) for matrix in memory.recall(wanted, now, zone, retention)]
             matrices = await self._context.database.persist(look)
         for matrix in matrices:
             if closed(matrix, now):
@@ -243,12 +253,11 @@ class Worker:
     def _wanted(self, now: np.datetime64) -> list[tuple[Plan, dt.date]]:
         """The days that may have gaps, by plan."""
         zone = self._context.database.zone
+        retention = self._driver.retention
         today = coverage.today(now, zone)
         wanted = []
         for plan in COLLECTED:
-            kept = self._driver.retention.curve if plan is CURVE else self._driver.retention.day_freeze
-            # one day more than is kept, so that what was overwritten is seen and written down as lost
-            oldest = coverage.today(now - np.timedelta64(kept) - np.timedelta64(1, "D"), zone)
+            oldest = coverage.today(now - look_back(plan, retention), zone)
             span = (today - oldest).days
             days = [today - dt.timedelta(days=k) for k in range(span + 1)]
             wanted += [(plan, day) for day in days if (plan.id, day) not in self._done]
@@ -263,11 +272,16 @@ class Worker:
         try:
             async with bus.turn(meter, self._driver, Priority.SCHEDULED) as session:
                 task, now = gap.plan.name, clock.now()
+                if now >= gap.deadline:
+                    return  # overwritten while it waited for the line: the next look writes it down
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
                     try:
                         outcome = await session.run(script(self._driver, meter, task, gap.times, now))
                     finally:  # what was said is evidence, whatever came of it
                         said = so_far()
+            if self._driver.retention.sampled and clock.now() >= gap.deadline:
+                # what came is the value of a later instant, now and whenever it would be decoded again
+                outcome, said = Outcome(no_reads(), NO_TIMES), None
             got = outcome.reads.time[gap.plan.met_by(outcome.reads)]
             if len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
                 reason = "missing-in-answer"
@@ -309,7 +323,7 @@ class Worker:
     async def _unreachable(self, why: str) -> None:
         """The terminal does not answer the call: every open gap behind it has that cause."""
         now = self._context.clock.now()
-        if self._booked_offline is not None and abs(now - self._booked_offline) < RETRY:
+        if self._booked_offline is not None and abs(now - self._booked_offline) < self._retry:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
         for gap in open_gaps(await self._matrices(now), self._driver.retention, now):
@@ -347,3 +361,8 @@ class Worker:
         looked = self._looked.get(order["order_id"])
         pause = RESEND if order["state"] == "approved" else RECHECK
         return bool(looked is None or abs(now - looked) >= pause)
+
+
+def _backoff(retention: Retention) -> Backoff:
+    """A meter without memory is asked once at each quarter-hour, however long it has been silent: what it says is gone a minute later."""
+    return Backoff(base=300.0, cap=600.0) if retention.sampled else Backoff(base=300.0)

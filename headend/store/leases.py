@@ -15,7 +15,7 @@ def claim(conn: Connection, owner: str, *, quota: int, seconds: float) -> Epochs
         """
         WITH free AS (
             SELECT t.terminal_id FROM terminal t LEFT JOIN lease l USING (terminal_id)
-            WHERE t.link <> 'dial-in' AND (l.terminal_id IS NULL OR l.until < clock_timestamp())
+            WHERE t.link NOT IN ('dial-in', 'mqtt') AND (l.terminal_id IS NULL OR l.until < clock_timestamp())
             ORDER BY t.terminal_id LIMIT %(quota)s FOR UPDATE OF t SKIP LOCKED)
         INSERT INTO lease AS l (terminal_id, owner, epoch, until)
         SELECT terminal_id, %(owner)s, 1, clock_timestamp() + make_interval(secs => %(secs)s) FROM free

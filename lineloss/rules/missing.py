@@ -19,6 +19,7 @@ VERSION: Final = 2
 #: here is reported by its own name.
 CAUSES: Final[dict[str, tuple[str, str, str, str]]] = {
     "offline": ("terminal offline", "terminal offline all day", "终端离线", "终端全天离线"),
+    "not-published": ("intervals not published", "nothing published all day", "部分时段未上报", "全天未上报"),
     "link-lost": ("connection lost during exchanges", "connection lost at every exchange", "通信时有中断", "通信全部中断"),
     "no-answer": ("meter did not answer at times", "meter not answering", "电表时有无应答", "电表无应答"),
     "garbled": ("garbled answers", "only garbled answers", "应答校验错误", "应答全部校验错误"),

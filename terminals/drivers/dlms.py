@@ -189,7 +189,7 @@ class DlmsDriver:
             if obis == model.DAY_PROFILE and not period:  # captured by a schedule, so no period of its own
                 period = model.DAY_PERIOD
             spans.append(dt.timedelta(seconds=entries * period) if entries * period else otherwise)
-        return Retention(*spans)
+        return Retention(spans[0], spans[1])
 
     # --- clock ---
 

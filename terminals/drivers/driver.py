@@ -88,10 +88,15 @@ class RelayState:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How far back the meter remembers: the deadline of a gap."""
+    """How far back the meter remembers: the deadline of a gap.
+
+    `sampled`: it remembers nothing. A point is asked for at its instant, the spans say how long after it the present value may still
+    bear its name, and one point is asked at a time.
+    """
 
     curve: dt.timedelta
     day_freeze: dt.timedelta
+    sampled: bool = False
 
 
 class Driver(Protocol):

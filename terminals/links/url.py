@@ -1,4 +1,4 @@
-"""Text to link: tcp://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E&echo=1, recording:///case.toml."""
+"""Text to link: tcp://host:port, tls://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E&echo=1, recording:///case.toml."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from terminals.links.link import BadAddress, CannotConnect, Link
 from terminals.links.script import ScriptLink
 from terminals.links.serialport import PARITIES, STOP_BITS, Port, open_port
 from terminals.links.tcp import connect
+from terminals.links.trust import Trust
 
-FORMS = "use tcp://HOST:PORT, serial:///dev/NAME?baud=2400&parity=E&stop=1&echo=0 or recording:///FILE.toml"
+FORMS = "use tcp://HOST:PORT, tls://HOST:PORT, serial:///dev/NAME?baud=2400&parity=E&stop=1&echo=0 or recording:///FILE.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,17 @@ class Opener:
     port: Port | None = None
 
 
-def parse(url: str) -> Opener:
-    """BadAddress says what is wrong and which forms there are."""
+def parse(url: str, trust: Trust | None = None) -> Opener:
+    """BadAddress says what is wrong and which forms there are. `trust`: for tls://; None: the system's authorities."""
     try:
         parts = urlsplit(url)
         number = parts.port
     except ValueError as error:
         raise BadAddress(url, f"{error}; {FORMS}") from None
     if parts.scheme == "tcp":
-        return _tcp(url, parts, number)
+        return _tcp(url, parts, number, None)
+    if parts.scheme == "tls":
+        return _tcp(url, parts, number, trust or Trust())
     if parts.scheme == "serial":
         return serial_opener(_port(url, parts))
     if parts.scheme == "recording":
@@ -50,13 +53,13 @@ def serial_opener(port: Port) -> Opener:
     return Opener(port.name, opened, port)
 
 
-def _tcp(url: str, parts: SplitResult, number: int | None) -> Opener:
+def _tcp(url: str, parts: SplitResult, number: int | None, trust: Trust | None) -> Opener:
     host = parts.hostname
     if not host or number is None or parts.path not in ("", "/") or parts.query:
         raise BadAddress(url, f"host and port are needed, and nothing else; {FORMS}")
 
     async def opened(timeout: float) -> Link:
-        return await connect(host, number, timeout)
+        return await connect(host, number, timeout, trust)
 
     return Opener(url, opened)
 

@@ -58,6 +58,18 @@ def test_the_dsn_from_a_file(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert load().dsn == "host=here"
 
 
+def test_the_broker_from_a_file(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "mqtt"
+    secret.write_text("mqtt://headend:s3cret@broker\n")
+    clean.setenv("HEADEND_MQTT_FILE", str(secret))
+    settings = load()
+    assert settings.mqtt == "mqtt://headend:s3cret@broker"
+    assert "s3cret" not in repr(settings)
+    clean.setenv("HEADEND_MQTT_FILE", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match=r"HEADEND_MQTT_FILE names .*none: no such file"):
+        load()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [

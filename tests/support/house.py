@@ -75,10 +75,11 @@ def place(
     """Install a meter; areas, terminals and points appear when first named. Commits."""
     begin, end = moment(since, zone), "infinity" if until is None else moment(until, zone)
     area_id = _id(conn, "area", "code", area, name=area, capacity_kva=400)
-    login = terminal if link == "dial-in" else None
+    comes = link in ("dial-in", "mqtt")
+    login = terminal if comes else None
     terminal_id = _id(
         conn, "terminal", "code", terminal, name=terminal, protocol=protocol, link=link,
-        endpoint=None if link == "dial-in" else endpoint, login=login,
+        endpoint=None if comes else endpoint, login=login,
     )  # fmt: skip
     meter_id = _id(conn, "meter", "asset", asset, phases=phases, accuracy=accuracy)
     point_id = _id(conn, "point", "code", point or f"P{asset}")

@@ -41,7 +41,19 @@ _ADDRESSES: dict[str, Callable[[str], str]] = {
         if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536
         else "is not a wrapper port from 1 to 65535 (DLMS)"
     ),
+    "modbus-tcp": lambda text: _modbus(text, 255),
+    "modbus-rtu": lambda text: _modbus(text, 247),
+    # a level of a topic, without the wildcards (MQTT 5.0, clause 4.7)
+    "mqtt": lambda text: (
+        "" if re.fullmatch(r"[^/+#\s]{1,80}", text) else "is no level of a topic: no / + # or blanks (MQTT)"
+    ),
 }
+
+
+def _modbus(text: str, last: int) -> str:
+    """UNIT@MODEL; which models there are, the driver says: a map may be added without touching the archive."""
+    found = re.fullmatch(r"([0-9]{1,3})@[a-z0-9-]{1,40}", text)
+    return "" if found and 1 <= int(found[1]) <= last else f"is not UNIT@MODEL, units 1 to {last} (Modbus)"
 
 
 def meters(desk: Desk, rows: list[Row]) -> None:

@@ -30,7 +30,7 @@ HEADEND: Final = "headend"
 ROLES: Final = ("supply", "receive", "auxiliary")
 OBJECTS: Final = ("area", "line", "bus", "substation", "transformer", "organisation", "voltage")
 #: what terminals speak: those that the collector has a driver for
-PROTOCOLS: Final = ("dlt645", "dlms", "gdw376", "dlt698")
+PROTOCOLS: Final = ("dlt645", "dlms", "gdw376", "dlt698", "modbus-tcp", "modbus-rtu", "mqtt")
 #: the higher may be parent of the lower
 RANKS: Final = {"province": 0, "city": 1, "county": 2, "station": 3}
 
@@ -142,7 +142,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         )),
         Kind("terminals", "terminal", "terminal", (
             _comm("terminal", text), _comm("name", text), _comm("protocol", choice(*PROTOCOLS)),
-            _comm("link", choice("dial-out", "dial-in", "serial")), _comm("endpoint", maybe(anything)), _comm("login", maybe(anything)),
+            _comm("link", choice("dial-out", "dial-in", "serial", "mqtt")), _comm("endpoint", maybe(anything)), _comm("login", maybe(anything)),
             _ORGANISATION, _from(),
         )),
         Kind("sims", "sim", "sim", (

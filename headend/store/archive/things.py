@@ -112,18 +112,21 @@ def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
 
     desk.stored.protocols[thing.code] = said["protocol"]
     login, endpoint, link = said["login"], said["endpoint"], said["link"]
+    comes = link in ("dial-in", "mqtt")  # who comes by himself says who he is: in his login, or as the terminal's name in the topic
     if said["protocol"] in _ADDRESSED:
         form, means = _ADDRESSED[said["protocol"]]
         if not form.fullmatch(login or ""):
             complain("login", f"{login or ''!r} is not {means}")
-    elif (link == "dial-in") != bool(login):
-        complain("login", "is needed for dial-in, and only there")
-    if (link == "dial-in") == bool(endpoint):
+    elif comes != bool(login):
+        complain("login", "is needed for dial-in and mqtt, and only there")
+    if comes == bool(endpoint):
         complain("endpoint", "is needed for dial-out and serial, and only there")
-    elif link == "dial-out" and not _is_host_port(endpoint):
-        complain("endpoint", f"{endpoint!r} is not host:port")
+    elif link == "dial-out" and not _is_host_port(endpoint.removeprefix("tcp://").removeprefix("tls://")):
+        complain("endpoint", f"{endpoint!r} is not host:port or tls://host:port")
     elif link == "serial" and not endpoint.startswith("serial://"):
         complain("endpoint", f"{endpoint!r} is not serial:///dev/…?baud=…")
+    if (link == "mqtt") != (said["protocol"] == "mqtt"):
+        complain("protocol", "mqtt is what is spoken over the link mqtt, and only there")
     if not login:
         return
     owner = desk.stored.logins.setdefault(login, thing.code)
@@ -137,7 +140,12 @@ def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
 
 def _is_host_port(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
+    return (
+        bool(host)
+        and "/" not in host
+        and re.fullmatch(r"[0-9]{1,5}", port) is not None
+        and 0 < int(port) < 65536
+    )
 
 
 CHECKS = {"terminals": _check_terminal}

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from headend.collector.gaps import MOST_POINTS, closed, open_gaps, overwritten
+from headend.collector.gaps import (
+    MOST_POINTS,
+    closed,
+    due_by,
+    look_back,
+    lost_because,
+    open_gaps,
+    overwritten,
+)
 from headend.plans import CURVE, DAY, Plan, due, points
 from headend.store.coverage import DayMatrix
 from terminals.drivers.driver import Retention
@@ -110,3 +118,41 @@ def test_closed() -> None:
     # the last slot is not settled, whatever is there
     assert not closed(matrix(WEDNESDAY, "2026-03-12 00:00", present=everything), at("2026-03-12 00:00"))
     assert not closed(matrix(WEDNESDAY, "2026-03-11 12:00", present=everything[:48]), at("2026-03-11 12:00"))
+
+
+# --- meters without memory ---
+
+SAMPLED = Retention(dt.timedelta(seconds=60), dt.timedelta(seconds=60), sampled=True)
+
+
+def test_a_meter_without_memory_is_asked_at_the_instant_and_for_a_minute() -> None:
+    for now, asked, lost in (
+        ("2026-03-11 00:29:59", [], [0]),
+        ("2026-03-11 00:30:00", [1], [0]),
+        ("2026-03-11 00:30:59", [1], [0]),
+        ("2026-03-11 00:31:00", [], [0, 1]),
+    ):
+        seen = matrix(WEDNESDAY, str(due_by(CURVE, SAMPLED, at(now)) + np.timedelta64(8, "h")))
+        times = points(CURVE, WEDNESDAY, SHANGHAI)
+        assert [gap.times.tolist() for gap in open_gaps([seen], SAMPLED, at(now))] == (
+            [times[asked].tolist()] if asked else []
+        )
+        assert [gap.times.tolist() for gap in overwritten([seen], SAMPLED, at(now))] == [times[lost].tolist()]
+
+
+def test_a_midnight_is_asked_at_midnight() -> None:
+    now = at("2026-03-12 00:00:10")
+    seen = matrix(WEDNESDAY, str(due_by(DAY, SAMPLED, now) + np.timedelta64(8, "h")), plan=DAY)
+    (gap,) = open_gaps([seen], SAMPLED, now)
+    assert (gap.times.tolist(), gap.deadline) == (
+        points(DAY, WEDNESDAY, SHANGHAI).tolist(),
+        at("2026-03-12 00:01"),
+    )
+
+
+def test_what_is_looked_back_for_and_what_is_said_of_a_loss() -> None:
+    assert look_back(CURVE, KEPT) == np.timedelta64(3, "D")
+    assert look_back(DAY, SAMPLED) == np.timedelta64(11, "D")
+    assert due_by(CURVE, KEPT, at("2026-03-11 00:30")) == at("2026-03-11 00:30")
+    assert "within 60 s of the instant" in lost_because(SAMPLED)
+    assert lost_because(KEPT) == "older than the meter keeps"

@@ -72,7 +72,7 @@ def test_what_is_remembered_asks_for_what_the_ledger_would_ask_for(store: Connec
         now = at(text)
         mine, true = (
             asked(matrices, now)
-            for matrices in (memory.recall(wanted(now), now, SHANGHAI), ledger(store, now))
+            for matrices in (memory.recall(wanted(now), now, SHANGHAI, RETENTION), ledger(store, now))
         )
         assert mine == true
         assert mine
@@ -90,12 +90,12 @@ def test_what_was_brought_is_not_asked_for_until_the_ledger_may_say_otherwise(st
     memory.brought(CURVE, 99, slots, 6)  # a meter that is not here
     memory.brought(DAY, here.meter, slots[3:4], 6)  # another plan
     assert memory.ticket == 6
-    for known in (matrices, memory.recall(wanted(now), now, SHANGHAI)):
+    for known in (matrices, memory.recall(wanted(now), now, SHANGHAI, RETENTION)):
         folded = [memory.fold(matrix) for matrix in known]
         assert asked(folded, now)[here.meter, "curve"] == slots[3:4].tolist()
     assert asked(matrices, now)[here.meter, "curve"] == slots[:4].tolist()  # the ledger itself is left alone
     memory.forget()
-    folded = [memory.fold(matrix) for matrix in memory.recall(wanted(now), now, SHANGHAI)]
+    folded = [memory.fold(matrix) for matrix in memory.recall(wanted(now), now, SHANGHAI, RETENTION)]
     assert asked(folded, now)[here.meter, "curve"] == slots[:4].tolist()
 
 
@@ -105,4 +105,4 @@ def test_days_that_owe_nothing_take_no_room(store: Connection) -> None:
     read(store, here, points(CURVE, DAYS[0], SHANGHAI), now)
     memory = Memory()
     memory.learn(ledger(store, now), now)
-    assert [m.day for m in memory.recall(wanted(now), now, SHANGHAI) if m.plan is CURVE] == [TODAY]
+    assert [m.day for m in memory.recall(wanted(now), now, SHANGHAI, RETENTION) if m.plan is CURVE] == [TODAY]

@@ -168,14 +168,15 @@ BROKEN = [
     ("areas", 2, "capacity_kva", "nan", "'nan' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "0", "'0' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "100.25", "'100.25' has more than 1 decimal place"),
-    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms, gdw376, dlt698"),
-    ("terminals", 2, "link", "gprs", "'gprs' is not one of dial-out, dial-in, serial"),
-    ("terminals", 2, "endpoint", "10.0.0.7", "'10.0.0.7' is not host:port"),
-    ("terminals", 2, "endpoint", "10.0.0.7:0", "'10.0.0.7:0' is not host:port"),
-    ("terminals", 2, "endpoint", "10.0.0.7:²", "'10.0.0.7:²' is not host:port"),
+    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms, gdw376, dlt698, modbus-tcp, modbus-rtu, mqtt"),
+    ("terminals", 2, "link", "gprs", "'gprs' is not one of dial-out, dial-in, serial, mqtt"),
+    ("terminals", 2, "endpoint", "10.0.0.7", "'10.0.0.7' is not host:port or tls://host:port"),
+    ("terminals", 2, "endpoint", "10.0.0.7:0", "'10.0.0.7:0' is not host:port or tls://host:port"),
+    ("terminals", 2, "endpoint", "10.0.0.7:²", "'10.0.0.7:²' is not host:port or tls://host:port"),
+    ("terminals", 2, "endpoint", "ssl://10.0.0.7:1", "'ssl://10.0.0.7:1' is not host:port or tls://host:port"),
     ("terminals", 2, "endpoint", "", "is needed for dial-out and serial, and only there"),
-    ("terminals", 2, "login", "77", "is needed for dial-in, and only there"),
-    ("terminals", 3, "login", "", "is needed for dial-in, and only there"),
+    ("terminals", 2, "login", "77", "is needed for dial-in and mqtt, and only there"),
+    ("terminals", 3, "login", "", "is needed for dial-in and mqtt, and only there"),
     ("terminals", 3, "endpoint", "10.0.0.7:1", "is needed for dial-out and serial, and only there"),
     ("terminals", 4, "endpoint", "/dev/ttyS0", "'/dev/ttyS0' is not serial:///dev/…?baud=…"),
     ("meters", 3, "meter", "M1", "'M1' stands in line 2 already"),
@@ -249,6 +250,44 @@ def test_a_meter_of_the_wrong_protocol(store: Connection, folder: Write) -> None
     assert [(c.line, c.column, c.reason) for c in found] == [
         (4, "protocol", "dlms behind terminal T1, which speaks dlt645")
     ]
+
+
+def test_meters_without_memory_and_terminals_that_publish(store: Connection, folder: Write) -> None:
+    terminals = [
+        "T4,网关,modbus-tcp,dial-out,tls://10.0.0.8:802,", "T5,串口,modbus-rtu,serial,serial:///dev/ttyS1?baud=9600,",
+        "T6,上报,mqtt,mqtt,,柳林-6",
+    ]  # fmt: skip
+    hung = "{m},P{m},A1,receive,{t},{p},{a},3,1,1,0.01,2026-03-01,"
+    good = [
+        ("M4", "T4", "modbus-tcp", "255@sdm630"),
+        ("M5", "T5", "modbus-rtu", "247@dtsu666"),
+        ("M6", "T6", "mqtt", "表-6"),
+    ]
+    bad = [
+        ("T4", "modbus-tcp", "256@sdm630", "is not UNIT@MODEL, units 1 to 255 (Modbus)"),
+        ("T5", "modbus-rtu", "248@sdm630", "is not UNIT@MODEL, units 1 to 247 (Modbus)"),
+        ("T5", "modbus-rtu", "1", "is not UNIT@MODEL, units 1 to 247 (Modbus)"),
+        ("T6", "mqtt", "a/b", "is no level of a topic: no / + # or blanks (MQTT)"),
+        ("T6", "mqtt", "#", "is no level of a topic: no / + # or blanks (MQTT)"),
+    ]
+    meters = [hung.format(m=m, t=t, p=p, a=a) for m, t, p, a in good]
+    for terminal, protocol, address, why in bad:
+        wrong = hung.format(m="M7", t=terminal, p=protocol, a=address)
+        found = complaints(
+            store, folder(areas=["A1,x,400"], terminals=terminals, meters=[wrong], customers=None)
+        )
+        assert [(c.column, c.reason) for c in found] == [("address", f"{address!r} {why}")]
+    for wrong in ("T7,x,mqtt,dial-out,10.0.0.7:1,", "T7,x,dlms,mqtt,,x"):
+        (found,) = complaints(store, folder(**only(terminals=[wrong])))
+        assert (found.column, found.reason) == (
+            "protocol",
+            "mqtt is what is spoken over the link mqtt, and only there",
+        )
+    bring(store, folder(areas=["A1,x,400"], terminals=terminals, meters=meters, customers=None))
+    assert [(m.asset, m.protocol, m.address) for m in archive.installed(store, at("2026-03-11 10:00"))] == [
+        (m, p, a) for m, _, p, a in good
+    ]
+    assert archive.terminals(store)[2].login == "柳林-6"
 
 
 def test_two_terminals_with_one_login(store: Connection, folder: Write) -> None:

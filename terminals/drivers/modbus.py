@@ -1,0 +1,203 @@
+"""Modbus meters by their register maps, over TCP, or RTU on a serial line or through a gateway that passes its bytes.
+
+Such a meter remembers nothing: its load curve is what somebody reads at each quarter-hour, and its day freeze what he reads at midnight.
+`retention` says so, and the collector asks for a point while it is now and never afterwards.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from protocols.errors import Misuse, Refused
+from protocols.modbus import values
+from protocols.modbus.exchange import LineName, Master
+from protocols.modbus.maps import MeterMap, meter_map
+from protocols.modbus.plan import Block, blocks
+from protocols.modbus.requests import ReadRegisters, Registers
+from protocols.reading import (
+    FREEZE_QUANTITIES,
+    PHASE_QUANTITIES,
+    SLOT_QUANTITIES,
+    Reads,
+    Times,
+    empty_column,
+    no_reads,
+)
+from terminals.drivers.driver import Meter, Outcome, RelayAction, RelayAnswer, RelayState, Retention, Script
+
+#: How long after its instant a point may be read and still bear its name. No source gives a number: a minute is 7 % of a quarter-hour, and
+#: room for some hundred meters on one line.
+TOLERANCE: Final = dt.timedelta(seconds=60)
+#: `code` of a Refused that this driver decides: the register map has no such thing.
+NOT_POSSIBLE: Final = -1
+
+_ADDRESS: Final = re.compile(r"([0-9]{1,3})@([a-z0-9-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A meter's address, taken apart: "17@sdm630" is unit 17, which has the register map sdm630."""
+
+    number: int
+    table: MeterMap
+
+
+class ModbusDriver:
+    """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps.
+
+    line       "tcp" (Modbus TCP) or "rtu" (the frames of the serial line, whatever carries them)
+    tolerance  see TOLERANCE
+    """
+
+    def __init__(self, line: LineName, *, tolerance: dt.timedelta = TOLERANCE) -> None:
+        self.name = f"modbus-{line}"
+        self.retention = Retention(curve=tolerance, day_freeze=tolerance, sampled=True)
+        self._line: LineName = line
+
+    def known(self, meter: Meter) -> str:
+        return ""  # the address names the map
+
+    def recall(self, meter: Meter, known: str) -> None:
+        if known:
+            raise ValueError(f"Modbus keeps nothing of a meter, and this was kept: {known[:60]!r}")
+
+    # --- session ---
+
+    def exchange(self, meter: Meter) -> Master:
+        """Misuse: the address is no UNIT@MODEL."""
+        unit_of(meter.address)
+        return Master(self._line)
+
+    def open(self, meter: Meter) -> Script[None]:
+        """A small read that no later one looks like.
+
+        An answer does not say which registers it is about (RTU), or bears the number that the session before gave the same request
+        (TCP). A device answers in turn: once it has answered this, nothing that an earlier session gave up can come any more.
+        """
+        unit = unit_of(meter.address)
+        try:
+            yield _request(unit, _probe(unit.table))
+        except Refused:
+            return  # it answered
+
+    def close(self, meter: Meter) -> Script[None]:
+        yield from ()
+
+    # --- readings ---
+
+    def curve(self, meter: Meter, slots: Times) -> Script[Outcome]:
+        """The slot that ends now, read now. Misuse: more than one, of which the others are gone."""
+        return (yield from self._sample(meter, slots, (*SLOT_QUANTITIES, *PHASE_QUANTITIES)))
+
+    def day_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The registers of a midnight that is now."""
+        return (yield from self._sample(meter, midnights, FREEZE_QUANTITIES))
+
+    def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
+        """Everything the map has a quantity for: one row at `now`."""
+        return (yield from _read(meter, now, None))
+
+    def _sample(self, meter: Meter, points: Times, codes: Iterable[str]) -> Script[Outcome]:
+        nothing = points[:0]
+        if not len(points):
+            return Outcome(no_reads(), nothing)
+        if len(points) > 1:
+            raise Misuse(
+                f"{len(points)} points asked of a Modbus meter, which remembers none: one, when it is now"
+            )
+        return Outcome((yield from _read(meter, points[0], codes)), nothing)
+
+    # --- what a register map has not ---
+
+    def clock(self, meter: Meter) -> Script[np.datetime64]:
+        """Refused: no map has a clock whose layout its maker's document confirms."""
+        raise _without(meter, "clock")
+        yield
+
+    def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        raise _without(meter, "clock")
+        yield
+
+    def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
+        """Refused: an undocumented register is not written to cut somebody off."""
+        raise _without(meter, "relay")
+        yield
+
+    def relay_state(self, meter: Meter) -> Script[RelayState]:
+        raise _without(meter, "relay")
+        yield
+
+
+@lru_cache(maxsize=65_536)  # more meters than one collector has
+def unit_of(address: str) -> Unit:
+    """UNIT@MODEL. Misuse says what is wrong with it."""
+    found = _ADDRESS.fullmatch(address)
+    if not found or not 1 <= int(found[1]) <= 255:
+        raise Misuse(f"address: {address!r} is not UNIT@MODEL, such as 1@sdm630")
+    return Unit(int(found[1]), meter_map(found[2]))
+
+
+def _without(meter: Meter, what: str) -> Refused:
+    return Refused(f"the register map {unit_of(meter.address).table.model} has no {what}", code=NOT_POSSIBLE)
+
+
+def _request(unit: Unit, block: Block) -> ReadRegisters:
+    return ReadRegisters(unit.number, block.address, block.count, block.function)
+
+
+def _read(meter: Meter, when: np.datetime64, codes: Iterable[str] | None) -> Script[Reads]:
+    """One row of what the map has of `codes` (None: of everything), stamped `when`.
+
+    A block that the device says it does not have leaves its quantities missing. Refused if it has none of them.
+    """
+    unit = unit_of(meter.address)
+    found: dict[int, dict[int, bytes]] = {}
+    refusal: Refused | None = None
+    for block in _blocks(unit.table, None if codes is None else tuple(codes)):
+        try:
+            answer: Registers = yield _request(unit, block)
+        except Refused as refused:
+            if not refused.absent:
+                raise
+            refusal = refused
+            continue
+        found.setdefault(block.function, {})[block.address] = answer.data
+    if not found:
+        if refusal is not None:
+            raise refusal
+        return no_reads()
+    told: dict[str, int | float] = {}
+    for function, raw in found.items():
+        told |= values.quantity_values(unit.table, function, raw)
+    columns = {}
+    for code, value in told.items():
+        columns[code] = empty_column(code, 1)
+        columns[code][0] = value
+    return Reads(np.array([meter.key]), np.array([when], "datetime64[us]"), columns)
+
+
+@lru_cache(maxsize=256)  # models times tasks
+def _blocks(table: MeterMap, codes: tuple[str, ...] | None) -> tuple[Block, ...]:
+    had = dict.fromkeys(row.quantity for row in table.rows if row.quantity)
+    return tuple(blocks(table, had if codes is None else [code for code in codes if code in had]))
+
+
+@lru_cache(maxsize=256)
+def _probe(table: MeterMap) -> Block:
+    """The beginning of a value of the map, of a size that no block of any task has; it ends with a whole value."""
+    tasks = (None, (*SLOT_QUANTITIES, *PHASE_QUANTITIES), FREEZE_QUANTITIES)
+    taken = {(block.function, block.count) for codes in tasks for block in _blocks(table, codes)}
+    for row in table.rows:
+        for size in sorted({other.end - row.address for other in table.rows if other.end > row.address}):
+            whole = all(any(o.address <= at < o.end for o in table.rows if o.function == row.function)
+                        for at in range(row.address, row.address + size))  # fmt: skip
+            if whole and size <= table.most and (row.function, size) not in taken:
+                return Block(row.function, row.address, size)
+    raise Misuse(f"{table.model}: every size of a read is a task's own")  # a test tries all maps
