@@ -229,7 +229,12 @@ class Worker:
         def look(conn: Connection) -> list[DayMatrix]:
             return [
                 coverage.day_matrix(
-                    conn, plan, day, now=due_by(plan, retention, now), zone=zone, terminals=[self.terminal.terminal_id]
+                    conn,
+                    plan,
+                    day,
+                    now=due_by(plan, retention, now),
+                    zone=zone,
+                    terminals=[self.terminal.terminal_id],
                 )
                 for plan, day in wanted
             ]

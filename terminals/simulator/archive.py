@@ -10,7 +10,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from terminals.simulator.codes import ADDRESSED, area_code, customer_code, point_code, terminal_address, terminal_code
+from terminals.simulator.codes import (
+    ADDRESSED,
+    area_code,
+    customer_code,
+    point_code,
+    terminal_address,
+    terminal_code,
+)
 from terminals.simulator.faults import Spot, three_phase_count
 from terminals.simulator.layout import HOME, AreaPlan
 from terminals.simulator.scenario import stream

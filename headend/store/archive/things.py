@@ -100,7 +100,10 @@ def _check_tree(desk: Desk, rows: list[Row]) -> None:
 #: protocols that address the terminal itself: its address is its login, however it is reached
 _ADDRESSED = {
     "gdw376": (re.compile(r"[0-9A-F]{8}"), "the terminal's address A1 A2 in eight hex digits (Q/GDW 376.1)"),
-    "dlt698": (re.compile(r"([0-9]{2}){1,16}"), "the terminal's address, an even number of digits (DL/T 698.45)"),
+    "dlt698": (
+        re.compile(r"([0-9]{2}){1,16}"),
+        "the terminal's address, an even number of digits (DL/T 698.45)",
+    ),
 }
 
 
@@ -112,7 +115,10 @@ def _check_terminal(desk: Desk, thing: Thing, row: Row) -> None:
 
     desk.stored.protocols[thing.code] = said["protocol"]
     login, endpoint, link = said["login"], said["endpoint"], said["link"]
-    comes = link in ("dial-in", "mqtt")  # who comes by himself says who he is: in his login, or as the terminal's name in the topic
+    comes = link in (
+        "dial-in",
+        "mqtt",
+    )  # who comes by himself says who he is: in his login, or as the terminal's name in the topic
     if said["protocol"] in _ADDRESSED:
         form, means = _ADDRESSED[said["protocol"]]
         if not form.fullmatch(login or ""):
