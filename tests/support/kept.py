@@ -38,6 +38,7 @@ def make(dsn: str, version: int, folder: Path) -> dict[str, int]:
     with psycopg.connect(dsn, options="-c timezone=UTC") as conn:
         assert migrate(conn, folder) == list(range(1, version + 1))
         counts = {}
+        conn.execute("SET session_replication_role = replica")  # what the triggers made then is in the dump
         conn.execute("DELETE FROM cluster")
         for statement, rows in _statements(gzip.decompress((FOLDER / f"{version:04}.sql.gz").read_bytes())):
             if rows is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -29,9 +31,15 @@ async def collecting(
     store_dsn: str, clock: HandClock, trust: Trust | None = None
 ) -> AsyncIterator[Callable[[Callable[[], bool]], object]]:
     """A collector, and `until`."""
-    with db.pool(store_dsn, size=4) as pool:
+    with db.pool(store_dsn, size=4) as pool, tempfile.TemporaryDirectory() as spool:
         options = Options(
-            None, lease_seconds=4.0, poll_seconds=0.1, timing=FAST, drivers=drivers(), trust=trust or Trust()
+            None,
+            Path(spool),
+            lease_seconds=4.0,
+            poll_seconds=0.1,
+            timing=FAST,
+            drivers=drivers(),
+            trust=trust or Trust(),
         )
         daemon = Daemon(Database(store_dsn, pool, SHANGHAI), clock, options)
         running = asyncio.create_task(daemon.run())

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -77,10 +78,16 @@ class Running:
 
 @asynccontextmanager
 async def collector(dsn: str, broker: Mosquitto, clock: HandClock) -> AsyncIterator[Running]:
-    with db.pool(dsn, size=4) as pool:
+    with db.pool(dsn, size=4) as pool, tempfile.TemporaryDirectory() as spool:
         what = Subscription(parse_broker(broker.url), status="hes/v1/headend/status")
         options = Options(
-            None, lease_seconds=2.0, poll_seconds=0.1, timing=FAST, drivers=drivers(), subscription=what
+            None,
+            Path(spool),
+            lease_seconds=2.0,
+            poll_seconds=0.1,
+            timing=FAST,
+            drivers=drivers(),
+            subscription=what,
         )
         daemon = Daemon(Database(dsn, pool, SHANGHAI), clock, options)
         running = Running(daemon, asyncio.create_task(daemon.run()))

@@ -236,7 +236,7 @@ def test_a_terminal_of_dlt698_is_known_by_its_address(store: Connection, folder:
         found = complaints(store, folder(**files(login)), tariffs={"residential", "industrial"})
         assert f"terminals.csv:2: login: {login!r} is not {means}" in [str(c) for c in found]
     wrong = complaints(store, folder(**files("330000000001", "17")), tariffs={"residential", "industrial"})
-    told = "meters.csv:2: address: '17' is not the 12 digits of a meter (behind DL/T 698.45)"
+    told = "meters.csv:2: address: '17' is not 12 digits (DL/T 645)"
     assert told in [str(c) for c in wrong]
     bring(store, folder(**files("330000000001")))
     rows = archive.installed(store, at("2026-03-02 00:00"))
