@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from protocols.dlt645 import blocks, security
-from protocols.dlt645.bulk import answer_columns, load_columns
+from protocols.dlt645.bulk import LoadColumns, answer_columns, load_columns
 from protocols.dlt645.exchange import (
     Control,
     ControlAnswer,
@@ -372,7 +372,7 @@ class _Curve:
 
     def __init__(self, meter: Meter, slots: Times) -> None:
         self._meter = meter
-        self._answers: list[bytes] = []
+        self._loaded: list[LoadColumns] = []
         self.absent: set[np.datetime64] = set()
         self.latest: np.datetime64 | None = None
         self.clock: np.datetime64 | None = None
@@ -396,7 +396,7 @@ class _Curve:
         loaded = load_columns([data])
         if loaded.errors:
             raise loaded.errors[0]
-        self._answers.append(data)
+        self._loaded.append(loaded)
         times = sorted(from_local(loaded.time, self._meter.zone))
         got = set(times)
         self.pending = [slot for slot in self.pending if slot not in got]
@@ -413,15 +413,14 @@ class _Curve:
         self.pending = [slot for slot in self.pending if slot not in gone]
 
     def outcome(self) -> Outcome:
-        loaded = load_columns(self._answers)
-        utc, first = np.unique(from_local(loaded.time, self._meter.zone), return_index=True)
-        on_grid = (loaded.time[first] - loaded.time[first].astype("datetime64[D]")) % SLOT == np.timedelta64(
-            0
-        )
+        loaded = self._loaded or [load_columns([])]
+        local = np.concatenate([some.time for some in loaded])
+        utc, first = np.unique(from_local(local, self._meter.zone), return_index=True)
+        on_grid = (local[first] - local[first].astype("datetime64[D]")) % SLOT == np.timedelta64(0)
         reads = Reads(
             np.full(len(utc), self._meter.key, np.int64),
             utc,
-            {c: v[first] for c, v in loaded.columns.items()},
+            {c: np.concatenate([some.columns[c] for some in loaded])[first] for c in loaded[0].columns},
         )
         filled = np.zeros(len(utc), np.bool_)
         for code in SLOT_QUANTITIES:

@@ -23,6 +23,8 @@ from typing import Final
 
 import atheris
 
+from headend.demo.yardstick import slowness
+
 #: Coverage is not followed: by the process that only measures time, and by a run that is only fast.
 PLAIN: Final = bool({"--judge", "--blind"} & set(sys.argv))
 with contextlib.nullcontext() if PLAIN else atheris.instrument_imports(include=["protocols"]):
@@ -47,20 +49,6 @@ MEMORY_MB: Final = 1024
 
 class TooSlow(Exception):
     """An input took more than 10 ms of thread time, eight times over, on a machine of common speed."""
-
-
-def slowness(rounds: int = 20_000) -> float:
-    """How many times slower than common this machine is just now, at least 1: a limit in milliseconds is one of work, not of a machine.
-
-    Common: a round of this loop in 60 ns.
-    """
-    best = float("inf")
-    for _ in range(5):
-        start, total = time.thread_time(), 0
-        for number in range(rounds):
-            total += number * number % 7
-        best = min(best, time.thread_time() - start)
-    return max(1.0, best / rounds / 60e-9)
 
 
 def lines_of(protocol: str) -> list[Line]:

@@ -15,10 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 
-from headend.store import embedded
+from headend.store import embedded, intake
 from headend.store.migrate import migrate
+from headend.store.rows import fetch
+from headend.store.tables import CURVES, SLOTS
+from protocols.reading import Reads
+from tests.support.seed import NOW, ZONE, seeded
 
 FOLDER = Path(__file__).resolve().parents[1] / "headend" / "store" / "kept"
 #: filled by the schema files themselves
@@ -98,16 +103,31 @@ def _partitions(conn: psycopg.Connection[Any], table: str, statement: str, rows:
         conn.execute("SELECT ensure_partitions(%s, %s::timestamptz[])", (table, times))
 
 
+def _read_again(conn: Any, meter: int) -> None:
+    """A meter's newest slots say something else: versions."""
+    found = fetch(
+        conn,
+        SLOTS,
+        ["voltage_a"],
+        meters=np.array([meter]),
+        first=NOW - np.timedelta64(1, "h"),
+        last=NOW,
+        order=True,
+    )
+    again = Reads(found["meter_id"], found["ts"], {"voltage_a": found["voltage_a"] + np.float32(1)})
+    assert intake.save(conn, [intake.Delivery(CURVES, NOW, again)], ZONE, who="keep").revised > 0
+    conn.commit()
+
+
 def keep() -> Path:
     """Keep the seeded utility in the schema of today."""
-    from tests.support.seed import seeded  # noqa: PLC0415 - only whoever keeps needs it
-
     home = Path(tempfile.mkdtemp(prefix="headend-keep-"))
     home.chmod(0o755)
     server = embedded.Embedded(home)
     try:
         with server as dsn:
-            with seeded(dsn, areas=4, meters=6) as (conn, _):
+            with seeded(dsn, areas=4, meters=6) as (conn, made):
+                _read_again(conn, made.meter_ids[0][1])
                 row = conn.execute("SELECT max(version) AS version FROM schema_migration").fetchone()
                 assert row is not None
             dump = subprocess.run(
