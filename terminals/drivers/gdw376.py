@@ -9,7 +9,6 @@ Relay, read-back and the meter's clock go through the terminal to the meter (AFN
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -20,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.dlt645 import security
-from protocols.dlt645.exchange import SetTimeBroadcast
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.gdw376.bulk import Curve, current_reads, curve_reads, freeze_reads
 from protocols.gdw376.exchange import Forward, Master, Order, Read, ReadCurve, ReadFrozen, Reply
@@ -49,7 +47,7 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
-from terminals.drivers.forwarding import forwarded
+from terminals.drivers.through import through
 
 SLOT: Final = np.timedelta64(15, "m")
 #: Density m of a curve: 1 is 15 minutes.
@@ -245,12 +243,7 @@ class Gdw376Driver:
 
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """DL/T 645 broadcast 08H through the terminal: all meters on that port hear it and nobody answers; read the clock back."""
-        frame = self._meters.exchange(meter).send(
-            SetTimeBroadcast(local_fields(np.array([now]), meter.zone)[0])
-        )
-        # some terminals deny when no answer comes, and to a broadcast none does
-        with contextlib.suppress(Refused):
-            yield self._forward(meter, frame)
+        yield from self._through(meter, self._meters.set_clock(meter, now))
 
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """AFN 0C F2 of the terminal before the meter, as UTC."""
@@ -276,7 +269,7 @@ class Gdw376Driver:
     # --- relay ---
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
-        """DL/T 645 1CH through the terminal; as Dlt645Driver. FrameError: what the meter did is not known."""
+        """DL/T 645 1CH through the terminal; as Dlt645Driver. NotReached, FrameError: what the meter did is not known."""
         return (yield from self._through(meter, self._meters.relay(meter, action, expires)))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
@@ -286,7 +279,7 @@ class Gdw376Driver:
     # --- inside ---
 
     def _through(self, meter: Meter, script: Script[T]) -> Script[T]:
-        return forwarded(
+        return through(
             script, self._meters.exchange(meter), lambda frame: self._forward(meter, frame), Reply.content
         )
 

@@ -11,15 +11,17 @@ from protocols.exchange import NEED_DATA, Answer, Exchange, Send
 from protocols.machine import AskMachine
 from terminals.drivers.driver import Script, T
 
-#: A frame for the meter -> the terminal's request that carries it; its answer must be the bytes that came back.
+#: A frame for the meter -> the terminal's request that carries it.
 Carry = Callable[[bytes], Any]
+#: The terminal's answer -> the bytes in it that the meter sent.
+Content = Callable[[Any], bytes]
 
 
 class NotReached(ProtocolError):
     """The terminal brought no answer from the meter. What the meter has heard and done is unknown, so this is no refusal."""
 
 
-def through(script: Script[T], meter: Exchange, carry: Carry) -> Script[T]:
+def through(script: Script[T], meter: Exchange, carry: Carry, content: Content = bytes) -> Script[T]:
     """Run a script of the meter's own protocol, frame by frame, as a script of the terminal's.
 
     `meter` is fresh state of the meter's protocol. Refused by the meter goes into the script. NotReached: the terminal has no answer;
@@ -32,7 +34,7 @@ def through(script: Script[T], meter: Exchange, carry: Carry) -> Script[T]:
                 if isinstance(request, AskMachine):
                     answer = yield request
                 else:
-                    answer = yield from _carried(request, meter, carry)
+                    answer = yield from _carried(request, meter, carry, content)
             except Refused as refused:
                 request = script.throw(refused)
             else:
@@ -44,7 +46,7 @@ def through(script: Script[T], meter: Exchange, carry: Carry) -> Script[T]:
         script.close()
 
 
-def _carried(request: Any, meter: Exchange, carry: Carry) -> Script[Any]:
+def _carried(request: Any, meter: Exchange, carry: Carry, content: Content) -> Script[Any]:
     frame = meter.send(request)
     event = meter.next_event()
     if isinstance(event, Answer):  # a broadcast: nobody answers it, and the terminal says just that
@@ -53,7 +55,7 @@ def _carried(request: Any, meter: Exchange, carry: Carry) -> Script[Any]:
         return event.value
     while True:
         if event is NEED_DATA:
-            meter.receive_data((yield from _brought(carry(frame))))
+            meter.receive_data((yield from _brought(carry(frame), content)))
             event = meter.next_event()
             if event is NEED_DATA:
                 raise FrameError("forwarded: what the terminal brought back is no whole answer of the meter")
@@ -67,10 +69,10 @@ def _carried(request: Any, meter: Exchange, carry: Carry) -> Script[Any]:
                 raise FrameError("forwarded: the terminal brought back another meter's frame")
 
 
-def _brought(carrying: Any) -> Script[bytes]:
+def _brought(carrying: Any, content: Content) -> Script[bytes]:
     """The bytes that came back. A terminal's refusal must not be taken for the meter's: it says nothing about the meter."""
     try:
-        back: bytes = yield carrying
+        back = yield carrying
     except Refused as refused:
         raise NotReached(f"the meter was not reached: {refused}") from None
-    return back
+    return content(back)
