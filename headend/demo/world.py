@@ -109,15 +109,18 @@ def load(folder: Path) -> World:
     return World(**data)
 
 
+#: Below what Linux hands out to those who call: a port that is free now must still be free when its listener comes, seconds later.
+QUIET_PORTS: Final = range(20_000, 32_000)
+
+
 def free(port: int) -> int:
     """`port` if it is free (0: any free one). CannotListen if not."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise CannotListen(
-                f"127.0.0.1:{port}", "the port is in use", "choose another with --port"
-            ) from None
-        number: int = probe.getsockname()[1]
-        return number
+    for candidate in [port] if port else secrets.SystemRandom().sample(QUIET_PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return candidate
+    raise CannotListen(f"127.0.0.1:{port}", "the port is in use", "choose another with --port")
