@@ -33,9 +33,9 @@ def _kept(plan: Plan, retention: Retention) -> np.timedelta64:
     return np.timedelta64(retention.curve if plan is CURVE else retention.day_freeze)
 
 
-def due_by(plan: Plan, retention: Retention, now: np.datetime64) -> np.datetime64:
-    """The instant by which the ledger is to judge what is due. A meter without memory is read when the point is, not when it has settled."""
-    return now + np.timedelta64(plan.settle) if retention.sampled else now
+def ahead(plan: Plan, retention: Retention) -> np.timedelta64:
+    """How long before a point has settled it is wanted. A meter without memory is read when the point is, not when it has settled."""
+    return np.timedelta64(plan.settle) if retention.sampled else np.timedelta64(0, "us")
 
 
 def look_back(plan: Plan, retention: Retention) -> np.timedelta64:

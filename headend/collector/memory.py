@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.collector.gaps import closed, due_by
+from headend.collector.gaps import ahead, closed
 from headend.plans import PLANS, Plan, due, points
 from headend.store.coverage import NO_TIMES, DayMatrix
 from protocols.localtime import Times
@@ -66,11 +66,13 @@ class Memory:
             if lost is not None:
                 wanting &= ~lost
             if not closed(matrix, now):
-                self._days[matrix.plan.id, matrix.day] = _Day(matrix.meters, np.packbits(wanting, axis=1))
+                self._days[matrix.plan.id, matrix.day] = _Day(
+                    np.array(matrix.meters), np.packbits(wanting, axis=1)
+                )
             newest = self._owed.get(matrix.plan.id)
             if len(matrix.times) and (newest is None or matrix.day > newest.day):
                 self._owed[matrix.plan.id] = _Owed(
-                    matrix.day, matrix.meters, np.array(matrix.expected[:, -1])
+                    matrix.day, np.array(matrix.meters), np.array(matrix.expected[:, -1])
                 )
 
     def recall(
@@ -80,7 +82,7 @@ class Memory:
         found = []
         for plan, day in wanted:
             kept, newest = self._days.get((plan.id, day)), self._owed.get(plan.id)
-            width, by = len(points(plan, day, zone)), due_by(plan, retention, now)
+            width, by = len(points(plan, day, zone)), now + ahead(plan, retention)
             if kept is not None:
                 wanting = np.unpackbits(kept.wanting, axis=1, count=width).astype(np.bool_)
                 found.append(_matrix(plan, day, zone, by, kept.meters, wanting))

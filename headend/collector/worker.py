@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,16 +15,16 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
-from headend.collector.gaps import Gap, closed, due_by, look_back, lost_because, open_gaps, overwritten
+from headend.collector.gaps import Gap, ahead, closed, look_back, lost_because, open_gaps, overwritten
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
-from headend.collector.tasks import meter_of, script
+from headend.collector.survey import Owed, Question, Survey
+from headend.collector.tasks import script
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
-from headend.store import archive, coverage, orders, tables
+from headend.store import coverage, orders, tables
 from headend.store.archive import Terminal
 from headend.store.coverage import Attempt, DayMatrix
-from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES, Exchange
 from headend.store.intake import Delivery
 from headend.store.orders import Fence
@@ -61,6 +60,7 @@ class Context:
 
     database: Database
     writer: Writer
+    survey: Survey
     clock: Clock
     timing: Timing
     owner: str
@@ -93,6 +93,7 @@ class Worker:
         self._pace = Pace(context.timing)
         self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
         self._poke = asyncio.Event()
+        self._link: Link | None = None
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
@@ -105,8 +106,19 @@ class Worker:
     def give(self, open_orders: list[dict[str, Any]]) -> None:
         """The terminal's open orders as the store has them now."""
         self._orders = open_orders
-        if open_orders:
+        self.nudge()
+
+    def nudge(self) -> None:
+        """To be called each second: look at orders that wait, and at a link that has been lost while nothing was said on it. Not a timer of
+        each worker's own: ten thousand of them would be all that the process does."""
+        if self._orders or (self._link is not None and self._link.closed):
             self._poke.set()
+
+    def differs(self, told: tuple[bool, np.datetime64 | None] | None, heard: np.timedelta64) -> bool:
+        """Whether the archive, told so of the terminal, has to be told anew; that it was heard again is news after `heard`."""
+        if told is None or told[0] != self.online or self.last_seen is None:
+            return told is None or told[0] != self.online
+        return told[1] is None or bool(self.last_seen - told[1] >= heard)
 
     # --- links -------------------------------------------------------------------------------------------
 
@@ -133,7 +145,7 @@ class Worker:
         bus = Bus(
             link, pace=self._pace, quarantine=self._quarantine, on_exchange=self._exchanged,
         )  # fmt: skip
-        self.online = True
+        self.online, self._link = True, link
         commands = Commands(
             context.database, context.clock, self._driver, self._fence, self._guard, self._recorder
         )
@@ -146,7 +158,7 @@ class Worker:
         except* LeaseLost:
             log.info("lease lost", terminal=self.terminal.code)
         finally:
-            self.online = False
+            self.online, self._link = False, None
             await bus.close()
 
     def _guard(self) -> None:
@@ -168,8 +180,7 @@ class Worker:
         context = self._context
         while True:
             now = context.clock.now()
-            meters = await self._meters(now)
-            matrices = await self._matrices(now)
+            meters, matrices = await self._owed(now)
             for lost in overwritten(matrices, self._driver.retention, now):
                 await self._book(
                     lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(self._driver.retention)
@@ -182,7 +193,6 @@ class Worker:
             for gap in gaps:
                 if gap.meter in meters:
                     await self._close(bus, meters[gap.meter], gap)
-            await context.writer.flush()
             await self._sleep(now, still_open=bool(gaps))
 
     async def _sleep(self, begun: np.datetime64, *, still_open: bool) -> None:
@@ -205,55 +215,40 @@ class Worker:
         # never a busy loop, however fast domain time runs
         await asyncio.sleep(max(0.05, clock.seconds_until(until)))
 
-    async def _meters(self, now: np.datetime64) -> dict[int, Meter]:
-        def look(conn: Connection) -> list[archive.Installed]:
-            return archive.installed(conn, now, [self.terminal.terminal_id])
+    async def _owed(
+        self, now: np.datetime64, wanted: list[tuple[Plan, dt.date]] | None = None
+    ) -> tuple[dict[int, Meter], list[DayMatrix]]:
+        """The meters behind the terminal, and the ledger of every day that they still remember (or of those that are `wanted`), without the
+        days known to be closed, and with what is still on its way into it. While the database is away: as it was when it was asked last,
+        with what has fallen due since."""
+        context, memory, retention = self._context, self._memory, self._driver.retention
+        days = self._wanted(now) if wanted is None else wanted
+        question = Question(
+            self.terminal.terminal_id, tuple((plan, day, ahead(plan, retention)) for plan, day in days)
+        )
+        while True:
+            settled = context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
+            try:
+                owed = await context.survey.of(question)
+                break
+            except psycopg.OperationalError:
+                if memory.meters is not None and (memory.knows or not days):
+                    zone = context.database.zone
+                    recalled = memory.recall(days, now, zone, retention)
+                    return dict(memory.meters), [memory.fold(matrix) for matrix in recalled]
+                await context.database.pause()
+        memory.meters = owed.meters
+        if wanted is None:
+            self._learn(owed, now, settled=settled)
+        return owed.meters, [memory.fold(matrix) for matrix in owed.days]
 
-        try:
-            rows = await self._context.database.ask(look)
-        except psycopg.OperationalError:
-            if self._memory.meters is not None:
-                return dict(self._memory.meters)
-            rows = await self._context.database.persist(look)
-        zone = self._context.database.zone
-        meters = {row.meter_id: meter_of(row, zone) for row in rows}
-        self._memory.meters = meters
-        return meters
-
-    async def _matrices(self, now: np.datetime64) -> list[DayMatrix]:
-        """The ledger of every day that the meters still remember, without the days known to be closed, and with what is still on its way
-        into it. While the database is away: as it was when it was asked last, with what has fallen due since."""
-        zone = self._context.database.zone
-        wanted, retention = self._wanted(now), self._driver.retention
-
-        def look(conn: Connection) -> list[DayMatrix]:
-            return [
-                coverage.day_matrix(
-                    conn,
-                    plan,
-                    day,
-                    now=due_by(plan, retention, now),
-                    zone=zone,
-                    terminals=[self.terminal.terminal_id],
-                )
-                for plan, day in wanted
-            ]
-
-        memory = self._memory
-        settled = self._context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
-        try:
-            matrices = await self._context.database.ask(look)
-        except psycopg.OperationalError:
-            if memory.knows:
-                return [memory.fold(matrix) for matrix in memory.recall(wanted, now, zone, retention)]
-            matrices = await self._context.database.persist(look)
-        for matrix in matrices:
+    def _learn(self, owed: Owed, now: np.datetime64, *, settled: bool) -> None:
+        for matrix in owed.days:
             if closed(matrix, now):
                 self._done.add((matrix.plan.id, matrix.day))
-        memory.learn(matrices, now)
+        self._memory.learn(owed.days, now)
         if settled:
-            memory.forget()
-        return [memory.fold(matrix) for matrix in matrices]
+            self._memory.forget()
 
     def _wanted(self, now: np.datetime64) -> list[tuple[Plan, dt.date]]:
         """The days that may have gaps, by plan."""
@@ -331,7 +326,7 @@ class Worker:
         if self._booked_offline is not None and abs(now - self._booked_offline) < self._retry:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
-        for gap in open_gaps(await self._matrices(now), self._driver.retention, now):
+        for gap in open_gaps((await self._owed(now))[1], self._driver.retention, now):
             await self._book(gap, Outcome(no_reads(), NO_TIMES), "offline", why)
 
     # --- obeying -----------------------------------------------------------------------------------------
@@ -339,9 +334,7 @@ class Worker:
     async def _obey_for_ever(self, bus: Bus, commands: Commands) -> None:
         context = self._context
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._poke.wait()
+            await self._poke.wait()
             self._poke.clear()
             if bus.link.closed:
                 raise LinkLost(bus.link.name, "it is closed")
@@ -350,7 +343,7 @@ class Worker:
             # without the lease nothing may be written: whoever has it acts; and what cannot be committed before it leaves does not leave
             if not waiting or not self._lease_valid() or context.database.away:
                 continue
-            meters = await self._meters(now)
+            meters, _ = await self._owed(now, [])
             for order in waiting:
                 self._looked[order["order_id"]] = now
                 meter = meters.get(order["meter_id"])

@@ -339,12 +339,17 @@ def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -
     return moved
 
 
-def work(conn: Connection, terminal_ids: list[int]) -> list[dict[str, Any]]:
-    """Open orders for these terminals that a collector must act on, most urgent first: to send, or to find out about."""
+def work(
+    conn: Connection, terminal_ids: list[int] | None = None, *, owner: str | None = None
+) -> list[dict[str, Any]]:
+    """Open orders for these terminals, or for those that `owner` holds, that a collector must act on, most urgent first: to send, or to
+    find out about."""
     return conn.execute(
         "SELECT o.*, m.asset FROM orders o JOIN meter m USING (meter_id) "
-        "WHERE o.is_open AND o.state <> 'wanted' AND o.terminal_id = ANY(%s) ORDER BY o.priority, o.order_id",
-        (terminal_ids,),
+        "WHERE o.is_open AND o.state <> 'wanted' AND (%(ids)s::int[] IS NULL OR o.terminal_id = ANY(%(ids)s)) "
+        "AND (%(owner)s::text IS NULL OR EXISTS (SELECT FROM lease l WHERE l.terminal_id = o.terminal_id AND l.owner = %(owner)s)) "
+        "ORDER BY o.priority, o.order_id",
+        {"ids": terminal_ids, "owner": owner},
     ).fetchall()
 
 

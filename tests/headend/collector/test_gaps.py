@@ -9,8 +9,8 @@ import numpy as np
 
 from headend.collector.gaps import (
     MOST_POINTS,
+    ahead,
     closed,
-    due_by,
     look_back,
     lost_because,
     open_gaps,
@@ -132,7 +132,7 @@ def test_a_meter_without_memory_is_asked_at_the_instant_and_for_a_minute() -> No
         ("2026-03-11 00:30:59", [1], [0]),
         ("2026-03-11 00:31:00", [], [0, 1]),
     ):
-        seen = matrix(WEDNESDAY, str(due_by(CURVE, SAMPLED, at(now)) + np.timedelta64(8, "h")))
+        seen = matrix(WEDNESDAY, str((at(now) + ahead(CURVE, SAMPLED)) + np.timedelta64(8, "h")))
         times = points(CURVE, WEDNESDAY, SHANGHAI)
         assert [gap.times.tolist() for gap in open_gaps([seen], SAMPLED, at(now))] == (
             [times[asked].tolist()] if asked else []
@@ -142,7 +142,7 @@ def test_a_meter_without_memory_is_asked_at_the_instant_and_for_a_minute() -> No
 
 def test_a_midnight_is_asked_at_midnight() -> None:
     now = at("2026-03-12 00:00:10")
-    seen = matrix(WEDNESDAY, str(due_by(DAY, SAMPLED, now) + np.timedelta64(8, "h")), plan=DAY)
+    seen = matrix(WEDNESDAY, str((now + ahead(DAY, SAMPLED)) + np.timedelta64(8, "h")), plan=DAY)
     (gap,) = open_gaps([seen], SAMPLED, now)
     assert (gap.times.tolist(), gap.deadline) == (
         points(DAY, WEDNESDAY, SHANGHAI).tolist(),
@@ -153,6 +153,6 @@ def test_a_midnight_is_asked_at_midnight() -> None:
 def test_what_is_looked_back_for_and_what_is_said_of_a_loss() -> None:
     assert look_back(CURVE, KEPT) == np.timedelta64(3, "D")
     assert look_back(DAY, SAMPLED) == np.timedelta64(11, "D")
-    assert due_by(CURVE, KEPT, at("2026-03-11 00:30")) == at("2026-03-11 00:30")
+    assert ahead(CURVE, KEPT) == np.timedelta64(0)
     assert "within 60 s of the instant" in lost_because(SAMPLED)
     assert lost_because(KEPT) == "older than the meter keeps"
