@@ -28,6 +28,7 @@ from headend.collector.drivers import drivers
 from headend.collector.gaps import open_gaps
 from headend.collector.gather import Gather
 from headend.collector.memory import Memory
+from headend.collector.pulse import Pulse
 from headend.collector.spool import Spool
 from headend.collector.subscriber import Subscriber, Subscription
 from headend.collector.survey import Survey
@@ -60,6 +61,8 @@ HEARD = np.timedelta64(30, "s")
 NUDGE = 1.0
 #: attempts of absent terminals in one delivery: some tens of thousand points, like a batch of readings
 BOOKED = 500
+#: real seconds between lines of the log that say how the process is
+PULSE = 60.0
 #: terminals that dial in whose leases are taken together
 LOGINS = 500
 #: domain time between looks at terminals that nobody holds
@@ -133,6 +136,7 @@ class Daemon:
         self._context = Context(
             database, self._writer, Survey(database, clock), clock, options.timing, self.owner
         )
+        self._pulse = Pulse()
         self._logins: Gather[int, int] = Gather(self._take_leases, LOGINS)
         self._told_of: dict[int, tuple[bool, np.datetime64 | None]] = {}  # as the archive has it
         self._held: dict[int, _Held] = {}
@@ -169,6 +173,7 @@ class Daemon:
             log.info("listening for terminals", address=listener.name)
         tasks = [
             asyncio.create_task(self._writer.run()),
+            asyncio.create_task(self._pulse.run()),
             asyncio.create_task(self._every(0.0, self._orders_when_told, "orders")),
             asyncio.create_task(self._every(1.0, self._hear_of_orders, "order notices")),
             *(
@@ -178,6 +183,7 @@ class Daemon:
                     (STATUS, self._tell_status, "status"),
                     (STATUS, self._absent_terminals, "absent terminals"),
                     (NUDGE, self._nudge, "nudging"),
+                    (PULSE, self._tell_pulse, "pulse"),
                 )
             ),
         ]
@@ -412,6 +418,17 @@ class Daemon:
     async def _nudge(self) -> None:
         for held in self._held.values():
             held.worker.nudge()
+
+    async def _tell_pulse(self) -> None:
+        beat, tally = self._pulse.take(), self._writer.tally
+        if beat.looks:
+            log.info(
+                "pulse",
+                terminals=len(self._held),
+                rows=tally.rows,
+                lag_p99_ms=round(1e3 * beat.p99, 1),
+                lag_worst_ms=round(1e3 * beat.worst, 1),
+            )
 
     async def _tell_status(self) -> None:
         """Tell the archive what has changed since it was told: who is there, and who was heard of since a while."""
