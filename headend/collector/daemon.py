@@ -25,7 +25,7 @@ import structlog
 from headend.clock import Clock
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
-from headend.collector.gaps import open_gaps
+from headend.collector.gaps import Kept, open_gaps
 from headend.collector.gather import Gather
 from headend.collector.memory import Memory
 from headend.collector.pulse import Pulse
@@ -381,7 +381,7 @@ class Daemon:
                 matrix = coverage.day_matrix(
                     conn, plan, day, now=now, zone=zone, terminals=terminals, reasons=("expired",)
                 )
-                owed = open_gaps([matrix], self._drivers[protocol].retention, now)
+                owed = open_gaps([matrix], Kept.of(self._drivers[protocol]), now)
                 attempts = [Attempt(g.meter, g.plan, g.times, NO_TIMES, now, "offline", why) for g in owed]
                 found += [tuple(attempts[k : k + BOOKED]) for k in range(0, len(attempts), BOOKED)]
         return found

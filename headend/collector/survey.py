@@ -12,6 +12,7 @@ import numpy as np
 
 from headend.clock import Clock
 from headend.collector.database import Database
+from headend.collector.gaps import IN_VAIN
 from headend.collector.gather import Gather
 from headend.collector.tasks import meter_of
 from headend.plans import Plan
@@ -68,7 +69,13 @@ class Survey:
         days: dict[int, list[DayMatrix]] = {question.terminal: [] for question in questions}
         for (plan, day, ahead), terminals in asking.items():
             whole = coverage.day_matrix(
-                conn, plan, day, now=now + ahead, zone=zone, terminals=terminals, reasons=("expired",)
+                conn,
+                plan,
+                day,
+                now=now + ahead,
+                zone=zone,
+                terminals=terminals,
+                reasons=("expired", *IN_VAIN),
             )
             for terminal, part in whole.by_terminal(terminals):
                 days[terminal].append(part)

@@ -15,11 +15,11 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
-from headend.collector.gaps import Gap, ahead, closed, look_back, lost_because, open_gaps, overwritten
+from headend.collector.gaps import Gap, Kept, ahead, closed, look_back, lost_because, open_gaps, overwritten
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.survey import Owed, Question, Survey
-from headend.collector.tasks import script
+from headend.collector.tasks import PAST, script
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import coverage, orders, tables
@@ -32,6 +32,7 @@ from protocols.errors import ProtocolError, Refused
 from protocols.reading import no_reads
 from terminals.bus import Bus, BusError, BusFull, NoTurn, Quarantined
 from terminals.drivers.driver import Driver, Meter, Outcome, Retention
+from terminals.drivers.through import NotReached
 from terminals.links.link import Link, LinkError, LinkLost
 from terminals.pace import Pace, Timing
 from terminals.quarantine import Backoff, Quarantine
@@ -87,11 +88,13 @@ class Worker:
         self._booked_offline: np.datetime64 | None = None
         self._context = context
         self._driver = driver
+        self._kept = Kept.of(driver)
         self._lease_valid = lease_valid
         self._memory = Memory() if memory is None else memory
         self._fence = Fence(context.owner, terminal.terminal_id, epoch)
         self._pace = Pace(context.timing)
         self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
+        self._unreached = Quarantine(Backoff(), self._domain_seconds)  # meters, past the terminal
         self._poke = asyncio.Event()
         self._link: Link | None = None
         self._orders: list[dict[str, Any]] = []
@@ -181,11 +184,11 @@ class Worker:
         while True:
             now = context.clock.now()
             meters, matrices = await self._owed(now)
-            for lost in overwritten(matrices, self._driver.retention, now):
+            for lost in overwritten(matrices, self._kept, now):
                 await self._book(
-                    lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(self._driver.retention)
+                    lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(lost.plan, self._kept)
                 )
-            gaps = open_gaps(matrices, self._driver.retention, now)
+            gaps = open_gaps(matrices, self._kept, now)
             if (
                 self._driver.retention.sampled
             ):  # one minute for all: who was silent last waits until the others have been asked
@@ -221,10 +224,10 @@ class Worker:
         """The meters behind the terminal, and the ledger of every day that they still remember (or of those that are `wanted`), without the
         days known to be closed, and with what is still on its way into it. While the database is away: as it was when it was asked last,
         with what has fallen due since."""
-        context, memory, retention = self._context, self._memory, self._driver.retention
+        context, memory, kept = self._context, self._memory, self._kept
         days = self._wanted(now) if wanted is None else wanted
         question = Question(
-            self.terminal.terminal_id, tuple((plan, day, ahead(plan, retention)) for plan, day in days)
+            self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days)
         )
         while True:
             settled = context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
@@ -234,7 +237,7 @@ class Worker:
             except psycopg.OperationalError:
                 if memory.meters is not None and (memory.knows or not days):
                     zone = context.database.zone
-                    recalled = memory.recall(days, now, zone, retention)
+                    recalled = memory.recall(days, now, zone, kept)
                     return dict(memory.meters), [memory.fold(matrix) for matrix in recalled]
                 await context.database.pause()
         memory.meters = owed.meters
@@ -253,14 +256,17 @@ class Worker:
     def _wanted(self, now: np.datetime64) -> list[tuple[Plan, dt.date]]:
         """The days that may have gaps, by plan."""
         zone = self._context.database.zone
-        retention = self._driver.retention
         today = coverage.today(now, zone)
         wanted = []
         for plan in COLLECTED:
-            oldest = coverage.today(now - look_back(plan, retention), zone)
+            oldest = coverage.today(now - look_back(plan, self._kept), zone)
             span = (today - oldest).days
             days = [today - dt.timedelta(days=k) for k in range(span + 1)]
-            wanted += [(plan, day) for day in days if (plan.id, day) not in self._done]
+            wanted += [
+                (plan, day)
+                for day in days
+                if (plan.id, day) not in self._done and len(points(plan, day, zone))
+            ]
         return wanted
 
     async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
@@ -271,7 +277,8 @@ class Worker:
         said: Exchange | None = None
         try:
             async with bus.turn(meter, self._driver, Priority.SCHEDULED) as session:
-                task, now = gap.plan.name, clock.now()
+                past = gap.behind and self._unreached.until(gap.meter) is None
+                task, now = gap.plan.name + PAST * past, clock.now()
                 if now >= gap.deadline:
                     return  # overwritten while it waited for the line: the next look writes it down
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
@@ -283,20 +290,19 @@ class Worker:
                 # what came is the value of a later instant, now and whenever it would be decoded again
                 outcome, said = Outcome(no_reads(), NO_TIMES), None
             got = outcome.reads.time[gap.plan.met_by(outcome.reads)]
+            if past:
+                self._unreached.answered(gap.meter)
             if len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
-                reason = "missing-in-answer"
+                collects = self._driver.behind is not None and not past
+                reason = "not-in-terminal" if collects else "missing-in-answer"
         except (
             Quarantined
         ) as resting:  # nothing was asked now: the cause is what it was when it was asked last
             reason, detail = self._failing.get(gap.meter) or "no-answer", str(resting)
-        except NoAnswer as silent:
-            reason, detail = "no-answer", str(silent)
-        except Garbled as noise:
-            reason, detail = "garbled", str(noise)
-        except Refused as refusal:
-            reason, detail = "refused", str(refusal)
-        except ProtocolError as error:
-            reason, detail = "garbled", str(error)
+        except (NoAnswer, Garbled, ProtocolError) as trouble:
+            reason, detail = _cause(trouble), str(trouble)
+            if isinstance(trouble, NotReached):
+                self._unreached.failed(gap.meter)
         except (BusFull, NoTurn) as crowded:
             log.warning("line too busy", terminal=self.terminal.code, why=str(crowded))
             return
@@ -326,7 +332,7 @@ class Worker:
         if self._booked_offline is not None and abs(now - self._booked_offline) < self._retry:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
-        for gap in open_gaps((await self._owed(now))[1], self._driver.retention, now):
+        for gap in open_gaps((await self._owed(now))[1], self._kept, now):
             await self._book(gap, Outcome(no_reads(), NO_TIMES), "offline", why)
 
     # --- obeying -----------------------------------------------------------------------------------------
@@ -359,6 +365,13 @@ class Worker:
         looked = self._looked.get(order["order_id"])
         pause = RESEND if order["state"] == "approved" else RECHECK
         return bool(looked is None or abs(now - looked) >= pause)
+
+
+def _cause(trouble: Exception) -> str:
+    """Why a question came to nothing."""
+    if isinstance(trouble, (NoAnswer, NotReached)):
+        return "no-answer"
+    return "refused" if isinstance(trouble, Refused) else "garbled"
 
 
 def _backoff(retention: Retention) -> Backoff:

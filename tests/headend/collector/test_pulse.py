@@ -34,7 +34,7 @@ async def test_a_loop_that_stands_still_is_found_out() -> None:
     pulse = Pulse()
     task = asyncio.create_task(pulse.run())
     await asyncio.sleep(0.06)
-    time.sleep(0.3)  # noqa: ASYNC251
+    time.sleep(0.3)
     await asyncio.sleep(0.06)
     task.cancel()
     assert pulse.take().worst > 0.2
