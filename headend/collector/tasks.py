@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from headend.plans import CURVE, DAY, MONTH
-from headend.store.archive import Installed
+from headend.store.archive import Installed, Terminal
 from headend.store.coverage import NO_TIMES
 from headend.store.tables import SOURCES, Source
 from protocols.localtime import Times
 from terminals.drivers.driver import Driver, Meter, Outcome, Script
+from terminals.drivers.station import terminal_itself
 
 SPOT = "spot"
 #: ends the name of a task that the meter is asked for past its terminal
@@ -26,6 +28,15 @@ def meter_of(row: Installed, zone: ZoneInfo) -> Meter:
 def source_of(task: str) -> Source:
     """Where its readings go."""
     return SOURCES[task.removesuffix(PAST)]
+
+
+def station_of(terminal: Terminal, meters: Iterable[Meter], zone: ZoneInfo) -> Meter:
+    """What the archive knows of the terminal itself. Its password stands with its meters, and the first that has it is asked."""
+    said = (m.secrets["terminal_password"] for m in meters if "terminal_password" in m.secrets)
+    password = next(said, None)
+    return terminal_itself(
+        terminal.login or "", zone, {} if password is None else {"terminal_password": password}
+    )
 
 
 def script(driver: Driver, meter: Meter, task: str, asked: Times, now: np.datetime64) -> Script[Outcome]:

@@ -16,12 +16,13 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
+from headend.collector.drivers import stations
 from headend.collector.gaps import Gap, Kept, ahead, closed, look_back, lost_because, open_gaps, overwritten
 from headend.collector.limits import Allowances, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.survey import Owed, Question, Survey
-from headend.collector.tasks import PAST, script
+from headend.collector.tasks import PAST, script, station_of
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import coverage, orders, tables
@@ -179,8 +180,9 @@ class Worker:
         )  # fmt: skip
         self.online, self._link = True, link
         commands = Commands(
-            context.database, context.clock, self._driver, self._fence, self._guard, self._recorder
-        )
+            context.database, context.clock, self._driver, self._fence, self._guard, self._recorder,
+            stations().get(self.terminal.protocol),
+        )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_for_ever(bus))
@@ -401,9 +403,11 @@ class Worker:
             meters, _ = await self._owed(now, [])
             for order in waiting:
                 self._looked[order["order_id"]] = now
-                meter = meters.get(order["meter_id"])
-                if meter is not None:
-                    await commands.carry_out(bus, meter, order)
+                whom = meters.get(order["meter_id"])
+                if order["meter_id"] is None:
+                    whom = station_of(self.terminal, meters.values(), context.database.zone)
+                if whom is not None:
+                    await commands.carry_out(bus, whom, order)
             self._orders = await context.database.persist(
                 lambda conn: orders.work(conn, [self.terminal.terminal_id])
             )
