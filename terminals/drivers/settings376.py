@@ -43,7 +43,7 @@ class Settings376:
     def read(self, whom: Meter, names: Iterable[str] | None) -> Script[Mapping[str, bytes | None]]:
         """One request each: one that is denied must not hide the others."""
         found: dict[str, bytes | None] = {}
-        for name in self.tasks if names is None else names:
+        for name in self.tasks or () if names is None else names:
             point, function = place(name)
             data = bytes((len(self._ports), *self._ports)) if function == PORTS and self._ports else b""
             try:
