@@ -25,6 +25,7 @@ COMMANDS = {
     "init": "init",
     "archive": "archive",
     "terminal": "terminal",
+    "meter": "meter",
     "collect": "collect",
     "read": "read",
     "why": "why",
@@ -59,7 +60,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
         {
             "name": "Ask and act",
-            "commands": ["why", "read", "diagnose", "decode", "relay", "terminal", "mqtt"],
+            "commands": ["why", "read", "diagnose", "decode", "relay", "terminal", "meter", "mqtt"],
         },
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]

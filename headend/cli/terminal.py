@@ -167,6 +167,33 @@ def write(
     _ask(app, code, "archive", writing, reason, person, as_json)
 
 
+def follow(app: App, code: str, meter: str, reason: str, person: str, wait: float) -> None:
+    """Ask that the terminal's own archive follows ours for one meter; said on standard error where it cannot be asked now."""
+    try:
+        found, _ = _difference(app, code, person, wait)
+        changes = [change for change in found.changes if change.meter == meter]
+        if not changes:
+            click.echo(f"terminal {code} knows meter {meter} already", err=True)
+            return
+        replaced = sum(change.was is not None for change in changes)
+        writing = Writing(_request(items_of(changes)), len(changes) - replaced, replaced)
+        now = app.clock.now()
+        order_id = orders.request(
+            app.conn, kind="archive", action="write", terminal=code, reason=reason, who=person, now=now, expires=now + VALID,
+            writing=writing,
+        )  # fmt: skip
+    except StoreError as error:
+        click.echo(
+            f"the exchange is recorded; terminal {code} is not told yet: {error}; then `headend terminal archive write {code}`",
+            err=True,
+        )
+        return
+    click.echo(
+        f"order {order_id} tells terminal {code}; it waits for another person's `headend terminal approve {order_id}`",
+        err=True,
+    )
+
+
 def _difference(app: App, code: str, person: str, wait: float) -> tuple[Difference, list[list[int]]]:
     (row,) = stations.listing(app.conn, app.clock.now(), code)
     order = _read(app, code, "archive", {}, person, wait)

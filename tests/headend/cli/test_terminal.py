@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from headend.control.order_state import State
+from headend.store import orders, stations
 from terminals.simulator.scenario import Group
 from tests.headend.collector.conftest import open_house as open_house  # noqa: PLC0414  the fixture
+from tests.headend.collector.test_commissioning import WRITES, sent
 from tests.support.cli import Said, Shell, environment
 from tests.support.collecting import House, Open
 from tests.support.house import one
@@ -43,51 +46,59 @@ async def opened(open_house: Open, protocol: str, **more: Any) -> tuple[House, C
     return house, shell(house), code
 
 
-async def stage(headend: Call, code: str) -> str:
-    return str((await headend("terminal", "show", code, "--json")).json()["stage"])
+def stage(house: House) -> str:
+    (row,) = stations.listing(house.conn, house.clock.now())
+    house.conn.commit()
+    return str(row["stage"])
 
 
 async def told(headend: Call, *what: str) -> None:
     """Asked for by one person, approved by another, proved."""
     asked = await headend(*what, "--yes", "--reason", "new terminal", "--person", "陈晓", "--json")
     assert (asked.code, asked.json()["state"]) == (0, "wanted"), asked
-    number = str(asked.json()["order_id"])
-    refused = await headend("terminal", "approve", number, "--person", "陈晓")
-    assert (refused.code, "陈晓 asked for it" in refused.line) == (1, True)
-    done = await headend("terminal", "approve", number, "--person", "李敏", "--json")
+    done = await headend("terminal", "approve", str(asked.json()["order_id"]), "--person", "李敏", "--json")
     assert done.json()["state"] == "verified", done
 
 
 async def test_a_698_terminal_from_the_box_to_data(open_house: Open) -> None:
     house, headend, code = await opened(open_house, "dlt698", bare=True)
-    assert await stage(headend, code) == "unconfigured"
+    assert stage(house) == "unconfigured"
     compared = await headend("terminal", "archive", "compare", code)
     assert compared.code == 1
     assert "0 entries as they should be, 6 not" in compared.out
-    dry = await headend("terminal", "archive", "write", code, "--json")
-    assert (dry.code, len(dry.json()["missing"])) == (0, 6)
-    assert one(house.conn, "SELECT count(*) FROM orders WHERE action = 'write'") == 0
-    house.conn.commit()
     await told(headend, "terminal", "archive", "write", code)
-    assert await stage(headend, code) == "archive"
+    assert stage(house) == "archive"
     await told(headend, "terminal", "tasks", code)
-    again = await headend("terminal", "tasks", code, "--yes", "--reason", "once more")
-    assert again.line == f"headend: terminal {code} has it so already: there is nothing to write"
     house.clock.set("2026-03-11 02:16")
     await house.until(lambda: house.open_points() == 0)
-    assert await stage(headend, code) == "commissioned"
-    listed = await headend("terminal", "list")
-    assert "commissioned 已投运" in listed.out
+    assert stage(house) == "commissioned"
+    assert "commissioned 已投运" in (await headend("terminal", "list")).out
+
+
+async def test_a_dry_run_asks_for_nothing_and_one_person_is_not_enough(open_house: Open) -> None:
+    house, headend, code = await opened(open_house, "gdw376", bare=True)
+    words = ("terminal", "archive", "write", code)
+    dry = await headend(*words, "--json")
+    assert (dry.code, len(dry.json()["missing"]), dry.json()["denied"][0]) == (0, 6, [1, 64])
+    assert one(house.conn, "SELECT count(*) FROM orders WHERE action = 'write'") == 0
+    house.conn.commit()
+    asked = await headend(*words, "--yes", "--reason", "new terminal", "--person", "陈晓", "--json")
+    number = str(asked.json()["order_id"])
+    refused = await headend("terminal", "approve", number, "--person", "陈晓")
+    assert (refused.code, "陈晓 asked for it" in refused.line) == (1, True)
+    listed = await headend("terminal", "order", number)
+    assert "1: nothing → point 1, address 410000010001, protocol dlt645-2007, port 31, baud 0" in listed.out
+    assert house.state(int(number)) is State.WANTED
 
 
 async def test_parameters_from_a_file(open_house: Open, tmp_path: Path) -> None:
-    _, headend, code = await opened(open_house, "gdw376", bare=True)
+    house, headend, code = await opened(open_house, "gdw376", bare=True)
     file = tmp_path / "master.toml"
     file.write_text('[F3]\n"main address" = "10.1.2.3"\n"main port" = 7040\n', encoding="utf-8")
     dry = (await headend("terminal", "parameters", code, str(file), "--json")).json()
     assert [item["key"] for item in dry["items"]] == ["F3"]
     await told(headend, "terminal", "parameters", code, str(file))
-    assert await stage(headend, code) == "parameters"
+    assert stage(house) == "parameters"
     assert "main address 10.1.2.3, main port 7040" in (
         await headend("terminal", "parameters", code)
     ).out.replace("\n", " ")
@@ -122,3 +133,38 @@ async def test_no_such_terminal(open_house: Open, what: tuple[str, ...]) -> None
     _, headend, _ = await opened(open_house, "gdw376")
     said = await headend("terminal", *what, "nobody")
     assert said.line == "headend: no terminal nobody in the archive; `headend terminal list` shows them"
+
+
+@pytest.mark.parametrize("protocol", ["gdw376", "dlt698"])
+async def test_a_collector_that_is_killed_while_it_writes(
+    open_house: Open, protocol: str, tmp_path: Path
+) -> None:
+    """kill -9 between the write and its read-back: the heir finds out by reading, and sends nothing again."""
+    house, headend, code = await opened(open_house, protocol, bare=True)
+    asked = await headend(
+        "terminal", "archive", "write", code, "--yes", "--reason", "new", "--person", "陈晓", "--json"
+    )
+    order = int(asked.json()["order_id"])
+    await house.leave()
+    house.wire.lose_answer_to = WRITES[protocol]
+    shell = Shell(
+        environment(
+            HEADEND_DSN=house.dsn, HEADEND_CLOCK=NOW, HEADEND_HOME=str(tmp_path / "home"), HEADEND_LISTEN="127.0.0.1:0",
+            HEADEND_LEASE_SECONDS="4", HEADEND_POLL_SECONDS="0.2", HEADEND_ANSWER_SECONDS="30",
+        )
+    )  # fmt: skip
+    process = shell.start(tmp_path / "collector.log", "collect")
+    try:
+        orders.approve(house.conn, order, who="李敏", now=house.clock.now())
+        await house.until(lambda: house.wire.lose_answer_to is None or sent(house, protocol) == 1, 60)
+    finally:
+        process.kill()
+        process.wait(10)
+    assert house.state(order) is State.SENDING
+    house.collect()
+    await house.until(lambda: house.state(order) is State.VERIFIED, 40)
+    found = orders.get(house.conn, order)
+    house.conn.commit()
+    assert [event["event"] for event in found["events"]] == ["request", "approve", "send", "lose", "prove"]
+    assert found["outcome"] == "read back: all 6 as approved"
+    assert sent(house, protocol) == 1
