@@ -11,18 +11,19 @@ from headend.store.archive import Installed
 from terminals.drivers import settings698
 from terminals.drivers.entry import Difference, Wish, difference, entry_of
 
-#: what a terminal speaks with the meters that our archive calls by the terminal's protocol: relay and clock go to them as DL/T 645-2007
-BEHIND: Final = "dlt645-2007"
-#: a meter's secrets of that name belong to its entry; the archive says nothing of what is not there
-PORT, PROTOCOL = "port", "meter_protocol"
+#: what is kept with an installation by these names is its entry's; of what is not kept there the archive says nothing, for its column
+#: `protocol` is what the terminal speaks with us, not with the meter
+PORT: Final = "port"
+PROTOCOL: Final = "meter_protocol"
+BAUD: Final = "baud"
 
 
 def wishes(rows: Iterable[Installed]) -> list[Wish]:
     """Each installed meter, but the terminal's own metering, which needs no entry."""
     return [
         Wish(
-            row.asset, row.pn, row.address, row.secrets.get(PROTOCOL, BEHIND), row.secrets.get(PORT),
-            more=_more(row),
+            row.asset, row.pn, row.address, row.secrets.get(PROTOCOL), row.secrets.get(PORT),
+            int(row.secrets[BAUD]) if BAUD in row.secrets else None, _more(row),
         )
         for row in rows
         if row.address != row.terminal

@@ -57,7 +57,7 @@ class Wish:
     meter: str
     point: int
     address: str
-    protocol: str
+    protocol: str | None = None
     port: str | None = None
     baud: int | None = None
     more: Mapping[str, int | str] = field(default_factory=dict)
@@ -165,7 +165,7 @@ def _fulfilled(row: Entry, wish: Wish) -> Entry:
     return replace(
         row,
         address=wish.address,
-        protocol=wish.protocol,
+        protocol=row.protocol if wish.protocol is None else wish.protocol,
         port=row.port if wish.port is None else wish.port,
         baud=row.baud if wish.baud is None else wish.baud,
     )

@@ -127,24 +127,9 @@ def test_a_scheme_is_shaped_as_published_ones() -> None:
     """方案 6: number, depth, {type, content}, columns, meters, storage time; by the freeze (2, NULL), by interval (3, TI)."""
     found = wanted(dt.datetime(2026, 3, 11))
     day, curve = found["6014.2"].hex(), found["6014.1"].hex()
-    assert (
-        day
-        == "0206"
-        + "1102"
-        + "12001f"
-        + "0202"
-        + "1102"
-        + "00"
-        + "0101"
-        + "5b0150040200"
-        + "03"
-        + "20210200"
-        + "00100200"
-        + "00200200"
-        + "5c01"
-        + "1606"
-    )
-    assert curve.startswith("0206" + "1101" + "1203c0" + "0202" + "1103" + "54010 00f".replace(" ", ""))
+    head, column = "0206" + "1102" + "12001f" + "0202" + "1102" + "00", "5b0150040200" + "03"
+    assert day == head + "0101" + column + "20210200" + "00100200" + "00200200" + "5c01" + "1606"
+    assert curve.startswith("0206" + "1101" + "1203c0" + "0202" + "1103" + "5401000f")
 
 
 def test_a_task_that_began_otherwise_is_the_same() -> None:
