@@ -51,13 +51,14 @@ PHASE: Final = Plan(
 )
 PLANS: Final = {plan.id: plan for plan in (CURVE, DAY, MONTH, PHASE)}
 #: what the collector's drivers can ask for so far
-COLLECTED: Final = (CURVE, DAY)
+COLLECTED: Final = (CURVE, DAY, MONTH)
 
 #: code -> (en, zh). A hole carries exactly one of these as its present cause.
 REASONS: Final = {
     "offline": ("terminal offline", "终端离线"),
     "not-published": ("the terminal publishes by itself and has not", "终端未上报"),
     "link-lost": ("connection lost during the exchange", "通信中断"),
+    "not-in-terminal": ("the terminal has not got it from the meter", "终端未采到"),
     "no-answer": ("meter does not answer", "电表无应答"),
     "garbled": ("answer garbled (checksum or shape)", "报文校验错误"),
     "refused": ("meter refused", "电表拒绝"),

@@ -37,7 +37,6 @@ class Told:
     parameters, archive, tasks  when such a write was last proved by reading back
     emptied                     when its archive was last read, if it was empty then
     meters, bringing            how many are installed behind it, and how many of those have brought data since they were
-    newest                      when data of any of them came last
     """
 
     station: bool
@@ -47,16 +46,15 @@ class Told:
     emptied: dt.datetime | None = None
     meters: int = 0
     bringing: int = 0
-    newest: dt.datetime | None = None
 
 
 def stage(told: Told) -> Stage:
-    """Data prove all that comes before them: a terminal that another system has told everything is commissioned, too. One whose archive
-    was found empty after the last data and the last write is at the beginning, whatever it was before: another box hangs there."""
+    """Data prove all that comes before them: a terminal that another system has told everything is commissioned, too. But one whose archive
+    was found empty, and not written since, is at the beginning, whatever has come: another box hangs there, and its meters may have been
+    asked past it."""
     if not told.station:
         return Stage.LINE
-    later = max(filter(None, (told.archive, told.newest)), default=None)
-    if told.emptied is not None and (later is None or told.emptied > later):
+    if told.emptied is not None and (told.archive is None or told.emptied > told.archive):
         return Stage.PARAMETERS if told.parameters and told.parameters > told.emptied else Stage.UNCONFIGURED
     if told.bringing:
         return Stage.COMMISSIONED if told.bringing >= told.meters else Stage.FIRST_DATA

@@ -14,13 +14,14 @@ def listing(conn: Connection, now: Any, code: str | None = None) -> list[dict[st
     """Terminals by code, each with its 'told' and its 'stage'. UnknownTerminal for a `code` that none has."""
     rows = conn.execute(
         """
-        SELECT t.terminal_id, t.code, t.name, t.protocol, t.link, t.login, t.online, t.last_seen, o.parameters, o.archive, o.tasks, o.emptied,
+        SELECT t.terminal_id, t.code, t.name, t.protocol, t.link, t.login, t.online, t.last_seen, o.parameters, o.archive, o.tasks, o.seen, o.emptied,
                i.meters, i.bringing, i.newest
         FROM terminal t
         CROSS JOIN LATERAL (
             SELECT max(ended_at) FILTER (WHERE kind = 'parameters' AND action = 'write') AS parameters,
                    max(ended_at) FILTER (WHERE kind = 'archive' AND action = 'write') AS archive,
                    max(ended_at) FILTER (WHERE kind = 'tasks' AND action = 'write') AS tasks,
+                   max(ended_at) FILTER (WHERE kind = 'archive' AND action = 'read') AS seen,
                    max(ended_at) FILTER (WHERE kind = 'archive' AND action = 'read' AND result->'held' = '{}') AS emptied
             FROM orders WHERE terminal_id = t.terminal_id AND meter_id IS NULL AND state = 'verified'
         ) o
@@ -40,7 +41,8 @@ def listing(conn: Connection, now: Any, code: str | None = None) -> list[dict[st
     if code is not None and not rows:
         raise UnknownTerminal(code)
     for row in rows:
-        names = ("parameters", "archive", "tasks", "emptied", "meters", "bringing", "newest")
+        row["emptied"] = row["emptied"] if row["emptied"] == row["seen"] else None  # of the newest look alone
+        names = ("parameters", "archive", "tasks", "emptied", "meters", "bringing")
         told = Told(row["protocol"] in STATIONS, **{name: row[name] for name in names})
         row["stage"] = stage(told)
     return rows

@@ -45,6 +45,7 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
+from terminals.drivers.through import NothingBehind
 
 DATE, TIME = 0x04000101, 0x04000102
 STATUS_3 = 0x04000503
@@ -77,7 +78,7 @@ _PRESENT: Final = (
 )
 
 
-class Dlt645Driver:
+class Dlt645Driver(NothingBehind):
     """terminals.drivers.driver.Driver for DL/T 645-2007.
 
     blocks_per_request   of the load record: a full block is 103 bytes, so 24 are 13 frames, and a frame lost
@@ -98,7 +99,7 @@ class Dlt645Driver:
         wakeup: int = 4,
         machine: security.CipherMachine | None = None,
     ) -> None:
-        self.retention = Retention(curve=curve_kept, day_freeze=dt.timedelta(days=FREEZES))
+        self.retention = Retention(curve_kept, dt.timedelta(days=FREEZES), dt.timedelta(days=FREEZES))
         self._blocks = blocks_per_request
         self._wakeup = wakeup
         self._machine = machine
@@ -229,6 +230,10 @@ class Dlt645Driver:
             imports.append(energy)
             exports.append(back or b"")
         return _freeze_outcome(meter, times, imports, exports, absent)
+
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The day freezes of the days that close months: the same registers at the same instants."""
+        return (yield from self.day_freeze(meter, midnights, now))
 
     def _find_freeze(
         self, meter: Meter, stamps: _Stamps, day: dt.datetime, now: dt.datetime

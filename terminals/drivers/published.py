@@ -13,12 +13,13 @@ from protocols.published import message
 from protocols.published.exchange import Listen, Listener
 from protocols.reading import Reads, Times
 from terminals.drivers.driver import Meter, Outcome, RelayAction, RelayAnswer, RelayState, Retention, Script
+from terminals.drivers.through import NothingBehind
 
 #: `code` of a Refused that this driver decides: nothing is ever asked.
 NOT_POSSIBLE: Final = -1
 
 
-class PublishedDriver:
+class PublishedDriver(NothingBehind):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is the meter's name in the topic.
 
     retention  how long a terminal may take to publish what it kept while it was cut off. No source gives one: a month, and what comes
@@ -54,6 +55,11 @@ class PublishedDriver:
             if midnight(local_day(time, meter.zone) + dt.timedelta(days=1), meter.zone) != time:
                 raise FrameError(f"day: {time}Z is no midnight in {meter.zone.key}")
         return Outcome(reads, midnights[:0])
+
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """Refused: messages have days; a month is closed by the last of its."""
+        raise _deaf()
+        yield
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
         """The values of the message, each row at its own time."""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from terminals.simulator.area import CURVE_DAYS, Area
 from terminals.simulator.layout import Ints
-from terminals.simulator.physics import SLOT_US, SolvedDay, display
+from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
 from terminals.simulator.scenario import SLOTS
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
+_CLOSED: Final = Relay()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,10 @@ class Meter:
     their own instants.
     """
 
+    __slots__ = (
+        "_drift", "_key_delay", "_see", "area", "dead", "has_relay", "index", "key_due", "password", "phases", "prepaid", "relay",
+    )  # fmt: skip
+
     def __init__(
         self,
         area: Area,
@@ -57,19 +62,27 @@ class Meter:
     ) -> None:
         self.area = area
         self.index = index
-        self.asset = area.plan.asset(index)
-        self.address = area.plan.address(index)
         self.phases = area.plan.phases(index)
         self.password = password
         self.dead = index in area.plan.dead
         self.prepaid = index in area.plan.prepaid
         #: A supply meter behind current transformers has no relay.
         self.has_relay = index > 0
-        self.relay = Relay()
+        self.relay = _CLOSED
         self.key_due: np.datetime64 | None = None
         self._see = see
         self._key_delay = key_delay
         self._drift = drift
+
+    @property
+    def asset(self) -> str:
+        """The 12-digit asset number."""
+        return self.area.plan.asset(self.index)
+
+    @property
+    def address(self) -> str:
+        """What the protocol calls this meter."""
+        return self.area.plan.address(self.index)
 
     # --- clock ---
 
@@ -119,8 +132,8 @@ class Meter:
             ends=(midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype(
                 "datetime64[us]"
             ),
-            registers=display(solved.energy[:, self.index, solved.slot_end]),
-            shown=np.asarray(solved.shown[:, self.index, solved.slot_end - 1]),
+            registers=solved.meter_registers(self.index),
+            shown=solved.meter_shown(self.index),
             recorded=np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index],
             solved=solved,
         )

@@ -21,14 +21,14 @@ T = [dt.datetime(2026, 3, 11, hour, tzinfo=dt.UTC) for hour in range(6)]
         ({"archive": T[1]}, Stage.ARCHIVE),
         ({"archive": T[1], "tasks": T[2]}, Stage.TASKS),
         ({"tasks": T[2]}, Stage.UNCONFIGURED),  # tasks over an archive that nobody has written
-        ({"archive": T[1], "tasks": T[2], "bringing": 7, "newest": T[3]}, Stage.FIRST_DATA),
-        ({"archive": T[1], "tasks": T[2], "bringing": 8, "newest": T[3]}, Stage.COMMISSIONED),
-        ({"bringing": 8, "newest": T[3]}, Stage.COMMISSIONED),  # another system has told it everything
-        ({"bringing": 8, "newest": T[3], "emptied": T[2]}, Stage.COMMISSIONED),
-        ({"bringing": 8, "newest": T[3], "emptied": T[4]}, Stage.UNCONFIGURED),  # another box hangs there
-        ({"bringing": 8, "newest": T[3], "emptied": T[4], "parameters": T[1]}, Stage.UNCONFIGURED),
-        ({"bringing": 8, "newest": T[3], "emptied": T[4], "parameters": T[5]}, Stage.PARAMETERS),
-        ({"bringing": 8, "newest": T[3], "emptied": T[4], "archive": T[5]}, Stage.COMMISSIONED),
+        ({"archive": T[1], "tasks": T[2], "bringing": 7}, Stage.FIRST_DATA),
+        ({"archive": T[1], "tasks": T[2], "bringing": 8}, Stage.COMMISSIONED),
+        ({"bringing": 8}, Stage.COMMISSIONED),  # another system has told it everything
+        ({"bringing": 8, "emptied": T[4]}, Stage.UNCONFIGURED),  # another box hangs there
+        ({"bringing": 8, "emptied": T[4], "parameters": T[1]}, Stage.UNCONFIGURED),
+        ({"bringing": 8, "emptied": T[4], "parameters": T[5]}, Stage.PARAMETERS),
+        ({"bringing": 8, "emptied": T[4], "archive": T[3]}, Stage.UNCONFIGURED),
+        ({"bringing": 8, "emptied": T[4], "archive": T[5]}, Stage.COMMISSIONED),
         ({"emptied": T[0], "archive": T[1]}, Stage.ARCHIVE),
     ],
 )
