@@ -11,7 +11,10 @@ from protocols.localtime import as_datetime
 
 
 def listing(conn: Connection, now: Any, code: str | None = None) -> list[dict[str, Any]]:
-    """Terminals by code, each with its 'told' and its 'stage'. UnknownTerminal for a `code` that none has."""
+    """Terminals by code, each with its 'stage' and the facts behind it. UnknownTerminal for a `code` that none has.
+
+    A meter brings data through its terminal where a point of it came in time, and not after the terminal had none or denied it: such
+    points were asked of the meter past it, and so is what is older than the terminal remembers."""
     rows = conn.execute(
         """
         SELECT t.terminal_id, t.code, t.name, t.protocol, t.link, t.login, t.online, t.last_seen, o.parameters, o.archive, o.tasks, o.seen, o.emptied,
@@ -28,8 +31,11 @@ def listing(conn: Connection, now: Any, code: str | None = None) -> list[dict[st
         CROSS JOIN LATERAL (
             SELECT count(*)::int AS meters, count(c.last)::int AS bringing, max(c.last) AS newest FROM installation n
             LEFT JOIN LATERAL (
-                SELECT max(last_at) AS last FROM coverage
-                WHERE meter_id = n.meter_id AND bit_count(present) > 0 AND last_at >= n.valid_from
+                SELECT max(v.last_at) AS last FROM coverage v
+                LEFT JOIN gap_reason g ON (g.meter_id, g.day, g.plan, g.reason) = (v.meter_id, v.day, v.plan, 'not-in-terminal')
+                LEFT JOIN gap_reason d ON (d.meter_id, d.day, d.plan, d.reason) = (v.meter_id, v.day, v.plan, 'refused')
+                WHERE v.meter_id = n.meter_id AND v.last_at >= n.valid_from
+                  AND bit_count(v.present & ~v.late & ~coalesce(g.slots, v.late) & ~coalesce(d.slots, v.late)) > 0
             ) c ON true
             WHERE n.terminal_id = t.terminal_id AND n.valid_from <= %(now)s AND n.valid_to > %(now)s
         ) i

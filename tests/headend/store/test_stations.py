@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from headend.control.order_state import Event
-from headend.store import orders, stations
+from headend.plans import CURVE
+from headend.store import intake, orders, stations
+from headend.store.coverage import Attempt
 from headend.store.db import Connection
+from headend.store.intake import Delivery
 from headend.store.orders import UnknownTerminal
 from headend.store.tables import CURVES
 from tests.support.arrears import HOUR, NOW, fence
-from tests.support.house import Place, at, deliver, place, rows
+from tests.support.house import SHANGHAI, Place, at, deliver, place, rows
 
 
 def proved(
@@ -55,7 +58,9 @@ def test_the_way_of_a_terminal(store: Connection) -> None:
     assert stage(store) == "archive"
     proved(store, here, "tasks", "write", NOW + 2 * HOUR)
     assert stage(store) == "tasks"
-    deliver(store, CURVES, rows([here.meter], [at("2026-03-11 10:15")], active_import=[1]), NOW + 3 * HOUR)
+    deliver(
+        store, CURVES, rows([here.meter], [at("2026-03-11 10:15")], active_import=[1]), at("2026-03-11 10:17")
+    )
     assert stage(store) == "first-data"
     store.execute(
         "UPDATE installation SET valid_to = %s WHERE meter_id <> %s", ("2026-03-11 11:00+08", here.meter)
@@ -100,3 +105,26 @@ def test_lines_and_strangers(store: Connection) -> None:
     with pytest.raises(UnknownTerminal, match="no terminal T9"):
         stations.listing(store, NOW, "T9")
     assert [row["code"] for row in stations.listing(store, NOW)] == ["T1"]
+
+
+@pytest.mark.parametrize(
+    ("came", "reason", "expected"),
+    [
+        ("10:17", "", "first-data"),
+        ("10:17", "garbled", "first-data"),
+        ("10:17", "refused", "unconfigured"),
+        ("10:17", "not-in-terminal", "unconfigured"),  # asked of the meter, past the terminal
+        ("19:00", "", "unconfigured"),  # too late to say who had it
+    ],
+)
+def test_data_past_the_terminal_say_nothing_of_it(
+    store: Connection, came: str, reason: str, expected: str
+) -> None:
+    here = place(store, "1", protocol="gdw376")
+    place(store, "2", protocol="gdw376")
+    slot = np.array([at("2026-03-11 10:15")])
+    if reason:
+        vain = Attempt(here.meter, CURVE, slot, slot[:0], at("2026-03-11 10:16"), reason)
+        intake.save(store, [Delivery(CURVES, at("2026-03-11 10:16"), attempts=(vain,))], SHANGHAI, who="test")
+    deliver(store, CURVES, rows([here.meter], slot, active_import=[1]), at(f"2026-03-11 {came}"))
+    assert stage(store) == expected
