@@ -9,13 +9,14 @@ import pytest
 
 from headend.collector import wanted
 from headend.collector.books import Item, items_of
-from headend.control.order_state import State
+from headend.control.order_state import OPEN, State
 from headend.store import archive, orders
 from headend.store.orders import Writing
 from protocols.localtime import as_datetime
 from terminals.drivers.entry import Difference, erasing
 from terminals.drivers.settings376 import changed
 from terminals.simulator.scenario import ZONE, Group
+from terminals.simulator.told376 import Told376
 from tests.headend.collector.test_terminal_orders import ask
 from tests.support.collecting import House, Open
 
@@ -32,7 +33,7 @@ def group(protocol: str) -> Group:
 
 
 async def done(house: House, order: int, state: State = State.VERIFIED) -> dict[str, Any]:
-    await house.until(lambda: house.state(order) not in (State.APPROVED, State.SENDING, State.ANSWERED))
+    await house.until(lambda: house.state(order) not in OPEN)
     found = orders.get(house.conn, order)
     house.conn.commit()
     assert found["state"] == state, found["outcome"]
@@ -198,3 +199,64 @@ async def test_the_parameters_of_a_376_terminal(open_house: Open) -> None:
     assert (await held(house, "parameters"))["F3"] == becomes.hex()
     assert becomes[:6] == bytes((10, 1, 2, 3)) + (7040).to_bytes(2, "little")
     assert becomes[6:] == now[6:]
+
+
+TASK = re.compile(rb"\x07\x01.\x60\x12\x7f\x00", re.DOTALL)
+
+
+async def test_what_broke_off_half_way_is_told_to_the_last_piece_and_finished_anew(open_house: Open) -> None:
+    """Three schemes are written, then the first task; its answer is lost. It is not sent again, nor is what would have come after it."""
+    house = await open_house(group("dlt698"), now="2026-03-11 02:07", bare=True)
+    house.collect()
+    begin = as_datetime(house.clock.now(), ZONE).replace(tzinfo=None)
+    items = wanted.tasks(await held(house, "tasks"), begin)
+    house.wire.lose_answer_to = TASK
+    order = write(house, items, "tasks", adds=6)
+    await house.until(lambda: house.state(order) is State.UNKNOWN)
+    house.clock.set("2026-03-11 02:12")
+    await house.until(lambda: house.state(order) is State.FAILED)
+    found = orders.get(house.conn, order)
+    house.conn.commit()
+    assert found["outcome"] == "read back: 4 of 6 as approved; not so: 6012.2, 6012.3"
+    assert found["result"]["not_as_approved"] == ["6012.2", "6012.3"]
+    assert len(TASK.findall(b"".join(house.wire.requests))) == 1
+    rest = wanted.tasks(await held(house, "tasks"), begin)
+    assert [item.key for item in rest] == ["6012.2", "6012.3"]
+    await done(house, write(house, rest, "tasks", adds=2))
+
+
+class Willful(Told376):
+    """Says yes, and keeps another port."""
+
+    def _take(self, data: bytes) -> None:
+        super()._take(data[:6] + bytes((7,)) + data[7:])
+
+
+async def test_a_terminal_that_says_yes_and_does_something_else(open_house: Open) -> None:
+    house = await open_house(group("gdw376"), now="2026-03-11 02:07", bare=True)
+    assert house.fleet is not None
+    for each in house.fleet.terminals:
+        assert each._station is not None
+        each._station.told = Willful([])
+    house.collect()
+    items = items_of((await difference(house, "gdw376")).changes)
+    found = await done(house, write(house, items, adds=6), State.FAILED)
+    assert [event["event"] for event in found["events"][-3:]] == ["send", "lose", "disprove"]
+    assert (
+        found["events"][-2]["detail"]
+        == "archive 1 reads back other than it was written; nothing further was sent"
+    )
+    assert found["outcome"] == "read back: 5 of 6 as approved; not so: 1"
+
+
+@pytest.mark.parametrize("protocol", KINDS)
+async def test_what_the_protocol_cannot_say(open_house: Open, protocol: str) -> None:
+    """What the protocol has no word for is not sent, and the order says so."""
+    house = await open_house(group(protocol), now="2026-03-11 02:07", bare=True)
+    house.collect()
+    (item, *_) = items_of((await difference(house, protocol)).changes)
+    wrong = Item(item.key, None, item.becomes | {"protocol": "smoke signals"})
+    before = sent(house, protocol)
+    found = await done(house, write(house, [wrong], adds=1), State.FAILED)
+    assert "no code for 'smoke signals'" in found["events"][-2]["detail"]
+    assert sent(house, protocol) == before
