@@ -277,6 +277,11 @@ def parameters(
 @command.command()
 @click.argument("code")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Also overwrite schemes and tasks of these numbers that say something else.",
+)
 @yes_option
 @reason_option
 @person_option
@@ -284,14 +289,14 @@ def parameters(
 @json_option
 @pass_app
 def tasks(
-    app: App, code: str, file: Path | None, yes: bool, reason: str, person: str, wait: float, as_json: bool
-) -> None:
+    app: App, code: str, file: Path | None, replace: bool, yes: bool, reason: str, person: str, wait: float, as_json: bool
+) -> None:  # fmt: skip
     """Compare a terminal's tasks with what the head-end reads, and write what is missing.
 
     A DL/T 698.45 terminal collects nothing without: schemes (6014) and tasks (6012) for quarter-hours, days and months. A Q/GDW 376.1
     terminal needs none; its reporting tasks are read, and written from FILE as of `parameters`.
     """
-    _settings(app, code, "tasks", file, yes, reason, person, wait, as_json)
+    _settings(app, code, "tasks", file, yes, reason, person, wait, as_json, replace=replace)
 
 
 def _settings(
@@ -304,6 +309,8 @@ def _settings(
     person: str,
     wait: float,
     as_json: bool,
+    *,
+    replace: bool = True,
 ) -> None:
     (row,) = stations.listing(app.conn, app.clock.now(), code)
     modern = row["protocol"] == "dlt698"
@@ -311,7 +318,7 @@ def _settings(
         raise click.UsageError(
             "a DL/T 698.45 terminal has no such parameters here, and its tasks follow from what is read"
         )
-    said = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
+    said = _file(file) if file else {}
     request = {"keys": list(said)} if said else {}
     held = _read(app, code, kind, request, person, wait)["result"]["held"]
     items = wanted.tasks(held, app.local_now().replace(tzinfo=None)) if modern else _changed(said, held)
@@ -320,8 +327,25 @@ def _settings(
         return
     if not items:
         raise StoreError(f"terminal {code} has it so already: there is nothing to write")
-    replaced = sum(item.was is not None for item in items)
+    other = [item.key for item in items if item.was is not None]
+    if modern and other and not replace:
+        raise StoreError(
+            f"{', '.join(other)} of terminal {code} say something else already; --replace overwrites them"
+        )
+    replaced = len(other)
     _ask(app, code, kind, Writing(_request(items), len(items) - replaced, replaced), reason, person, as_json)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """Settings by name, each a table of fields. StoreError: it is no such file."""
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}") from None
+    loose = [name for name, fields in said.items() if not isinstance(fields, dict)]
+    if loose:
+        raise StoreError(f"{path}: {loose[0]!r} stands in no table; a setting is [F3] with its fields below")
+    return said
 
 
 def _changed(said: dict[str, Any], held: dict[str, str]) -> list[Item]:
@@ -378,6 +402,20 @@ def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> No
         lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()), f"approval of order {order}"
     )
     finish(app, shown.wait_for(app, order, wait), as_json)
+
+
+@command.command()
+@click.argument("order", type=int)
+@person_option
+@json_option
+@pass_app
+def cancel(app: App, order: int, person: str, as_json: bool) -> None:
+    """Withdraw an order that has not been sent."""
+    moved(
+        lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()),
+        f"withdrawal of order {order}",
+    )
+    finish(app, orders.get(app.conn, order), as_json)
 
 
 def _read(

@@ -133,11 +133,12 @@ def difference(
             different.append(Change(wish.meter, row, becomes, cells))
         else:
             same += 1
-    taken = {row.number for row in rows} | {wish.point for wish in missing}
+    numbers = {row.number for row in rows}
+    taken = numbers | {wish.point for wish in missing}
     adds = []
     for wish in missing:
         number = wish.point
-        if number == 0 or any(row.number == number for row in rows):
+        if number == 0 or number in numbers:
             number = _free(taken, last)
             taken.add(number)
         if number == 0:

@@ -130,6 +130,22 @@ async def test_nothing_is_erased_but_what_is_named(open_house: Open) -> None:
     assert (await headend("terminal", "archive", "compare", code)).code == 0
 
 
+async def test_schemes_of_another_system_are_not_overwritten_by_the_way(open_house: Open) -> None:
+    _, headend, code = await opened(open_house, "dlt698")
+    said = await headend("terminal", "tasks", code, "--yes", "--reason", "ours")
+    assert said.line.startswith("headend: 6014.1, 6014.2, 6014.3 of terminal ")
+    assert said.line.endswith("say something else already; --replace overwrites them")
+
+
+@pytest.mark.parametrize(("text", "why"), [("[F3", "Expected"), ("F3 = 1", "'F3' stands in no table")])
+async def test_a_file_that_is_none(open_house: Open, tmp_path: Path, text: str, why: str) -> None:
+    _, headend, code = await opened(open_house, "gdw376")
+    file = tmp_path / "master.toml"
+    file.write_text(text, encoding="utf-8")
+    said = await headend("terminal", "parameters", code, str(file))
+    assert (said.code, why in said.line) == (1, True), said
+
+
 @pytest.mark.parametrize("what", [("show",), ("archive", "compare"), ("tasks",)])
 async def test_no_such_terminal(open_house: Open, what: tuple[str, ...]) -> None:
     _, headend, _ = await opened(open_house, "gdw376")
