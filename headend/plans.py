@@ -65,6 +65,7 @@ REASONS: Final = {
     "missing-in-answer": ("answered without this point", "应答缺点"),
     "not-recorded": ("meter proved not to have it", "电表无此记录"),
     "expired": ("overwritten in the meter before it could be read", "电表已覆盖"),
+    "allowance": ("the SIM's bytes of this month are used up", "SIM卡流量用尽"),
     "not-asked": ("due, not asked yet", "待采集"),
     "not-due": ("not due yet", "未到采集时间"),
     "not-commissioned": ("no meter installed then", "未投运"),

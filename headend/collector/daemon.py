@@ -27,6 +27,7 @@ from headend.collector.database import Database
 from headend.collector.drivers import drivers
 from headend.collector.gaps import Kept, open_gaps
 from headend.collector.gather import Gather
+from headend.collector.limits import Allowances, Starts
 from headend.collector.memory import Memory
 from headend.collector.pulse import Pulse
 from headend.collector.spool import Spool
@@ -35,13 +36,14 @@ from headend.collector.survey import Survey
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
-from headend.store import archive, coverage, leases, orders, tables
-from headend.store.archive import Terminal
+from headend.store import archive, coverage, leases, orders, tables, traffic
+from headend.store.archive import GONE, Terminal, TerminalState
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES
 from headend.store.intake import Delivery
-from protocols.localtime import as_datetime
+from headend.store.traffic import Allowance
+from protocols.localtime import local_day
 from terminals.drivers.driver import Driver
 from terminals.greetings import dtu, every_kind
 from terminals.links.link import BadAddress, Link
@@ -63,6 +65,8 @@ NUDGE = 1.0
 BOOKED = 500
 #: real seconds between lines of the log that say how the process is
 PULSE = 60.0
+#: real seconds between looks at what has passed over the air, and at what SIMs may still take
+TRAFFIC = 60.0
 #: terminals that dial in whose leases are taken together
 LOGINS = 500
 #: domain time between looks at terminals that nobody holds
@@ -78,6 +82,8 @@ class Options:
     spool_bytes: int = 2**31
     lease_seconds: float = 20.0
     quota: int = 5000
+    dial_rate: float = 50.0
+    cell_dial_rate: float = 5.0
     poll_seconds: float = 1.0
     timing: Timing = field(default_factory=Timing)
     heartbeat: float = 60.0
@@ -128,24 +134,26 @@ class Daemon:
 
     def __init__(self, database: Database, clock: Clock, options: Options) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._loop = asyncio.get_running_loop()
         self._database = database
         self._clock = clock
         self._options = options
         self._drivers = options.drivers
         self._writer = Writer(database, self.owner, Spool(options.spool, self.owner, options.spool_bytes))
         self._context = Context(
-            database, self._writer, Survey(database, clock), clock, options.timing, self.owner
-        )
+            database, self._writer, Survey(database, clock), clock, options.timing, self.owner,
+            Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(),
+        )  # fmt: skip
+        self._passed: Counter[int] = Counter()  # bytes by terminal that the store has not been told of
         self._pulse = Pulse()
         self._logins: Gather[int, int] = Gather(self._take_leases, LOGINS)
-        self._told_of: dict[int, tuple[bool, np.datetime64 | None]] = {}  # as the archive has it
+        self._told_of: dict[int, TerminalState] = {}  # as the archive has it
         self._held: dict[int, _Held] = {}
         self._valid_until: dict[int, float] = {}
         self._epochs: dict[int, int] = {}  # of all that are ours as far as we know
         self._memories: dict[int, Memory] = {}  # of every terminal of the archive that was ever ours
         self._stopping = asyncio.Event()
         self._told = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
         self._by_login: dict[str, Terminal] = {}
         self._retired: set[asyncio.Task[None]] = set()
         self._absent_looked = (
@@ -184,6 +192,7 @@ class Daemon:
                     (STATUS, self._absent_terminals, "absent terminals"),
                     (NUDGE, self._nudge, "nudging"),
                     (PULSE, self._tell_pulse, "pulse"),
+                    (TRAFFIC, self._tell_traffic, "traffic"),
                 )
             ),
         ]
@@ -232,7 +241,7 @@ class Daemon:
 
     def _leave(self, conn: Connection) -> None:
         leases.release(conn, self.owner)
-        archive.seen(conn, dict.fromkeys(self._held, False), {})
+        archive.seen(conn, dict.fromkeys(self._held, GONE))
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Repeat for ever; the database being away is waited for, a mistake of ours is logged and does not end the others."""
@@ -309,6 +318,7 @@ class Daemon:
     def _end(self, terminal_id: int) -> None:
         held = self._held.pop(terminal_id, None)
         if held is not None:
+            self._passed[terminal_id] += held.worker.take_volume()
             held.task.cancel()
             self._retired.add(held.task)
             held.task.add_done_callback(self._retired.discard)
@@ -372,7 +382,7 @@ class Daemon:
         by_protocol: defaultdict[str, list[int]] = defaultdict(list)
         for row in leases.nowhere(conn):
             by_protocol[row["protocol"]].append(row["terminal_id"])
-        archive.seen(conn, {k: False for terminals in by_protocol.values() for k in terminals}, {})
+        archive.seen(conn, {k: GONE for terminals in by_protocol.values() for k in terminals})
         zone, why = self._database.zone, "the terminal has not dialled in"
         days = [coverage.today(now - np.timedelta64(k, "D"), zone) for k in (0, 1)]
         found = []
@@ -419,6 +429,29 @@ class Daemon:
         for held in self._held.values():
             held.worker.nudge()
 
+    async def _tell_traffic(self) -> None:
+        """What has passed over the air goes to the store, and what each SIM may still take comes from there."""
+        for terminal_id, held in self._held.items():
+            self._passed[terminal_id] += held.worker.take_volume()
+        passed = {terminal_id: count for terminal_id, count in self._passed.items() if count}
+        now = self._clock.now()
+        month = local_day(now, self._database.zone).replace(day=1)
+
+        def tell(conn: Connection) -> Mapping[int, Allowance]:
+            traffic.add(conn, passed, month=month, now=now)
+            return traffic.allowances(conn, month=month, now=now)
+
+        before = self._context.allowances
+        known = await self._database.call(tell)
+        self._passed.subtract(passed)
+        self._passed += Counter()  # drops those at nought
+        for terminal_id, allowance in known.items():
+            if allowance.spent and terminal_id in self._held and before.spent(terminal_id) is None:
+                log.warning(
+                    "SIM has used up its plan", sim=allowance.sim, bytes=allowance.used, plan=allowance.plan
+                )
+        before.learn(known)
+
     async def _tell_pulse(self) -> None:
         beat, tally = self._pulse.take(), self._writer.tally
         if beat.looks:
@@ -432,22 +465,21 @@ class Daemon:
 
     async def _tell_status(self) -> None:
         """Tell the archive what has changed since it was told: who is there, and who was heard of since a while."""
+        states = {terminal_id: held.worker.state for terminal_id, held in self._held.items()}
         news = {
-            terminal_id: (held.worker.online, held.worker.last_seen)
-            for terminal_id, held in self._held.items()
-            if held.worker.differs(self._told_of.get(terminal_id), HEARD)
+            terminal_id: state
+            for terminal_id, state in states.items()
+            if state.differs(self._told_of.get(terminal_id), HEARD)
         }
-        gone = {terminal_id: (False, None) for terminal_id in self._told_of if terminal_id not in self._held}
+        gone = {terminal_id: GONE for terminal_id in self._told_of if terminal_id not in self._held}
         if not news and not gone:
             return
-        online = {terminal_id: there for terminal_id, (there, _) in (gone | news).items()}
-        seen = {terminal_id: as_datetime(last) for terminal_id, (_, last) in news.items() if last is not None}
         # the lease of one that dials in and has hung up: kept, nobody could say that it is nowhere
         callers = {terminal.terminal_id for terminal in self._by_login.values()}
         left = {t: self._epochs[t] for t in gone if t in callers and t in self._epochs}
 
         def tell(conn: Connection) -> None:
-            archive.seen(conn, online, seen)
+            archive.seen(conn, gone | news)
             leases.give_up(conn, self.owner, left)
 
         await self._database.call(tell)

@@ -25,6 +25,11 @@ def meter_of(row: Installed, zone: ZoneInfo) -> Meter:
     return Meter(row.meter_id, row.address, zone, row.phases, row.secrets, row.terminal, row.pn)
 
 
+def source_of(task: str) -> Source:
+    """Where its readings go."""
+    return SOURCES[task.removesuffix(PAST)]
+
+
 def station_of(terminal: Terminal, meters: Iterable[Meter], zone: ZoneInfo) -> Meter:
     """What the archive knows of the terminal itself. Its password stands with its meters, and the first that has it is asked."""
     said = (m.secrets["terminal_password"] for m in meters if "terminal_password" in m.secrets)
@@ -32,11 +37,6 @@ def station_of(terminal: Terminal, meters: Iterable[Meter], zone: ZoneInfo) -> M
     return terminal_itself(
         terminal.login or "", zone, {} if password is None else {"terminal_password": password}
     )
-
-
-def source_of(task: str) -> Source:
-    """Where its readings go."""
-    return SOURCES[task.removesuffix(PAST)]
 
 
 def script(driver: Driver, meter: Meter, task: str, asked: Times, now: np.datetime64) -> Script[Outcome]:

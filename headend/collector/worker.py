@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
 from headend.collector.drivers import stations
 from headend.collector.gaps import Gap, Kept, ahead, closed, look_back, lost_because, open_gaps, overwritten
+from headend.collector.limits import Allowances, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.survey import Owed, Question, Survey
@@ -24,7 +26,7 @@ from headend.collector.tasks import PAST, script, station_of
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import coverage, orders, tables
-from headend.store.archive import Terminal
+from headend.store.archive import Terminal, TerminalState
 from headend.store.coverage import Attempt, DayMatrix
 from headend.store.exchanges import NO_TIMES, Exchange
 from headend.store.intake import Delivery
@@ -52,6 +54,8 @@ RECHECK = np.timedelta64(2 * 60, "s")
 RESEND = np.timedelta64(30, "s")
 #: real seconds until a terminal that could not be reached is dialled again, doubled up to the cap
 REDIAL, REDIAL_CAP = 1.0, 30.0
+#: seconds that one question with its answers takes on a line that has not been heard yet, and over how many turns the pace is learned
+FIRST_TURN, LEARN = 2.0, 8
 #: seconds a connection may take
 DIAL = 5.0
 
@@ -66,6 +70,8 @@ class Context:
     clock: Clock
     timing: Timing
     owner: str
+    starts: Starts
+    allowances: Allowances
 
 
 class Worker:
@@ -98,6 +104,14 @@ class Worker:
         self._unreached = Quarantine(Backoff(), self._domain_seconds)  # meters, past the terminal
         self._poke = asyncio.Event()
         self._link: Link | None = None
+        self._past_volume = self._told_volume = (
+            0  # bytes: of links that are closed, and what was told of them all
+        )
+        self._owes = 0  # questions of this round that are still to be asked
+        self._turn_seconds = FIRST_TURN
+        self._put_off: np.datetime64 | None = (
+            None  # up to when points were said to wait for their SIM's next month
+        )
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
@@ -118,18 +132,33 @@ class Worker:
         if self._orders or (self._link is not None and self._link.closed):
             self._poke.set()
 
-    def differs(self, told: tuple[bool, np.datetime64 | None] | None, heard: np.timedelta64) -> bool:
-        """Whether the archive, told so of the terminal, has to be told anew; that it was heard again is news after `heard`."""
-        if told is None or told[0] != self.online or self.last_seen is None:
-            return told is None or told[0] != self.online
-        return told[1] is None or bool(self.last_seen - told[1] >= heard)
+    @property
+    def state(self) -> TerminalState:
+        """How the terminal is, for the archive."""
+        return TerminalState(self.online, self.last_seen, self._owes, self._through_at())
+
+    def _through_at(self) -> np.datetime64 | None:
+        """When all that is owed will have been asked, by the pace that this line has shown."""
+        if not self._owes or not self.online:
+            return None
+        real = self._owes * self._turn_seconds
+        rate = getattr(self._context.clock, "rate", 1.0)
+        return self._context.clock.now() + np.timedelta64(int(real * rate * 1e6), "us")
+
+    def take_volume(self) -> int:
+        """Bytes that have passed over the air since this was asked last."""
+        passed = self._past_volume + (self._link.volume.on_air if self._link is not None else 0)
+        news, self._told_volume = passed - self._told_volume, passed
+        return news
 
     # --- links -------------------------------------------------------------------------------------------
 
     async def dial(self, connect: Callable[[float], Awaitable[Link]]) -> None:
         """For terminals we call: connect, serve, connect again, until cancelled."""
         wait = REDIAL
+        context, terminal = self._context, self.terminal.terminal_id
         while True:
+            await context.starts.turn(context.allowances.cell(terminal))
             try:
                 link = await connect(DIAL)
             except LinkError as error:
@@ -164,6 +193,7 @@ class Worker:
             log.info("lease lost", terminal=self.terminal.code)
         finally:
             self.online, self._link = False, None
+            self._past_volume += link.volume.on_air
             await bus.close()
 
     def _guard(self) -> None:
@@ -195,10 +225,27 @@ class Worker:
                 self._driver.retention.sampled
             ):  # one minute for all: who was silent last waits until the others have been asked
                 gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
+            gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], now)
+            self._owes = len(gaps)
             for gap in gaps:
-                if gap.meter in meters:
-                    await self._close(bus, meters[gap.meter], gap)
+                await self._close(bus, meters[gap.meter], gap)
+                self._owes -= 1
+            self._owes = 0
             await self._sleep(now, still_open=bool(gaps))
+
+    async def _affordable(self, gaps: list[Gap], now: np.datetime64) -> list[Gap]:
+        """Those that the terminal's SIM has bytes for; the others are told so, each point once."""
+        spent = self._context.allowances.spent(self.terminal.terminal_id)
+        if spent is None:
+            return gaps
+        read, wait = spare(gaps, now)
+        for gap in wait:
+            new = gap.times if self._put_off is None else gap.times[gap.times > self._put_off]
+            if len(new):
+                why = f"SIM {spent.sim} has used {spent.used} of {spent.plan} bytes this month; freezes and orders go on"
+                await self._book(replace(gap, times=new), Outcome(no_reads(), NO_TIMES), "allowance", why)
+        self._put_off = now
+        return read
 
     async def _sleep(self, begun: np.datetime64, *, still_open: bool) -> None:
         """Until the next point falls due; sooner if something stayed open."""
@@ -283,11 +330,13 @@ class Worker:
                 task, now = gap.plan.name + PAST * past, clock.now()
                 if now >= gap.deadline:
                     return  # overwritten while it waited for the line: the next look writes it down
+                begun = time.monotonic()
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
                     try:
                         outcome = await session.run(script(self._driver, meter, task, gap.times, now))
                     finally:  # what was said is evidence, whatever came of it
                         said = so_far()
+                        self._turn_seconds += (time.monotonic() - begun - self._turn_seconds) / LEARN
             if self._driver.retention.sampled and clock.now() >= gap.deadline:
                 # what came is the value of a later instant, now and whenever it would be decoded again
                 outcome, said = Outcome(no_reads(), NO_TIMES), None

@@ -570,7 +570,7 @@ def causes(matrix: DayMatrix) -> tuple[NDArray[np.int8], tuple[str, ...]]:
 
     The strongest proof wins: what the meter said (not recorded, refused) over what the line did."""
     order = (
-        "not-asked", "offline", "not-published", "link-lost", "not-in-terminal", "no-answer", "garbled", "missing-in-answer",
+        "not-asked", "allowance", "offline", "not-published", "link-lost", "not-in-terminal", "no-answer", "garbled", "missing-in-answer",
         "refused", "expired", "not-recorded",
     )  # fmt: skip
     cause = np.where(matrix.missing, np.int8(0), np.int8(-1)).astype(np.int8)

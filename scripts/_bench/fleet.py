@@ -47,6 +47,15 @@ AGAIN, BACK = 60.0, 120.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
+def _local(text: str) -> np.datetime64:
+    return instant(dt.datetime.fromisoformat(text).replace(tzinfo=ZONE))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @dataclass(slots=True)
 class _Program:
     """A process of ours and what it says."""
@@ -81,7 +90,7 @@ class _Stage:
     customers: int
     protocol: str
     dead: int
-    port: int = field(default_factory=lambda: _free_port())
+    port: int = field(default_factory=_free_port)
     clock: ScaledClock = field(default_factory=lambda: ScaledClock(_local(START), 0.0, RATE))
     programs: dict[str, _Program] = field(default_factory=dict)
 
@@ -141,9 +150,9 @@ class _Stage:
         """The worst of the collector's p99 of the loop's delay [ms] and the worst delay, of its log's lines from byte `since` on."""
         worst = [0.0, 0.0]
         for line in self.programs["collector"].log.read_bytes()[since:].decode(errors="replace").splitlines():
-            if "pulse" in line:
-                said = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
-                worst = [max(worst[0], float(said["lag_p99_ms"])), max(worst[1], float(said["lag_worst_ms"]))]
+            if line.startswith("{") and "lag_p99_ms" in line:
+                said = json.loads(line)
+                worst = [max(worst[0], said["lag_p99_ms"]), max(worst[1], said["lag_worst_ms"])]
         return worst
 
 
@@ -162,11 +171,20 @@ def run(kind: str, terminals: int, customers: int, protocol: str, dead: int) -> 
                     stage.stop(name)
 
 
+class _Lines(list[str]):
+    """Told as they come: a quarter of an hour is long."""
+
+    def append(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        super().append(line)
+
+
 def _run(stage: _Stage) -> list[str]:
     meters = stage.terminals * (stage.customers + 1)
-    lines = [
+    lines = _Lines()
+    lines.append(
         f"fleet: {stage.terminals} terminals ({stage.protocol}, dial-in) of {stage.customers + 1} meters, {stage.dead} of them dead"
-    ]
+    )
     stage.simulate()
     stage.stop("simulator")  # the archive is written
     begun = time.monotonic()
@@ -195,8 +213,9 @@ def _run(stage: _Stage) -> list[str]:
     lines.append(_again(stage))
     busy = collector.memory()
     lines.append(
-        f"collector's memory: {alone / 1024:.0f} MiB alone, {idle / 1024:.0f} MiB with all in ({(idle - alone) / stage.terminals:.0f} KiB a terminal), "
-        f"{busy / 1024:.0f} MiB at the end ({(busy - alone) / stage.terminals:.0f} KiB a terminal)"
+        f"collector's memory: {alone / 1024:.0f} MiB alone, {idle / 1024:.0f} MiB with all in "
+        f"({(idle - alone) / stage.terminals:.0f} KiB a terminal), {busy / 1024:.0f} MiB at the end "
+        f"({(busy - alone) / stage.terminals:.0f} KiB a terminal)"
     )
     return lines
 
@@ -253,8 +272,9 @@ def _again(stage: _Stage) -> str:
         else ""
     )
     return (
-        f"all hung up within {AGAIN:.0f} s and were back after {took:.0f} s, {more} logins too many, {stage.terminals - int(after['online'])} missing "
-        f"afterwards{confirmed}; cores used: {', '.join(f'{name} {used / took:.2f}' for name, used in spent.items())}; "
+        f"all hung up within {AGAIN:.0f} s and were back after {took:.0f} s, {more} logins too many, "
+        f"{stage.terminals - int(after['online'])} missing afterwards{confirmed}; cores used: "
+        f"{', '.join(f'{name} {used / took:.2f}' for name, used in spent.items())}; "
         f"loop late by p99 {lag[0]:.0f} ms, at worst {lag[1]:.0f} ms"
     )
 
@@ -292,12 +312,3 @@ def _database_cpu(dsn: str) -> float:
         elif int(words[1]) == pid:
             total += sum(map(int, words[11:13]))
     return total / _TICK
-
-
-def _local(text: str) -> np.datetime64:
-    return instant(dt.datetime.fromisoformat(text).replace(tzinfo=ZONE))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -90,8 +90,8 @@ class RelayState:
 class Retention:
     """How far back the meter remembers: the deadline of a gap.
 
-    `month_freeze`: 0 where the protocol gives none. `sampled`: it remembers nothing. A point is asked for at its instant, the spans say how long after it the present value may still
-    bear its name, and one point is asked at a time.
+    `month_freeze`: 0 where the protocol gives none. `sampled`: it remembers nothing. A point is asked for at its instant, the spans say how
+    long after it the present value may still bear its name, and one point is asked at a time.
     """
 
     curve: dt.timedelta

@@ -15,6 +15,7 @@ from headend.collector import worker as worker_module
 from headend.collector import writer as writer_module
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
+from headend.collector.limits import Allowances, Starts
 from headend.collector.spool import Spool
 from headend.collector.survey import Survey
 from headend.collector.worker import Context, Worker
@@ -191,7 +192,16 @@ def alone(database_of: Database, clock: HandClock, store: Connection, tmp_path: 
     (terminal,) = archive.terminals(store)
     store.commit()
     writer = Writer(database_of, "here", Spool(tmp_path, "here", 2**24))
-    context = Context(database_of, writer, Survey(database_of, clock), clock, Timing(), "here")
+    context = Context(
+        database_of,
+        writer,
+        Survey(database_of, clock),
+        clock,
+        Timing(),
+        "here",
+        Starts(100, 100, time.monotonic),
+        Allowances(),
+    )
     return Worker(context, terminal, Dlt645Driver(), 1, lambda: True)
 
 
