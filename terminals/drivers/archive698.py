@@ -31,10 +31,10 @@ ADAPTIVE: Final = 255
 #: enum 规约类型.
 PROTOCOLS: Final = {1: "dlt645-1997", 2: "dlt645-2007", 3: "dlt698", 4: "cjt188"}
 _CODES: Final = {name: code for code, name in PROTOCOLS.items()}
-#: Entries that a terminal keeps differ; the number has 16 bits. The free number is sought below what 376.1 allows.
+#: How many entries a terminal keeps differs, and the number has 16 bits: a free one is sought below what Q/GDW 376.1 allows.
 LAST: Final = 2040
-#: What a new entry has: the carrier (F209) as in the driver's notes is not a default, the first RS-485 port (F201) is; a single-phase
-#: meter of 220 V; user type 1; no ratio.
+#: What a new entry has: DL/T 645-2007 at the first RS-485 port (F201), as the driver has it, at the port's own speed; a single-phase meter
+#: of 220 V and 1.5 A, user type 1, no ratios. Defaults that no source gives; what the archive says goes over them.
 BLANK: Final = Entry(
     0, 0, "", "dlt645-2007", "F2010201",
     more={"tariffs": 4, "user": 1, "wiring": 1, "volts": 2200, "amps": 15, "collector": "0" * 12, "asset": "00" * 6, "pt": 1, "ct": 1,
