@@ -24,6 +24,8 @@ COMMANDS = {
     "demo": "demo",
     "init": "init",
     "archive": "archive",
+    "terminal": "terminal",
+    "meter": "meter",
     "collect": "collect",
     "read": "read",
     "why": "why",
@@ -56,7 +58,10 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "First steps", "commands": ["demo", "init", "archive", "doctor"]},
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
-        {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay", "mqtt"]},
+        {
+            "name": "Ask and act",
+            "commands": ["why", "read", "diagnose", "decode", "relay", "terminal", "meter", "mqtt"],
+        },
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]
 }

@@ -24,6 +24,7 @@ from terminals.simulator.layout import Ints
 from terminals.simulator.meter import DayRecord, Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, SHOWN_PER_UNIT, SLOT_US
 from terminals.simulator.scenario import ZONE
+from terminals.simulator.told376 import Told376
 
 Now = Callable[[], np.datetime64]
 #: What a port does with bytes: the meters' answers.
@@ -49,11 +50,16 @@ _MINUTE: Final = np.timedelta64(60_000_000, "us")
 
 
 class Concentrator:
-    """What the terminal holds, whoever asks. Point k is the k-th of `meters`, counted from 1; `port` is the line they hang on."""
+    """What the terminal holds, whoever asks. `port` is the line that the meters hang on; which of them it reads, and under which point,
+    its archive says: `told`, where point k is the k-th of `meters`, counted from 1, if nothing else was written there."""
 
-    def __init__(self, address: Address, meters: Sequence[Meter], port: Port) -> None:
+    def __init__(
+        self, address: Address, meters: Sequence[Meter], port: Port, told: Told376 | None = None
+    ) -> None:
         self.address = address
-        self._points = dict(enumerate(meters, start=1))
+        self.told = told or Told376([meter.address for meter in meters])
+        self._meters = {meter.address: meter for meter in meters}
+        self._points: dict[int, Meter] | None = None
         self._port = port
         self._ahead = np.timedelta64(0, "us")
 
@@ -67,6 +73,12 @@ class Concentrator:
         match request.afn:
             case 0x0C | 0x0D:
                 parts = list(self._parts(units, now()))
+                return device.answer(parts) if parts else device.deny()
+            case 0x04:
+                self._points = None
+                return device.confirm() if self.told.tell(units) else device.deny()
+            case 0x0A:
+                parts = list(self.told.told(units))
                 return device.answer(parts) if parts else device.deny()
             case 0x05 if [unit.function for unit in units] == [_SET_CLOCK]:
                 return self._set_clock(device, units[0], now())
@@ -85,7 +97,7 @@ class Concentrator:
         """The data of one unit, None where the terminal has none."""
         if (unit.afn, unit.point, unit.function) == (0x0C, 0, _CLOCK):
             return encode(0x0C, _CLOCK, [_stamp(self.clock(now))])
-        meter = self._points.get(unit.point)
+        meter = self._read().get(unit.point)
         if meter is None or not unit.known:
             return None
         values: list[Typed] | None = None
@@ -96,6 +108,13 @@ class Concentrator:
         elif unit.function in (*_SHOWN_CURVES, _IMPORT_CURVE, _EXPORT_CURVE):
             values = _curve(meter, unit, now)
         return None if values is None else encode(unit.afn, unit.function, values)
+
+    def _read(self) -> dict[int, Meter]:
+        """The meters that it reads, by point; an address that no meter has is asked in vain."""
+        if self._points is None:
+            points = self.told.points().items()
+            self._points = {k: self._meters[address] for k, address in points if address in self._meters}
+        return self._points
 
     def _set_clock(self, device: Device, unit: Unit, now: np.datetime64) -> bytes:
         told = unit.values[0].value if unit.values else None
