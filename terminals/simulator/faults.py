@@ -130,8 +130,9 @@ def _special(rng: np.random.Generator, scenario: Scenario, area: int) -> Spot:
 
 
 def _free(rng: np.random.Generator, scenario: Scenario, area: int, taken: set[Spot]) -> Spot:
-    for _ in range(1_000):
-        spot = _special(rng, scenario, area)
+    for attempt in range(1_000):
+        # A fleet of one or two small areas has too few who may stand out: better an unbalanced area than none to play the role.
+        spot = _special(rng, scenario, area) if attempt < 500 else _any(rng, scenario, area)
         if spot not in taken:
             taken.add(spot)
             return spot
