@@ -419,4 +419,7 @@ def _registers(registers: Ints, tariff: int) -> bytes:
 
 
 def _packed(value: int, size: int) -> bytes:
-    return bytes.fromhex(f"{value:0{2 * size}d}")[::-1]
+    """Packed decimals, low byte first; the highest bit is the sign."""
+    raw = bytearray.fromhex(f"{abs(value):0{2 * size}d}")
+    raw[0] |= 0x80 if value < 0 else 0
+    return bytes(raw[::-1])

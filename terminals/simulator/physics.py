@@ -329,6 +329,17 @@ class _Flow:
     def taken(self) -> NDArray[np.complex128]:
         return np.asarray(self.voltage * np.conj(self.current))
 
+    def metered(self, grid: Grid) -> NDArray[np.complex128]:
+        """complex[branch, segment], A: the current that each phase of a meter takes for its own, in the frame of its voltage."""
+        first = grid.first_branch[grid.swapped]
+        if not len(first):
+            return self.current
+        current = self.current.copy()
+        b, c = _ROTATION[1], _ROTATION[2]
+        current[first + 1] = self.current[first + 2] * c / b
+        current[first + 2] = self.current[first + 1] * b / c
+        return current
+
 
 def _flow(grid: Grid, bus: Floats, power: NDArray[np.complex128]) -> _Flow:
     """Solve the areas: float[node, segment] bus voltages, complex[branch, segment] wanted powers [VA]."""
@@ -391,9 +402,11 @@ def solve_days(
     kw = demand(scenario, grid, day)[:, slot] * relay
     flow = _flow(grid, source(scenario, grid, day)[:, slot], _complex_power(grid, kw))
     tariff = np.array(scenario.tariff.hours)[slot // 4]
-    step = _steps(grid, flow, bounds)
+    metered = flow.metered(grid)
+    step = _steps(grid, flow, metered, bounds)
+    step[day * DAY_US + bounds[:-1] >= grid.stuck[:, None]] = 0
     closing = opening + np.stack([step[:, tariff == t + 1].sum(axis=1) for t in range(4)])
-    shown, present = _shown(grid, flow)
+    shown, present = _shown(grid, flow, metered)
     flows = _flows(grid, flow, np.diff(bounds) / 3.6e9)
     end = _at_end(closed, switches)
     days = []
@@ -450,11 +463,14 @@ def _by_area(nodes: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(nodes.reshape(-1, 3, nodes.shape[-1]).sum(axis=1))
 
 
-def _steps(grid: Grid, flow: _Flow, bounds: Ints) -> Ints:
-    """int[meter, segment], 1e-9 kWh: integers, so that registers never lose a step, however long they run."""
+def _steps(grid: Grid, flow: _Flow, metered: NDArray[np.complex128], bounds: Ints) -> Ints:
+    """int[meter, segment], 1e-9 kWh: integers, so that registers never lose a step, however long they run. What a meter takes for
+    energy that flows back is not in them.
+    """
     kw = np.empty((grid.meters, len(bounds) - 1))
     kw[grid.supply] = _by_area(flow.supplied.real) / 1e3 / grid.ct[:, None]
-    kw[~grid.supply] = _by_customer(grid, flow.taken.real) / 1e3 * (1.0 - grid.bypass)[:, None]
+    power = np.maximum(_by_customer(grid, (flow.voltage * np.conj(metered)).real), 0.0)
+    kw[~grid.supply] = power / 1e3 * (1.0 - grid.bypass)[:, None]
     kw *= (1.0 + grid.error)[:, None]
     return np.rint(kw * (np.diff(bounds) / 3.6)).astype(np.int64)
 
@@ -475,7 +491,9 @@ def _flows(grid: Grid, flow: _Flow, hours: Floats) -> Floats:
     return np.asarray(watts / 1e3 * hours)
 
 
-def _shown(grid: Grid, flow: _Flow) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _shown(
+    grid: Grid, flow: _Flow, metered: NDArray[np.complex128]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """int32[14, meter, segment]: voltages, currents and powers with each meter's own small errors; and bool[14, meter]: what there is."""
     segments = flow.bus.shape[1]
     shown = np.zeros((14, grid.meters, segments))
@@ -494,8 +512,9 @@ def _shown(grid: Grid, flow: _Flow) -> tuple[NDArray[np.int32], NDArray[np.bool_
     reactive[:, supply] = of_supply(flow.supplied.imag / 1e3 / ct)
     seen = (1.0 - grid.bypass)[grid.customer][:, None]
     row, meter = grid.row, grid.meter_of_customer[grid.customer]
-    volts[row, meter], amperes[row, meter] = np.abs(flow.voltage), np.abs(flow.current) * seen
-    power[row, meter], reactive[row, meter] = flow.taken.real / 1e3 * seen, flow.taken.imag / 1e3 * seen
+    taken = flow.voltage * np.conj(metered)
+    volts[row, meter], amperes[row, meter] = np.abs(flow.voltage), np.abs(metered) * seen
+    power[row, meter], reactive[row, meter] = taken.real / 1e3 * seen, taken.imag / 1e3 * seen
     power *= (1.0 + grid.error)[:, None]
     reactive *= (1.0 + grid.error)[:, None]
     amperes *= (1.0 + 0.5 * grid.error)[:, None]

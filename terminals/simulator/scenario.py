@@ -66,6 +66,8 @@ _SMALL: Final = (
 class Plan:
     """How many faults of each kind are planted; each in an area of its own.
 
+    stuck     registers that stand still from some quarter-hour of the second day on
+    swapped   three-phase meters whose current transformers of phases B and C are interchanged
     lost      probability that an answer never leaves the terminal
     garbled   probability that one byte of an answer is changed on the way
     """
@@ -78,6 +80,8 @@ class Plan:
     prepaid: int = 14
     lost: float = 0.01
     garbled: float = 0.005
+    stuck: int = 0
+    swapped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class Scenario:
         if self.customers < 5:
             raise ValueError("an area needs at least 5 customers")
         p = self.plan
-        if p.dead + p.missing + p.thieves + p.excursions + p.unbalanced > self.areas:
+        if p.dead + p.missing + p.thieves + p.excursions + p.unbalanced + p.stuck + p.swapped > self.areas:
             raise ValueError("each fault needs an area of its own")
 
     @property

@@ -277,6 +277,15 @@ def faults_by_asset(world: World) -> dict[str, Any]:
             {"meter": world.asset(t.spot), "area": area_code(t.spot.area), "bypass": t.bypass}
             for t in faults.thieves
         ],
+        "stuck": [
+            {
+                "meter": world.asset(s.spot),
+                "since": f"{(slots[s.day][s.slot] - np.timedelta64(15, 'm')).astype('datetime64[s]')}Z",
+            }
+            for s in faults.stuck
+            if s.day in slots
+        ],
+        "swapped": [world.asset(spot) for spot in faults.swapped],
         "excursions": [world.asset(spot) for spot in faults.excursions],
         "unbalanced": [area_code(area) for area in faults.unbalanced],
         "broke": world.asset(faults.broke),
