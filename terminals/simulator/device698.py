@@ -125,11 +125,20 @@ class Concentrator:
         self._meters = {tsa(Address(meter.address)): meter for meter in meters}
         self._line = line
         self._password = password.encode("ascii")
-        self._drift = np.timedelta64(0, "us")
+        self._drift: np.timedelta64 = np.timedelta64(0, "us")
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the terminal takes for UTC."""
         return now + self._drift
+
+    @property
+    def ahead(self) -> np.timedelta64:
+        """By how much its clock is ahead of the time."""
+        return self._drift
+
+    def put_forward(self, by: np.timedelta64) -> None:
+        """Its clock jumps, though nobody has set it."""
+        self._drift += by
 
     # --- services ---
 

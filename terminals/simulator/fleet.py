@@ -18,12 +18,14 @@ from terminals.simulator.codes import ADDRESSED, terminal_address, terminal_code
 from terminals.simulator.commands import obey
 from terminals.simulator.control import Control
 from terminals.simulator.dialin import DialIn, Dialler
+from terminals.simulator.keeper import Keeper
 from terminals.simulator.meter import Meter
+from terminals.simulator.mischief import Mischief
 from terminals.simulator.quick645 import Quick645, Slots645
 from terminals.simulator.records645 import Kept
 from terminals.simulator.scenario import Scenario, stream
 from terminals.simulator.terminal import Terminal
-from terminals.simulator.wires import DialOut, SerialLine, Surroundings
+from terminals.simulator.wires import DialOut, SerialLine, Surroundings, Wire
 from terminals.simulator.witness import Act, Witness, read_acts
 
 #: Bytes of one meter's solved day, of a fleet in which most have one phase: 3,600 to 4,300 measured.
@@ -32,6 +34,8 @@ _METER_DAY: Final = 5_000
 _LEAST: Final = 64 << 20
 #: Encoded days of meters kept, 11 KB each: of those that are being read piece by piece now.
 _KEPT: Final = 4_096
+_TROUBLES: Final = "troubles.jsonl"
+_ZERO: Final = np.timedelta64(0, "us")
 #: Multiples of it are spread evenly between whole numbers.
 _GOLDEN: Final = 0.6180339887498949
 
@@ -54,6 +58,7 @@ class Fleet:
     first_port  the dial-out terminals listen on this port and the following ones; 0: on any free ports
     heartbeat   seconds between heartbeats of the terminals that dial in
     dial_rate   how many of them dial in a second
+    faults      (kind, value, whom), see `Mischief.plant` and `whom`: the troubles that it begins with
     memory      bytes for solved days; None: two days of every area
 
     A directory that already holds the same truth is continued: the relays are as acts.jsonl left them.
@@ -70,21 +75,27 @@ class Fleet:
         heartbeat: float = 30.0,
         dial_rate: float = 200.0,
         memory: int | None = None,
+        faults: Sequence[tuple[str, float | None, str]] = (),
     ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.sha256 = ""
         self.terminals: tuple[Terminal, ...] = ()
         self.endpoints: dict[int, str] = {}
-        self.wires: list[DialOut | DialIn | SerialLine] = []
+        self.wires: list[Wire] = []
         self._dialler = Dialler(listener, dial_rate)
         self._memory = memory
+        self._faults = tuple(faults)
         self._clock = clock
         self._listener = listener
         self._first_port = first_port
         self._heartbeat = heartbeat
         self._witness: Witness | None = None
+        #: area -> how far its concentrator's clock was ahead when it was last looked at
+        self._clocks: dict[int, np.timedelta64] = {}
         self._keys: dict[int, asyncio.TimerHandle] = {}
+        self.mischief: Mischief | None = None
+        self._keeper = Keeper(directory / "state.json")
         self._control: Control | None = None
         self._hanging_up: list[asyncio.TimerHandle] = []
 
@@ -105,6 +116,7 @@ class Fleet:
         except BaseException:
             await self.stop()
             raise
+        self._remember()
         archive.write(self.directory / "archive", world, self.endpoints)
         self._announce()
 
@@ -128,7 +140,7 @@ class Fleet:
             timer.cancel()
         loop = asyncio.get_running_loop()
         self._hanging_up = [
-            loop.call_later(seconds * k / len(dialling), wire.reconnect) for k, wire in enumerate(dialling)
+            loop.call_later(seconds * k / len(dialling), wire.hang_up, 0.0) for k, wire in enumerate(dialling)
         ]
         return len(dialling)
 
@@ -150,6 +162,10 @@ class Fleet:
         if self._witness is not None:
             self._witness.close()
             self._witness = None
+        if self.mischief is not None:
+            self.mischief.stop()
+            self.mischief = None
+        self._keeper.stop()
         (self.directory / "ready.json").unlink(missing_ok=True)
 
     # --- building ---
@@ -162,7 +178,24 @@ class Fleet:
         path = self.directory / "acts.jsonl"
         if before != self.sha256:
             path.unlink(missing_ok=True)
+            (self.directory / _TROUBLES).unlink(missing_ok=True)
         return read_acts(path)
+
+    def _remember(self) -> None:
+        """The troubles and clocks of an earlier run go on; then come the troubles that this run begins with."""
+        self._keeper.recall(self.terminals, self.sha256)
+        self.mischief = Mischief(
+            self.directory / _TROUBLES,
+            self.scenario.seed,
+            self._clock.now,
+            {
+                terminal_code(terminal.plan.area): (terminal, wire)
+                for terminal, wire in zip(self.terminals, self.wires, strict=True)
+            },
+            {meter.asset: meter for terminal in self.terminals for meter in terminal.meters},
+        )
+        for kind, value, share in self._faults:
+            self.mischief.plant(kind, self.mischief.whom(kind, share), value)
 
     def _build(self, world: truth.World) -> tuple[Terminal, ...]:
         """All terminals; neighbours are solved together."""
@@ -192,6 +225,7 @@ class Fleet:
                 see=self._see,
                 key_delay=delay,
                 drift=np.timedelta64(drift, "us"),
+                clock_set=self._keeper.unsaved,
             )
             for index, (password, drift) in enumerate(
                 zip(archive.passwords(world, plan.area), drifts.tolist(), strict=True)
@@ -199,17 +233,18 @@ class Fleet:
         ]
         lost, garbled = scenario.plan.lost, scenario.plan.garbled
         line = stream(scenario.seed, "line", plan.area) if lost or garbled else None
-        return Terminal(plan, meters, lost, garbled, line, quick=Quick645(area, slots), kept=kept)
+        return Terminal(plan, meters, lost, garbled, line, quick=Quick645(area, meters, slots), kept=kept)
 
     def _restore(self, acts: Sequence[Act]) -> None:
-        meters = {meter.asset: meter for terminal in self.terminals for meter in terminal.meters}
-        for act in acts:
-            meters[act.meter].restore(act)
+        if acts:
+            meters = {meter.asset: meter for terminal in self.terminals for meter in terminal.meters}
+            for act in acts:
+                meters[act.meter].restore(act)
         for terminal in self.terminals:
             self._arm(terminal)
 
     async def _open(self) -> None:
-        around = Surroundings(self._clock.now, self._arm)
+        around = Surroundings(self._clock.now, self._served)
         port = self._first_port
         for terminal in self.terminals:
             area, link = terminal.plan.area, terminal.plan.link
@@ -257,6 +292,14 @@ class Fleet:
     def _see(self, act: Act) -> None:
         if self._witness is not None:
             self._witness.see(act)
+
+    def _served(self, terminal: Terminal) -> None:
+        """It has answered: its clock may have been set, or a key promised."""
+        own = terminal.own_clock
+        if own is not None and own.ahead != self._clocks.get(terminal.plan.area, _ZERO):
+            self._clocks[terminal.plan.area] = own.ahead
+            self._keeper.unsaved()
+        self._arm(terminal)
 
     def _arm(self, terminal: Terminal) -> None:
         """Wake up when the next key is pressed in this area."""

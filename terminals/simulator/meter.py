@@ -14,9 +14,12 @@ from terminals.simulator.layout import Ints
 from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
 from terminals.simulator.scenario import SLOTS
+from terminals.simulator.state import ClockState
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
+_DAY: Final = np.timedelta64(1, "D")
+_EPOCH: Final = np.datetime64(0, "us")
 _CLOSED: Final = Relay()
 
 
@@ -41,13 +44,29 @@ class DayRecord:
 class Meter:
     """Meter `index` of an area.
 
-    `see` is told of every act; `key_delay` is how long after a permit the customer presses the key (None:
+    `see` is told of every act, `clock_set` of every change of the clock; `key_delay` is how long after a permit the customer presses the key (None:
     never). Call `settle` with the present before anything else: keys pressed since then take effect at
     their own instants.
     """
 
     __slots__ = (
-        "_drift", "_key_delay", "_see", "area", "dead", "has_relay", "index", "key_due", "password", "phases", "prepaid", "relay",
+        "_ahead",
+        "_as_of",
+        "_clock_set",
+        "_key_delay",
+        "_see",
+        "area",
+        "clock_as_made",
+        "dead",
+        "gains",
+        "has_relay",
+        "index",
+        "kept",
+        "key_due",
+        "password",
+        "phases",
+        "prepaid",
+        "relay",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +78,7 @@ class Meter:
         see: Callable[[Act], None],
         key_delay: np.timedelta64 | None,
         drift: np.timedelta64,
+        clock_set: Callable[[], None] | None = None,
     ) -> None:
         self.area = area
         self.index = index
@@ -71,8 +91,15 @@ class Meter:
         self.relay = _CLOSED
         self.key_due: np.datetime64 | None = None
         self._see = see
+        self._clock_set = clock_set
         self._key_delay = key_delay
-        self._drift = drift
+        #: seconds that its clock gains a day; `_ahead` is how far it is ahead at `_as_of`
+        self.gains = 0.0
+        self._ahead: np.timedelta64 = drift
+        self._as_of: np.datetime64 = _EPOCH
+        self.clock_as_made = True
+        #: how far its load record reaches back; None: CURVE_DAYS
+        self.kept: np.timedelta64 | None = None
 
     @property
     def asset(self) -> str:
@@ -88,10 +115,47 @@ class Meter:
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the meter takes for UTC at the instant `now`."""
-        return now + self._drift
+        return now + self.ahead(now)
+
+    def ahead(self, now: np.datetime64) -> np.timedelta64:
+        """By how much its clock is ahead of the time."""
+        if not self.gains:
+            return self._ahead
+        days = float((now - self._as_of) / _DAY)
+        return self._ahead + np.timedelta64(round(days * self.gains * 1e6), "us")
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
-        self._drift = (clock - now).astype("timedelta64[us]")
+        self._ahead = (clock - now).astype("timedelta64[us]")
+        self._as_of = now
+        self._changed()
+
+    def put_forward(self, by: np.timedelta64) -> None:
+        """Its clock jumps, though nobody has set it."""
+        self._ahead += by
+        self._changed()
+
+    def gain(self, now: np.datetime64, seconds: float) -> None:
+        """From now on its clock gains so many seconds a day."""
+        self._ahead, self._as_of, self.gains = self.ahead(now), now, seconds
+        self._changed()
+
+    @property
+    def clock_state(self) -> ClockState:
+        """The clock, for a restart."""
+        ahead, as_of = (int(value.astype(np.int64)) for value in (self._ahead, self._as_of))
+        return ClockState(ahead, as_of, self.gains)
+
+    def restore_clock(self, state: ClockState) -> None:
+        """The clock of an earlier run of the same fleet."""
+        self._ahead = np.timedelta64(state.ahead_us, "us")
+        self._as_of = np.datetime64(state.as_of_us, "us")
+        self.gains = state.gains
+        self.clock_as_made = False
+
+    def _changed(self) -> None:
+        self.clock_as_made = False
+        if self._clock_set is not None:
+            self._clock_set()
 
     # --- records ---
 
@@ -128,15 +192,21 @@ class Meter:
         begin = self.area.locate(at - _US)[1]
         midnight = at - (begin + 1) * _US
         recorded = self.area.plan.recorded.get(day)
+        ends = (midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype("datetime64[us]")
         return DayRecord(
-            ends=(midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype(
-                "datetime64[us]"
-            ),
+            ends=ends,
             registers=solved.meter_registers(self.index),
             shown=solved.meter_shown(self.index),
-            recorded=np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index],
+            recorded=self._still_there(ends, recorded, now),
             solved=solved,
         )
+
+    def _still_there(
+        self, ends: NDArray[np.datetime64], recorded: NDArray[np.bool_] | None, now: np.datetime64
+    ) -> NDArray[np.bool_]:
+        """bool[96]: what was recorded, and is not overwritten yet."""
+        there = np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index]
+        return there if self.kept is None else there & (ends > now - self.kept)
 
     # --- relay ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
 from typing import Final, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.quick645 import Quick645
 from terminals.simulator.records645 import Kept
+from terminals.simulator.strangers import readdress
+from terminals.simulator.weather import Passage, Weather
 
 #: Where a DLMS answer is garbled: the version in the wrapper's header. TCP keeps bytes intact and the
 #: wrapper has no checksum, so any other byte would be a lie that nobody could detect; this one stands for a
@@ -41,15 +44,19 @@ class Meters645:
     __slots__ = ("_devices", "_kept", "_meters")
 
     def __init__(self, meters: Sequence[Meter], kept: Kept | None) -> None:
-        self._meters = {meter.address: meter for meter in meters if not meter.dead}
+        self._meters = {meter.address: meter for meter in meters}
         self._kept = kept
         self._devices: dict[str, Device645] = {}
 
     def heard(self, address: str) -> list[Device645]:
         """Whom a frame is meant for."""
         if address in self._meters:
-            return [self._device(address)]
-        return [self._device(own) for own in self._meters if address == BROADCAST or matches(address, own)]
+            return [] if self._meters[address].dead else [self._device(address)]
+        return [
+            self._device(own)
+            for own, meter in self._meters.items()
+            if not meter.dead and (address == BROADCAST or matches(address, own))
+        ]
 
     def _device(self, address: str) -> Device645:
         device = self._devices.get(address)
@@ -113,11 +120,29 @@ class Terminal:
     rng             what they are drawn from; None where both are 0
     quick           answers the most frequent question; without it nothing is different but the time it takes
     kept            encoded records, shared by a fleet
+
+    passage  what the line does to answers; None: nothing
+    silent   its line is open, and nothing comes or goes
+    away     it is not there at all
     """
 
     __slots__ = (
-        "_bus", "_garbled", "_logical", "_lost", "_meters645", "_quick", "_rng", "_station", "answered", "concentrator",
-        "meters", "plan", "swallowed",
+        "_bus",
+        "_garbled",
+        "_logical",
+        "_lost",
+        "_meters645",
+        "_quick",
+        "_rng",
+        "_station",
+        "answered",
+        "away",
+        "concentrator",
+        "meters",
+        "passage",
+        "plan",
+        "silent",
+        "swallowed",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +160,9 @@ class Terminal:
         self.meters = tuple(meters)
         self.answered = 0
         self.swallowed = 0
+        self.passage: Passage | None = None
+        self.silent = False
+        self.away = False
         self._lost = lost
         self._garbled = garbled
         self._rng = rng
@@ -157,6 +185,20 @@ class Terminal:
     def attach(self) -> None:
         """A new connection: half a frame of the old one and its associations are forgotten."""
         self._bus = self._fresh()
+        if self.passage is not None:
+            self.passage.reset()
+
+    def weather(self, weather: Weather, random: Random) -> None:
+        """What its line does to answers from now on."""
+        # A changed byte in a DLMS answer must be one that can be noticed.
+        fragile = range(_WRAPPER_VERSION, _WRAPPER_VERSION + 1) if self._logical else None
+        change = readdress(self.plan.protocol)
+        self.passage = None if weather.fair else Passage(weather, random, change, fragile)
+
+    @property
+    def own_clock(self) -> device376.Concentrator | device698.Concentrator | None:
+        """The concentrator, which has a clock; a transparent terminal has none."""
+        return self._station or self.concentrator
 
     def exchange(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
         """What the terminal sends in answer to a piece of bytes."""

@@ -15,7 +15,8 @@ from terminals.simulator.truth import build, faults_by_asset
 
 
 def world_of(**planted):
-    plan = Plan(**{**dict.fromkeys(("dead", "missing", "thieves", "excursions", "unbalanced", "prepaid"), 0), **planted}, lost=0.0, garbled=0.0)  # fmt: skip
+    nothing = dict.fromkeys(("dead", "missing", "thieves", "excursions", "unbalanced", "prepaid"), 0)
+    plan = Plan(**{**nothing, **planted}, lost=0.0, garbled=0.0)
     groups = [Group("dlt645", "dial-in", 4)]
     return build(large(31, groups, 7, dt.datetime(2026, 3, 10, 23), plan=plan))
 

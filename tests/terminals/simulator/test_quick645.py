@@ -34,7 +34,7 @@ def terminals_of(world, quick):
             )
             for k in range(area.plan.meters)
         ]
-        short = Quick645(area, slots) if quick else None
+        short = Quick645(area, meters, slots) if quick else None
         made.append(Terminal(area.plan, meters, 0.0, 0.0, None, quick=short))
     return made
 
