@@ -23,6 +23,7 @@ from protocols.localtime import local_day
 from tariffs import plan as tariff_plan
 from terminals.simulator import control
 from terminals.simulator.fleet import Fleet
+from terminals.simulator.journal import Damaged
 from terminals.simulator.scenario import (
     ZONE,
     Group,
@@ -34,6 +35,7 @@ from terminals.simulator.scenario import (
     large,
     small,
 )
+from terminals.simulator.troubles import KINDS, Impossible
 
 #: the tariff that the simulated customers are on
 TARIFF = "zhejiang-residential-peak-valley"
@@ -72,16 +74,15 @@ class Load:
 
     groups: tuple[Group, ...]
     customers: int
-    dead: int
+    plan: Plan
     commissioned: dt.datetime | None
 
     def scenario(self, seed: int, now: np.datetime64) -> Scenario:
-        """ValueError: more dead meters than areas. Without another word points are owed since yesterday evening."""
+        """ValueError: more faults than areas. Without another word points are owed since yesterday evening."""
         since = self.commissioned
         if since is None:
             since = dt.datetime.combine(local_day(now, ZONE) - dt.timedelta(days=1), dt.time(23))
-        plan = Plan(self.dead, 0, 0, 0, 0, 0, 0.0, 0.0)
-        return large(seed, self.groups, self.customers, since, plan=plan, tariff=tariff(since.date()))
+        return large(seed, self.groups, self.customers, since, plan=self.plan, tariff=tariff(since.date()))
 
 
 class GroupText(click.ParamType[Group]):
@@ -97,6 +98,32 @@ class GroupText(click.ParamType[Group]):
         if protocol not in PROTOCOLS or link not in LINKS or not count.isdecimal() or not int(count):
             self.fail(f"{value!r} is not PROTOCOL:LINK:COUNT, such as dlt645:dial-in:8000", param, ctx)
         return Group(protocol, link, int(count))  # type: ignore[arg-type]
+
+
+#: kind, value (None: the kind's own), whom
+Fault = tuple[str, float | None, str]
+
+
+class FaultText(click.ParamType[Fault]):
+    """KIND[=VALUE][@WHO]; WHO is all, a share, or names."""
+
+    name = "fault"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
+        if isinstance(value, tuple):
+            return value
+        head, _, who = str(value).partition("@")
+        kind, _, number = head.partition("=")
+        rule = KINDS.get(kind)
+        if rule is None:
+            self.fail(f"{kind!r} is none of {', '.join(KINDS)}", param, ctx)
+        try:
+            settled = float(number) if number else None
+        except ValueError:
+            self.fail(f"{number!r} in {value!r} is no number", param, ctx)
+        if settled is not None and not rule.least <= settled <= rule.most:
+            self.fail(f"{kind} takes a number between {rule.least:g} and {rule.most:g}", param, ctx)
+        return kind, settled, who or "all"
 
 
 def _open_files(needed: int) -> None:
@@ -177,6 +204,21 @@ def _open_files(needed: int) -> None:
     show_default=True,
     help="Seconds between their heartbeats.",
 )
+@click.option(
+    "--fault",
+    "faults",
+    type=FaultText(),
+    multiple=True,
+    metavar="KIND[=VALUE][@WHO]",
+    help="Begin with a trouble (repeatable): loss=0.3, delay=2, dead@10%, silence@33000007.",
+)
+@click.option(
+    "--theft", type=click.IntRange(0), default=0, help="Of --areas: customers who bypass their meter."
+)
+@click.option("--stuck", type=click.IntRange(0), default=0, help="Of --areas: registers that stand still.")
+@click.option(
+    "--swapped", type=click.IntRange(0), default=0, help="Of --areas: interchanged current transformers."
+)
 @click.option("--tell", metavar="LINE", help="Tell the fleet that runs in DIRECTORY, such as 'reconnect 30'.")
 @pass_app
 def command(
@@ -195,6 +237,10 @@ def command(
     first_port: int,
     dial_rate: float,
     heartbeat: float,
+    faults: tuple[Fault, ...],
+    theft: int,
+    stuck: int,
+    swapped: int,
     tell: str | None,
 ) -> None:
     """Run a fleet of simulated terminals and meters until stopped.
@@ -204,7 +250,10 @@ def command(
 
     The DL/T 645 meters cut nobody off by password: give the collector HEADEND_CIPHER_MACHINE=terminals.simulator.standin:StandInMachine.
 
-    A running fleet obeys --tell: status; reconnect [SECONDS] (all that dial in hang up and come back).
+    A running fleet obeys --tell: status; reconnect [SECONDS] (all that dial in hang up and come back); fault KIND WHO [VALUE]
+    [for SECONDS]; mend KIND WHO; faults. Kinds are loss, garble, split, glue, noise, stale, foreign, duplicate (probabilities), delay,
+    jitter (seconds), silence, away, reboot, move, and of meters dead, clock (seconds), drift (seconds a day), overwrite (hours kept);
+    WHO is all, a share such as 5%, or names with commas between. troubles.jsonl says what was done to whom and when.
     """
     if tell is not None:
         _tell(directory, tell)
@@ -218,13 +267,32 @@ def command(
     directory.mkdir(parents=True, exist_ok=True)
     clock = parse(app.settings.clock, ZONE)
     try:
-        load = Load(groups, customers, dead, commissioned)
+        planted = Plan(
+            dead=dead,
+            thieves=theft,
+            stuck=stuck,
+            swapped=swapped,
+            missing=0,
+            excursions=0,
+            unbalanced=0,
+            prepaid=0,
+            lost=0.0,
+            garbled=0.0,
+        )
+        load = Load(groups, customers, planted, commissioned)
         wanted = load.scenario(seed, clock.now()) if groups else scenario(seed, size)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     _open_files(wanted.areas + _FILES)
     fleet = Fleet(
-        wanted, directory, clock, host_port(listener), first_port, heartbeat=heartbeat, dial_rate=dial_rate
+        wanted,
+        directory,
+        clock,
+        host_port(listener),
+        first_port,
+        heartbeat=heartbeat,
+        dial_rate=dial_rate,
+        faults=faults,
     )
 
     async def run() -> None:
@@ -232,7 +300,12 @@ def command(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await fleet.start()
+        try:
+            await fleet.start()
+        except Damaged as why:
+            raise click.ClickException(str(why)) from None
+        except Impossible as why:
+            raise click.UsageError(str(why)) from None
         # A large fleet is a million objects that stay: the collector of garbage need not look at them again and again.
         gc.collect()
         gc.freeze()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from terminals.simulator.control import NotTold
+from terminals.simulator.troubles import Impossible
 
 if TYPE_CHECKING:
     from terminals.simulator.fleet import Fleet
@@ -48,7 +49,7 @@ def _fault(fleet: Fleet, arguments: Sequence[str]) -> str:
     try:
         mischief = _mischief(fleet)
         return f"{mischief.plant(rest[0], mischief.whom(rest[0], rest[1]), value, seconds)} began"
-    except ValueError as why:
+    except Impossible as why:
         raise NotTold(str(why)) from None
 
 
@@ -60,7 +61,7 @@ def _mend(fleet: Fleet, arguments: Sequence[str]) -> str:
     try:
         mischief = _mischief(fleet)
         return f"{mischief.mend(kind, mischief.whom(kind, who))} ended"
-    except ValueError as why:
+    except Impossible as why:
         raise NotTold(str(why)) from None
 
 

@@ -102,7 +102,8 @@ class Fleet:
     async def start(self) -> None:
         """Write the truth, open the wires, write the archive, say that all is ready.
 
-        CannotListen: a port is taken; what was opened before is closed again.
+        CannotListen: a port is taken. Damaged: a file of an earlier run cannot be read. Impossible: there is nobody whom a fault
+        was meant for. What was opened before is closed again.
         """
         world = truth.build(self.scenario)
         acts = self._resume(world)
@@ -112,11 +113,12 @@ class Fleet:
         self._control = Control(partial(obey, self))
         try:
             await self._control.start()
+            self._keeper.recall(self.terminals, self.sha256)
             await self._open()
+            self._remember()
         except BaseException:
             await self.stop()
             raise
-        self._remember()
         archive.write(self.directory / "archive", world, self.endpoints)
         self._announce()
 
@@ -182,8 +184,7 @@ class Fleet:
         return read_acts(path)
 
     def _remember(self) -> None:
-        """The troubles and clocks of an earlier run go on; then come the troubles that this run begins with."""
-        self._keeper.recall(self.terminals, self.sha256)
+        """The troubles of an earlier run go on; then come those that this run begins with."""
         self.mischief = Mischief(
             self.directory / _TROUBLES,
             self.scenario.seed,

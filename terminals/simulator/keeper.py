@@ -30,7 +30,7 @@ class Keeper:
         self._next = 0.0
 
     def recall(self, terminals: Sequence[Terminal], truth: str) -> None:
-        """Set the clocks as an earlier run of the same truth left them. BadState: the file cannot be read."""
+        """Set the clocks as an earlier run of the same truth left them. Damaged: the file cannot be read."""
         kept = state.load(self._path, truth)
         self._truth, self._terminals = truth, terminals
         for terminal in terminals if kept.meters or kept.terminals else ():

@@ -12,7 +12,7 @@ from terminals.simulator import troubles, upset
 from terminals.simulator.meter import Meter
 from terminals.simulator.scenario import stream
 from terminals.simulator.terminal import Terminal
-from terminals.simulator.troubles import KINDS, WEATHER, Record, Trouble
+from terminals.simulator.troubles import KINDS, WEATHER, Impossible, Record, Trouble
 from terminals.simulator.weather import Weather
 from terminals.simulator.wires import Wire
 
@@ -47,12 +47,12 @@ class Mischief:
         self._record.close()
 
     def whom(self, kind: str, text: str) -> list[str]:
-        """'all', a share such as '5%', or names with commas between -> codes or asset numbers. ValueError: there is no such kind or name.
+        """'all', a share such as '5%', or names with commas between -> codes or asset numbers. Impossible: there is no such kind or name.
 
         Which ones a share are is a matter of the seed.
         """
         if kind not in KINDS:
-            raise ValueError(f"{kind!r} is none of {', '.join(KINDS)}")
+            raise Impossible(f"{kind!r} is none of {', '.join(KINDS)}")
         names = self._meters if KINDS[kind].of == "meter" else self._terminals
         if text == "all":
             return list(names)
@@ -63,7 +63,7 @@ class Mischief:
             return [every[k] for k in sorted(chosen.tolist())]
         for name in text.split(","):
             if name not in names:
-                raise ValueError(f"{name!r} is no {KINDS[kind].of} here")
+                raise Impossible(f"{name!r} is no {KINDS[kind].of} here")
         return text.split(",")
 
     def plant(
@@ -71,12 +71,12 @@ class Mischief:
     ) -> int:
         """A trouble begins for these, and ends after so many seconds of real time (None: goes on); for how many it is new.
 
-        ValueError: the value is none that the kind can have.
+        Impossible: the value is none that the kind can have.
         """
         rule = KINDS[kind]
         settled = rule.value if value is None else value
         if not rule.least <= settled <= rule.most:
-            raise ValueError(f"{kind} takes a number between {rule.least:g} and {rule.most:g}")
+            raise Impossible(f"{kind} takes a number between {rule.least:g} and {rule.most:g}")
         now = self._now()
         until = now if rule.passing else None
         same = {name for name in who if (t := self.going.get((kind, name))) and t.value == settled}
@@ -124,5 +124,5 @@ def _share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise ValueError(f"{text!r} is no share between 0% and 100%")
+        raise Impossible(f"{text!r} is no share between 0% and 100%")
     return share

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from terminals.simulator.journal import Damaged
+
 #: of the file's layout
 VERSION: Final = 1
 #: Bytes of a file that is read: 65,000 terminals of 8 meters, all of whose clocks were set, have 40 MiB.
 LIMIT: Final = 256 << 20
-
-
-class BadState(Exception):
-    """The file is not what a fleet of this program wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +54,20 @@ def save(path: Path, state: State, truth: str) -> None:
 
 
 def load(path: Path, truth: str) -> State:
-    """What an earlier run of the same fleet left; of another fleet's, or without a file, nothing. BadState: it cannot be read."""
+    """What an earlier run of the same fleet left; of another fleet's, or without a file, nothing. Damaged: it cannot be read."""
     try:
         if path.stat().st_size > LIMIT:
-            raise BadState(_why(path, f"it has more than {LIMIT >> 20} MiB"))
+            raise Damaged(_why(path, f"it has more than {LIMIT >> 20} MiB"))
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["version"] != VERSION:
-            raise BadState(_why(path, f"its version is {document['version']!r}, this program's is {VERSION}"))
+            raise Damaged(_why(path, f"its version is {document['version']!r}, this program's is {VERSION}"))
         if document["truth"] != truth:
             return State()
         return State(_clocks(document["meters"]), _clocks(document["terminals"]))
     except FileNotFoundError:
         return State()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadState(_why(path, f"it is damaged ({error})")) from None
+        raise Damaged(_why(path, f"it is damaged ({error})")) from None
 
 
 def _row(clock: ClockState) -> list[float]:

@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, TextIO
+from typing import Final, Literal
 
 import numpy as np
 
 from protocols.localtime import as_datetime
+from terminals.simulator.journal import Journal, damaged, lines
 
 #: whom a trouble is of
 Of = Literal["terminal", "meter"]
@@ -87,55 +88,44 @@ class Trouble:
     until: np.datetime64 | None = None
 
 
-class BadRecord(Exception):
-    """troubles.jsonl is not what a fleet wrote."""
+class Impossible(Exception):
+    """There is no such kind, nobody of that name, or no such value of the kind."""
 
 
 class Record:
     """Appends beginnings and ends to a file, flushed one by one."""
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._journal = Journal(path)
 
     def begin(self, troubles: Iterable[Trouble]) -> None:
         """They are about to have effect."""
+        rows: list[str] = []
         for trouble in troubles:
-            self._write(trouble, "begin", trouble.since)
+            rows.append(_line_of(trouble, "begin", trouble.since))
             if trouble.until is not None:
-                self._write(trouble, "end", trouble.until)
-        self._file.flush()
+                rows.append(_line_of(trouble, "end", trouble.until))
+        self._journal.write(*rows)
 
     def end(self, troubles: Iterable[Trouble], at: np.datetime64) -> None:
         """They have none any more."""
-        for trouble in troubles:
-            self._write(trouble, "end", at)
-        self._file.flush()
+        self._journal.write(*[_line_of(trouble, "end", at) for trouble in troubles])
 
     def close(self) -> None:
-        self._file.close()
+        self._journal.close()
 
-    def _write(self, trouble: Trouble, act: str, at: np.datetime64) -> None:
-        row = {
-            "at": as_datetime(at).isoformat(timespec="microseconds"),
-            "act": act,
-            "kind": trouble.kind,
-            "who": trouble.who,
-            "value": trouble.value,
-        }
-        self._file.write(json.dumps(row) + "\n")
+
+def _line_of(trouble: Trouble, act: str, at: np.datetime64) -> str:
+    when = as_datetime(at).isoformat(timespec="microseconds")
+    row = {"at": when, "act": act, "kind": trouble.kind, "who": trouble.who, "value": trouble.value}
+    return json.dumps(row)
 
 
 def read(path: Path) -> list[Trouble]:
-    """All troubles of a file, in the order in which they began; none when it does not exist. BadRecord names the line."""
-    if not path.exists():
-        return []
-    if path.stat().st_size > RECORD_LIMIT:
-        raise BadRecord(
-            f"{path} has more than {RECORD_LIMIT >> 20} MiB; begin in another folder, or remove it"
-        )
+    """All troubles of a file, in the order in which they began; none when it does not exist. Damaged names the line that is none."""
     begun: list[Trouble] = []
     going: dict[tuple[str, str], int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines(path, RECORD_LIMIT), start=1):
         try:
             row = json.loads(line)
             at = np.datetime64(row["at"].removesuffix("+00:00"), "us")
@@ -148,9 +138,7 @@ def read(path: Path) -> list[Trouble]:
                 where = going.pop(key)
                 begun[where] = replace(begun[where], until=at)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadRecord(
-                f"{path} line {number} is no trouble ({error}); remove the file to forget all of them"
-            ) from None
+            raise damaged(path, number, error) from None
     return begun
 
 
