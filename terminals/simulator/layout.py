@@ -16,6 +16,8 @@ from terminals.simulator.scenario import SLOTS, LinkName, ProtocolName, Scenario
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: Phases -> the Modbus model that an area has. The B23 counts hundredths of a kWh in integers.
+MODELS: Final = {1: "sdm120", 3: "abb-b23"}
 HOME: Final = 0
 SHOP: Final = 1
 WORKSHOP: Final = 2  # a steady afternoon load behind a bad service: the voltage excursion
@@ -97,6 +99,8 @@ class AreaPlan:
 
     def address(self, meter: int) -> str:
         """What the protocol calls this meter."""
+        if self.protocol.startswith("modbus"):
+            return f"{meter + 1}@{MODELS[self.phases(meter)]}"
         return str(17 + meter) if self.protocol == "dlms" else self.asset(meter)
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-ProtocolName = Literal["dlt645", "dlms", "gdw376", "dlt698"]
+ProtocolName = Literal["dlt645", "dlms", "gdw376", "dlt698", "modbus-tcp", "modbus-rtu"]
 LinkName = Literal["dial-out", "dial-in", "serial"]
 
 #: The fleet's civil time. It has no clock changes, so a simulated day always has 96 quarter-hours.
@@ -115,6 +115,8 @@ class Scenario:
         if self.customers < 5:
             raise ValueError("an area needs at least 5 customers")
         p = self.plan
+        if self.customers >= 247 and any(group.protocol.startswith("modbus") for group in self.groups):
+            raise ValueError("a Modbus line has 247 units, so an area has 246 customers at most")
         if p.dead + p.missing + p.thieves + p.excursions + p.unbalanced + p.stuck + p.swapped > self.areas:
             raise ValueError("each fault needs an area of its own")
 

@@ -10,6 +10,8 @@ from protocols.dlt645 import frame as dlt645
 from protocols.dlt698 import frame as dlt698
 from protocols.errors import FrameError
 from protocols.gdw376 import frame as gdw376
+from protocols.modbus.rtu import frame as modbus_rtu
+from protocols.modbus.tcp import frame as modbus_tcp
 from terminals.simulator.weather import Readdress
 
 
@@ -49,6 +51,16 @@ def _dlms(answer: bytes) -> bytes:
     return answer[:2] + source.to_bytes(2, "big") + answer[4:]
 
 
+def _modbus_tcp(answer: bytes) -> bytes:
+    frame = modbus_tcp.decode(answer)
+    return modbus_tcp.encode(replace(frame, unit=frame.unit % 247 + 1))
+
+
+def _modbus_rtu(answer: bytes) -> bytes:
+    frame = modbus_rtu.decode(answer)
+    return modbus_rtu.encode(replace(frame, unit=frame.unit % 247 + 1))
+
+
 def _other(digits: str) -> str:
     return digits[:-2] + f"{(int(digits[-2:]) + 1) % 100:02d}"
 
@@ -58,4 +70,6 @@ _CHANGES: Final[Mapping[str, Readdress]] = {
     "gdw376": _gdw376,
     "dlt698": _dlt698,
     "dlms": _dlms,
+    "modbus-tcp": _modbus_tcp,
+    "modbus-rtu": _modbus_rtu,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Final, Protocol
 
@@ -12,10 +12,12 @@ from protocols.buffer import ReceiveBuffer
 from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
 from protocols.errors import FrameError
 from protocols.gdw376.frame import parse_address
+from protocols.modbus.exchange import LineName
 from terminals.simulator import device376, device698
 from terminals.simulator.codes import terminal_address
 from terminals.simulator.device645 import Device645
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
+from terminals.simulator.devicemodbus import BusModbus
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.quick645 import Quick645
@@ -23,10 +25,12 @@ from terminals.simulator.records645 import Kept
 from terminals.simulator.strangers import readdress
 from terminals.simulator.weather import Passage, Weather
 
-#: Where a DLMS answer is garbled: the version in the wrapper's header. TCP keeps bytes intact and the
-#: wrapper has no checksum, so any other byte would be a lie that nobody could detect; this one stands for a
-#: broken converter.
-_WRAPPER_VERSION: Final = 1
+#: Where an answer is garbled that has no checksum: the version in the wrapper's header of DLMS, the protocol id of Modbus TCP. TCP keeps
+#: bytes intact, so any other byte would be a lie that nobody could detect; these stand for a broken converter.
+_FRAGILE: Final = {"dlms": range(1, 2), "modbus-tcp": range(2, 4)}
+#: Protocols whose meters speak DL/T 645 on their own bus.
+_ON_645: Final = ("dlt645", "gdw376", "dlt698")
+_MODBUS: Final[Mapping[str, LineName]] = {"modbus-tcp": "tcp", "modbus-rtu": "rtu"}
 
 
 class Bus(Protocol):
@@ -167,7 +171,7 @@ class Terminal:
         self._garbled = garbled
         self._rng = rng
         self._quick = quick
-        self._meters645 = Meters645(meters if plan.protocol != "dlms" else (), kept)
+        self._meters645 = Meters645(meters if plan.protocol in _ON_645 else (), kept)
         self._logical: list[LogicalDevice] = []
         self._station: device376.Concentrator | None = None
         self.concentrator: device698.Concentrator | None = None
@@ -190,9 +194,7 @@ class Terminal:
 
     def weather(self, weather: Weather, random: Random) -> None:
         """What its line does to answers from now on."""
-        # A changed byte in a DLMS answer must be one that can be noticed.
-        fragile = range(_WRAPPER_VERSION, _WRAPPER_VERSION + 1) if self._logical else None
-        change = readdress(self.plan.protocol)
+        change, fragile = readdress(self.plan.protocol), _FRAGILE.get(self.plan.protocol)
         self.passage = None if weather.fair else Passage(weather, random, change, fragile)
 
     @property
@@ -236,6 +238,8 @@ class Terminal:
             return device376.Line376(self._station)
         if self.concentrator is not None:
             return device698.Connection698(self.concentrator)
+        if self.plan.protocol in _MODBUS:
+            return BusModbus(self.meters, _MODBUS[self.plan.protocol])
         return GatewayDlms(self._logical) if self._logical else Bus645(self._meters645, self._quick)
 
     def _line(self, answer: bytes) -> bytes:
@@ -246,7 +250,8 @@ class Terminal:
             return b""
         if luck >= self._lost + self._garbled:
             return answer
-        at = _WRAPPER_VERSION if self._logical else int(self._rng.integers(len(answer)))
+        fragile = _FRAGILE.get(self.plan.protocol)
+        at = int(self._rng.integers(len(answer))) if fragile is None else fragile.start
         changed = bytearray(answer)
         changed[at] ^= int(self._rng.integers(1, 256))
         return bytes(changed)

@@ -7,6 +7,9 @@ import pytest
 from protocols.dlt645 import frame as dlt645
 from protocols.dlt698 import frame as dlt698
 from protocols.gdw376 import frame as gdw376
+from protocols.modbus.frame import Frame
+from protocols.modbus.rtu import frame as modbus_rtu
+from protocols.modbus.tcp import frame as modbus_tcp
 from terminals.simulator.strangers import readdress
 from terminals.simulator.weather import GAP, Passage, Piece, Weather
 
@@ -94,6 +97,12 @@ def test_an_answer_of_somebody_else_is_sound(protocol, raw, decode, who):
     assert who(decode(changed)) != who(decode(raw))
     assert len(changed) == len(raw)
     assert readdress(protocol)(b"no frame") == b"no frame"
+
+
+@pytest.mark.parametrize(("protocol", "codec"), [("modbus-tcp", modbus_tcp), ("modbus-rtu", modbus_rtu)])
+def test_a_modbus_answer_of_another_unit(protocol, codec):
+    raw = codec.encode(Frame(247, 4, bytes.fromhex("04 43 66 0000"), 0))
+    assert codec.decode(readdress(protocol)(raw)).unit == 1
 
 
 def test_a_dlms_answer_of_another_port():
