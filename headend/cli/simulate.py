@@ -8,7 +8,7 @@ import gc
 import secrets
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -25,6 +25,7 @@ from terminals.simulator import control
 from terminals.simulator.fleet import Fleet
 from terminals.simulator.journal import Damaged
 from terminals.simulator.scenario import (
+    NOTHING,
     ZONE,
     Group,
     LinkName,
@@ -267,18 +268,7 @@ def command(
     directory.mkdir(parents=True, exist_ok=True)
     clock = parse(app.settings.clock, ZONE)
     try:
-        planted = Plan(
-            dead=dead,
-            thieves=theft,
-            stuck=stuck,
-            swapped=swapped,
-            missing=0,
-            excursions=0,
-            unbalanced=0,
-            prepaid=0,
-            lost=0.0,
-            garbled=0.0,
-        )
+        planted = replace(NOTHING, dead=dead, thieves=theft, stuck=stuck, swapped=swapped)
         load = Load(groups, customers, planted, commissioned)
         wanted = load.scenario(seed, clock.now()) if groups else scenario(seed, size)
     except ValueError as error:

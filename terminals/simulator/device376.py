@@ -66,9 +66,9 @@ class Concentrator:
         """By how much its clock is ahead of the time."""
         return self._ahead
 
-    def put_forward(self, by: np.timedelta64) -> None:
-        """Its clock jumps, though nobody has set it."""
-        self._ahead += by
+    def wander(self, ahead: np.timedelta64) -> None:
+        """Its clock is off by this much from now on."""
+        self._ahead = ahead.astype("timedelta64[us]")
 
     def serve(self, device: Device, request: DeviceRequest, now: Now) -> bytes:
         """The answer to one request; the terminal denies what it cannot do, and what it has nothing of."""

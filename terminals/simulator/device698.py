@@ -136,9 +136,9 @@ class Concentrator:
         """By how much its clock is ahead of the time."""
         return self._drift
 
-    def put_forward(self, by: np.timedelta64) -> None:
-        """Its clock jumps, though nobody has set it."""
-        self._drift += by
+    def wander(self, ahead: np.timedelta64) -> None:
+        """Its clock is off by this much from now on."""
+        self._drift = ahead.astype("timedelta64[us]")
 
     # --- services ---
 

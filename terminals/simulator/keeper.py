@@ -40,7 +40,7 @@ class Keeper:
                     meter.restore_clock(found)
             own, told = terminal.own_clock, kept.terminals.get(terminal_code(terminal.plan.area))
             if own is not None and told is not None:
-                own.put_forward(np.timedelta64(told.ahead_us, "us"))
+                own.wander(np.timedelta64(told.ahead_us, "us"))
 
     def unsaved(self) -> None:
         """Something has changed."""

@@ -44,9 +44,9 @@ class DayRecord:
 class Meter:
     """Meter `index` of an area.
 
-    `see` is told of every act, `clock_set` of every change of the clock; `key_delay` is how long after a permit the customer presses the key (None:
-    never). Call `settle` with the present before anything else: keys pressed since then take effect at
-    their own instants.
+    `see` is told of every act, `clock_set` of every change of the clock; `key_delay` is how long after a permit
+    the customer presses the key (None: never). Call `settle` with the present before anything else: keys pressed
+    since then take effect at their own instants.
     """
 
     __slots__ = (
@@ -58,7 +58,6 @@ class Meter:
         "area",
         "clock_as_made",
         "dead",
-        "gains",
         "has_relay",
         "index",
         "kept",
@@ -66,6 +65,7 @@ class Meter:
         "password",
         "phases",
         "prepaid",
+        "rate",
         "relay",
     )  # fmt: skip
 
@@ -93,8 +93,8 @@ class Meter:
         self._see = see
         self._clock_set = clock_set
         self._key_delay = key_delay
-        #: seconds that its clock gains a day; `_ahead` is how far it is ahead at `_as_of`
-        self.gains = 0.0
+        #: seconds a day that its clock gains; `_ahead` is how far it was ahead at `_as_of`
+        self.rate = 0.0
         self._ahead: np.timedelta64 = drift
         self._as_of: np.datetime64 = _EPOCH
         self.clock_as_made = True
@@ -115,47 +115,32 @@ class Meter:
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the meter takes for UTC at the instant `now`."""
-        return now + self.ahead(now)
-
-    def ahead(self, now: np.datetime64) -> np.timedelta64:
-        """By how much its clock is ahead of the time."""
-        if not self.gains:
-            return self._ahead
+        if not self.rate:
+            return now + self._ahead
         days = float((now - self._as_of) / _DAY)
-        return self._ahead + np.timedelta64(round(days * self.gains * 1e6), "us")
+        return now + self._ahead + np.timedelta64(round(days * self.rate * 1e6), "us")
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
-        self._ahead = (clock - now).astype("timedelta64[us]")
-        self._as_of = now
-        self._changed()
+        """Set by somebody."""
+        self.wander(now, clock - now)
 
-    def put_forward(self, by: np.timedelta64) -> None:
-        """Its clock jumps, though nobody has set it."""
-        self._ahead += by
-        self._changed()
-
-    def gain(self, now: np.datetime64, seconds: float) -> None:
-        """From now on its clock gains so many seconds a day."""
-        self._ahead, self._as_of, self.gains = self.ahead(now), now, seconds
-        self._changed()
+    def wander(self, now: np.datetime64, ahead: np.timedelta64) -> None:
+        """The clock is off by this much from now on, and gains `rate` on it."""
+        self._ahead, self._as_of = ahead.astype("timedelta64[us]"), now
+        self.clock_as_made = False
+        if self._clock_set is not None:
+            self._clock_set()
 
     @property
     def clock_state(self) -> ClockState:
         """The clock, for a restart."""
         ahead, as_of = (int(value.astype(np.int64)) for value in (self._ahead, self._as_of))
-        return ClockState(ahead, as_of, self.gains)
+        return ClockState(ahead, as_of, self.rate)
 
     def restore_clock(self, state: ClockState) -> None:
         """The clock of an earlier run of the same fleet."""
-        self._ahead = np.timedelta64(state.ahead_us, "us")
-        self._as_of = np.datetime64(state.as_of_us, "us")
-        self.gains = state.gains
-        self.clock_as_made = False
-
-    def _changed(self) -> None:
-        self.clock_as_made = False
-        if self._clock_set is not None:
-            self._clock_set()
+        self.rate = state.rate
+        self.wander(np.datetime64(state.as_of_us, "us"), np.timedelta64(state.ahead_us, "us"))
 
     # --- records ---
 

@@ -138,6 +138,12 @@ class Scenario:
         raise IndexError("no such area")
 
 
+#: No fault, and lines that lose nothing.
+NOTHING: Final = Plan(
+    dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0
+)
+
+
 def large(
     seed: int, groups: Sequence[Group], customers: int, commissioned: dt.datetime, **changes: Any
 ) -> Scenario:
@@ -148,7 +154,7 @@ def large(
     settings: dict[str, Any] = {
         "groups": tuple(groups),
         "customers": customers,
-        "plan": Plan(0, 0, 0, 0, 0, 0, 0.0, 0.0),
+        "plan": NOTHING,
         "first_day": commissioned.date(),
         "truth_days": 30,
         "commissioned": commissioned,

@@ -22,11 +22,11 @@ LIMIT: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """A clock is `ahead_us` microseconds ahead at `as_of_us` (microseconds UTC since 1970), and gains `gains` seconds a day."""
+    """A clock is `ahead_us` microseconds ahead at `as_of_us` (microseconds UTC since 1970), and gains `rate` seconds a day."""
 
     ahead_us: int
     as_of_us: int = 0
-    gains: float = 0.0
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ def load(path: Path, truth: str) -> State:
 
 
 def _row(clock: ClockState) -> list[float]:
-    return [clock.ahead_us, clock.as_of_us, clock.gains]
+    return [clock.ahead_us, clock.as_of_us, clock.rate]
 
 
 def _clocks(rows: Mapping[str, Any]) -> dict[str, ClockState]:
     return {
-        name: ClockState(int(ahead), int(as_of), float(gains)) for name, (ahead, as_of, gains) in rows.items()
+        name: ClockState(int(ahead), int(as_of), float(rate)) for name, (ahead, as_of, rate) in rows.items()
     }
 
 

@@ -19,9 +19,11 @@ def meter(meter: Meter, trouble: Trouble, now: np.datetime64, *, mended: bool) -
         case "dead":
             meter.dead = not mended or meter.index in meter.area.plan.dead
         case "clock":
-            meter.put_forward(_seconds(trouble.value))
+            meter.wander(now, meter.clock(now) - now + _seconds(trouble.value))
         case "drift":
-            meter.gain(now, 0.0 if mended else trouble.value)
+            ahead = meter.clock(now) - now
+            meter.rate = 0.0 if mended else trouble.value
+            meter.wander(now, ahead)
         case "overwrite":
             meter.kept = None if mended else _seconds(3_600 * trouble.value)
 

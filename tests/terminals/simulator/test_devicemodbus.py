@@ -16,10 +16,9 @@ from terminals.pace import Timing
 from terminals.session import NoAnswer, Session
 from terminals.simulator.commands import obey
 from terminals.simulator.physics import NOT_SHOWN, SHOWN
-from terminals.simulator.scenario import ZONE, Group, Plan
+from terminals.simulator.scenario import NOTHING, ZONE, Group
 
 NOW = "2026-03-12 14:15"
-NOTHING = Plan(dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0)
 TIMING = Timing(first=0.5, floor=0.4, ceiling=0.5, gap=0.1, attempts=2, pause=0.0, whole=10.0)
 
 

@@ -12,10 +12,9 @@ from terminals.roster import Roster, Rules
 from terminals.simulator.codes import terminal_address, terminal_code
 from terminals.simulator.control import NotTold, tell
 from terminals.simulator.dialin import DialIn
-from terminals.simulator.scenario import ZONE, Group, Plan
+from terminals.simulator.scenario import NOTHING, ZONE, Group
 
 NIGHT = "2026-03-12 00:07"
-NOTHING = Plan(dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0)
 
 
 class House:

@@ -10,13 +10,12 @@ from protocols.dlt645.values import quantity_values
 from terminals.simulator import records645
 from terminals.simulator.area import Area
 from terminals.simulator.physics import NOT_SHOWN, SHOWN
-from terminals.simulator.scenario import Group, Plan, large
+from terminals.simulator.scenario import NOTHING, Group, large
 from terminals.simulator.truth import build, faults_by_asset
 
 
 def world_of(**planted):
-    nothing = dict.fromkeys(("dead", "missing", "thieves", "excursions", "unbalanced", "prepaid"), 0)
-    plan = Plan(**{**nothing, **planted}, lost=0.0, garbled=0.0)
+    plan = replace(NOTHING, **planted)
     groups = [Group("dlt645", "dial-in", 4)]
     return build(large(31, groups, 7, dt.datetime(2026, 3, 10, 23), plan=plan))
 

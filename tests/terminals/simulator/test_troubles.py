@@ -19,12 +19,11 @@ from terminals.simulator.codes import asset_code, terminal_code
 from terminals.simulator.commands import obey
 from terminals.simulator.control import NotTold
 from terminals.simulator.journal import Damaged
-from terminals.simulator.scenario import ZONE, Group, Plan
+from terminals.simulator.scenario import NOTHING, ZONE, Group
 from terminals.simulator.troubles import KINDS, WEATHER, Trouble, causes
 from terminals.simulator.weather import Weather
 
 NOW = "2026-03-12 00:07"
-NOTHING = Plan(dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0)
 ONCE = Timing(first=0.5, floor=0.4, ceiling=0.5, gap=0.15, attempts=1, pause=0.0, whole=10.0)
 PATIENT = Timing(first=0.5, floor=0.4, ceiling=0.5, gap=0.15, attempts=8, pause=0.0, whole=30.0)
 TERMINAL, OTHER = terminal_code(0), terminal_code(1)
