@@ -37,6 +37,7 @@ from terminals.simulator.scenario import (
     small,
 )
 from terminals.simulator.troubles import KINDS, Impossible
+from terminals.simulator.truth import BadTruth, scenario_of
 
 #: the tariff that the simulated customers are on
 TARIFF = "zhejiang-residential-peak-valley"
@@ -220,6 +221,9 @@ def _open_files(needed: int) -> None:
 @click.option(
     "--swapped", type=click.IntRange(0), default=0, help="Of --areas: interchanged current transformers."
 )
+@click.option(
+    "--resume", is_flag=True, help="Go on with the fleet that DIRECTORY holds, whatever it was made of."
+)
 @click.option("--tell", metavar="LINE", help="Tell the fleet that runs in DIRECTORY, such as 'reconnect 30'.")
 @pass_app
 def command(
@@ -242,6 +246,7 @@ def command(
     theft: int,
     stuck: int,
     swapped: int,
+    resume: bool,
     tell: str | None,
 ) -> None:
     """Run a fleet of simulated terminals and meters until stopped.
@@ -263,14 +268,26 @@ def command(
         raise click.UsageError("--areas is one group; give --areas or --group")
     if areas is not None:
         groups = (Group(protocol, link, areas),)
+    planted = replace(NOTHING, dead=dead, thieves=theft, stuck=stuck, swapped=swapped)
+    if not groups and (planted != NOTHING or commissioned is not None):
+        raise click.UsageError(
+            "--dead, --theft, --stuck, --swapped and --commissioned go with --areas or --group"
+        )
+    if resume and (groups or seed is not None):
+        raise click.UsageError("--resume goes on with what is there: no --seed, --areas or --group beside it")
     if seed is None:
         seed = secrets.randbelow(2**32)
     directory.mkdir(parents=True, exist_ok=True)
     clock = parse(app.settings.clock, ZONE)
     try:
-        planted = replace(NOTHING, dead=dead, thieves=theft, stuck=stuck, swapped=swapped)
-        load = Load(groups, customers, planted, commissioned)
-        wanted = load.scenario(seed, clock.now()) if groups else scenario(seed, size)
+        if resume:
+            wanted = scenario_of(directory)
+        elif groups:
+            wanted = Load(groups, customers, planted, commissioned).scenario(seed, clock.now())
+        else:
+            wanted = scenario(seed, size)
+    except BadTruth as error:
+        raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     _open_files(wanted.areas + _FILES)
@@ -300,7 +317,7 @@ def command(
         gc.collect()
         gc.freeze()
         click.echo(
-            f"{len(fleet.terminals)} terminals, {fleet.scenario.meters} meters, seed {seed}; truth {fleet.sha256[:16]}… and archive in {directory}",
+            f"{len(fleet.terminals)} terminals, {wanted.meters} meters, seed {wanted.seed}; truth {fleet.sha256[:16]}… and archive in {directory}",
             err=True,
         )
         await stop.wait()

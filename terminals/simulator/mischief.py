@@ -33,7 +33,7 @@ class Mischief:
         self._now = now
         self._terminals = terminals
         self._meters = meters
-        self._mending: set[asyncio.TimerHandle] = set()
+        self._mending: dict[tuple[str, str], asyncio.TimerHandle] = {}
         earlier = troubles.read(path)
         self._record = Record(path)
         for trouble in earlier:
@@ -42,7 +42,7 @@ class Mischief:
 
     def stop(self) -> None:
         """What goes on stands in the record, and goes on with the next start."""
-        for timer in self._mending:
+        for timer in self._mending.values():
             timer.cancel()
         self._record.close()
 
@@ -80,33 +80,33 @@ class Mischief:
         now = self._now()
         until = now if rule.passing else None
         same = {name for name in who if (t := self.going.get((kind, name))) and t.value == settled}
-        new = [Trouble(kind, name, settled, now, until) for name in who if name not in same]
+        seconds = None if rule.passing else seconds
+        new = [Trouble(kind, name, settled, now, until, seconds) for name in who if name not in same]
         self._record.begin(new)
         for trouble in new:
             self._begin(trouble)
-        if seconds is not None and not rule.passing:
-            self._mend_after(seconds, kind, [trouble.who for trouble in new])
         return len(new)
 
     def mend(self, kind: str, who: Sequence[str]) -> int:
         """A trouble is over for these; of how many."""
         over = [trouble for name in who if (trouble := self.going.pop((kind, name), None)) is not None]
+        for trouble in over:
+            timer = self._mending.pop((kind, trouble.who), None)
+            if timer is not None:
+                timer.cancel()
         self._record.end(over, self._now())
         for trouble in over:
             self._apply(trouble, mended=True)
         return len(over)
 
-    def _mend_after(self, seconds: float, kind: str, who: Sequence[str]) -> None:
-        def over() -> None:
-            self._mending.discard(timer)
-            self.mend(kind, who)
-
-        timer = asyncio.get_running_loop().call_later(seconds, over)
-        self._mending.add(timer)
-
     def _begin(self, trouble: Trouble) -> None:
         if not KINDS[trouble.kind].passing:
             self.going[trouble.kind, trouble.who] = trouble
+        if trouble.seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._mending[trouble.kind, trouble.who] = loop.call_later(
+                trouble.seconds, self.mend, trouble.kind, [trouble.who]
+            )
         self._apply(trouble)
 
     def _apply(self, trouble: Trouble, *, mended: bool = False) -> None:

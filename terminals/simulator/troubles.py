@@ -79,13 +79,16 @@ WEATHER: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """`who`: a terminal's code or a meter's asset number. `since`, `until`: UTC; None: it goes on."""
+    """`who`: a terminal's code or a meter's asset number. `since`, `until`: UTC; None: it goes on. `seconds`: of real time after which it
+    was to end; a restarted fleet waits them anew.
+    """
 
     kind: str
     who: str
     value: float
     since: np.datetime64
     until: np.datetime64 | None = None
+    seconds: float | None = None
 
 
 class Impossible(Exception):
@@ -118,7 +121,7 @@ class Record:
 def _line_of(trouble: Trouble, act: str, at: np.datetime64) -> str:
     when = as_datetime(at).isoformat(timespec="microseconds")
     row = {"at": when, "act": act, "kind": trouble.kind, "who": trouble.who, "value": trouble.value}
-    return json.dumps(row)
+    return json.dumps(row if trouble.seconds is None else {**row, "seconds": trouble.seconds})
 
 
 def read(path: Path) -> list[Trouble]:
@@ -133,7 +136,7 @@ def read(path: Path) -> list[Trouble]:
             KINDS[row["kind"]]
             if row["act"] == "begin":
                 going[key] = len(begun)
-                begun.append(Trouble(*key, float(row["value"]), at))
+                begun.append(Trouble(*key, float(row["value"]), at, seconds=row.get("seconds")))
             elif key in going:
                 where = going.pop(key)
                 begun[where] = replace(begun[where], until=at)

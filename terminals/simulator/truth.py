@@ -239,6 +239,14 @@ def digest(directory: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
 
 
+def scenario_of(directory: Path) -> Scenario:
+    """What was written there is the truth of. BadTruth: nothing was."""
+    try:
+        return _scenario(json.loads((directory / "truth.json").read_text(encoding="utf-8"))["scenario"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadTruth(f"{directory} holds no fleet ({error}); begin one without --resume") from None
+
+
 def load(directory: Path) -> Truth:
     """Read what `write` wrote. BadTruth: the files do not belong together."""
     text = (directory / "truth.json").read_bytes()

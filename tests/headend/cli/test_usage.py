@@ -33,6 +33,8 @@ WRONG = [
     pytest.param(["simulate", "x", "--group", "dlt645:dial-in"], "'dlt645:dial-in' is not PROTOCOL:LINK:COUNT", 2, id="simulate-group"),
     pytest.param(["simulate", "x", "--areas", "2", "--group", "dlms:dial-in:1"], "--areas or --group", 2, id="simulate-both"),
     pytest.param(["simulate", "x", "--areas", "2", "--dead", "3"], "each fault needs an area of its own", 2, id="simulate-dead"),
+    pytest.param(["simulate", "x", "--stuck", "1"], "go with --areas or --group", 2, id="simulate-stuck"),
+    pytest.param(["simulate", "x", "--resume", "--seed", "1"], "--resume goes on with what is there", 2, id="simulate-resume-seed"),
     pytest.param(["simulate", "x", "--fault", "flood"], "'flood' is none of loss", 2, id="simulate-fault"),
     pytest.param(["simulate", "x", "--fault", "loss=9"], "loss takes a number between 0 and 1", 2, id="simulate-fault-value"),
     pytest.param(["simulate", "nowhere", "--tell", "status"], "no simulator answers in nowhere", 1, id="simulate-tell"),

@@ -10,6 +10,7 @@ from terminals.greetings import every_kind
 from terminals.links.listener import Listener
 from terminals.roster import Roster, Rules
 from terminals.simulator.codes import terminal_address, terminal_code
+from terminals.simulator.commands import obey
 from terminals.simulator.control import NotTold, tell
 from terminals.simulator.dialin import DialIn
 from terminals.simulator.scenario import NOTHING, ZONE, Group
@@ -43,6 +44,11 @@ class House:
         self.logins.append((presence, asyncio.get_running_loop().time()))
         self.new.set()
 
+    async def until_left(self, names):
+        async with asyncio.timeout(20):
+            while {presence.identity for presence in self.left} < names:
+                await asyncio.sleep(0.05)
+
     async def wait(self, count):
         async with asyncio.timeout(20):
             while len(self.logins) < count:
@@ -51,8 +57,9 @@ class House:
 
 
 @pytest.fixture
-async def house(at):
-    house = House(at(NIGHT))
+async def house(at, request):
+    """`request.param`: seconds between heartbeats by its rules."""
+    house = House(at(NIGHT), getattr(request, "param", 5.0))
     await house.listener.start()
     yield house
     await house.listener.close()
@@ -153,6 +160,53 @@ async def test_reconnecting_may_take_its_time(make, house):
     await house.wait(8)
     times = [when for _, when in house.logins[4:]]
     assert times[-1] - times[0] >= 0.5
+
+
+async def test_who_moves_comes_from_another_address(make, house):
+    fleet = await make((Group("dlt645", "dial-in", 2), Group("dlt698", "dial-in", 2)))
+    await house.wait(4)
+    assert obey(fleet, "fault move all") == "4 began"
+    await house.wait(8)
+    before, after = ({p.identity: _host(p.peer) for p, _ in house.logins[k : k + 4]} for k in (0, 4))
+    assert set(before.values()) == {"127.0.0.1"}
+    assert len(set(after.values())) == 4
+    assert all(host.startswith("127.1.") for host in after.values())
+    obey(fleet, f"fault move {terminal_code(0)}")
+    await house.wait(9)
+    assert _host(house.logins[8][0].peer).startswith("127.2.")
+
+
+def _host(peer):
+    return peer.removeprefix("tcp://").rpartition(":")[0]
+
+
+@pytest.mark.parametrize("house", [1.0], indirect=True)
+async def test_a_silent_terminal_says_nothing_and_does_not_come_back_before_it_is_mended(make, house):
+    fleet = await make((Group("dlt645", "dial-in", 2), Group("gdw376", "dial-in", 2)), heartbeat=0.2)
+    await house.wait(4)
+    silent = (terminal_code(0), terminal_code(2))
+    obey(fleet, f"fault silence {','.join(silent)}")
+    names = {terminal_code(0), terminal_address("gdw376", 2)}
+    await asyncio.sleep(0.1)
+    said = {name: house.roster.last_seen(name) for name in names}
+    await house.until_left(names)  # two beats of the rules' were missed
+    assert {p.identity for p in house.left} == names
+    assert {name: house.roster.last_seen(name) for name in names} == said
+    await asyncio.sleep(0.5)  # longer than the first back-off
+    assert len(house.logins) == 4
+    obey(fleet, "mend silence all")
+    await house.wait(6)
+    assert {p.identity for p, _ in house.logins[4:]} == names
+
+
+async def test_a_reboot_takes_its_time(make, house):
+    fleet = await make((Group("dlt645", "dial-in", 4),))
+    await house.wait(4)
+    begun = asyncio.get_running_loop().time()
+    obey(fleet, f"fault reboot {terminal_code(1)} 0.7")
+    await house.wait(5)
+    assert house.logins[4][0].identity == terminal_code(1)
+    assert house.logins[4][1] - begun >= 0.7
 
 
 @pytest.mark.parametrize(

@@ -224,13 +224,17 @@ async def _text(path):
 
 async def test_what_goes_on_goes_on_after_a_restart_and_another_truth_forgets_it(start, at):
     fleet = await start(faults=[("loss", 0.5, TERMINAL)])
-    obey(fleet, f"fault silence {OTHER}")
+    obey(fleet, f"fault silence {OTHER} for 0.8")
     await fleet.stop()
     again = await start(faults=[("loss", 0.5, TERMINAL)])
     assert set(again.mischief.going) == {("loss", TERMINAL), ("silence", OTHER)}
     assert again.terminals[1].silent
     assert again.terminals[0].passage.weather == Weather(loss=0.5)
     assert len(troubles.read(again.directory / "troubles.jsonl")) == 2  # not begun twice
+    async with asyncio.timeout(10):
+        while again.terminals[1].silent:
+            await asyncio.sleep(0.05)
+    assert set(again.mischief.going) == {("loss", TERMINAL)}
     await again.stop()
     other = await start(seed=8)
     assert other.mischief.going == {}

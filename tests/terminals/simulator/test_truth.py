@@ -40,7 +40,9 @@ def test_a_changed_file_is_noticed(tmp_path):
 def test_the_scenario_survives(tmp_path):
     scenario = small(3, tariff=Tariff("一口价", (3,) * 24, (5_000, 5_000, 5_000, 5_000)), key_delay=None)
     truth.write(tmp_path, truth.build(scenario))
-    assert truth.load(tmp_path).world.scenario == scenario
+    assert truth.load(tmp_path).world.scenario == truth.scenario_of(tmp_path) == scenario
+    with pytest.raises(truth.BadTruth, match="holds no fleet"):
+        truth.scenario_of(tmp_path / "elsewhere")
     document = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
     assert document["scenario"]["seed"] == 3
     assert set(document["faults"]) >= {"dead", "missing", "thieves", "excursions", "unbalanced", "broke"}
