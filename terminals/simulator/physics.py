@@ -47,6 +47,9 @@ NOT_SHOWN: Final = int(np.iinfo(np.int32).min)
 SHOWN: Final = ("va", "vb", "vc", "ia", "ib", "ic", "p", "pa", "pb", "pc", "q", "qa", "qb", "qc")
 SHOWN_PER_UNIT: Final = (10,) * 3 + (1_000,) * 3 + (10_000,) * 8
 
+#: The row that only a three-phase meter has; and the rows that are the same for one with a single phase: its power, and the total.
+_PHASE_B: Final = SHOWN.index("vb")
+_TWICE: Final = tuple((SHOWN.index(f"{kind}a"), SHOWN.index(kind)) for kind in "pq")
 #: A step of the fixed point leaves a few percent of the error, a fifth behind the bad service: after eight of them a
 #: thousandth of a volt.
 _ITERATIONS: Final = 8
@@ -75,8 +78,9 @@ class SolvedDay:
     opening   int[4, meter]             registers by tariff at midnight [1e-9 kWh, secondary side]
     closing   int[4, meter]             and at the midnight that ends the day
     step      int[meter, segment]       what is added in each segment [1e-9 kWh]
-    present   bool[14, meter]           the rows of SHOWN that a meter has
-    values    int32[present, segment]   what the meters display during a segment, row by row of `present`
+    kept      bool[14, meter]           the rows of SHOWN that are in `values`: those that a meter has, and of one with a single
+                                        phase its power once, not as total and as phase A
+    values    int32[kept, segment]      what the meters display during a segment, row by row of `kept`
     flows     float[4, segment]         the truth: supplied, consumed, technical loss, stolen [kWh, primary]
     closed    bool[customer]            relays at the day's end
     """
@@ -87,7 +91,7 @@ class SolvedDay:
     opening: Ints
     closing: Ints
     step: Ints
-    present: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
     values: NDArray[np.int32]
     flows: Floats
     closed: NDArray[np.bool_]
@@ -140,10 +144,13 @@ class SolvedDay:
 
     def meter_shown(self, meter: int) -> NDArray[np.int32]:
         """int32[14, 96]: `slot_shown` of one meter."""
-        own = self.present[:, meter]
-        rows = np.cumsum(self.present.ravel()).reshape(self.present.shape)[own, meter] - 1
+        own = self.kept[:, meter]
+        rows = np.cumsum(self.kept.ravel()).reshape(self.kept.shape)[own, meter] - 1
         shown = np.full((len(SHOWN), SLOTS), NOT_SHOWN, dtype=np.int32)
         shown[own] = self.values[rows][:, self.slot_end - 1]
+        if not own[_PHASE_B]:
+            for phase, total in _TWICE:
+                shown[phase] = shown[total]
         return shown
 
     def slot_totals(self, slot: int) -> Ints:
@@ -158,8 +165,11 @@ class SolvedDay:
 
     def _spread(self, segments: Any) -> NDArray[np.int32]:
         values = self.values[:, segments]
-        shown = np.full((*self.present.shape, *values.shape[1:]), NOT_SHOWN, dtype=np.int32)
-        shown[self.present] = values
+        shown = np.full((*self.kept.shape, *values.shape[1:]), NOT_SHOWN, dtype=np.int32)
+        shown[self.kept] = values
+        single = ~self.kept[_PHASE_B]
+        for phase, total in _TWICE:
+            shown[phase, single] = shown[total, single]
         return shown
 
     def _energy_at(self, us: int) -> Ints:
@@ -412,7 +422,9 @@ def solve_days(
     days = []
     for number, (begin, past) in enumerate(grid.spans):
         meters = slice(begin + number, past + number + 1)
-        there = present[:, meters]
+        kept = present[:, meters].copy()
+        for phase, _ in _TWICE:
+            kept[phase] &= kept[_PHASE_B]
         days.append(
             SolvedDay(
                 bounds=bounds,
@@ -421,8 +433,8 @@ def solve_days(
                 opening=opening[:, meters].copy(),
                 closing=closing[:, meters].copy(),
                 step=step[meters].copy(),
-                present=there,
-                values=shown[:, meters][there],
+                kept=kept,
+                values=shown[:, meters][kept],
                 flows=flows[:, number].copy(),
                 closed=end[begin:past].copy(),
             )

@@ -29,7 +29,7 @@ def areas_of(world, most):
 
 
 def assert_same(one, other):
-    for name in ("bounds", "opening", "closing", "step", "present", "values", "flows", "closed"):
+    for name in ("bounds", "opening", "closing", "step", "kept", "values", "flows", "closed"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
