@@ -66,11 +66,12 @@ class Line(asyncio.Protocol):
     def _pass(self, passage: Passage | None, answer: bytes) -> None:
         """Through what the line does to it."""
         pieces = [Piece(answer)] if passage is None else passage.leave(answer)
-        if not pieces:
+        if not pieces and not (passage is not None and passage.holds):
             self.terminal.swallowed += 1
         loop = asyncio.get_running_loop()
         for piece in pieces:
-            self._due = max(self._due, loop.time() + piece.after)
+            # A microsecond apart: the loop does not promise an order for timers of one instant.
+            self._due = max(self._due + 1e-6, loop.time() + piece.after)
             if self._queued >= QUEUE_LIMIT:
                 self.terminal.swallowed += 1
                 continue
