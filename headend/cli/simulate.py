@@ -8,7 +8,7 @@ import gc
 import secrets
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,7 +23,9 @@ from protocols.localtime import local_day
 from tariffs import plan as tariff_plan
 from terminals.simulator import control
 from terminals.simulator.fleet import Fleet
+from terminals.simulator.journal import Damaged
 from terminals.simulator.scenario import (
+    NOTHING,
     ZONE,
     Group,
     LinkName,
@@ -34,6 +36,8 @@ from terminals.simulator.scenario import (
     large,
     small,
 )
+from terminals.simulator.troubles import KINDS, Impossible
+from terminals.simulator.truth import BadTruth, scenario_of
 
 #: the tariff that the simulated customers are on
 TARIFF = "zhejiang-residential-peak-valley"
@@ -72,16 +76,15 @@ class Load:
 
     groups: tuple[Group, ...]
     customers: int
-    dead: int
+    plan: Plan
     commissioned: dt.datetime | None
 
     def scenario(self, seed: int, now: np.datetime64) -> Scenario:
-        """ValueError: more dead meters than areas. Without another word points are owed since yesterday evening."""
+        """ValueError: more faults than areas. Without another word points are owed since yesterday evening."""
         since = self.commissioned
         if since is None:
             since = dt.datetime.combine(local_day(now, ZONE) - dt.timedelta(days=1), dt.time(23))
-        plan = Plan(self.dead, 0, 0, 0, 0, 0, 0.0, 0.0)
-        return large(seed, self.groups, self.customers, since, plan=plan, tariff=tariff(since.date()))
+        return large(seed, self.groups, self.customers, since, plan=self.plan, tariff=tariff(since.date()))
 
 
 class GroupText(click.ParamType[Group]):
@@ -97,6 +100,32 @@ class GroupText(click.ParamType[Group]):
         if protocol not in PROTOCOLS or link not in LINKS or not count.isdecimal() or not int(count):
             self.fail(f"{value!r} is not PROTOCOL:LINK:COUNT, such as dlt645:dial-in:8000", param, ctx)
         return Group(protocol, link, int(count))  # type: ignore[arg-type]
+
+
+#: kind, value (None: the kind's own), whom
+Fault = tuple[str, float | None, str]
+
+
+class FaultText(click.ParamType[Fault]):
+    """KIND[=VALUE][@WHO]; WHO is all, a share, or names."""
+
+    name = "fault"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
+        if isinstance(value, tuple):
+            return value
+        head, _, who = str(value).partition("@")
+        kind, _, number = head.partition("=")
+        rule = KINDS.get(kind)
+        if rule is None:
+            self.fail(f"{kind!r} is none of {', '.join(KINDS)}", param, ctx)
+        try:
+            settled = float(number) if number else None
+        except ValueError:
+            self.fail(f"{number!r} in {value!r} is no number", param, ctx)
+        if settled is not None and not rule.least <= settled <= rule.most:
+            self.fail(f"{kind} takes a number between {rule.least:g} and {rule.most:g}", param, ctx)
+        return kind, settled, who or "all"
 
 
 def _open_files(needed: int) -> None:
@@ -182,6 +211,24 @@ def _open_files(needed: int) -> None:
     is_flag=True,
     help="Concentrators (gdw376, dlt698) come from the factory: they collect nothing until `headend terminal` has told them.",
 )
+@click.option(
+    "--fault",
+    "faults",
+    type=FaultText(),
+    multiple=True,
+    metavar="KIND[=VALUE][@WHO]",
+    help="Begin with a trouble (repeatable): loss=0.3, delay=2, dead@10%, silence@33000007.",
+)
+@click.option(
+    "--theft", type=click.IntRange(0), default=0, help="Of --areas: customers who bypass their meter."
+)
+@click.option("--stuck", type=click.IntRange(0), default=0, help="Of --areas: registers that stand still.")
+@click.option(
+    "--swapped", type=click.IntRange(0), default=0, help="Of --areas: interchanged current transformers."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the fleet that DIRECTORY holds, whatever it was made of."
+)
 @click.option("--tell", metavar="LINE", help="Tell the fleet that runs in DIRECTORY, such as 'reconnect 30'.")
 @pass_app
 def command(
@@ -201,6 +248,11 @@ def command(
     dial_rate: float,
     heartbeat: float,
     bare: bool,
+    faults: tuple[Fault, ...],
+    theft: int,
+    stuck: int,
+    swapped: int,
+    resume: bool,
     tell: str | None,
 ) -> None:
     """Run a fleet of simulated terminals and meters until stopped.
@@ -210,7 +262,10 @@ def command(
 
     The DL/T 645 meters cut nobody off by password: give the collector HEADEND_CIPHER_MACHINE=terminals.simulator.standin:StandInMachine.
 
-    A running fleet obeys --tell: status; reconnect [SECONDS] (all that dial in hang up and come back).
+    A running fleet obeys --tell: status; reconnect [SECONDS] (all that dial in hang up and come back); fault KIND WHO [VALUE]
+    [for SECONDS]; mend KIND WHO; faults. Kinds are loss, garble, split, glue, noise, stale, foreign, duplicate (probabilities), delay,
+    jitter (seconds), silence, away, reboot, move, and of meters dead, clock (seconds), drift (seconds a day), overwrite (hours kept);
+    WHO is all, a share such as 5%, or names with commas between. troubles.jsonl says what was done to whom and when.
     """
     if tell is not None:
         _tell(directory, tell)
@@ -219,31 +274,57 @@ def command(
         raise click.UsageError("--areas is one group; give --areas or --group")
     if areas is not None:
         groups = (Group(protocol, link, areas),)
+    planted = replace(NOTHING, dead=dead, thieves=theft, stuck=stuck, swapped=swapped)
+    if not groups and (planted != NOTHING or commissioned is not None):
+        raise click.UsageError(
+            "--dead, --theft, --stuck, --swapped and --commissioned go with --areas or --group"
+        )
+    if resume and (groups or seed is not None):
+        raise click.UsageError("--resume goes on with what is there: no --seed, --areas or --group beside it")
     if seed is None:
         seed = secrets.randbelow(2**32)
     directory.mkdir(parents=True, exist_ok=True)
     clock = parse(app.settings.clock, ZONE)
     try:
-        load = Load(groups, customers, dead, commissioned)
-        wanted = load.scenario(seed, clock.now()) if groups else scenario(seed, size)
+        if resume:
+            wanted = scenario_of(directory)
+        elif groups:
+            wanted = Load(groups, customers, planted, commissioned).scenario(seed, clock.now())
+        else:
+            wanted = scenario(seed, size)
+    except BadTruth as error:
+        raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     _open_files(wanted.areas + _FILES)
     fleet = Fleet(
-        wanted, directory, clock, host_port(listener), first_port, heartbeat=heartbeat, dial_rate=dial_rate, bare=bare
-    )  # fmt: skip
+        wanted,
+        directory,
+        clock,
+        host_port(listener),
+        first_port,
+        heartbeat=heartbeat,
+        dial_rate=dial_rate,
+        faults=faults,
+        bare=bare,
+    )
 
     async def run() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await fleet.start()
+        try:
+            await fleet.start()
+        except Damaged as why:
+            raise click.ClickException(str(why)) from None
+        except Impossible as why:
+            raise click.UsageError(str(why)) from None
         # A large fleet is a million objects that stay: the collector of garbage need not look at them again and again.
         gc.collect()
         gc.freeze()
         click.echo(
-            f"{len(fleet.terminals)} terminals, {fleet.scenario.meters} meters, seed {seed}; truth {fleet.sha256[:16]}… and archive in {directory}",
+            f"{len(fleet.terminals)} terminals, {wanted.meters} meters, seed {wanted.seed}; truth {fleet.sha256[:16]}… and archive in {directory}",
             err=True,
         )
         await stop.wait()

@@ -38,8 +38,10 @@ _CHANNELS: Final = ("营业厅", "微信", "支付宝", "银行代收")
 
 
 def passwords(world: World, area: int) -> list[str]:
-    """The meters' passwords: 6 digits for DL/T 645, 8 for the low-level security of DLMS."""
+    """The meters' passwords: 6 digits for DL/T 645, 8 for the low-level security of DLMS; Modbus has none."""
     plan = world.plans[area]
+    if plan.protocol.startswith("modbus"):
+        return [""] * plan.meters
     rng = stream(world.scenario.seed, "passwords", area)
     digits = 8 if plan.protocol == "dlms" else 6
     return [f"{number:0{digits}d}" for number in rng.integers(10**digits, size=plan.meters).tolist()]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from terminals.simulator.control import NotTold
+from terminals.simulator.troubles import Impossible
 
 if TYPE_CHECKING:
     from terminals.simulator.fleet import Fleet
+    from terminals.simulator.mischief import Mischief
 
 
 def obey(fleet: Fleet, line: str) -> str:
@@ -33,6 +36,54 @@ def _reconnect(fleet: Fleet, arguments: Sequence[str]) -> str:
     return f"{fleet.reconnect(_number(arguments[0]) if arguments else 0.0)} terminals"
 
 
+def _fault(fleet: Fleet, arguments: Sequence[str]) -> str:
+    """fault KIND WHO [VALUE] [for SECONDS]: a trouble begins; WHO: all, a share such as 5%, or names with commas between."""
+    seconds: float | None = None
+    rest = list(arguments)
+    if len(rest) >= 2 and rest[-2] == "for":
+        seconds = _number(rest[-1])
+        rest = rest[:-2]
+    if len(rest) not in (2, 3):
+        raise NotTold("fault takes KIND WHO [VALUE] [for SECONDS]")
+    value = _any_number(rest[2]) if len(rest) == 3 else None
+    try:
+        mischief = _mischief(fleet)
+        return f"{mischief.plant(rest[0], mischief.whom(rest[0], rest[1]), value, seconds)} began"
+    except Impossible as why:
+        raise NotTold(str(why)) from None
+
+
+def _mend(fleet: Fleet, arguments: Sequence[str]) -> str:
+    """mend KIND WHO: it is over."""
+    if len(arguments) != 2:
+        raise NotTold("mend takes KIND WHO")
+    kind, who = arguments
+    try:
+        mischief = _mischief(fleet)
+        return f"{mischief.mend(kind, mischief.whom(kind, who))} ended"
+    except Impossible as why:
+        raise NotTold(str(why)) from None
+
+
+def _faults(fleet: Fleet, arguments: Sequence[str]) -> str:
+    """faults: how many troubles of each kind go on."""
+    _at_most(arguments, 0, "faults takes nothing")
+    return json.dumps(Counter(kind for kind, _ in _mischief(fleet).going))
+
+
+def _mischief(fleet: Fleet) -> Mischief:
+    if fleet.mischief is None:
+        raise NotTold("the fleet is not there yet; wait for ready.json")
+    return fleet.mischief
+
+
+def _any_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise NotTold(f"{text!r} is no number") from None
+
+
 def _at_most(arguments: Sequence[str], count: int, otherwise: str) -> None:
     if len(arguments) > count:
         raise NotTold(otherwise)
@@ -51,4 +102,7 @@ def _number(text: str) -> float:
 COMMANDS: Final[Mapping[str, Callable[[Fleet, Sequence[str]], str]]] = {
     "status": _status,
     "reconnect": _reconnect,
+    "fault": _fault,
+    "mend": _mend,
+    "faults": _faults,
 }

@@ -61,11 +61,20 @@ class Concentrator:
         self._meters = {meter.address: meter for meter in meters}
         self._points: dict[int, Meter] | None = None
         self._port = port
-        self._ahead = np.timedelta64(0, "us")
+        self._ahead: np.timedelta64 = np.timedelta64(0, "us")
 
     def clock(self, now: np.datetime64) -> dt.datetime:
         """What the terminal takes for civil time, naive."""
         return as_datetime(now + self._ahead, ZONE).replace(tzinfo=None)
+
+    @property
+    def ahead(self) -> np.timedelta64:
+        """By how much its clock is ahead of the time."""
+        return self._ahead
+
+    def wander(self, ahead: np.timedelta64) -> None:
+        """Its clock is off by this much from now on."""
+        self._ahead = ahead.astype("timedelta64[us]")
 
     def serve(self, device: Device, request: DeviceRequest, now: Now) -> bytes:
         """The answer to one request; the terminal denies what it cannot do, and what it has nothing of."""

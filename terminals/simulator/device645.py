@@ -271,7 +271,8 @@ class Device645:
         today, _ = self.meter.area.locate(now)
         day, us = self.meter.area.locate(latest - np.timedelta64(1, "us"))
         days = day - max(0, today - CURVE_DAYS)
-        return np.timedelta64(us // SLOT_US * SLOT_US + days * DAY_US, "us")
+        held = np.timedelta64(us // SLOT_US * SLOT_US + days * DAY_US, "us")
+        return held if self.meter.kept is None else min(held, self.meter.kept // _SLOT * _SLOT)
 
     def _latest(
         self,
@@ -315,7 +316,7 @@ class Device645:
         """
         solved = self.meter.area.day(day) if day >= 0 else None
         key = (self.meter.area.plan.area, self.meter.index, day, order)
-        kept = None if solved is None else self._kept.get(key, solved)
+        kept = None if solved is None or self.meter.kept is not None else self._kept.get(key, solved)
         if kept is not None:
             return kept
         record = self.meter.record(now, at)
@@ -323,7 +324,8 @@ class Device645:
             return [b""] * 96
         made = records645.blocks(record.ends, record.registers[0], record.shown, order)
         made = [block if there else b"" for block, there in zip(made, record.recorded, strict=True)]
-        self._kept.put(key, record.solved, made)
+        if self.meter.kept is None:  # else it is another day with every quarter-hour that is overwritten
+            self._kept.put(key, record.solved, made)
         return made
 
     # --- writing ---
@@ -419,4 +421,7 @@ def _registers(registers: Ints, tariff: int) -> bytes:
 
 
 def _packed(value: int, size: int) -> bytes:
-    return bytes.fromhex(f"{value:0{2 * size}d}")[::-1]
+    """Packed decimals, low byte first; the highest bit is the sign."""
+    raw = bytearray.fromhex(f"{abs(value):0{2 * size}d}")
+    raw[0] |= 0x80 if value < 0 else 0
+    return bytes(raw[::-1])

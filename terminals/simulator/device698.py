@@ -141,11 +141,20 @@ class Concentrator:
         self._meters = {tsa(Address(meter.address)): meter for meter in meters}
         self._line = line
         self._password = password.encode("ascii")
-        self._drift = np.timedelta64(0, "us")
+        self._drift: np.timedelta64 = np.timedelta64(0, "us")
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the terminal takes for UTC."""
         return now + self._drift
+
+    @property
+    def ahead(self) -> np.timedelta64:
+        """By how much its clock is ahead of the time."""
+        return self._drift
+
+    def wander(self, ahead: np.timedelta64) -> None:
+        """Its clock is off by this much from now on."""
+        self._drift = ahead.astype("timedelta64[us]")
 
     # --- services ---
 

@@ -301,7 +301,7 @@ class GatewayDlms:
     """All logical devices of a terminal behind one connection. Dead meters are wPorts where nobody is."""
 
     def __init__(self, devices: Sequence[LogicalDevice]) -> None:
-        self._devices = {device.port: device for device in devices if not device.meter.dead}
+        self._devices = {device.port: device for device in devices}
         self._servers: dict[int, Server] = {}
         self._gateway = Gateway(self._find)
 
@@ -321,7 +321,10 @@ class GatewayDlms:
                 yield self._devices[server.port].serve(server, event, now())
 
     def _find(self, port: int) -> Server | None:
+        device = self._devices.get(port)
+        if device is None or device.meter.dead:
+            return None
         server = self._servers.get(port)
-        if server is None and port in self._devices:
-            server = self._servers[port] = self._devices[port].server()
+        if server is None:
+            server = self._servers[port] = device.server()
         return server

@@ -72,6 +72,9 @@ class Dialler:
     async def _dial(self, caller: DialIn) -> None:
         if caller.stopped:
             return
+        if caller.terminal.away or caller.terminal.silent:
+            caller.lost()  # no network: he tries again later
+            return
         try:
             await asyncio.get_running_loop().create_connection(
                 caller.line, *self._listener, local_addr=caller.source
@@ -132,11 +135,18 @@ class DialIn:
         if self._line is not None:
             self._line.drop()
 
-    def reconnect(self) -> None:
-        """Hang up, and dial anew as soon as the dialler allows it."""
+    def hang_up(self, seconds: float) -> None:
+        """Dial anew after so many seconds, as soon as the dialler allows it."""
         if self._line is not None:
-            self._wait = 0.0
+            self._wait = seconds
             self._line.drop()
+
+    def move(self) -> None:
+        """Dial anew from the next address of the loopback's net 127.0.0.0/8, of which all are this machine on Linux."""
+        turn = 1 if self.source is None else int(self.source[0].split(".")[1]) % 254 + 1
+        area = self.terminal.plan.area
+        self.source = (f"127.{turn}.{area // 250 % 250}.{area % 250 + 1}", 0)
+        self.hang_up(0.0)
 
     def line(self) -> _Called:
         """A fresh connection's protocol."""
@@ -207,10 +217,19 @@ class _Called(Line):
         self.say(self.beat())
 
     def say(self, frame: bytes) -> None:
-        """Send a login or heartbeat, and expect its answer."""
-        self.later(ANSWER_LIMIT, self.drop)
+        """Send a login or heartbeat, and expect its answer. A silent terminal does not know that nothing arrives."""
+        if self.terminal.silent:
+            self.later(self._caller.heartbeat, self.heartbeat)
+            return
+        self.later(ANSWER_LIMIT, self._unanswered)
         if self.transport is not None:
             self.transport.write(frame)
+
+    def _unanswered(self) -> None:
+        if self.terminal.silent:
+            self.later(self._caller.heartbeat, self.heartbeat)
+        else:
+            self.drop()
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Instead of what was to happen."""
@@ -236,6 +255,8 @@ class _Registering(_Called):
         return self._caller.text.heartbeat_of(self._caller.identity)
 
     def data_received(self, data: bytes) -> None:
+        if self.terminal.silent:
+            return
         if self._held is not None:
             self._held.cancel()
             self._held = None
@@ -271,6 +292,8 @@ class _Logging(_Called):
         return b"" if line is None else line.heartbeat(self._caller.around.now(), self._caller.heartbeat)
 
     def data_received(self, data: bytes) -> None:
+        if self.terminal.silent:
+            return
         line = self.terminal.line
         before = line.confirmed if line is not None else 0
         super().data_received(data)

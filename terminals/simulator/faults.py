@@ -39,6 +39,15 @@ class Theft:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A register that stands still from the beginning of slot `slot` of day `day` on; what the meter displays else goes on."""
+
+    spot: Spot
+    day: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Faults:
     """Everything planted, and who pays in advance. `broke` never pays, `late` pays later, `protected` may
     not be cut.
@@ -53,6 +62,8 @@ class Faults:
     late: Spot
     protected: Spot
     prepaid: tuple[Spot, ...]
+    stuck: tuple[Stuck, ...] = ()
+    swapped: tuple[Spot, ...] = ()
 
     @property
     def empty_handed(self) -> tuple[Spot, Spot, Spot]:
@@ -85,6 +96,14 @@ def choose(scenario: Scenario) -> Faults:
     )
     excursions = tuple(_special(rng, scenario, area) for area in _take(areas, plan.excursions))
     unbalanced = tuple(_take(areas, plan.unbalanced))
+    stuck = tuple(
+        Stuck(_any(rng, scenario, area), day=1, slot=int(rng.integers(20, 76)))
+        for area in _take(areas, plan.stuck)
+    )
+    three = three_phase_count(scenario.customers)
+    swapped = tuple(
+        Spot(area, scenario.customers - 1 - int(rng.integers(three))) for area in _take(areas, plan.swapped)
+    )
     # A small fleet has fewer areas than faults: there the broke customers live beside the thief and the
     # others, but never beside a dead meter, whose area nothing can be said about.
     homes = [
@@ -92,8 +111,11 @@ def choose(scenario: Scenario) -> Faults:
         *(s.area for s in excursions),
         *(g.spot.area for g in missing),
         *(t.spot.area for t in thieves),
+        *(s.spot.area for s in stuck),
+        *(s.area for s in swapped),
     ]
     taken = {*dead, *excursions, *(gap.spot for gap in missing), *(theft.spot for theft in thieves)}
+    taken |= {*swapped, *(one.spot for one in stuck)}
     broke, late, protected = (_free(rng, scenario, homes[k % len(homes)], taken) for k in range(3))
     return Faults(
         dead,
@@ -105,6 +127,8 @@ def choose(scenario: Scenario) -> Faults:
         late,
         protected,
         _healthy(rng, scenario, homes, taken),
+        stuck,
+        swapped,
     )
 
 
@@ -130,8 +154,9 @@ def _special(rng: np.random.Generator, scenario: Scenario, area: int) -> Spot:
 
 
 def _free(rng: np.random.Generator, scenario: Scenario, area: int, taken: set[Spot]) -> Spot:
-    for _ in range(1_000):
-        spot = _special(rng, scenario, area)
+    for attempt in range(1_000):
+        # A fleet of one or two small areas has too few who may stand out: better an unbalanced area than none to play the role.
+        spot = _special(rng, scenario, area) if attempt < 500 else _any(rng, scenario, area)
         if spot not in taken:
             taken.add(spot)
             return spot

@@ -19,12 +19,14 @@ from terminals.simulator.codes import ADDRESSED, terminal_address, terminal_code
 from terminals.simulator.commands import obey
 from terminals.simulator.control import Control
 from terminals.simulator.dialin import DialIn, Dialler
+from terminals.simulator.keeper import Keeper
 from terminals.simulator.meter import Meter
+from terminals.simulator.mischief import Mischief
 from terminals.simulator.quick645 import Quick645, Slots645
 from terminals.simulator.records645 import Kept
 from terminals.simulator.scenario import Scenario, stream
 from terminals.simulator.terminal import Terminal
-from terminals.simulator.wires import DialOut, SerialLine, Surroundings
+from terminals.simulator.wires import DialOut, SerialLine, Surroundings, Wire
 from terminals.simulator.witness import Act, Witness, read_acts
 
 #: Bytes of one meter's solved day, of a fleet in which most have one phase: 3,600 to 4,300 measured.
@@ -33,6 +35,8 @@ _METER_DAY: Final = 5_000
 _LEAST: Final = 64 << 20
 #: Encoded days of meters kept, 11 KB each: of those that are being read piece by piece now.
 _KEPT: Final = 4_096
+_TROUBLES: Final = "troubles.jsonl"
+_ZERO: Final = np.timedelta64(0, "us")
 #: Multiples of it are spread evenly between whole numbers.
 _GOLDEN: Final = 0.6180339887498949
 
@@ -56,6 +60,7 @@ class Fleet:
     heartbeat   seconds between heartbeats of the terminals that dial in
     bare        terminals with an archive of their own come from the factory: nobody has told them anything yet
     dial_rate   how many of them dial in a second
+    faults      (kind, value, whom), see `Mischief.plant` and `whom`: the troubles that it begins with
     memory      bytes for solved days; None: two days of every area
 
     A directory that already holds the same truth is continued: the relays are as acts.jsonl left them, and what a terminal was told is
@@ -74,29 +79,36 @@ class Fleet:
         bare: bool = False,
         dial_rate: float = 200.0,
         memory: int | None = None,
+        faults: Sequence[tuple[str, float | None, str]] = (),
     ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.sha256 = ""
         self.terminals: tuple[Terminal, ...] = ()
         self.endpoints: dict[int, str] = {}
-        self.wires: list[DialOut | DialIn | SerialLine] = []
+        self.wires: list[Wire] = []
         self._dialler = Dialler(listener, dial_rate)
         self._memory = memory
+        self._faults = tuple(faults)
         self._clock = clock
         self._listener = listener
         self._first_port = first_port
         self._heartbeat = heartbeat
         self._bare = bare
         self._witness: Witness | None = None
+        #: area -> how far its concentrator's clock was ahead when it was last looked at
+        self._clocks: dict[int, np.timedelta64] = {}
         self._keys: dict[int, asyncio.TimerHandle] = {}
+        self.mischief: Mischief | None = None
+        self._keeper = Keeper(directory / "state.json")
         self._control: Control | None = None
         self._hanging_up: list[asyncio.TimerHandle] = []
 
     async def start(self) -> None:
         """Write the truth, open the wires, write the archive, say that all is ready.
 
-        CannotListen: a port is taken; what was opened before is closed again.
+        CannotListen: a port is taken. Damaged: a file of an earlier run cannot be read. Impossible: there is nobody whom a fault
+        was meant for. What was opened before is closed again.
         """
         world = truth.build(self.scenario)
         acts = self._resume(world)
@@ -106,7 +118,9 @@ class Fleet:
         self._control = Control(partial(obey, self))
         try:
             await self._control.start()
+            self._keeper.recall(self.terminals, self.sha256)
             await self._open()
+            self._remember()
         except BaseException:
             await self.stop()
             raise
@@ -133,7 +147,7 @@ class Fleet:
             timer.cancel()
         loop = asyncio.get_running_loop()
         self._hanging_up = [
-            loop.call_later(seconds * k / len(dialling), wire.reconnect) for k, wire in enumerate(dialling)
+            loop.call_later(seconds * k / len(dialling), wire.hang_up, 0.0) for k, wire in enumerate(dialling)
         ]
         return len(dialling)
 
@@ -155,6 +169,10 @@ class Fleet:
         if self._witness is not None:
             self._witness.close()
             self._witness = None
+        if self.mischief is not None:
+            self.mischief.stop()
+            self.mischief = None
+        self._keeper.stop()
         (self.directory / "ready.json").unlink(missing_ok=True)
 
     # --- building ---
@@ -168,7 +186,23 @@ class Fleet:
         if before != self.sha256:
             path.unlink(missing_ok=True)
             shutil.rmtree(self.directory / "told", ignore_errors=True)
+            (self.directory / _TROUBLES).unlink(missing_ok=True)
         return read_acts(path)
+
+    def _remember(self) -> None:
+        """The troubles of an earlier run go on; then come those that this run begins with."""
+        self.mischief = Mischief(
+            self.directory / _TROUBLES,
+            self.scenario.seed,
+            self._clock.now,
+            {
+                terminal_code(terminal.plan.area): (terminal, wire)
+                for terminal, wire in zip(self.terminals, self.wires, strict=True)
+            },
+            {meter.asset: meter for terminal in self.terminals for meter in terminal.meters},
+        )
+        for kind, value, share in self._faults:
+            self.mischief.plant(kind, self.mischief.whom(kind, share), value)
 
     def _build(self, world: truth.World) -> tuple[Terminal, ...]:
         """All terminals; neighbours are solved together."""
@@ -198,6 +232,7 @@ class Fleet:
                 see=self._see,
                 key_delay=delay,
                 drift=np.timedelta64(drift, "us"),
+                clock_set=self._keeper.unsaved,
             )
             for index, (password, drift) in enumerate(
                 zip(archive.passwords(world, plan.area), drifts.tolist(), strict=True)
@@ -206,19 +241,20 @@ class Fleet:
         lost, garbled = scenario.plan.lost, scenario.plan.garbled
         line = stream(scenario.seed, "line", plan.area) if lost or garbled else None
         return Terminal(
-            plan, meters, lost, garbled, line, quick=Quick645(area, slots), kept=kept, bare=self._bare,
+            plan, meters, lost, garbled, line, quick=Quick645(area, meters, slots), kept=kept, bare=self._bare,
             notes=self.directory / "told" / f"{terminal_code(plan.area)}.json",
         )  # fmt: skip
 
     def _restore(self, acts: Sequence[Act]) -> None:
-        meters = {meter.asset: meter for terminal in self.terminals for meter in terminal.meters}
-        for act in acts:
-            meters[act.meter].restore(act)
+        if acts:
+            meters = {meter.asset: meter for terminal in self.terminals for meter in terminal.meters}
+            for act in acts:
+                meters[act.meter].restore(act)
         for terminal in self.terminals:
             self._arm(terminal)
 
     async def _open(self) -> None:
-        around = Surroundings(self._clock.now, self._arm)
+        around = Surroundings(self._clock.now, self._served)
         port = self._first_port
         for terminal in self.terminals:
             area, link = terminal.plan.area, terminal.plan.link
@@ -266,6 +302,14 @@ class Fleet:
     def _see(self, act: Act) -> None:
         if self._witness is not None:
             self._witness.see(act)
+
+    def _served(self, terminal: Terminal) -> None:
+        """It has answered: its clock may have been set, or a key promised."""
+        own = terminal.own_clock
+        if own is not None and own.ahead != self._clocks.get(terminal.plan.area, _ZERO):
+            self._clocks[terminal.plan.area] = own.ahead
+            self._keeper.unsaved()
+        self._arm(terminal)
 
     def _arm(self, terminal: Terminal) -> None:
         """Wake up when the next key is pressed in this area."""

@@ -53,6 +53,8 @@ class Grid:
     ct: Ints
     error: Floats
     bypass: Floats
+    stuck: Floats
+    swapped: NDArray[np.bool_]
 
     @property
     def meters(self) -> int:
@@ -102,4 +104,6 @@ class Grid:
             ct=np.array([plan.ct for plan in plans]),
             error=np.concatenate([plan.error for plan in plans]),
             bypass=np.concatenate([plan.bypass for plan in plans]),
+            stuck=np.concatenate([plan.stuck for plan in plans]),
+            swapped=np.concatenate([plan.swapped for plan in plans]),
         )

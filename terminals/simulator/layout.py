@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from terminals.simulator.codes import asset_code
 from terminals.simulator.faults import Faults, Spot, choose, three_phase_count
-from terminals.simulator.scenario import LinkName, ProtocolName, Scenario, stream
+from terminals.simulator.scenario import SLOTS, LinkName, ProtocolName, Scenario, stream
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: Phases -> the Modbus model that an area has. The B23 counts hundredths of a kWh in integers.
+MODELS: Final = {1: "sdm120", 3: "abb-b23"}
 HOME: Final = 0
 SHOP: Final = 1
 WORKSHOP: Final = 2  # a steady afternoon load behind a bad service: the voltage excursion
@@ -48,6 +50,8 @@ class AreaPlan:
     ct         ratio of the supply meter's current transformers
     error      float[meter]      relative error of each meter's energy
     bypass     float[customer]   share of the current that passes the meter by
+    stuck      float[meter]      microseconds since history began at which the register stands still; inf: never
+    swapped    bool[customer]    the current transformers of phases B and C are interchanged
     opening    int[4, meter]     registers by tariff when history begins [1e-9 kWh]
     recorded   day -> bool[meter, slot] where not all slots are recorded
     """
@@ -70,6 +74,8 @@ class AreaPlan:
     neutral: float
     error: Floats
     bypass: Floats
+    stuck: Floats
+    swapped: NDArray[np.bool_]
     opening: Ints
     recorded: dict[int, NDArray[np.bool_]]
     dead: frozenset[int]
@@ -93,6 +99,8 @@ class AreaPlan:
 
     def address(self, meter: int) -> str:
         """What the protocol calls this meter."""
+        if self.protocol.startswith("modbus"):
+            return f"{meter + 1}@{MODELS[self.phases(meter)]}"
         return str(17 + meter) if self.protocol == "dlms" else self.asset(meter)
 
 
@@ -153,6 +161,8 @@ def _area(
         neutral=0.5 * main,
         error=np.concatenate([rng.uniform(-0.002, 0.002, 1), rng.uniform(-0.006, 0.006, n)]),
         bypass=np.array([faults.thief(Spot(area, c)) for c in range(n)]),
+        stuck=_stuck(faults, area, n + 1),
+        swapped=np.array([Spot(area, c) in faults.swapped for c in range(n)]),
         opening=_opening(rng, n + 1),
         recorded=_recorded(faults, area, n + 1),
         dead=dead,
@@ -193,6 +203,14 @@ def _service(
     current = WORKSHOP_SHARE * level * 1e3 / SAGGING
     ohm = np.where(kind == WORKSHOP, (NOMINAL - 5.0 - SAGGING) / current, ohm)
     return np.asarray(ohm[customer])
+
+
+def _stuck(faults: Faults, area: int, meters: int) -> Floats:
+    since = np.full(meters, np.inf)
+    for one in faults.stuck:
+        if one.spot.area == area:
+            since[one.spot.customer + 1] = (one.day * SLOTS + one.slot) * 900e6
+    return since
 
 
 def _shares(rng: np.random.Generator, unbalanced: bool) -> Floats:

@@ -14,9 +14,12 @@ from terminals.simulator.layout import Ints
 from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
 from terminals.simulator.scenario import SLOTS
+from terminals.simulator.state import ClockState
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
+_DAY: Final = np.timedelta64(1, "D")
+_EPOCH: Final = np.datetime64(0, "us")
 _CLOSED: Final = Relay()
 
 
@@ -41,13 +44,29 @@ class DayRecord:
 class Meter:
     """Meter `index` of an area.
 
-    `see` is told of every act; `key_delay` is how long after a permit the customer presses the key (None:
-    never). Call `settle` with the present before anything else: keys pressed since then take effect at
-    their own instants.
+    `see` is told of every act, `clock_set` of every change of the clock; `key_delay` is how long after a permit
+    the customer presses the key (None: never). Call `settle` with the present before anything else: keys pressed
+    since then take effect at their own instants.
     """
 
     __slots__ = (
-        "_drift", "_key_delay", "_see", "area", "dead", "has_relay", "index", "key_due", "password", "phases", "prepaid", "relay",
+        "_ahead",
+        "_as_of",
+        "_clock_set",
+        "_key_delay",
+        "_see",
+        "area",
+        "clock_as_made",
+        "dead",
+        "has_relay",
+        "index",
+        "kept",
+        "key_due",
+        "password",
+        "phases",
+        "prepaid",
+        "rate",
+        "relay",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +78,7 @@ class Meter:
         see: Callable[[Act], None],
         key_delay: np.timedelta64 | None,
         drift: np.timedelta64,
+        clock_set: Callable[[], None] | None = None,
     ) -> None:
         self.area = area
         self.index = index
@@ -71,8 +91,15 @@ class Meter:
         self.relay = _CLOSED
         self.key_due: np.datetime64 | None = None
         self._see = see
+        self._clock_set = clock_set
         self._key_delay = key_delay
-        self._drift = drift
+        #: seconds a day that its clock gains; `_ahead` is how far it was ahead at `_as_of`
+        self.rate = 0.0
+        self._ahead: np.timedelta64 = drift
+        self._as_of: np.datetime64 = _EPOCH
+        self.clock_as_made = True
+        #: how far its load record reaches back; None: CURVE_DAYS
+        self.kept: np.timedelta64 | None = None
 
     @property
     def asset(self) -> str:
@@ -88,10 +115,32 @@ class Meter:
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the meter takes for UTC at the instant `now`."""
-        return now + self._drift
+        if not self.rate:
+            return now + self._ahead
+        days = float((now - self._as_of) / _DAY)
+        return now + self._ahead + np.timedelta64(round(days * self.rate * 1e6), "us")
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
-        self._drift = (clock - now).astype("timedelta64[us]")
+        """Set by somebody."""
+        self.wander(now, clock - now)
+
+    def wander(self, now: np.datetime64, ahead: np.timedelta64) -> None:
+        """The clock is off by this much from now on, and gains `rate` on it."""
+        self._ahead, self._as_of = ahead.astype("timedelta64[us]"), now
+        self.clock_as_made = False
+        if self._clock_set is not None:
+            self._clock_set()
+
+    @property
+    def clock_state(self) -> ClockState:
+        """The clock, for a restart."""
+        ahead, as_of = (int(value.astype(np.int64)) for value in (self._ahead, self._as_of))
+        return ClockState(ahead, as_of, self.rate)
+
+    def restore_clock(self, state: ClockState) -> None:
+        """The clock of an earlier run of the same fleet."""
+        self.rate = state.rate
+        self.wander(np.datetime64(state.as_of_us, "us"), np.timedelta64(state.ahead_us, "us"))
 
     # --- records ---
 
@@ -128,15 +177,21 @@ class Meter:
         begin = self.area.locate(at - _US)[1]
         midnight = at - (begin + 1) * _US
         recorded = self.area.plan.recorded.get(day)
+        ends = (midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype("datetime64[us]")
         return DayRecord(
-            ends=(midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype(
-                "datetime64[us]"
-            ),
+            ends=ends,
             registers=solved.meter_registers(self.index),
             shown=solved.meter_shown(self.index),
-            recorded=np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index],
+            recorded=self._still_there(ends, recorded, now),
             solved=solved,
         )
+
+    def _still_there(
+        self, ends: NDArray[np.datetime64], recorded: NDArray[np.bool_] | None, now: np.datetime64
+    ) -> NDArray[np.bool_]:
+        """bool[96]: what was recorded, and is not overwritten yet."""
+        there = np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index]
+        return there if self.kept is None else there & (ends > now - self.kept)
 
     # --- relay ---
 

@@ -47,6 +47,9 @@ NOT_SHOWN: Final = int(np.iinfo(np.int32).min)
 SHOWN: Final = ("va", "vb", "vc", "ia", "ib", "ic", "p", "pa", "pb", "pc", "q", "qa", "qb", "qc")
 SHOWN_PER_UNIT: Final = (10,) * 3 + (1_000,) * 3 + (10_000,) * 8
 
+#: The row that only a three-phase meter has; and the rows that are the same for one with a single phase: its power, and the total.
+_PHASE_B: Final = SHOWN.index("vb")
+_TWICE: Final = tuple((SHOWN.index(f"{kind}a"), SHOWN.index(kind)) for kind in "pq")
 #: A step of the fixed point leaves a few percent of the error, a fifth behind the bad service: after eight of them a
 #: thousandth of a volt.
 _ITERATIONS: Final = 8
@@ -75,8 +78,9 @@ class SolvedDay:
     opening   int[4, meter]             registers by tariff at midnight [1e-9 kWh, secondary side]
     closing   int[4, meter]             and at the midnight that ends the day
     step      int[meter, segment]       what is added in each segment [1e-9 kWh]
-    present   bool[14, meter]           the rows of SHOWN that a meter has
-    values    int32[present, segment]   what the meters display during a segment, row by row of `present`
+    kept      bool[14, meter]           the rows of SHOWN that are in `values`: those that a meter has, and of one with a single
+                                        phase its power once, not as total and as phase A
+    values    int32[kept, segment]      what the meters display during a segment, row by row of `kept`
     flows     float[4, segment]         the truth: supplied, consumed, technical loss, stolen [kWh, primary]
     closed    bool[customer]            relays at the day's end
     """
@@ -87,7 +91,7 @@ class SolvedDay:
     opening: Ints
     closing: Ints
     step: Ints
-    present: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
     values: NDArray[np.int32]
     flows: Floats
     closed: NDArray[np.bool_]
@@ -140,10 +144,13 @@ class SolvedDay:
 
     def meter_shown(self, meter: int) -> NDArray[np.int32]:
         """int32[14, 96]: `slot_shown` of one meter."""
-        own = self.present[:, meter]
-        rows = np.cumsum(self.present.ravel()).reshape(self.present.shape)[own, meter] - 1
+        own = self.kept[:, meter]
+        rows = np.cumsum(self.kept.ravel()).reshape(self.kept.shape)[own, meter] - 1
         shown = np.full((len(SHOWN), SLOTS), NOT_SHOWN, dtype=np.int32)
         shown[own] = self.values[rows][:, self.slot_end - 1]
+        if not own[_PHASE_B]:
+            for phase, total in _TWICE:
+                shown[phase] = shown[total]
         return shown
 
     def slot_totals(self, slot: int) -> Ints:
@@ -158,8 +165,11 @@ class SolvedDay:
 
     def _spread(self, segments: Any) -> NDArray[np.int32]:
         values = self.values[:, segments]
-        shown = np.full((*self.present.shape, *values.shape[1:]), NOT_SHOWN, dtype=np.int32)
-        shown[self.present] = values
+        shown = np.full((*self.kept.shape, *values.shape[1:]), NOT_SHOWN, dtype=np.int32)
+        shown[self.kept] = values
+        single = ~self.kept[_PHASE_B]
+        for phase, total in _TWICE:
+            shown[phase, single] = shown[total, single]
         return shown
 
     def _energy_at(self, us: int) -> Ints:
@@ -329,6 +339,17 @@ class _Flow:
     def taken(self) -> NDArray[np.complex128]:
         return np.asarray(self.voltage * np.conj(self.current))
 
+    def metered(self, grid: Grid) -> NDArray[np.complex128]:
+        """complex[branch, segment], A: the current that each phase of a meter takes for its own, in the frame of its voltage."""
+        first = grid.first_branch[grid.swapped]
+        if not len(first):
+            return self.current
+        current = self.current.copy()
+        b, c = _ROTATION[1], _ROTATION[2]
+        current[first + 1] = self.current[first + 2] * c / b
+        current[first + 2] = self.current[first + 1] * b / c
+        return current
+
 
 def _flow(grid: Grid, bus: Floats, power: NDArray[np.complex128]) -> _Flow:
     """Solve the areas: float[node, segment] bus voltages, complex[branch, segment] wanted powers [VA]."""
@@ -391,15 +412,19 @@ def solve_days(
     kw = demand(scenario, grid, day)[:, slot] * relay
     flow = _flow(grid, source(scenario, grid, day)[:, slot], _complex_power(grid, kw))
     tariff = np.array(scenario.tariff.hours)[slot // 4]
-    step = _steps(grid, flow, bounds)
+    metered = flow.metered(grid)
+    step = _steps(grid, flow, metered, bounds)
+    step[day * DAY_US + bounds[:-1] >= grid.stuck[:, None]] = 0
     closing = opening + np.stack([step[:, tariff == t + 1].sum(axis=1) for t in range(4)])
-    shown, present = _shown(grid, flow)
+    shown, present = _shown(grid, flow, metered)
     flows = _flows(grid, flow, np.diff(bounds) / 3.6e9)
     end = _at_end(closed, switches)
     days = []
     for number, (begin, past) in enumerate(grid.spans):
         meters = slice(begin + number, past + number + 1)
-        there = present[:, meters]
+        kept = present[:, meters].copy()
+        for phase, _ in _TWICE:
+            kept[phase] &= kept[_PHASE_B]
         days.append(
             SolvedDay(
                 bounds=bounds,
@@ -408,8 +433,8 @@ def solve_days(
                 opening=opening[:, meters].copy(),
                 closing=closing[:, meters].copy(),
                 step=step[meters].copy(),
-                present=there,
-                values=shown[:, meters][there],
+                kept=kept,
+                values=shown[:, meters][kept],
                 flows=flows[:, number].copy(),
                 closed=end[begin:past].copy(),
             )
@@ -450,11 +475,14 @@ def _by_area(nodes: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(nodes.reshape(-1, 3, nodes.shape[-1]).sum(axis=1))
 
 
-def _steps(grid: Grid, flow: _Flow, bounds: Ints) -> Ints:
-    """int[meter, segment], 1e-9 kWh: integers, so that registers never lose a step, however long they run."""
+def _steps(grid: Grid, flow: _Flow, metered: NDArray[np.complex128], bounds: Ints) -> Ints:
+    """int[meter, segment], 1e-9 kWh: integers, so that registers never lose a step, however long they run. What a meter takes for
+    energy that flows back is not in them.
+    """
     kw = np.empty((grid.meters, len(bounds) - 1))
     kw[grid.supply] = _by_area(flow.supplied.real) / 1e3 / grid.ct[:, None]
-    kw[~grid.supply] = _by_customer(grid, flow.taken.real) / 1e3 * (1.0 - grid.bypass)[:, None]
+    power = np.maximum(_by_customer(grid, (flow.voltage * np.conj(metered)).real), 0.0)
+    kw[~grid.supply] = power / 1e3 * (1.0 - grid.bypass)[:, None]
     kw *= (1.0 + grid.error)[:, None]
     return np.rint(kw * (np.diff(bounds) / 3.6)).astype(np.int64)
 
@@ -475,7 +503,9 @@ def _flows(grid: Grid, flow: _Flow, hours: Floats) -> Floats:
     return np.asarray(watts / 1e3 * hours)
 
 
-def _shown(grid: Grid, flow: _Flow) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _shown(
+    grid: Grid, flow: _Flow, metered: NDArray[np.complex128]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """int32[14, meter, segment]: voltages, currents and powers with each meter's own small errors; and bool[14, meter]: what there is."""
     segments = flow.bus.shape[1]
     shown = np.zeros((14, grid.meters, segments))
@@ -494,8 +524,9 @@ def _shown(grid: Grid, flow: _Flow) -> tuple[NDArray[np.int32], NDArray[np.bool_
     reactive[:, supply] = of_supply(flow.supplied.imag / 1e3 / ct)
     seen = (1.0 - grid.bypass)[grid.customer][:, None]
     row, meter = grid.row, grid.meter_of_customer[grid.customer]
-    volts[row, meter], amperes[row, meter] = np.abs(flow.voltage), np.abs(flow.current) * seen
-    power[row, meter], reactive[row, meter] = flow.taken.real / 1e3 * seen, flow.taken.imag / 1e3 * seen
+    taken = flow.voltage * np.conj(metered)
+    volts[row, meter], amperes[row, meter] = np.abs(flow.voltage), np.abs(metered) * seen
+    power[row, meter], reactive[row, meter] = taken.real / 1e3 * seen, taken.imag / 1e3 * seen
     power *= (1.0 + grid.error)[:, None]
     reactive *= (1.0 + grid.error)[:, None]
     amperes *= (1.0 + 0.5 * grid.error)[:, None]

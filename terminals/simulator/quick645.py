@@ -17,6 +17,7 @@ from protocols.dlt645.frame import END, OFFSET, START, WAKE_UP
 from terminals.simulator import records645
 from terminals.simulator.area import CURVE_DAYS, Area
 from terminals.simulator.layout import AreaPlan
+from terminals.simulator.meter import Meter
 from terminals.simulator.physics import DAY_US, SLOT_US
 from terminals.simulator.scenario import SLOTS
 
@@ -69,10 +70,11 @@ class Slots645:
 class Quick645:
     """One area's meters. `slots` is shared with the neighbours."""
 
-    __slots__ = ("_area", "_plan", "_prefix", "_slots")
+    __slots__ = ("_area", "_meters", "_plan", "_prefix", "_slots")
 
-    def __init__(self, area: Area, slots: Slots645) -> None:
+    def __init__(self, area: Area, meters: Sequence[Meter], slots: Slots645) -> None:
         self._area = area
+        self._meters = meters
         self._plan: AreaPlan = area.plan
         self._prefix = area.plan.asset(0)[:8]
         self._slots = slots
@@ -102,7 +104,10 @@ class Quick645:
         if address[:8] != self._prefix or not address.isdecimal():
             return None
         meter = int(address[8:]) - 1
-        return meter if 0 <= meter < self._plan.meters and meter not in self._plan.dead else None
+        if not 0 <= meter < len(self._meters):
+            return None
+        own = self._meters[meter]
+        return None if own.dead or own.kept is not None else meter
 
 
 @lru_cache(maxsize=4 * SLOTS)  # the slots of some days

@@ -73,12 +73,13 @@ def blocks(
 
 
 def packed(values: Ints, size: int) -> Bytes:
-    """int[n] -> uint8[n, size] packed decimals, low byte first; NOT_SHOWN becomes FF.."""
-    rest = np.maximum(values, 0)
+    """int[n] -> uint8[n, size] packed decimals, low byte first; NOT_SHOWN becomes FF.., the highest bit is the sign."""
+    rest = np.where(values == NOT_SHOWN, 0, np.abs(values))
     out = np.empty((len(values), size), dtype=np.uint8)
     for k in range(size):
         rest, pair = np.divmod(rest, 100)
         out[:, k] = pair + pair // 10 * 6
+    out[values < 0, -1] |= 0x80
     out[values == NOT_SHOWN] = 0xFF
     return out
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-ProtocolName = Literal["dlt645", "dlms", "gdw376", "dlt698"]
+ProtocolName = Literal["dlt645", "dlms", "gdw376", "dlt698", "modbus-tcp", "modbus-rtu"]
 LinkName = Literal["dial-out", "dial-in", "serial"]
 
 #: The fleet's civil time. It has no clock changes, so a simulated day always has 96 quarter-hours.
@@ -66,6 +66,8 @@ _SMALL: Final = (
 class Plan:
     """How many faults of each kind are planted; each in an area of its own.
 
+    stuck     registers that stand still from some quarter-hour of the second day on
+    swapped   three-phase meters whose current transformers of phases B and C are interchanged
     lost      probability that an answer never leaves the terminal
     garbled   probability that one byte of an answer is changed on the way
     """
@@ -78,6 +80,8 @@ class Plan:
     prepaid: int = 14
     lost: float = 0.01
     garbled: float = 0.005
+    stuck: int = 0
+    swapped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,9 @@ class Scenario:
         if self.customers < 5:
             raise ValueError("an area needs at least 5 customers")
         p = self.plan
-        if p.dead + p.missing + p.thieves + p.excursions + p.unbalanced > self.areas:
+        if self.customers >= 247 and any(group.protocol.startswith("modbus") for group in self.groups):
+            raise ValueError("a Modbus line has 247 units, so an area has 246 customers at most")
+        if p.dead + p.missing + p.thieves + p.excursions + p.unbalanced + p.stuck + p.swapped > self.areas:
             raise ValueError("each fault needs an area of its own")
 
     @property
@@ -132,6 +138,12 @@ class Scenario:
         raise IndexError("no such area")
 
 
+#: No fault, and lines that lose nothing.
+NOTHING: Final = Plan(
+    dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0
+)
+
+
 def large(
     seed: int, groups: Sequence[Group], customers: int, commissioned: dt.datetime, **changes: Any
 ) -> Scenario:
@@ -142,7 +154,7 @@ def large(
     settings: dict[str, Any] = {
         "groups": tuple(groups),
         "customers": customers,
-        "plan": Plan(0, 0, 0, 0, 0, 0, 0.0, 0.0),
+        "plan": NOTHING,
         "first_day": commissioned.date(),
         "truth_days": 30,
         "commissioned": commissioned,

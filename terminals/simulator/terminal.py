@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final, Protocol
 
 import numpy as np
@@ -12,21 +13,27 @@ from protocols.buffer import ReceiveBuffer
 from protocols.dlt645.frame import BROADCAST, BUFFER_LIMIT, find, matches
 from protocols.errors import FrameError
 from protocols.gdw376.frame import parse_address
+from protocols.modbus.exchange import LineName
 from terminals.simulator import device376, device698
 from terminals.simulator.codes import terminal_address
 from terminals.simulator.device645 import Device645
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
+from terminals.simulator.devicemodbus import BusModbus
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.quick645 import Quick645
 from terminals.simulator.records645 import Kept
+from terminals.simulator.strangers import readdress
 from terminals.simulator.told376 import Told376
 from terminals.simulator.told698 import Told698
+from terminals.simulator.weather import Passage, Weather
 
-#: Where a DLMS answer is garbled: the version in the wrapper's header. TCP keeps bytes intact and the
-#: wrapper has no checksum, so any other byte would be a lie that nobody could detect; this one stands for a
-#: broken converter.
-_WRAPPER_VERSION: Final = 1
+#: Where an answer is garbled that has no checksum: the version in the wrapper's header of DLMS, the protocol id of Modbus TCP. TCP keeps
+#: bytes intact, so any other byte would be a lie that nobody could detect; these stand for a broken converter.
+_FRAGILE: Final = {"dlms": range(1, 2), "modbus-tcp": range(2, 4)}
+#: Protocols whose meters speak DL/T 645 on their own bus.
+_ON_645: Final = ("dlt645", "gdw376", "dlt698")
+_MODBUS: Final[Mapping[str, LineName]] = {"modbus-tcp": "tcp", "modbus-rtu": "rtu"}
 
 
 class Bus(Protocol):
@@ -44,15 +51,19 @@ class Meters645:
     __slots__ = ("_devices", "_kept", "_meters")
 
     def __init__(self, meters: Sequence[Meter], kept: Kept | None) -> None:
-        self._meters = {meter.address: meter for meter in meters if not meter.dead}
+        self._meters = {meter.address: meter for meter in meters}
         self._kept = kept
         self._devices: dict[str, Device645] = {}
 
     def heard(self, address: str) -> list[Device645]:
         """Whom a frame is meant for."""
         if address in self._meters:
-            return [self._device(address)]
-        return [self._device(own) for own in self._meters if address == BROADCAST or matches(address, own)]
+            return [] if self._meters[address].dead else [self._device(address)]
+        return [
+            self._device(own)
+            for own, meter in self._meters.items()
+            if not meter.dead and (address == BROADCAST or matches(address, own))
+        ]
 
     def _device(self, address: str) -> Device645:
         device = self._devices.get(address)
@@ -118,11 +129,29 @@ class Terminal:
     kept            encoded records, shared by a fleet
     bare            a terminal with an archive of its own comes from the factory: it is empty until somebody writes it
     notes           the file in which it keeps what it has been told
+
+    passage  what the line does to answers; None: nothing
+    silent   its line is open, and nothing comes or goes
+    away     it is not there at all
     """
 
     __slots__ = (
-        "_bus", "_garbled", "_logical", "_lost", "_meters645", "_quick", "_rng", "_station", "answered", "concentrator",
-        "meters", "plan", "swallowed",
+        "_bus",
+        "_garbled",
+        "_logical",
+        "_lost",
+        "_meters645",
+        "_quick",
+        "_rng",
+        "_station",
+        "answered",
+        "away",
+        "concentrator",
+        "meters",
+        "passage",
+        "plan",
+        "silent",
+        "swallowed",
     )  # fmt: skip
 
     def __init__(
@@ -142,11 +171,14 @@ class Terminal:
         self.meters = tuple(meters)
         self.answered = 0
         self.swallowed = 0
+        self.passage: Passage | None = None
+        self.silent = False
+        self.away = False
         self._lost = lost
         self._garbled = garbled
         self._rng = rng
         self._quick = quick
-        self._meters645 = Meters645(meters if plan.protocol != "dlms" else (), kept)
+        self._meters645 = Meters645(meters if plan.protocol in _ON_645 else (), kept)
         self._logical: list[LogicalDevice] = []
         self._station: device376.Concentrator | None = None
         self.concentrator: device698.Concentrator | None = None
@@ -166,6 +198,18 @@ class Terminal:
     def attach(self) -> None:
         """A new connection: half a frame of the old one and its associations are forgotten."""
         self._bus = self._fresh()
+        if self.passage is not None:
+            self.passage.reset()
+
+    def weather(self, weather: Weather, random: Random) -> None:
+        """What its line does to answers from now on."""
+        change, fragile = readdress(self.plan.protocol), _FRAGILE.get(self.plan.protocol)
+        self.passage = None if weather.fair else Passage(weather, random, change, fragile)
+
+    @property
+    def own_clock(self) -> device376.Concentrator | device698.Concentrator | None:
+        """The concentrator, which has a clock; a transparent terminal has none."""
+        return self._station or self.concentrator
 
     def exchange(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
         """What the terminal sends in answer to a piece of bytes."""
@@ -203,6 +247,8 @@ class Terminal:
             return device376.Line376(self._station)
         if self.concentrator is not None:
             return device698.Connection698(self.concentrator)
+        if self.plan.protocol in _MODBUS:
+            return BusModbus(self.meters, _MODBUS[self.plan.protocol])
         return GatewayDlms(self._logical) if self._logical else Bus645(self._meters645, self._quick)
 
     def _line(self, answer: bytes) -> bytes:
@@ -213,7 +259,8 @@ class Terminal:
             return b""
         if luck >= self._lost + self._garbled:
             return answer
-        at = _WRAPPER_VERSION if self._logical else int(self._rng.integers(len(answer)))
+        fragile = _FRAGILE.get(self.plan.protocol)
+        at = int(self._rng.integers(len(answer))) if fragile is None else fragile.start
         changed = bytearray(answer)
         changed[at] ^= int(self._rng.integers(1, 256))
         return bytes(changed)

@@ -239,6 +239,14 @@ def digest(directory: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
 
 
+def scenario_of(directory: Path) -> Scenario:
+    """What was written there is the truth of. BadTruth: nothing was."""
+    try:
+        return _scenario(json.loads((directory / "truth.json").read_text(encoding="utf-8"))["scenario"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadTruth(f"{directory} holds no fleet ({error}); begin one without --resume") from None
+
+
 def load(directory: Path) -> Truth:
     """Read what `write` wrote. BadTruth: the files do not belong together."""
     text = (directory / "truth.json").read_bytes()
@@ -277,6 +285,15 @@ def faults_by_asset(world: World) -> dict[str, Any]:
             {"meter": world.asset(t.spot), "area": area_code(t.spot.area), "bypass": t.bypass}
             for t in faults.thieves
         ],
+        "stuck": [
+            {
+                "meter": world.asset(s.spot),
+                "since": f"{(slots[s.day][s.slot] - np.timedelta64(15, 'm')).astype('datetime64[s]')}Z",
+            }
+            for s in faults.stuck
+            if s.day in slots
+        ],
+        "swapped": [world.asset(spot) for spot in faults.swapped],
         "excursions": [world.asset(spot) for spot in faults.excursions],
         "unbalanced": [area_code(area) for area in faults.unbalanced],
         "broke": world.asset(faults.broke),

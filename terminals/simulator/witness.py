@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Final
 
 import numpy as np
 
 from protocols.localtime import as_datetime
+from terminals.simulator.journal import Journal, damaged, lines
+
+#: Bytes of acts that are read back: some three hundred thousand. Each is done again at a restart, and takes milliseconds.
+LIMIT: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +48,25 @@ class Witness:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._journal = Journal(path)
 
     def see(self, act: Act) -> None:
         """Write one act."""
-        self._file.write(act.line() + "\n")
-        self._file.flush()
+        self._journal.write(act.line())
 
     def close(self) -> None:
-        self._file.close()
+        self._journal.close()
 
 
 def read_acts(path: Path) -> list[Act]:
-    """All acts of a file, in order; none when it does not exist."""
-    if not path.exists():
-        return []
-    return parse_acts(path.read_text(encoding="utf-8").splitlines())
+    """All acts of a file, in order; none when it does not exist. Damaged names the line that is none."""
+    acts = []
+    for number, line in enumerate(lines(path, LIMIT), start=1):
+        try:
+            acts += parse_acts([line])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(path, number, error) from None
+    return acts
 
 
 def parse_acts(lines: Iterable[str]) -> list[Act]:

@@ -48,8 +48,11 @@ def quiet_world():
 def make_fleet(tmp_path):
     """make_fleet(now, listener=..., **changes of the scenario) -> Fleet, not yet started."""
 
-    def make(now, listener=("127.0.0.1", 9), heartbeat=30.0, seed=7, **changes):
+    def make(now, listener=("127.0.0.1", 9), heartbeat=30.0, seed=7, dial_rate=200.0, faults=(), **changes):
         scenario = replace(small(seed, plan=QUIET), **changes)
-        return Fleet(scenario, tmp_path, HandClock(civil(now)), listener, heartbeat=heartbeat)
+        clock = HandClock(civil(now))
+        return Fleet(
+            scenario, tmp_path, clock, listener, heartbeat=heartbeat, dial_rate=dial_rate, faults=faults
+        )
 
     return make

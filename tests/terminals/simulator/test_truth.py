@@ -11,7 +11,7 @@ from terminals.simulator import truth
 from terminals.simulator.area import Area
 from terminals.simulator.money import charge, charged, local
 from terminals.simulator.physics import NOT_SHOWN
-from terminals.simulator.scenario import Scenario, Tariff, small
+from terminals.simulator.scenario import Group, Plan, Scenario, Tariff, large, small
 from terminals.simulator.witness import Act, Witness, parse_acts, read_acts
 
 WEDNESDAY = dt.date(2026, 3, 11)
@@ -40,7 +40,9 @@ def test_a_changed_file_is_noticed(tmp_path):
 def test_the_scenario_survives(tmp_path):
     scenario = small(3, tariff=Tariff("一口价", (3,) * 24, (5_000, 5_000, 5_000, 5_000)), key_delay=None)
     truth.write(tmp_path, truth.build(scenario))
-    assert truth.load(tmp_path).world.scenario == scenario
+    assert truth.load(tmp_path).world.scenario == truth.scenario_of(tmp_path) == scenario
+    with pytest.raises(truth.BadTruth, match="holds no fleet"):
+        truth.scenario_of(tmp_path / "elsewhere")
     document = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
     assert document["scenario"]["seed"] == 3
     assert set(document["faults"]) >= {"dead", "missing", "thieves", "excursions", "unbalanced", "broke"}
@@ -171,3 +173,39 @@ def test_a_witness_writes_what_is_read(tmp_path, at):
         assert read_acts(path)[-1] == act  # flushed at once
     witness.close()
     assert parse_acts(path.read_text(encoding="utf-8").splitlines()) == acts
+
+
+def test_a_large_fleet_is_solved_where_somebody_asks(tmp_path, monkeypatch):
+    scenario = small(7)
+    truth.write(tmp_path / "whole", truth.build(scenario))
+    whole = truth.load(tmp_path / "whole")
+    monkeypatch.setattr(truth, "MOST_WRITTEN", 10)
+    sha256 = truth.write(tmp_path / "large", truth.build(scenario))
+    assert not (tmp_path / "large" / "truth.npz").exists()
+    assert truth.digest(tmp_path / "large") == sha256
+    large = truth.load(tmp_path / "large")
+    with pytest.raises(ValueError, match=r"ask of\(areas\)"):
+        large.expected()
+    some, all_ = large.of([2, 0]).expected(), whole.expected()
+    assert some.areas == (all_.areas[2], all_.areas[0])
+    rows = [all_.meters.index(meter) for meter in some.meters]
+    assert (some.slots == all_.slots).all()
+    for name, curve in some.curve.items():
+        np.testing.assert_array_equal(curve, all_.curve[name][rows])
+    asset = some.meters[-1]
+    assert some.registers(asset, local(dt.datetime(2026, 3, 11, 7))) == all_.registers(
+        asset, local(dt.datetime(2026, 3, 11, 7))
+    )
+    assert some.customer(asset) == all_.customer(asset)
+
+
+def test_a_large_fleet_knows_its_dead_and_lives_from_the_day_before(tmp_path):
+    plan = Plan(dead=6, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0)
+    since = dt.datetime(2026, 11, 29, 23)
+    scenario = large(9, [Group("dlt645", "dial-in", 5), Group("dlms", "dial-in", 2)], 7, since, plan=plan)
+    truth.write(tmp_path, truth.build(scenario))
+    expected = truth.load(tmp_path).of(range(7)).expected()
+    assert scenario.meters == len(expected.meters) == 56
+    assert (~expected.answers).sum() == len(expected.faults["dead"]) == 6
+    assert expected.slots[0] == local(dt.datetime(2026, 11, 29, 0, 15))
+    assert scenario.first_day <= since.date()
