@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from protocols.dlt645 import security
 from protocols.dlt698 import bulk, clock, values
-from protocols.dlt698.apdu import RecordResult, Reply, Result, Target
+from protocols.dlt698.apdu import Apdu, RecordResult, Reply, Result, Target
 from protocols.dlt698.attentive import AttentiveMaster
 from protocols.dlt698.bulk import Records
 from protocols.dlt698.exchange import Master
@@ -35,6 +35,7 @@ from protocols.dlt698.requests import (
 )
 from protocols.dlt698.values import Comdcb, Csd, Data, Ms, Road, Rsd, Ti
 from protocols.errors import FrameError, Misuse
+from protocols.exchange import Answer, Event
 from protocols.localtime import Times, from_local, local_fields
 from protocols.reading import (
     REGISTER_QUANTITIES,
@@ -45,8 +46,11 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
+from terminals.drivers import events698
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
+    ClockWay,
+    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -56,6 +60,8 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
+from terminals.drivers.ears import Ears
+from terminals.drivers.happening import Happening, News
 from terminals.drivers.through import through
 
 #: Records of all tasks (6012, attribute 3); columns: target server, storage time; in a ROAD, the time of the freeze.
@@ -136,6 +142,8 @@ class Dlt698Driver:
     """
 
     name = "dlt698"
+    events_of: EventsOf = "meter"
+    clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
 
     def __init__(
         self,
@@ -150,6 +158,7 @@ class Dlt698Driver:
         self.retention = Retention(curve=curve_kept, day_freeze=freezes_kept)
         self._curve, self._day, self._month = curve, day, month
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
+        self._ears = Ears()
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer names its columns and its meter
@@ -160,7 +169,7 @@ class Dlt698Driver:
 
     def exchange(self, meter: Meter) -> Master:
         """Misuse: the terminal's address has no whole bytes."""
-        return AttentiveMaster(_server(meter))
+        return _Listening(meter, self._ears)
 
     def open(self, meter: Meter) -> Script[None]:
         """CONNECT with the terminal's password, where it has one. Refused: it is wrong."""
@@ -233,6 +242,13 @@ class Dlt698Driver:
         else:
             yield from self._through(meter, self._meters.set_clock(meter, now))
 
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """As of DL/T 645, to this meter alone; of the terminal itself a SET."""
+        if _itself(meter):
+            yield from self.set_terminal_clock(meter, now)
+        else:
+            yield from self._through(meter, self._meters.write_clock(meter, now))
+
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """The terminal's clock (4000) as UTC. FrameError: no time, or one that does not exist."""
         shown: Data = yield Get(CLOCK)
@@ -244,6 +260,18 @@ class Dlt698Driver:
     def set_terminal_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """SET 4000. Refused: the terminal wants security, or none at all."""
         yield Set(CLOCK, Data(values.DATE_TIME_S, clock.encode_time_s(_local(np.array([now]), meter)[0])))
+
+    # --- events ---
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """The meter's own logs through the terminal; of the terminal itself the records of its event objects."""
+        if _itself(meter):
+            return (yield from events698.events(since, meter.zone))
+        return (yield from self._through(meter, self._meters.events(meter, since, now)))
+
+    def news(self, meter: Meter) -> News:
+        """Reports that were acknowledged, and bit ACD of its answers."""
+        return self._ears.news(meter.terminal)
 
     # --- relay ---
 
@@ -264,6 +292,29 @@ class Dlt698Driver:
             return ProxyFrame(port, METER_LINE, METER_SECONDS, BYTE_MS, frame)
 
         return (yield from through(script, self._meters.exchange(meter), carry))
+
+
+class _Listening(AttentiveMaster):
+    """What the terminal reports is decoded and kept; so is that it says it has events."""
+
+    def __init__(self, meter: Meter, ears: Ears) -> None:
+        super().__init__(_server(meter), on_report=self._reported)
+        self._meter = meter
+        self._ears = ears
+
+    def next_event(self) -> Event:
+        event = super().next_event()
+        if isinstance(event, Answer):
+            self._ears.says(self._meter.terminal, self.acd or None)
+        return event
+
+    def _reported(self, apdu: Apdu) -> None:
+        # a report of an event of a meter that it does not name is the terminal's word: it is not this meter's because this one is asked
+        told = [
+            replace(e, of="terminal") if e.of == "meter" else e
+            for e in events698.reported(apdu, self._meter.zone)
+        ]
+        self._ears.tells(self._meter.terminal, told)
 
 
 # --- whom ---

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from protocols.dlt645 import security
 from protocols.errors import FrameError, Misuse, Refused
+from protocols.exchange import Answer, Event, Ignored
 from protocols.gdw376.bulk import Curve, current_reads, curve_reads, freeze_reads
 from protocols.gdw376.exchange import Forward, Master, Order, Read, ReadCurve, ReadFrozen, Reply
-from protocols.gdw376.frame import PW_SIZE, Address, parse_address
+from protocols.gdw376.forms import Event as Record
+from protocols.gdw376.frame import PW_SIZE, Address, decode, parse_address
 from protocols.gdw376.items import Field, items
 from protocols.gdw376.units import LAST_POINT, ident
-from protocols.gdw376.values import Clock, Unit, encode
+from protocols.gdw376.values import Clock, Unit, decode_units, encode
 from protocols.localtime import Times, from_local, local_day, local_fields
 from protocols.reading import (
     REGISTER_QUANTITIES,
@@ -36,8 +38,11 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
+from terminals.drivers import events376
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
+    ClockWay,
+    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -47,6 +52,8 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
+from terminals.drivers.ears import Ears
+from terminals.drivers.happening import Happening, News
 from terminals.drivers.through import through
 
 SLOT: Final = np.timedelta64(15, "m")
@@ -84,6 +91,8 @@ class Gdw376Driver:
     """
 
     name = "gdw376"
+    events_of: EventsOf = "terminal"
+    clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
 
     def __init__(
         self,
@@ -113,6 +122,7 @@ class Gdw376Driver:
         self._seconds = meter_seconds
         self._sessions = count()
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
+        self._ears = Ears()
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer explains itself
@@ -124,7 +134,7 @@ class Gdw376Driver:
     def exchange(self, meter: Meter) -> Master:
         """Fresh protocol state. Misuse: the archive does not say where the meter is to be found."""
         self._address(meter)
-        return Master(next(self._sessions) * STRIDE & 0xFF)
+        return _Listening(next(self._sessions) * STRIDE & 0xFF, meter, self._ears)
 
     def open(self, meter: Meter) -> Script[None]:
         """Nothing to say: login is the terminal's business."""
@@ -245,6 +255,10 @@ class Gdw376Driver:
         """DL/T 645 broadcast 08H through the terminal: all meters on that port hear it and nobody answers; read the clock back."""
         yield from self._through(meter, self._meters.set_clock(meter, now))
 
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """DL/T 645 14H through the terminal, to this meter alone."""
+        yield from self._through(meter, self._meters.write_clock(meter, now))
+
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """AFN 0C F2 of the terminal before the meter, as UTC."""
         reply: Reply = yield Read(self._address(meter), (0,), (CLOCK,))
@@ -265,6 +279,16 @@ class Gdw376Driver:
             0x05, SET_CLOCK, [Clock(local.replace(microsecond=0), local.isoweekday())], uplink=False
         )
         yield Order(self._address(meter), 0x05, ((ident([0], [SET_CLOCK]), [data]),), _password(meter))
+
+    # --- events ---
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """What the terminal has noted of itself and of the meters behind it (AFN 0E F1 and F2)."""
+        return (yield from events376.events(self._address(meter), since, meter.zone))
+
+    def news(self, meter: Meter) -> News:
+        """Bit ACD with EC1 and EC2 in whatever it answered, and records that it sent by itself."""
+        return self._ears.news(meter.terminal)
 
     # --- relay ---
 
@@ -301,6 +325,36 @@ class Gdw376Driver:
                 f"meter {meter.address} has no point number (pn) in its terminal: the archive must give one"
             )
         return parse_address(meter.terminal, self._master)
+
+
+class _Listening(Master):
+    """A master that hears what the terminal says of its events beside what it was asked: counters, and records of its own accord."""
+
+    def __init__(self, counter: int, meter: Meter, ears: Ears) -> None:
+        super().__init__(counter)
+        self._meter = meter
+        self._ears = ears
+
+    def next_event(self) -> Event:
+        event = super().next_event()
+        if isinstance(event, Answer) and isinstance(event.value, Reply):
+            self._ears.says(self._meter.terminal, event.value.ec)
+        elif isinstance(event, Ignored):
+            self._overheard(event.frame)
+        return event
+
+    def _overheard(self, raw: bytes) -> None:
+        try:
+            frame = decode(raw)
+            own = frame.uplink and frame.address.text == parse_address(self._meter.terminal).text
+            if not own or frame.afn != 0x0E:
+                return
+            units = decode_units(frame.afn, frame.body, uplink=True)
+        except FrameError:
+            return  # what cannot be read is in the terminal's list still
+        records = [v.value for unit in units for v in unit.values if isinstance(v.value, Record)]
+        found = [events376.happening(record, self._meter.zone) for record in records]
+        self._ears.tells(self._meter.terminal, [event for event in found if event is not None])
 
 
 class _Grid:
