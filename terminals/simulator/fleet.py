@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from terminals.simulator import archive, truth
+from terminals.simulator import archive, diary, truth
 from terminals.simulator.area import Area
 from terminals.simulator.codes import ADDRESSED, terminal_address, terminal_code
 from terminals.simulator.layout import AreaPlan
@@ -115,6 +115,7 @@ class Fleet:
         scenario = self.scenario
         area = Area(scenario, plan)
         rng = stream(scenario.seed, "clocks", plan.area)
+        happens = diary.planned(scenario, plan)
         delay = None if scenario.key_delay is None else np.timedelta64(round(scenario.key_delay * 60e6), "us")
         meters = [
             Meter(
@@ -124,6 +125,7 @@ class Fleet:
                 see=self._see,
                 key_delay=delay,
                 drift=np.timedelta64(int(rng.integers(-3_000_000, 3_000_001)), "us"),
+                diary=diary.Diary(happens.get(index, ())),
             )
             for index, password in enumerate(archive.passwords(world, plan.area))
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terminals.simulator.area import CURVE_DAYS, Area
+from terminals.simulator.diary import Diary, Entry
 from terminals.simulator.layout import Ints
 from terminals.simulator.physics import SLOT_US, SolvedDay, display
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
@@ -17,6 +19,10 @@ from terminals.simulator.scenario import SLOTS
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
+_DAY: Final = np.timedelta64(1, "D")
+_BEFORE: Final = np.datetime64(0, "us")
+#: Times that a clock was set that are remembered: what was noted before is shown with the clock of then.
+_MOVES: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +47,9 @@ class Meter:
     """Meter `index` of an area.
 
     `see` is told of every act; `key_delay` is how long after a permit the customer presses the key (None:
-    never). Call `settle` with the present before anything else: keys pressed since then take effect at
-    their own instants.
+    never). `drift`: how far its clock is ahead; `rate`: seconds a day that it gains on what it was set to.
+    Call `settle` with the present before anything else: keys pressed since then take effect at their own
+    instants.
     """
 
     def __init__(
@@ -54,6 +61,8 @@ class Meter:
         see: Callable[[Act], None],
         key_delay: np.timedelta64 | None,
         drift: np.timedelta64,
+        rate: float = 0.0,
+        diary: Diary | None = None,
     ) -> None:
         self.area = area
         self.index = index
@@ -69,16 +78,28 @@ class Meter:
         self.key_due: np.datetime64 | None = None
         self._see = see
         self._key_delay = key_delay
-        self._drift = drift
+        self.diary = Diary() if diary is None else diary
+        self.rate = rate
+        #: since when the clock is how far ahead
+        self._moves: deque[tuple[np.datetime64, np.timedelta64]] = deque([(_BEFORE, drift)], _MOVES)
 
     # --- clock ---
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the meter takes for UTC at the instant `now`."""
-        return now + self._drift
+        since, ahead = next((move for move in reversed(self._moves) if move[0] <= now), self._moves[0])
+        gained = 0.0 if since == _BEFORE else self.rate * float((now - since) / _DAY)
+        return now + ahead + np.timedelta64(round(gained * 1e6), "us")
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
-        self._drift = (clock - now).astype("timedelta64[us]")
+        """Set by somebody: that is an event, and noted."""
+        shown = self.clock(now)
+        self.wander(now, clock - now)
+        self.diary.note(Entry("clock-set", now, now, before=shown, after=clock))
+
+    def wander(self, now: np.datetime64, ahead: np.timedelta64) -> None:
+        """The clock is off by this much from now on, and gains `rate` on it; nobody noted it."""
+        self._moves.append((now, ahead.astype("timedelta64[us]")))
 
     # --- records ---
 

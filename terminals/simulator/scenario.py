@@ -65,6 +65,8 @@ _SMALL: Final = (
 class Plan:
     """How many faults of each kind are planted; each in an area of its own.
 
+    events    of each area in the days of the truth: power cuts, opened covers, lost voltages
+
     lost      probability that an answer never leaves the terminal
     garbled   probability that one byte of an answer is changed on the way
     """
@@ -75,6 +77,7 @@ class Plan:
     excursions: int = 1
     unbalanced: int = 1
     prepaid: int = 14
+    events: int = 3
     lost: float = 0.01
     garbled: float = 0.005
 
