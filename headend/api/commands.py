@@ -1,4 +1,4 @@
-"""Commands to meters: asked for here, approved by a second person, carried out and proven elsewhere."""
+"""Commands to meters and terminals: asked for here, approved by a second person, carried out and proven elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/commands", tags=["commands"])
 
 
 class CommandIn(BaseModel):
-    """What is to be done to which meter, and why."""
+    """What is to be done to which meter, or to which terminal itself, and why."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +30,10 @@ class CommandIn(BaseModel):
         max_length=20,
         description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none",
     )
-    meter: str = Field(min_length=1, max_length=60, description="asset number")
+    meter: str = Field(default="", max_length=60, description="asset number")
+    terminal: str = Field(
+        default="", max_length=60, description="code of the terminal itself, instead of a meter: its clock"
+    )
     reason: str = Field(min_length=3, max_length=400, description="goes to the audit trail")
     valid_s: int = Field(
         default=3600,
@@ -42,10 +45,13 @@ class CommandIn(BaseModel):
 
     @model_validator(mode="after")
     def _action_fits(self) -> CommandIn:
-        possible = orders.ACTIONS[self.kind]
+        if bool(self.meter) == bool(self.terminal):
+            raise ValueError("name either a meter or a terminal")
+        possible = (orders.ACTIONS if self.meter else orders.TERMINAL_ACTIONS).get(self.kind, ())
         if self.action not in possible:
             names = ", ".join(possible) if any(possible) else "none"
-            raise ValueError(f"{self.kind} has no action {self.action!r}; possible: {names}")
+            of = "" if self.meter else " of a terminal"
+            raise ValueError(f"{self.kind}{of} has no action {self.action!r}; possible: {names}")
         return self
 
 
@@ -62,6 +68,7 @@ def ask(request: Request, body: CommandIn, house: Here, key: Operator, once_key:
             kind=body.kind,
             action=body.action,
             asset=body.meter,
+            terminal=body.terminal,
             reason=body.reason,
             who=key.person,
             now=now,
@@ -80,7 +87,12 @@ def listing(
     _: Reader,
     *,
     meter: Annotated[str | None, Query(max_length=60, description="asset number")] = None,
-    kind: Annotated[Literal["relay", "read", "clock", "diagnose"] | None, Query()] = None,
+    terminal: Annotated[
+        str | None, Query(max_length=60, description="code: only commands to that terminal itself")
+    ] = None,
+    kind: Annotated[
+        Literal["relay", "read", "clock", "parameters", "archive", "tasks"] | None, Query()
+    ] = None,
     open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,
     limit: Limit = PAGE,
     cursor: Cursor = None,
@@ -93,6 +105,7 @@ def listing(
             limit=limit + 1,
             before=position[0] if position else None,
             meter=meter,
+            terminal=terminal,
             open_only=open_only,
             kind=kind,
         )
@@ -148,6 +161,7 @@ def _document(row: dict[str, Any]) -> dict[str, Any]:
         "kind": row["kind"],
         "action": row["action"],
         "meter": row["asset"],
+        "terminal": row["terminal"],
         "state": row["state"],
         "open": row["is_open"],
         "reason": row["reason"],

@@ -65,6 +65,7 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     customers.UnknownCustomer: (404, "unknown-customer"),
     ledger.UnknownCustomer: (404, "unknown-customer"),
     orders.UnknownOrder: (404, "unknown-command"),
+    orders.UnknownTerminal: (404, "unknown-terminal"),
     results.UnknownFinding: (404, "unknown-finding"),
     orders.NotInstalled: (409, "meter-not-installed"),
     orders.AlreadyOpen: (409, "command-open"),

@@ -28,8 +28,9 @@ def wait_for(app: App, order_id: int, seconds: float) -> dict[str, Any]:
 
 def show(app: App, order: dict[str, Any]) -> None:
     """One order and its history."""
+    whom = f"meter {order['asset']}" if order["asset"] else f"terminal {order['terminal']}"
     app.console.print(
-        f"[bold]order {order['order_id']}[/bold] {order['kind']} {order['action']} of meter {order['asset']}: "
+        f"[bold]order {order['order_id']}[/bold] {order['kind']} {order['action']} of {whom}: "
         f"[bold]{order['state']}[/bold] – {escape(order['outcome'] or order['reason'])}",
         highlight=False,
     )

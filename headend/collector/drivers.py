@@ -1,4 +1,4 @@
-"""Protocol name in the archive -> driver."""
+"""Protocol name in the archive -> driver, and who speaks with such a terminal itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from terminals.drivers.driver import Driver
 from terminals.drivers.gdw376 import Gdw376Driver
 from terminals.drivers.modbus import TOLERANCE, ModbusDriver
 from terminals.drivers.published import PublishedDriver
+from terminals.drivers.station import Station
+from terminals.drivers.station376 import Station376
+from terminals.drivers.station698 import Station698
 
 
 def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Mapping[str, Driver]:
@@ -30,6 +33,11 @@ def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Ma
         "modbus-rtu": ModbusDriver("rtu", tolerance=tolerance),
         "mqtt": PublishedDriver(),
     }
+
+
+def stations() -> Mapping[str, Station]:
+    """Who speaks with terminals themselves: protocols whose terminals have an address. One instance each, as of drivers."""
+    return {"gdw376": Station376(), "dlt698": Station698()}
 
 
 def machine_of(name: str) -> CipherMachine | None:

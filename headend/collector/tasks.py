@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from headend.plans import CURVE, DAY
-from headend.store.archive import Installed
+from headend.store.archive import Installed, Terminal
 from headend.store.coverage import NO_TIMES
 from protocols.localtime import Times
 from terminals.drivers.driver import Driver, Meter, Outcome, Script
+from terminals.drivers.station import terminal_itself
 
 SPOT = "spot"
 
@@ -18,6 +20,15 @@ SPOT = "spot"
 def meter_of(row: Installed, zone: ZoneInfo) -> Meter:
     """What the archive knows of an installed meter, as a driver wants it."""
     return Meter(row.meter_id, row.address, zone, row.phases, row.secrets, row.terminal, row.pn)
+
+
+def station_of(terminal: Terminal, meters: Iterable[Meter], zone: ZoneInfo) -> Meter:
+    """What the archive knows of the terminal itself. Its password stands with its meters, and the first that has it is asked."""
+    said = (m.secrets["terminal_password"] for m in meters if "terminal_password" in m.secrets)
+    password = next(said, None)
+    return terminal_itself(
+        terminal.login or "", zone, {} if password is None else {"terminal_password": password}
+    )
 
 
 def script(driver: Driver, meter: Meter, task: str, asked: Times, now: np.datetime64) -> Script[Outcome]:

@@ -16,10 +16,11 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
+from headend.collector.drivers import stations
 from headend.collector.gaps import Gap, closed, due_by, look_back, lost_because, open_gaps, overwritten
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
-from headend.collector.tasks import meter_of, script
+from headend.collector.tasks import meter_of, script, station_of
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import archive, coverage, orders, tables
@@ -135,8 +136,9 @@ class Worker:
         )  # fmt: skip
         self.online = True
         commands = Commands(
-            context.database, context.clock, self._driver, self._fence, self._guard, self._recorder
-        )
+            context.database, context.clock, self._driver, self._fence, self._guard, self._recorder,
+            stations().get(self.terminal.protocol),
+        )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_for_ever(bus))
@@ -353,9 +355,11 @@ class Worker:
             meters = await self._meters(now)
             for order in waiting:
                 self._looked[order["order_id"]] = now
-                meter = meters.get(order["meter_id"])
-                if meter is not None:
-                    await commands.carry_out(bus, meter, order)
+                whom = meters.get(order["meter_id"])
+                if order["meter_id"] is None:
+                    whom = station_of(self.terminal, meters.values(), context.database.zone)
+                if whom is not None:
+                    await commands.carry_out(bus, whom, order)
             self._orders = await context.database.persist(
                 lambda conn: orders.work(conn, [self.terminal.terminal_id])
             )

@@ -46,6 +46,26 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteFacts:
+    """Facts of one write to a terminal: parameters, archive, tasks.
+
+    requested_by, approved_by, sending   as in Facts
+    adds, replaces                       entries that it makes, and that it overwrites or erases
+    adds_today, replaces_today           the same of what was sent to this terminal in the last 24 hours, this one excluded
+    """
+
+    now: dt.datetime
+    expires: dt.datetime
+    requested_by: str
+    approved_by: str | None
+    sending: bool
+    adds: int
+    replaces: int
+    adds_today: int
+    replaces_today: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The utility's own numbers. Defaults err on the side of not cutting anybody off."""
 
@@ -57,6 +77,10 @@ class Limits:
     trips_per_hour: int = 20
     trips_per_day: int = 100
     trips_per_area_hour: int = 5
+    #: entries of one terminal in 24 hours: a concentrator that is commissioned takes its whole archive at once, and nothing is lost by
+    #: it; what is overwritten or erased stops being read, and beyond a handful of exchanged meters that is a mistake
+    terminal_adds_per_day: int = 1000
+    terminal_replaces_per_day: int = 20
 
 
 @dataclass(frozen=True, slots=True)

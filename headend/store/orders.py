@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import psycopg
 
 from headend.control import gates
-from headend.control.facts import Facts, Limits, Refusal
+from headend.control.facts import Refusal
 from headend.control.order_state import OPEN, Event, NoSuchStep, State, after
 from headend.store import cluster, feed, leases
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection, StoreError
+from headend.store.order_facts import ask_gates, facts
 from protocols.localtime import as_datetime
 
 RELAY_ACTIONS = ("trip", "permit", "close", "keep-power", "end-keep-power")
+#: what can be asked of a meter, by kind
 ACTIONS = {"relay": RELAY_ACTIONS, "read": ("",), "clock": ("read", "set")}
+#: what can be asked of a terminal itself
+TERMINAL_ACTIONS = {
+    "clock": ("read", "set"),
+    "parameters": ("read", "write"),
+    "archive": ("read", "write"),
+    "tasks": ("read", "write"),
+}
+#: Protocols in which a terminal has an address of its own. What speaks another is a line, and cannot be told anything.
+STATIONS: Final = ("gdw376", "dlt698")
 
 
 class OrderError(StoreError):
@@ -34,14 +46,18 @@ class NotInstalled(OrderError):
     """The meter hangs nowhere now."""
 
 
-class AlreadyOpen(OrderError):
-    """The meter has a relay order that is not ended."""
+class UnknownTerminal(OrderError):
+    def __init__(self, code: str) -> None:
+        super().__init__(f"no terminal {code} in the archive; `headend terminal list` shows them")
 
-    def __init__(self, order_id: int) -> None:
+
+class AlreadyOpen(OrderError):
+    """The meter has a relay order that is not ended, or the terminal a write."""
+
+    def __init__(self, order_id: int, of: str = "meter") -> None:
         self.order_id = order_id
-        super().__init__(
-            f"relay order {order_id} of this meter is still open; wait for its outcome or cancel it"
-        )
+        what = "relay order" if of == "meter" else "order"
+        super().__init__(f"{what} {order_id} of this {of} is still open; wait for its outcome or cancel it")
 
 
 class Refused(OrderError):
@@ -55,6 +71,15 @@ class Refused(OrderError):
     @property
     def reasons(self) -> list[tuple[str, str]]:
         return [(r.gate, r.why) for r in self.refusals]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a write to a terminal puts there: `request` as it is approved, and how many entries it makes and overwrites."""
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    adds: int = 0
+    replaces: int = 0
 
 
 class StaleOwner(OrderError):
@@ -75,106 +100,172 @@ def request(
     *,
     kind: str,
     action: str,
-    asset: str,
     reason: str,
     who: str,
     now: Any,
     expires: Any,
+    asset: str = "",
+    terminal: str = "",
+    writing: Writing | None = None,
     request_key: str | None = None,
     priority: int = 5,
 ) -> int:
-    """Ask for something to be done to a meter; commits. Returns the order's id.
+    """Ask for something to be done to a meter (`asset`) or to a terminal itself (`terminal`, its code); commits. Returns the order's id.
 
-    A trip waits for a second person (state wanted); everything else is approved at once. The same `request_key` again
-    returns the same order. Raises UnknownMeter, NotInstalled, AlreadyOpen, Refused (recorded).
+    A trip and a write to a terminal wait for a second person (state wanted); everything else is approved at once. The same
+    `request_key` again returns the same order. Raises UnknownMeter, UnknownTerminal, NotInstalled, AlreadyOpen, Refused (recorded).
     """
-    if action not in ACTIONS.get(kind, ()):
-        raise OrderError(
-            f"no {kind} action {action!r}; there are {', '.join(a or kind for a in ACTIONS.get(kind, ()))}"
-        )
+    wish = _Wish(
+        kind, action, asset, terminal, reason, who, as_datetime(now), as_datetime(expires), writing or Writing(), request_key, priority
+    )  # fmt: skip
+    _sensible(wish)
     try:
         with conn.transaction():
-            order_id, refusals = _request(
-                conn, kind, action, asset, reason, who, now, expires, request_key, priority
-            )
+            order_id, refusals = _request(conn, wish)
     except psycopg.errors.UniqueViolation as error:
         with conn.transaction():
-            if (
-                error.diag.constraint_name == "orders_request_key_key"
-            ):  # the same request, at the same moment, elsewhere
-                order_id, refusals = _request(
-                    conn, kind, action, asset, reason, who, now, expires, request_key, priority
-                )
-            else:
-                row = conn.execute(
-                    "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open",
-                    (asset,),
-                ).fetchone()
-                raise AlreadyOpen(row["order_id"] if row else 0) from None
+            if error.diag.constraint_name != "orders_request_key_key":
+                raise _already_open(conn, wish) from None
+            # the same request, at the same moment, elsewhere
+            order_id, refusals = _request(conn, wish)
     conn.commit()
     if refusals:
         raise Refused(refusals, order_id)
     return order_id
 
 
-def _request(
-    conn: Connection, kind: str, action: str, asset: str, reason: str, who: str, now: Any, expires: Any,
-    request_key: str | None, priority: int,
-) -> tuple[int, list[Refusal]]:  # fmt: skip
-    at, until = as_datetime(now), as_datetime(expires)
-    if request_key is not None:
-        known = conn.execute(
-            "SELECT order_id, (kind, action, asset) = (%s, %s, %s) AS same FROM orders JOIN meter USING (meter_id) WHERE request_key = %s",
-            (kind, action, asset, request_key),
-        ).fetchone()
-        if known and not known["same"]:
-            raise OrderError(
-                f"request key {request_key!r} belongs to order {known['order_id']}, which is another one"
-            )
-        if known:
-            return known["order_id"], []
-    meter = conn.execute("SELECT meter_id FROM meter WHERE asset = %s", (asset,)).fetchone()
-    if meter is None:
-        raise UnknownMeter(asset)
-    route = conn.execute(
-        "SELECT terminal_id FROM installation WHERE meter_id = %s AND valid_from <= %s AND valid_to > %s",
-        (meter["meter_id"], at, at),
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """The arguments of `request`."""
+
+    kind: str
+    action: str
+    asset: str
+    terminal: str
+    reason: str
+    who: str
+    at: dt.datetime
+    until: dt.datetime
+    writing: Writing
+    request_key: str | None
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    meter_id: int | None
+    terminal_id: int
+
+
+def _sensible(wish: _Wish) -> None:
+    if bool(wish.asset) == bool(wish.terminal):
+        raise OrderError("an order is of a meter or of a terminal: name one of them")
+    actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
+    if wish.action not in actions:
+        raise OrderError(
+            f"no {wish.kind} action {wish.action!r}{' of a terminal' if wish.terminal else ''}; "
+            f"there are {', '.join(a or wish.kind for a in actions)}"
+        )
+
+
+def _already_open(conn: Connection, wish: _Wish) -> AlreadyOpen:
+    row = conn.execute(
+        "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open"
+        if wish.asset
+        else "SELECT order_id FROM orders JOIN terminal USING (terminal_id) WHERE code = %s AND meter_id IS NULL "
+        "AND action = 'write' AND is_open",
+        (wish.asset or wish.terminal,),
     ).fetchone()
-    if route is None:
-        raise NotInstalled(f"meter {asset} is not installed anywhere at {at.isoformat()}")
+    return AlreadyOpen(row["order_id"] if row else 0, "meter" if wish.asset else "terminal")
+
+
+def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
+    known = _known(conn, wish)
+    if known is not None:
+        return known, []
+    target = _of_meter(conn, wish) if wish.asset else _of_terminal(conn, wish)
     refusals: list[Refusal] = []
-    state = State.APPROVED
-    if (kind, action) == ("relay", "trip"):
+    state, request_key = State.APPROVED, wish.request_key
+    if gates.second_person.needed(wish.kind, wish.action):
         state = State.WANTED
-        facts = _facts(conn, meter["meter_id"], at, until, who, None, sending=False)
-        refusals = gates.ask(facts, cluster.limits(conn))
+        # as the row will be
+        draft = {
+            "order_id": None, "kind": wish.kind, "action": wish.action, "meter_id": target.meter_id, "terminal_id": target.terminal_id,
+            "expires_at": wish.until, "requested_by": wish.who, "adds": wish.writing.adds, "replaces": wish.writing.replaces,
+        }  # fmt: skip
+        refusals = ask_gates(conn, draft, wish.at, None, sending=False)
         if refusals:
             state = State.REFUSED
             names = ",".join(r.gate for r in refusals)
             # one record of the same refusal a day: a job asks every few minutes
-            request_key = f"refused:{who}:{asset}:{facts.local.date()}:{names}"
-            known = conn.execute(
+            day = wish.at.astimezone(cluster.zone(conn)).date()
+            request_key = f"refused:{wish.who}:{wish.asset or wish.terminal}:{day}:{names}"
+            found = conn.execute(
                 "SELECT order_id FROM orders WHERE request_key = %s", (request_key,)
             ).fetchone()
-            if known:
-                return known["order_id"], refusals
-    outcome = "; ".join(f"{r.gate}: {r.why}" for r in refusals)
+            if found:
+                return found["order_id"], refusals
+    outcome = _sentence(refusals)
+    approved = state is State.APPROVED
     row = conn.execute(
         """
         INSERT INTO orders (kind, action, meter_id, terminal_id, priority, state, is_open, reason, requested_by, requested_at,
-                            approved_by, approved_at, expires_at, ended_at, outcome, request_key)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING order_id
+                            approved_by, approved_at, expires_at, ended_at, outcome, request_key, request, adds, replaces)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING order_id
         """,
         (
-            kind, action, meter["meter_id"], route["terminal_id"], priority, state, state in OPEN, reason, who, at,
-            who if state is State.APPROVED else None, at if state is State.APPROVED else None, until,
-            None if state in OPEN else at, outcome, request_key,
+            wish.kind, wish.action, target.meter_id, target.terminal_id, wish.priority, state, state in OPEN, wish.reason, wish.who, wish.at,
+            wish.who if approved else None, wish.at if approved else None, wish.until, None if state in OPEN else wish.at, outcome,
+            request_key, json.dumps(dict(wish.writing.request)), wish.writing.adds, wish.writing.replaces,
         ),
     ).fetchone()  # fmt: skip
     assert row is not None
     order_id: int = row["order_id"]
-    _note(conn, order_id, at, "request", state, who, outcome or reason)
+    _note(conn, order_id, wish.at, "request", state, wish.who, outcome or wish.reason)
     return order_id, refusals
+
+
+def _known(conn: Connection, wish: _Wish) -> int | None:
+    """The order that this very request made before."""
+    if wish.request_key is None:
+        return None
+    known = conn.execute(
+        "SELECT order_id, (kind, action, coalesce(asset, ''), CASE WHEN meter_id IS NULL THEN code ELSE '' END) = (%s, %s, %s, %s) AS same "
+        "FROM orders LEFT JOIN meter USING (meter_id) JOIN terminal USING (terminal_id) WHERE request_key = %s",
+        (wish.kind, wish.action, wish.asset, wish.terminal, wish.request_key),
+    ).fetchone()
+    if known and not known["same"]:
+        raise OrderError(
+            f"request key {wish.request_key!r} belongs to order {known['order_id']}, which is another one"
+        )
+    return known["order_id"] if known else None
+
+
+def _of_meter(conn: Connection, wish: _Wish) -> _Target:
+    meter = conn.execute("SELECT meter_id FROM meter WHERE asset = %s", (wish.asset,)).fetchone()
+    if meter is None:
+        raise UnknownMeter(wish.asset)
+    route = conn.execute(
+        "SELECT terminal_id FROM installation WHERE meter_id = %s AND valid_from <= %s AND valid_to > %s",
+        (meter["meter_id"], wish.at, wish.at),
+    ).fetchone()
+    if route is None:
+        raise NotInstalled(f"meter {wish.asset} is not installed anywhere at {wish.at.isoformat()}")
+    return _Target(meter["meter_id"], route["terminal_id"])
+
+
+def _of_terminal(conn: Connection, wish: _Wish) -> _Target:
+    row = conn.execute(
+        "SELECT terminal_id, protocol FROM terminal WHERE code = %s", (wish.terminal,)
+    ).fetchone()
+    if row is None:
+        raise UnknownTerminal(wish.terminal)
+    if row["protocol"] not in STATIONS:
+        raise OrderError(
+            f"terminal {wish.terminal} speaks {row['protocol']}: it passes bytes on and has no {wish.kind} of its own; "
+            f"only terminals of {' and '.join(STATIONS)} have"
+        )
+    return _Target(None, row["terminal_id"])
 
 
 def approve(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
@@ -185,8 +276,7 @@ def approve(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
         row = _lock(conn, order_id)
         at = as_datetime(now)
         after(State(row["state"]), Event.APPROVE)
-        facts = _facts(conn, row["meter_id"], at, row["expires_at"], row["requested_by"], who, sending=False)
-        refusals = gates.ask(facts, cluster.limits(conn))
+        refusals = ask_gates(conn, row, at, who, sending=False)
         if any(r.gate == "second_person" for r in refusals):
             state = State.WANTED
         elif refusals:
@@ -212,36 +302,35 @@ def cancel(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
 
 
 def begin(
-    conn: Connection, order_id: int, *, fence: Fence, now: Any, address: str | None = None
+    conn: Connection,
+    order_id: int,
+    *,
+    fence: Fence,
+    now: Any,
+    address: str | None = None,
+    found: Sequence[Refusal] = (),
 ) -> list[Refusal]:
     """approved -> sending, committed before the first byte leaves; or refused, if a gate says no now. Commits.
 
-    `address` is where the frame will go: refused if the meter is not the one there any more.
+    `address` is where the frame will go: refused if the meter or terminal is not the one there any more. `found`: what the line itself
+    has shown against it.
     StaleOwner if the lease is not ours, NoSuchStep if the order is not approved (any more)."""
     with conn.transaction():
         row = _lock(conn, order_id)
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
-        refusals = _elsewhere(conn, row, at, address)
-        if not refusals and (row["kind"], row["action"]) == ("relay", "trip"):
-            # one trip at a time passes the gates: two that count at once would both be the last that the cap allows
-            conn.execute("SELECT pg_advisory_xact_lock(hashtext('trip'))")
-            # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
-            conn.execute(
-                "SELECT FROM account a JOIN installation i USING (point_id) WHERE i.meter_id = %s FOR NO KEY UPDATE OF a",
-                (row["meter_id"],),
-            )
-            facts = _facts(
-                conn,
-                row["meter_id"],
-                at,
-                row["expires_at"],
-                row["requested_by"],
-                row["approved_by"],
-                sending=True,
-            )
-            refusals = gates.ask(facts, cluster.limits(conn))
+        refusals = [*_elsewhere(conn, row, at, address), *found]
+        if not refusals and gates.second_person.needed(row["kind"], row["action"]):
+            if row["kind"] == "relay":
+                # one trip at a time passes the gates: two that count at once would both be the last that the cap allows
+                conn.execute("SELECT pg_advisory_xact_lock(hashtext('trip'))")
+                # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
+                conn.execute(
+                    "SELECT FROM account a JOIN installation i USING (point_id) WHERE i.meter_id = %s FOR NO KEY UPDATE OF a",
+                    (row["meter_id"],),
+                )
+            refusals = ask_gates(conn, row, at, row["approved_by"], sending=True)
         if refusals:
             _move(conn, row, Event.REFUSE, fence.owner, at, _sentence(refusals))
         elif at >= row["expires_at"]:
@@ -331,7 +420,7 @@ def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -
             _move(conn, row, Event.EXPIRE, who, at, f"{since}; ask again if it is still wanted")
             moved["expired"].append(row["order_id"])
         elif state in (State.SENDING, State.ANSWERED):
-            _move(conn, row, Event.LOSE, who, at, f"{since}; the relay is read back")
+            _move(conn, row, Event.LOSE, who, at, f"{since}; it is found out by reading")
             moved["unknown"].append(row["order_id"])
         else:  # unknown or pending: reading alone ends it, as ever
             _note(conn, row["order_id"], at, "restore", state, who, since)
@@ -339,20 +428,26 @@ def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -
     return moved
 
 
+#: an order's row with the asset number of its meter, None where it is of the terminal itself, and the terminal's code
+_ORDERS: Final = (
+    "SELECT o.*, m.asset, t.code AS terminal "
+    "FROM orders o LEFT JOIN meter m USING (meter_id) JOIN terminal t ON t.terminal_id = o.terminal_id"
+)
+
+
 def work(conn: Connection, terminal_ids: list[int]) -> list[dict[str, Any]]:
     """Open orders for these terminals that a collector must act on, most urgent first: to send, or to find out about."""
     return conn.execute(
-        "SELECT o.*, m.asset FROM orders o JOIN meter m USING (meter_id) "
+        f"{_ORDERS} "
         "WHERE o.is_open AND o.state <> 'wanted' AND o.terminal_id = ANY(%s) ORDER BY o.priority, o.order_id",
         (terminal_ids,),
     ).fetchall()
 
 
 def get(conn: Connection, order_id: int) -> dict[str, Any]:
-    """One order with the meter's asset number and its 'events', oldest first. UnknownOrder."""
-    row = conn.execute(
-        "SELECT o.*, m.asset FROM orders o JOIN meter m USING (meter_id) WHERE order_id = %s", (order_id,)
-    ).fetchone()
+    """One order with the meter's asset number (None: it is the terminal's own), the terminal's code and its 'events', oldest first.
+    UnknownOrder."""
+    row = conn.execute(f"{_ORDERS} WHERE order_id = %s", (order_id,)).fetchone()
     if row is None:
         raise UnknownOrder(order_id)
     events = conn.execute(
@@ -368,19 +463,23 @@ def listing(
     limit: int,
     before: int | None = None,
     meter: str | None = None,
+    terminal: str | None = None,
     open_only: bool = False,
     kind: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Orders, newest first."""
+    """Orders, newest first. `terminal`: those of that terminal itself."""
     return conn.execute(
-        """
-        SELECT o.*, m.asset FROM orders o JOIN meter m USING (meter_id)
+        f"""
+        {_ORDERS}
         WHERE (%(before)s::bigint IS NULL OR order_id < %(before)s) AND (%(meter)s::text IS NULL OR m.asset = %(meter)s)
+          AND (%(terminal)s::text IS NULL OR (t.code = %(terminal)s AND o.meter_id IS NULL))
           AND (NOT %(open)s OR is_open) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
         ORDER BY order_id DESC LIMIT %(limit)s
         """,
-        {"before": before, "meter": meter, "open": open_only, "limit": limit, "kind": kind},
-    ).fetchall()
+        {
+            "before": before, "meter": meter, "terminal": terminal, "open": open_only, "limit": limit, "kind": kind,
+        },
+    ).fetchall()  # fmt: skip
 
 
 def _lock(conn: Connection, order_id: int) -> dict[str, Any]:
@@ -439,7 +538,16 @@ def _note(
 
 
 def _elsewhere(conn: Connection, row: dict[str, Any], at: dt.datetime, address: str | None) -> list[Refusal]:
-    """Whether the meter that was meant is still where the order goes: behind this terminal, at this address, not installed anew."""
+    """Whether who was meant is still where the order goes: the meter behind this terminal, at this address, not installed anew; the
+    terminal itself at this address."""
+    if row["meter_id"] is None:
+        there = conn.execute(
+            "SELECT FROM terminal WHERE terminal_id = %s AND coalesce(login, '') = coalesce(%s, login, '')",
+            (row["terminal_id"], address),
+        ).fetchone()
+        if there is not None:
+            return []
+        return [Refusal("route", "the archive gives the terminal another address now")]
     there = conn.execute(
         "SELECT FROM installation WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s AND valid_from <= %(asked)s "
         "AND valid_to > %(now)s AND address = coalesce(%(address)s, address)",
@@ -457,89 +565,8 @@ def _sentence(refusals: list[Refusal]) -> str:
     return "; ".join(f"{r.gate}: {r.why}" for r in refusals)
 
 
-def _facts(
-    conn: Connection,
-    meter_id: int,
-    now: dt.datetime,
-    expires: dt.datetime,
-    requested_by: str,
-    approved_by: str | None,
-    *,
-    sending: bool,
-) -> Facts:
-    """Everything the gates ask, read at this moment."""
-    zone = cluster.zone(conn)
-    local = now.astimezone(zone)
-    day = local.date()
-    account = conn.execute(
-        """
-        SELECT a.account_id, a.prepaid, a.protected, b.as_of, b.valid, b.newest_reading, b.provisional_high_fen
-                 + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
-                             AND e.entry_id > b.ledger_entry_id AND e.amount_fen > 0), 0)::bigint AS high_fen,
-               (SELECT max(n.at) FROM notice n WHERE n.account_id = a.account_id AND n.level = 'stop'
-                   AND n.at > coalesce((SELECT max(p.paid_at) FROM payment p WHERE p.account_id = a.account_id), '-infinity')) AS noticed_at
-        FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
-        WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
-          AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
-        """,
-        {"meter": meter_id, "now": now},
-    ).fetchall()
-    # two accounts on one point: nobody can say whose balance decides, so none does
-    one = account[0] if len(account) == 1 else None
-    days = {
-        row["day"]: row["kind"]
-        for row in conn.execute(
-            "SELECT day, kind FROM calendar_day WHERE day BETWEEN %s AND %s",
-            (day, day + dt.timedelta(days=1)),
-        )
-    }
-    trips = conn.execute(
-        """
-        SELECT count(*) FILTER (WHERE o.sent_at > %(now)s - interval '1 hour') AS hour, count(*) AS day,
-               count(*) FILTER (WHERE o.sent_at > %(now)s - interval '1 hour' AND EXISTS (
-                   SELECT FROM installation i JOIN area_role r USING (point_id)
-                   WHERE i.meter_id = o.meter_id AND r.area_id IN (
-                       SELECT r2.area_id FROM installation i2 JOIN area_role r2 USING (point_id) WHERE i2.meter_id = %(meter)s))) AS area
-        FROM orders o WHERE o.kind = 'relay' AND o.action = 'trip' AND o.sent_at > %(now)s - interval '24 hours'
-        """,
-        {"now": now, "meter": meter_id},
-    ).fetchone()
-    assert trips is not None
-    return Facts(
-        now=now,
-        local=local,
-        expires=expires,
-        requested_by=requested_by,
-        approved_by=approved_by,
-        sending=sending,
-        protected=one["protected"] if one else None,
-        day_kind=days.get(day),
-        next_day_kind=days.get(day + dt.timedelta(days=1)),
-        prepaid=one["prepaid"] if one else None,
-        balance_high_fen=one["high_fen"] if one else None,
-        balance_as_of=one["as_of"] if one else None,
-        balance_valid=bool(one and one["valid"]),
-        newest_reading=one["newest_reading"] if one else None,
-        trips_hour=trips["hour"],
-        trips_day=trips["day"],
-        trips_area_hour=trips["area"],
-        noticed_at=one["noticed_at"] if one else None,
-    )
-
-
-def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
-    """What the gates would look at if a trip of this meter were asked for now; for `headend relay check`."""
-    meter = conn.execute("SELECT meter_id FROM meter WHERE asset = %s", (asset,)).fetchone()
-    if meter is None:
-        raise UnknownMeter(asset)
-    at = as_datetime(now)
-    return _facts(
-        conn, meter["meter_id"], at, at + dt.timedelta(hours=1), "", None, sending=False
-    ), cluster.limits(conn)
-
-
 __all__ = [
-    "ACTIONS", "RELAY_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError", "Refused", "StaleOwner",
-    "UnknownMeter", "UnknownOrder", "after_restore", "approve", "begin", "cancel", "expire", "facts", "get", "listing", "request", "reroute", "step",
-    "work",
+    "ACTIONS", "RELAY_ACTIONS", "STATIONS", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
+    "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
+    "expire", "facts", "get", "listing", "request", "reroute", "step", "work",
 ]  # fmt: skip

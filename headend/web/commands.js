@@ -25,7 +25,7 @@ function command(c) {
     make("summary", {},
       make("span", { class: "number mono" }, `#${c.id}`),
       make("span", { class: "action cut" }, action),
-      make("span", { class: "meter mono cut" }, c.meter),
+      make("span", { class: "meter mono cut" }, c.meter ?? c.terminal),
       make("span", { class: "progress" }, track(c)),
       make("span", { class: "outcome cut", title: c.outcome },
         make("span", { class: `state ${mood}` }, stateWord(c.state)), c.outcome ? ` · ${c.outcome}` : ""),

@@ -191,6 +191,7 @@ def _command(row: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]
         "kind": row["kind"],
         "action": row["action"],
         "meter": row["asset"],
+        "terminal": row["terminal"],
         "state": row["state"],
         "open": row["is_open"],
         "reason": row["reason"],

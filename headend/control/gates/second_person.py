@@ -1,9 +1,15 @@
-"""Whoever asks for a trip does not approve it. A job asks, a person approves; two keys of one person are one person."""
+"""Whoever asks for a trip, or for a write to a terminal, does not approve it. A job asks, a person approves; two keys of one person are
+one person."""
 
-from headend.control.facts import Facts, Limits
+from headend.control.facts import Facts, Limits, WriteFacts
 
 
-def why_not(facts: Facts, limits: Limits) -> str | None:
+def needed(kind: str, action: str) -> bool:
+    """Whether such an order waits for a second person."""
+    return (kind, action) == ("relay", "trip") or action == "write"
+
+
+def why_not(facts: Facts | WriteFacts, limits: Limits) -> str | None:
     if facts.approved_by is None:
         return "nobody has approved it" if facts.sending else None
     if not facts.approved_by.strip() or facts.approved_by.startswith("job:"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headend.control import gates
-from headend.control.facts import Limits
+from headend.control.facts import Limits, WriteFacts
 from tests.support.trip import NOW, facts
 
 LIMITS = Limits()
@@ -27,7 +27,7 @@ def test_a_trip_that_nothing_forbids() -> None:
 
 def test_every_gate_file_is_asked() -> None:
     files = {path.stem for path in Path(gates.__file__).parent.glob("*.py")} - {"__init__"}
-    assert {gate.__name__.rpartition(".")[2] for gate in gates.GATES} == files
+    assert {gate.__name__.rpartition(".")[2] for gate in (*gates.GATES, *gates.WRITE_GATES)} == files
 
 
 #: gate -> changes of one fact that it alone forbids, and beside each the near miss that passes
@@ -121,3 +121,31 @@ def test_the_utilitys_own_limits() -> None:
     )
     told = gates.ask(facts(balance_as_of=NOW - MICRO), own)
     assert [r.gate for r in told] == ["calendar", "balance", "notice", "cap"]
+
+
+WRITE = WriteFacts(NOW, NOW + dt.timedelta(hours=1), "陈晓", "李敏", True, 300, 4, 700, 16)
+
+
+def test_a_write_to_a_terminal_that_nothing_forbids() -> None:
+    assert gates.ask_write(WRITE, LIMITS) == []
+    # what makes nothing and overwrites nothing is no matter of the cap, however much there was
+    assert (
+        gates.ask_write(replace(WRITE, adds=0, replaces=0, adds_today=5000, replaces_today=99), LIMITS) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [
+        ({"adds": 301}, "terminal_cap"),
+        ({"adds_today": 701}, "terminal_cap"),
+        ({"replaces": 5}, "terminal_cap"),
+        ({"replaces_today": 17}, "terminal_cap"),
+        ({"approved_by": None}, "second_person"),
+        ({"approved_by": "陈晓"}, "second_person"),
+        ({"approved_by": "job:clock"}, "second_person"),
+        ({"expires": NOW}, "expiry"),
+    ],
+)
+def test_what_forbids_a_write_to_a_terminal(changes: dict[str, Any], gate: str) -> None:
+    assert [refusal.gate for refusal in gates.ask_write(replace(WRITE, **changes), LIMITS)] == [gate]

@@ -1,0 +1,13 @@
+"""What is done for an order, by its kind: one kind a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from headend.collector.acts.clock import ClockAct
+from headend.collector.acts.reading import ReadingAct
+from headend.collector.acts.relay import RelayAct
+from headend.collector.job import Act
+
+ACTS: Final[Mapping[str, Act]] = {"relay": RelayAct(), "read": ReadingAct(), "clock": ClockAct()}

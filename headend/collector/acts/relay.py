@@ -1,0 +1,125 @@
+"""Relay commands: valid until the order or the lease ends, by the meter's own clock; proved by reading relay and load back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+
+from headend.collector.job import Job, Looked, WireTrouble
+from headend.control.order_state import Event, State
+from headend.control.readback import Seen, judge
+from protocols.errors import Misuse, ProtocolError, Refused
+from protocols.localtime import as_datetime, instant
+from terminals.drivers.driver import RelayAction, RelayState
+
+log = structlog.get_logger()
+
+
+class TooLate(Exception):
+    """The command's time ran out before it was written: not a byte of it has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Until when a relay command may act: the order's expiry, or the end of the lease if that comes first.
+
+    last   in domain time
+    shown  the same instant as the meter's own clock will show it: what stands in the frame
+    """
+
+    last: np.datetime64
+    shown: np.datetime64
+
+
+class RelayAct:
+    """headend.collector.job.Act."""
+
+    async def look(self, job: Job) -> Looked:
+        """By how much the meter's clock is ahead of ours; negative if it is behind. Asked before anything is sent: a meter that is
+        silent now is not told to act.
+
+        None: the meter has no usable clock. Supply is given back all the same, but nobody is cut off by a command whose end the
+        meter cannot see."""
+        try:
+            shown = await job.session.run(job.desk.driver.clock(job.whom))
+        except ProtocolError:
+            if job.order["action"] == "trip":
+                raise
+            return Looked()
+        # our time after the answer: the difference is rather too small, and the validity with it
+        return Looked(known=np.timedelta64(shown - job.now()))
+
+    async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
+        validity = _validity(job, looked.known, asked, left)
+        guard = job.session.guard
+
+        def in_time() -> None:
+            # a command without an expiry of its own (DLMS) acts when it arrives
+            if job.now() >= validity.last:
+                raise TooLate("its time ran out before it was written")
+            job.desk.guard()
+
+        job.session.guard = in_time
+        try:
+            answer = await job.session.run(
+                job.desk.driver.relay(job.whom, RelayAction(job.order["action"]), validity.shown), attempts=1
+            )
+        except Refused as refusal:
+            await job.step(Event.REJECT, f"the meter refused: {refusal}")
+            return
+        except Misuse as mistake:
+            await job.step(Event.REJECT, f"not sent: {mistake}")
+            return
+        except TooLate as late:
+            await job.step(Event.LOSE, str(late))
+            return
+        except WireTrouble as trouble:  # a corrupt answer too: it says nothing about the relay
+            await job.step(Event.LOSE, f"sent, but {trouble}")
+            raise
+        finally:
+            job.session.guard = guard
+        await job.step(
+            Event.ANSWER, answer.detail or "the meter took the command", {"pending": answer.pending}
+        )
+        await _judge(job, pending=answer.pending)
+
+    async def find_out(self, job: Job) -> None:
+        # what the meter said when it answered holds, whether or not it could be read back then
+        await _judge(job, pending=job.order["result"].get("pending", False))
+
+    def resolved_by_reading(self, order: dict[str, Any]) -> bool:
+        return True
+
+
+def _validity(job: Job, ahead: np.timedelta64 | None, asked: np.datetime64, left: float) -> Validity:
+    """`left` are the real seconds that the lease had at `asked`."""
+    expires = instant(job.order["expires_at"])
+    lease = np.timedelta64(int(left * getattr(job.desk.clock, "rate", 1.0) * 1e6), "us")
+    last = min(expires, asked + lease)
+    return Validity(last, expires if ahead is None else last + ahead)
+
+
+async def _judge(job: Job, *, pending: bool) -> None:
+    """Read the relay and the load back and move the order by what they prove."""
+    try:
+        seen: RelayState = await job.session.run(job.desk.driver.relay_state(job.whom))
+    except WireTrouble as trouble:
+        log.info("read-back failed", order=job.order["order_id"], why=str(trouble))
+        raise
+    now = as_datetime(job.now())
+    event, sentence = judge(
+        job.order["action"],
+        Seen(seen.open, seen.permitted, seen.keep_power, seen.load_kw),
+        now - (job.order["sent_at"] or now),
+        pending,
+    )
+    # JSON knows no NaN
+    load = None if math.isnan(seen.load_kw) else seen.load_kw
+    result = {"relay": asdict(seen) | {"load_kw": load}, "read_back_at": now.isoformat()}
+    if event is Event.HOLD and await job.state() is State.PENDING:
+        return
+    await job.step(event, sentence, result)
