@@ -15,6 +15,8 @@ from terminals.drivers.driver import Driver, Meter, Outcome, Script
 from terminals.drivers.station import terminal_itself
 
 SPOT = "spot"
+#: what has happened: no readings
+EVENTS = "events"
 
 
 def meter_of(row: Installed, zone: ZoneInfo) -> Meter:

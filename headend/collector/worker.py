@@ -20,6 +20,7 @@ from headend.collector.drivers import stations
 from headend.collector.gaps import Gap, closed, due_by, look_back, lost_because, open_gaps, overwritten
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
+from headend.collector.rounds import Rounds
 from headend.collector.tasks import meter_of, script, station_of
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
@@ -137,11 +138,16 @@ class Worker:
         self.online = True
         commands = Commands(
             context.database, context.clock, self._driver, self._fence, self._guard, self._recorder,
-            stations().get(self.terminal.protocol),
+            stations(self._driver).get(self.terminal.protocol),
+        )  # fmt: skip
+        rounds = Rounds(
+            context.database, context.clock, self.terminal, self._driver, stations(self._driver).get(self.terminal.protocol), self._recorder,
+            lambda: self._memory.meters,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_for_ever(bus))
+                group.create_task(rounds.run(bus))
                 group.create_task(self._obey_for_ever(bus, commands))
         except* LinkLost as lost:
             log.info("link lost", terminal=self.terminal.code, why=str(lost.exceptions[0]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from protocols.dlt645 import security
 from protocols.dlt698 import bulk, clock, values
-from protocols.dlt698.apdu import Apdu, RecordResult, Reply, Result, Target
-from protocols.dlt698.attentive import AttentiveMaster
+from protocols.dlt698.apdu import RecordResult, Reply, Result, Target
 from protocols.dlt698.bulk import Records
 from protocols.dlt698.exchange import Master
 from protocols.dlt698.frame import ANYBODY, Address, tsa
@@ -35,7 +34,6 @@ from protocols.dlt698.requests import (
 )
 from protocols.dlt698.values import Comdcb, Csd, Data, Ms, Road, Rsd, Ti
 from protocols.errors import FrameError, Misuse
-from protocols.exchange import Answer, Event
 from protocols.localtime import Times, from_local, local_fields
 from protocols.reading import (
     REGISTER_QUANTITIES,
@@ -62,6 +60,7 @@ from terminals.drivers.driver import (
 )
 from terminals.drivers.ears import Ears
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.listening import Listening698
 from terminals.drivers.through import through
 
 #: Records of all tasks (6012, attribute 3); columns: target server, storage time; in a ROAD, the time of the freeze.
@@ -158,7 +157,7 @@ class Dlt698Driver:
         self.retention = Retention(curve=curve_kept, day_freeze=freezes_kept)
         self._curve, self._day, self._month = curve, day, month
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
-        self._ears = Ears()
+        self.ears = Ears()
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer names its columns and its meter
@@ -169,7 +168,7 @@ class Dlt698Driver:
 
     def exchange(self, meter: Meter) -> Master:
         """Misuse: the terminal's address has no whole bytes."""
-        return _Listening(meter, self._ears)
+        return Listening698(_server(meter), meter.terminal, meter.zone, self.ears)
 
     def open(self, meter: Meter) -> Script[None]:
         """CONNECT with the terminal's password, where it has one. Refused: it is wrong."""
@@ -271,7 +270,7 @@ class Dlt698Driver:
 
     def news(self, meter: Meter) -> News:
         """Reports that were acknowledged, and bit ACD of its answers."""
-        return self._ears.news(meter.terminal)
+        return self.ears.news(meter.terminal)
 
     # --- relay ---
 
@@ -292,29 +291,6 @@ class Dlt698Driver:
             return ProxyFrame(port, METER_LINE, METER_SECONDS, BYTE_MS, frame)
 
         return (yield from through(script, self._meters.exchange(meter), carry))
-
-
-class _Listening(AttentiveMaster):
-    """What the terminal reports is decoded and kept; so is that it says it has events."""
-
-    def __init__(self, meter: Meter, ears: Ears) -> None:
-        super().__init__(_server(meter), on_report=self._reported)
-        self._meter = meter
-        self._ears = ears
-
-    def next_event(self) -> Event:
-        event = super().next_event()
-        if isinstance(event, Answer):
-            self._ears.says(self._meter.terminal, self.acd or None)
-        return event
-
-    def _reported(self, apdu: Apdu) -> None:
-        # a report of an event of a meter that it does not name is the terminal's word: it is not this meter's because this one is asked
-        told = [
-            replace(e, of="terminal") if e.of == "meter" else e
-            for e in events698.reported(apdu, self._meter.zone)
-        ]
-        self._ears.tells(self._meter.terminal, told)
 
 
 # --- whom ---

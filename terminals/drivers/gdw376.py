@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 
 from protocols.dlt645 import security
 from protocols.errors import FrameError, Misuse, Refused
-from protocols.exchange import Answer, Event, Ignored
 from protocols.gdw376.bulk import Curve, current_reads, curve_reads, freeze_reads
 from protocols.gdw376.exchange import Forward, Master, Order, Read, ReadCurve, ReadFrozen, Reply
-from protocols.gdw376.forms import Event as Record
-from protocols.gdw376.frame import PW_SIZE, Address, decode, parse_address
+from protocols.gdw376.frame import PW_SIZE, Address, parse_address
 from protocols.gdw376.items import Field, items
 from protocols.gdw376.units import LAST_POINT, ident
-from protocols.gdw376.values import Clock, Unit, decode_units, encode
+from protocols.gdw376.values import Clock, Unit, encode
 from protocols.localtime import Times, from_local, local_day, local_fields
 from protocols.reading import (
     REGISTER_QUANTITIES,
@@ -54,6 +52,7 @@ from terminals.drivers.driver import (
 )
 from terminals.drivers.ears import Ears
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.listening import Listening376
 from terminals.drivers.through import through
 
 SLOT: Final = np.timedelta64(15, "m")
@@ -122,7 +121,7 @@ class Gdw376Driver:
         self._seconds = meter_seconds
         self._sessions = count()
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
-        self._ears = Ears()
+        self.ears = Ears()
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer explains itself
@@ -134,7 +133,7 @@ class Gdw376Driver:
     def exchange(self, meter: Meter) -> Master:
         """Fresh protocol state. Misuse: the archive does not say where the meter is to be found."""
         self._address(meter)
-        return _Listening(next(self._sessions) * STRIDE & 0xFF, meter, self._ears)
+        return Listening376(next(self._sessions) * STRIDE & 0xFF, meter.terminal, meter.zone, self.ears)
 
     def open(self, meter: Meter) -> Script[None]:
         """Nothing to say: login is the terminal's business."""
@@ -288,7 +287,7 @@ class Gdw376Driver:
 
     def news(self, meter: Meter) -> News:
         """Bit ACD with EC1 and EC2 in whatever it answered, and records that it sent by itself."""
-        return self._ears.news(meter.terminal)
+        return self.ears.news(meter.terminal)
 
     # --- relay ---
 
@@ -325,36 +324,6 @@ class Gdw376Driver:
                 f"meter {meter.address} has no point number (pn) in its terminal: the archive must give one"
             )
         return parse_address(meter.terminal, self._master)
-
-
-class _Listening(Master):
-    """A master that hears what the terminal says of its events beside what it was asked: counters, and records of its own accord."""
-
-    def __init__(self, counter: int, meter: Meter, ears: Ears) -> None:
-        super().__init__(counter)
-        self._meter = meter
-        self._ears = ears
-
-    def next_event(self) -> Event:
-        event = super().next_event()
-        if isinstance(event, Answer) and isinstance(event.value, Reply):
-            self._ears.says(self._meter.terminal, event.value.ec)
-        elif isinstance(event, Ignored):
-            self._overheard(event.frame)
-        return event
-
-    def _overheard(self, raw: bytes) -> None:
-        try:
-            frame = decode(raw)
-            own = frame.uplink and frame.address.text == parse_address(self._meter.terminal).text
-            if not own or frame.afn != 0x0E:
-                return
-            units = decode_units(frame.afn, frame.body, uplink=True)
-        except FrameError:
-            return  # what cannot be read is in the terminal's list still
-        records = [v.value for unit in units for v in unit.values if isinstance(v.value, Record)]
-        found = [events376.happening(record, self._meter.zone) for record in records]
-        self._ears.tells(self._meter.terminal, [event for event in found if event is not None])
 
 
 class _Grid:
