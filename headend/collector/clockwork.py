@@ -183,6 +183,8 @@ def wanted(on: Line, meters: Mapping[int, Meter], master: Master) -> list[Wanted
         verdict = _decided(on, ITSELF, master)
         if verdict.do in ACTS:
             return [Wanted(ITSELF, verdict)]
+        if verdict.do is Do.WAIT:  # it is off and will be set: what it makes its meters believe until then is not their error
+            return []
     found = [
         Wanted(k, verdict)
         for k in meters

@@ -65,6 +65,10 @@ class Concentrator:
         """What the terminal takes for civil time, naive."""
         return as_datetime(now + self._ahead, ZONE).replace(tzinfo=None)
 
+    def wander(self, ahead: np.timedelta64) -> None:
+        """Its clock is off by this much from now on."""
+        self._ahead = ahead.astype("timedelta64[us]")
+
     def serve(self, device: Device, request: DeviceRequest, now: Now) -> bytes:
         """The answer to one request; the terminal denies what it cannot do, and what it has nothing of."""
         units = request.units

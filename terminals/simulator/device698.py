@@ -133,6 +133,10 @@ class Concentrator:
         """What the terminal takes for UTC."""
         return now + self._drift
 
+    def wander(self, ahead: np.timedelta64) -> None:
+        """Its clock is off by this much from now on."""
+        self._drift = ahead.astype("timedelta64[us]")
+
     # --- services ---
 
     def serve(self, device: Device, apdu: Apdu, now: np.datetime64) -> bytes:

@@ -107,7 +107,7 @@ def _still(conn: Connection, job: Job, before: Offset, master: Master) -> tuple[
     )  # fmt: skip
     verdict = decide(clockwork.facts(on, ITSELF if meter is None else meter, master, before), on.rules)
     if verdict.do != way or verdict.until is None:
-        return [Refusal("clock", verdict.why)], job.order["expires_at"]
+        return [Refusal("clock", f"the policy now says {verdict.do}: {verdict.why}")], job.order["expires_at"]
     return [], min(verdict.until, job.order["expires_at"])
 
 
