@@ -183,7 +183,9 @@ def wanted(on: Line, meters: Mapping[int, Meter], master: Master) -> list[Wanted
         verdict = _decided(on, ITSELF, master)
         if verdict.do in ACTS:
             return [Wanted(ITSELF, verdict)]
-        if verdict.do is Do.WAIT:  # it is off and will be set: what it makes its meters believe until then is not their error
+        read = on.known[ITSELF].read_at is not None
+        # it is off and will be set, or was set and is to be read: what it makes its meters believe until then is not their error
+        if verdict.do is Do.WAIT or (verdict.do is Do.MEASURE and read):
             return []
     found = [
         Wanted(k, verdict)

@@ -132,7 +132,7 @@ def _known(facts: Facts, rules: Rules) -> Verdict | None:
         return Verdict(Do.MEASURE, "its clock was never read")
     if (facts.now - facts.measured).total_seconds() > rules.stale:
         return Verdict(Do.MEASURE, f"its clock was last read {facts.measured:%Y-%m-%d %H:%M}")
-    if facts.last_set is not None and facts.last_set >= facts.measured:
+    if facts.last_set is not None and facts.last_set > facts.measured:
         return Verdict(Do.MEASURE, "it was set since it was read")
     return None
 
