@@ -34,7 +34,7 @@ class _Timex(ctypes.Structure):
     )
 
 
-def master(clock: Clock) -> Master:
+def master(clock: Clock | None) -> Master:
     """What our clock is worth now. A clock that was given to us (the demo's) is the only one there is, unless it says otherwise itself."""
     if not isinstance(clock, SystemClock):
         return getattr(clock, "master", None) or Master(True, 0.0, "the time is a given one")

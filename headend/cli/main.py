@@ -30,6 +30,8 @@ COMMANDS = {
     "diagnose": "diagnose",
     "decode": "decode",
     "relay": "relay",
+    "clock": "clock",
+    "events": "events",
     "lineloss": "lineloss",
     "anomalies": "anomalies",
     "prepaid": "prepaid",
@@ -56,7 +58,10 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "First steps", "commands": ["demo", "init", "archive", "doctor"]},
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
-        {"name": "Ask and act", "commands": ["why", "read", "diagnose", "decode", "relay", "mqtt"]},
+        {
+            "name": "Ask and act",
+            "commands": ["why", "read", "diagnose", "decode", "relay", "clock", "events", "mqtt"],
+        },
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]
 }

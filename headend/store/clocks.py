@@ -16,6 +16,7 @@ from headend.control.clock_policy import Rules
 from headend.store import events
 from headend.store.db import Connection, StoreError
 from headend.store.events import Event, Subject
+from protocols.localtime import as_datetime, midnight
 
 #: what an event of a clock that was set is called in `detail`, whoever noted it
 CLOCK_SET: Final = "clock-set"
@@ -214,6 +215,18 @@ def disturbed(
     return found
 
 
+def disturbed_day(conn: Connection, asset: str, day: dt.date, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """The same of one local day of one meter: from, to, code."""
+    row = conn.execute("SELECT meter_id FROM meter WHERE asset = %s", (asset,)).fetchone()
+    if row is None:
+        return []
+    first, last = (as_datetime(midnight(d, zone)) for d in (day, day + dt.timedelta(days=1)))
+    return [
+        {"from": low, "to": high, "code": code}
+        for low, high, code in disturbed(conn, row["meter_id"], first, last)
+    ]
+
+
 def _instant(text: Any) -> dt.datetime | None:
     """'2026-03-11T10:15:00Z' or with another offset; None: it says no time."""
     try:
@@ -245,6 +258,14 @@ def meters(
     ).fetchall()
 
 
+def far(conn: Connection, now: dt.datetime, most: float) -> list[dict[str, Any]]:
+    """Installed meters off by more than `most` seconds, the furthest first; a page of them is more than anybody goes to in a day."""
+    return conn.execute(
+        f"SELECT * FROM ({_METERS} AND abs(c.ahead) + c.uncertainty > %(most)s) x ORDER BY abs(ahead) DESC, asset LIMIT %(limit)s",
+        {"now": now, "most": most, "limit": PAGE},
+    ).fetchall()
+
+
 def meter(conn: Connection, asset: str, now: dt.datetime) -> dict[str, Any] | None:
     """One meter's clock, with its readings since it was set last; None: it is not installed."""
     return conn.execute(
@@ -257,7 +278,7 @@ def meter(conn: Connection, asset: str, now: dt.datetime) -> dict[str, Any] | No
 def terminals(conn: Connection) -> list[dict[str, Any]]:
     """Terminals whose own clock was ever read, those furthest off first."""
     return conn.execute(
-        "SELECT t.code AS terminal, c.read_at, c.ahead, c.uncertainty, c.drift, c.set_at FROM terminal t "
+        "SELECT t.code AS terminal, t.terminal_id, c.read_at, c.ahead, c.uncertainty, c.drift, c.set_at FROM terminal t "
         "JOIN clock c ON c.subject_kind = 'terminal' AND c.subject_id = t.terminal_id ORDER BY abs(ahead) DESC NULLS LAST, t.code LIMIT %s",
         (PAGE,),
     ).fetchall()
