@@ -37,7 +37,15 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         20.0, gt=1, le=600, description="a collector that is silent so long loses its terminals"
     )
-    quota: int = Field(5000, gt=0, description="terminals one collector may hold")
+    quota: int = Field(
+        20_000, gt=0, description="terminals one collector may hold, those that dial in included"
+    )
+    dial_rate: float = Field(
+        50.0, gt=0, le=10_000, description="new connections a second that one collector makes"
+    )
+    cell_dial_rate: float = Field(
+        5.0, gt=0, le=10_000, description="the same in one radio cell (the archive's sims say which)"
+    )
     spool_mib: int = Field(
         2048, ge=16, description="MiB that one collector may keep on the disk while the database is away"
     )

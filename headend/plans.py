@@ -51,19 +51,21 @@ PHASE: Final = Plan(
 )
 PLANS: Final = {plan.id: plan for plan in (CURVE, DAY, MONTH, PHASE)}
 #: what the collector's drivers can ask for so far
-COLLECTED: Final = (CURVE, DAY)
+COLLECTED: Final = (CURVE, DAY, MONTH)
 
 #: code -> (en, zh). A hole carries exactly one of these as its present cause.
 REASONS: Final = {
     "offline": ("terminal offline", "终端离线"),
     "not-published": ("the terminal publishes by itself and has not", "终端未上报"),
     "link-lost": ("connection lost during the exchange", "通信中断"),
+    "not-in-terminal": ("the terminal has not got it from the meter", "终端未采到"),
     "no-answer": ("meter does not answer", "电表无应答"),
     "garbled": ("answer garbled (checksum or shape)", "报文校验错误"),
     "refused": ("meter refused", "电表拒绝"),
     "missing-in-answer": ("answered without this point", "应答缺点"),
     "not-recorded": ("meter proved not to have it", "电表无此记录"),
     "expired": ("overwritten in the meter before it could be read", "电表已覆盖"),
+    "allowance": ("the SIM's bytes of this month are used up", "SIM卡流量用尽"),
     "not-asked": ("due, not asked yet", "待采集"),
     "not-due": ("not due yet", "未到采集时间"),
     "not-commissioned": ("no meter installed then", "未投运"),

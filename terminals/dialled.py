@@ -7,7 +7,7 @@ from typing import Protocol
 
 from terminals.greetings.greeting import Beat, Filter, Sifted
 from terminals.links.inbox import Inbox
-from terminals.links.link import LinkLost
+from terminals.links.link import LinkLost, Volume
 from terminals.links.pipe import Pipe
 
 
@@ -66,6 +66,10 @@ class DialledLink:
     @property
     def closed(self) -> bool:
         return self._closed or self.wire.closed
+
+    @property
+    def volume(self) -> Volume:
+        return self.wire.volume
 
     def write(self, data: bytes) -> None:
         """Send to the meters behind the terminal."""

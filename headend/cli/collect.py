@@ -49,6 +49,8 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
         spool_bytes=settings.spool_mib << 20,
         lease_seconds=settings.lease_seconds,
         quota=settings.quota,
+        dial_rate=settings.dial_rate,
+        cell_dial_rate=settings.cell_dial_rate,
         poll_seconds=settings.poll_seconds,
         timing=Timing(first=first, floor=first / 4, attempts=settings.retries + 1),
         heartbeat=settings.heartbeat_seconds,

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -22,20 +25,25 @@ import structlog
 from headend.clock import Clock
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
-from headend.collector.gaps import open_gaps
+from headend.collector.gaps import Kept, open_gaps
+from headend.collector.gather import Gather
+from headend.collector.limits import Allowances, Starts
 from headend.collector.memory import Memory
+from headend.collector.pulse import Pulse
 from headend.collector.spool import Spool
 from headend.collector.subscriber import Subscriber, Subscription
+from headend.collector.survey import Survey
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
-from headend.store import archive, coverage, leases, orders, tables
-from headend.store.archive import Terminal
+from headend.store import archive, coverage, leases, orders, tables, traffic
+from headend.store.archive import GONE, Terminal, TerminalState
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES
 from headend.store.intake import Delivery
-from protocols.localtime import as_datetime
+from headend.store.traffic import Allowance
+from protocols.localtime import local_day
 from terminals.drivers.driver import Driver
 from terminals.greetings import dtu, every_kind
 from terminals.links.link import BadAddress, Link
@@ -49,6 +57,18 @@ log = structlog.get_logger()
 
 #: real seconds between updates of the terminals' on-line state
 STATUS = 2.0
+#: domain time by which a terminal has been heard of since the archive was told, for it to be told again
+HEARD = np.timedelta64(30, "s")
+#: real seconds between looks at what workers wait for
+NUDGE = 1.0
+#: attempts of absent terminals in one delivery: some tens of thousand points, like a batch of readings
+BOOKED = 500
+#: real seconds between lines of the log that say how the process is
+PULSE = 60.0
+#: real seconds between looks at what has passed over the air, and at what SIMs may still take
+TRAFFIC = 60.0
+#: terminals that dial in whose leases are taken together
+LOGINS = 500
 #: domain time between looks at terminals that nobody holds
 ABSENT = np.timedelta64(15 * 60, "s")
 
@@ -62,6 +82,8 @@ class Options:
     spool_bytes: int = 2**31
     lease_seconds: float = 20.0
     quota: int = 5000
+    dial_rate: float = 50.0
+    cell_dial_rate: float = 5.0
     poll_seconds: float = 1.0
     timing: Timing = field(default_factory=Timing)
     heartbeat: float = 60.0
@@ -112,19 +134,26 @@ class Daemon:
 
     def __init__(self, database: Database, clock: Clock, options: Options) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._loop = asyncio.get_running_loop()
         self._database = database
         self._clock = clock
         self._options = options
         self._drivers = options.drivers
         self._writer = Writer(database, self.owner, Spool(options.spool, self.owner, options.spool_bytes))
-        self._context = Context(database, self._writer, clock, options.timing, self.owner)
+        self._context = Context(
+            database, self._writer, Survey(database, clock), clock, options.timing, self.owner,
+            Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(),
+        )  # fmt: skip
+        self._passed: Counter[int] = Counter()  # bytes by terminal that the store has not been told of
+        self._pulse = Pulse()
+        self._logins: Gather[int, int] = Gather(self._take_leases, LOGINS)
+        self._told_of: dict[int, TerminalState] = {}  # as the archive has it
         self._held: dict[int, _Held] = {}
         self._valid_until: dict[int, float] = {}
         self._epochs: dict[int, int] = {}  # of all that are ours as far as we know
         self._memories: dict[int, Memory] = {}  # of every terminal of the archive that was ever ours
         self._stopping = asyncio.Event()
         self._told = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
         self._by_login: dict[str, Terminal] = {}
         self._retired: set[asyncio.Task[None]] = set()
         self._absent_looked = (
@@ -152,6 +181,7 @@ class Daemon:
             log.info("listening for terminals", address=listener.name)
         tasks = [
             asyncio.create_task(self._writer.run()),
+            asyncio.create_task(self._pulse.run()),
             asyncio.create_task(self._every(0.0, self._orders_when_told, "orders")),
             asyncio.create_task(self._every(1.0, self._hear_of_orders, "order notices")),
             *(
@@ -160,6 +190,9 @@ class Daemon:
                     (self._options.lease_seconds / 4, self._keep_leases, "leases"),
                     (STATUS, self._tell_status, "status"),
                     (STATUS, self._absent_terminals, "absent terminals"),
+                    (NUDGE, self._nudge, "nudging"),
+                    (PULSE, self._tell_pulse, "pulse"),
+                    (TRAFFIC, self._tell_traffic, "traffic"),
                 )
             ),
         ]
@@ -208,7 +241,7 @@ class Daemon:
 
     def _leave(self, conn: Connection) -> None:
         leases.release(conn, self.owner)
-        archive.seen(conn, dict.fromkeys(self._held, False), {})
+        archive.seen(conn, dict.fromkeys(self._held, GONE))
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Repeat for ever; the database being away is waited for, a mistake of ours is logged and does not end the others."""
@@ -285,6 +318,7 @@ class Daemon:
     def _end(self, terminal_id: int) -> None:
         held = self._held.pop(terminal_id, None)
         if held is not None:
+            self._passed[terminal_id] += held.worker.take_volume()
             held.task.cancel()
             self._retired.add(held.task)
             held.task.add_done_callback(self._retired.discard)
@@ -304,13 +338,24 @@ class Daemon:
         if self._database.away and terminal.terminal_id in self._epochs:
             # no lease can be taken now: it is read on, and told nothing once the lease that we had has ended
             return self._epochs[terminal.terminal_id]
-        asked = self._loop.time()
-        seconds = self._options.lease_seconds
-        epoch = await self._database.at_once(
-            lambda conn: leases.take(conn, self.owner, terminal.terminal_id, seconds=seconds)
-        )
-        self._valid_until[terminal.terminal_id] = asked + seconds
-        return epoch
+        return await self._logins.ask(terminal.terminal_id)
+
+    async def _take_leases(self, terminals: Sequence[int]) -> Sequence[int]:
+        """An epoch for each; a terminal that dialled in twice at the same moment has two logins, and the later one is the higher."""
+        asked, seconds = self._loop.time(), self._options.lease_seconds
+        turns = Counter(terminals)
+
+        def take(conn: Connection) -> dict[int, list[int]]:
+            epochs: dict[int, list[int]] = {terminal: [] for terminal in turns}
+            for turn in range(max(turns.values())):
+                again = [terminal for terminal, count in turns.items() if count > turn]
+                for terminal, epoch in leases.take(conn, self.owner, again, seconds=seconds).items():
+                    epochs[terminal].insert(0, epoch)
+            return epochs
+
+        epochs = await self._database.at_once(take)
+        self._valid_until.update(dict.fromkeys(turns, asked + seconds))
+        return [epochs[terminal].pop() for terminal in terminals]
 
     def _logged_in(self, presence: Presence) -> None:
         terminal = self._by_login[presence.identity]
@@ -329,47 +374,27 @@ class Daemon:
         if now - self._absent_looked < ABSENT:
             return
         self._absent_looked = now
-        zone = self._database.zone
+        for attempts in await self._database.call(lambda conn: self._nowhere(conn, now)):
+            await self._writer.put(Delivery(tables.SOURCES[attempts[0].plan.name], now, attempts=attempts))
 
-        def look(conn: Connection) -> list[Delivery]:
-            nowhere = [
-                row["terminal_id"]
-                for row in conn.execute(
-                    "SELECT t.terminal_id FROM terminal t LEFT JOIN lease l USING (terminal_id) "
-                    "WHERE t.link = 'dial-in' AND (l.until IS NULL OR l.until < clock_timestamp())"
+    def _nowhere(self, conn: Connection, now: np.datetime64) -> list[tuple[Attempt, ...]]:
+        """What is owed behind terminals that nobody holds, in lots of one plan."""
+        by_protocol: defaultdict[str, list[int]] = defaultdict(list)
+        for row in leases.nowhere(conn):
+            by_protocol[row["protocol"]].append(row["terminal_id"])
+        archive.seen(conn, {k: GONE for terminals in by_protocol.values() for k in terminals})
+        zone, why = self._database.zone, "the terminal has not dialled in"
+        days = [coverage.today(now - np.timedelta64(k, "D"), zone) for k in (0, 1)]
+        found = []
+        for protocol, terminals in by_protocol.items():
+            for plan, day in itertools.product(COLLECTED, days):
+                matrix = coverage.day_matrix(
+                    conn, plan, day, now=now, zone=zone, terminals=terminals, reasons=("expired",)
                 )
-            ]
-            if not nowhere:
-                return []
-            archive.seen(conn, dict.fromkeys(nowhere, False), {})
-            found = []
-            today = coverage.today(now, zone)
-            for plan in COLLECTED:
-                for day in (today, coverage.today(now - np.timedelta64(1, "D"), zone)):
-                    matrix = coverage.day_matrix(conn, plan, day, now=now, zone=zone, terminals=nowhere)
-                    retention = next(iter(self._drivers.values())).retention
-                    found += [
-                        Delivery(
-                            tables.SOURCES[g.plan.name],
-                            now,
-                            attempts=(
-                                Attempt(
-                                    g.meter,
-                                    g.plan,
-                                    g.times,
-                                    NO_TIMES,
-                                    now,
-                                    "offline",
-                                    "the terminal has not dialled in",
-                                ),
-                            ),
-                        )
-                        for g in open_gaps([matrix], retention, now)
-                    ]
-            return found
-
-        for delivery in await self._database.call(look):
-            await self._writer.put(delivery)
+                owed = open_gaps([matrix], Kept.of(self._drivers[protocol]), now)
+                attempts = [Attempt(g.meter, g.plan, g.times, NO_TIMES, now, "offline", why) for g in owed]
+                found += [tuple(attempts[k : k + BOOKED]) for k in range(0, len(attempts), BOOKED)]
+        return found
 
     # --- orders and status -----------------------------------------------------------------------------------
 
@@ -388,25 +413,79 @@ class Daemon:
 
     async def _look_for_orders(self) -> None:
         now = self._clock.now()
-        ours = list(self._held)
 
-        def look(conn: Connection) -> list[dict[str, object]]:
+        def look(conn: Connection) -> list[dict[str, Any]]:
             orders.expire(conn, now=now, who=self.owner)
             orders.reroute(conn, now=now, who=self.owner)
-            return orders.work(conn, ours)
+            return orders.work(conn, owner=self.owner)
 
-        waiting = await self._database.call(look)
-        for terminal_id, held in list(self._held.items()):
-            held.worker.give([order for order in waiting if order["terminal_id"] == terminal_id])
+        waiting: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+        for order in await self._database.call(look):
+            waiting[order["terminal_id"]].append(order)
+        for terminal_id, held in self._held.items():
+            held.worker.give(waiting.get(terminal_id, []))
+
+    async def _nudge(self) -> None:
+        for held in self._held.values():
+            held.worker.nudge()
+
+    async def _tell_traffic(self) -> None:
+        """What has passed over the air goes to the store, and what each SIM may still take comes from there."""
+        for terminal_id, held in self._held.items():
+            self._passed[terminal_id] += held.worker.take_volume()
+        passed = {terminal_id: count for terminal_id, count in self._passed.items() if count}
+        now = self._clock.now()
+        month = local_day(now, self._database.zone).replace(day=1)
+
+        def tell(conn: Connection) -> Mapping[int, Allowance]:
+            traffic.add(conn, passed, month=month, now=now)
+            return traffic.allowances(conn, month=month, now=now)
+
+        before = self._context.allowances
+        known = await self._database.call(tell)
+        self._passed.subtract(passed)
+        self._passed += Counter()  # drops those at nought
+        for terminal_id, allowance in known.items():
+            if allowance.spent and terminal_id in self._held and before.spent(terminal_id) is None:
+                log.warning(
+                    "SIM has used up its plan", sim=allowance.sim, bytes=allowance.used, plan=allowance.plan
+                )
+        before.learn(known)
+
+    async def _tell_pulse(self) -> None:
+        beat, tally = self._pulse.take(), self._writer.tally
+        if beat.looks:
+            log.info(
+                "pulse",
+                terminals=len(self._held),
+                rows=tally.rows,
+                lag_p99_ms=round(1e3 * beat.p99, 1),
+                lag_worst_ms=round(1e3 * beat.worst, 1),
+            )
 
     async def _tell_status(self) -> None:
-        workers = {terminal_id: held.worker for terminal_id, held in self._held.items()}
-        if not workers:
-            return
-        online = {terminal_id: worker.online for terminal_id, worker in workers.items()}
-        seen = {
-            terminal_id: as_datetime(worker.last_seen)
-            for terminal_id, worker in workers.items()
-            if worker.last_seen is not None
+        """Tell the archive what has changed since it was told: who is there, and who was heard of since a while."""
+        states = {terminal_id: held.worker.state for terminal_id, held in self._held.items()}
+        news = {
+            terminal_id: state
+            for terminal_id, state in states.items()
+            if state.differs(self._told_of.get(terminal_id), HEARD)
         }
-        await self._database.call(lambda conn: archive.seen(conn, online, seen))
+        gone = {terminal_id: GONE for terminal_id in self._told_of if terminal_id not in self._held}
+        if not news and not gone:
+            return
+        # the lease of one that dials in and has hung up: kept, nobody could say that it is nowhere
+        callers = {terminal.terminal_id for terminal in self._by_login.values()}
+        left = {t: self._epochs[t] for t in gone if t in callers and t in self._epochs}
+
+        def tell(conn: Connection) -> None:
+            archive.seen(conn, gone | news)
+            leases.give_up(conn, self.owner, left)
+
+        await self._database.call(tell)
+        self._told_of.update(news)
+        for terminal_id in gone:
+            self._told_of.pop(terminal_id, None)
+        for terminal_id, epoch in left.items():
+            if self._epochs.get(terminal_id) == epoch and terminal_id not in self._held:
+                del self._epochs[terminal_id]

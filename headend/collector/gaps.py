@@ -6,73 +6,120 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headend.plans import CURVE, Plan
+from headend.plans import CURVE, DAY, MONTH, Plan
 from headend.store.coverage import DayMatrix
 from protocols.localtime import Times
-from terminals.drivers.driver import Retention
+from terminals.drivers.driver import Driver, Retention
 
 #: points asked of one meter in one turn on the line: a day and a bit; its neighbours wait no longer than that
 MOST_POINTS = 100
 #: how long afterwards points of meters without memory are written down as lost: what an outage longer than that took stays "not asked"
 SAMPLED_BACK = np.timedelta64(10, "D")
+#: how long a terminal is given to collect a point by itself before its meter is asked past it: a reading over power-line carrier takes the
+#: terminal itself many tries, and asking past it keeps the line from what it collects
+COLLECTING = np.timedelta64(2, "h")
+#: what a terminal says of a point that it has not got
+IN_VAIN = ("not-in-terminal", "refused")
 _DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Points of one plan that one meter still owes. `deadline`: when it overwrites the first of them."""
+    """Points of one plan that one meter still owes. `deadline`: when the last who has the first of them overwrites it. `behind`: asked of the
+    meter itself, past its terminal."""
 
     meter: int
     plan: Plan
     times: Times
     deadline: np.datetime64
+    behind: bool = False
 
 
-def _kept(plan: Plan, retention: Retention) -> np.timedelta64:
-    return np.timedelta64(retention.curve if plan is CURVE else retention.day_freeze)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long what a driver asks keeps its records: the terminal or meter that is asked, and the meter behind it where it can be asked too."""
+
+    asked: Retention
+    behind: Retention | None = None
+
+    @classmethod
+    def of(cls, driver: Driver) -> Kept:
+        return cls(driver.retention, None if driver.behind is None else driver.behind.retention)
+
+    @property
+    def sampled(self) -> bool:
+        return self.asked.sampled
+
+    def here(self, plan: Plan) -> np.timedelta64:
+        """By who is asked first."""
+        return _span(plan, self.asked)
+
+    def anywhere(self, plan: Plan) -> np.timedelta64:
+        """By whoever keeps it longest."""
+        return self.here(plan) if self.behind is None else max(self.here(plan), _span(plan, self.behind))
 
 
-def due_by(plan: Plan, retention: Retention, now: np.datetime64) -> np.datetime64:
-    """The instant by which the ledger is to judge what is due. A meter without memory is read when the point is, not when it has settled."""
-    return now + np.timedelta64(plan.settle) if retention.sampled else now
+def _span(plan: Plan, retention: Retention) -> np.timedelta64:
+    spans = {CURVE.id: retention.curve, DAY.id: retention.day_freeze, MONTH.id: retention.month_freeze}
+    return np.timedelta64(spans[plan.id])
 
 
-def look_back(plan: Plan, retention: Retention) -> np.timedelta64:
+def ahead(plan: Plan, kept: Kept) -> np.timedelta64:
+    """How long before a point has settled it is wanted. A meter without memory is read when the point is, not when it has settled."""
+    return np.timedelta64(plan.settle) if kept.sampled else np.timedelta64(0, "us")
+
+
+def look_back(plan: Plan, kept: Kept) -> np.timedelta64:
     """How old a point may be that is looked at: a day more than is kept, so that what was lost is seen and written down as lost. Where
     nothing is kept, that is what was lost in an outage of days."""
-    kept = _kept(plan, retention)
-    return (max(kept, SAMPLED_BACK) if retention.sampled else kept) + _DAY
+    span = kept.anywhere(plan)
+    return (max(span, SAMPLED_BACK) if kept.sampled else span) + _DAY
 
 
-def lost_because(retention: Retention) -> str:
+def lost_because(plan: Plan, kept: Kept) -> str:
     """What `why` says of an overwritten point."""
-    if retention.sampled:
-        return f"the meter keeps no curve: it must be read within {retention.curve.total_seconds():g} s of the instant"
+    if kept.sampled:
+        return f"the meter keeps no curve: it must be read within {kept.asked.curve.total_seconds():g} s of the instant"
+    if not kept.anywhere(plan):
+        return f"this protocol gives no {plan.name} readings: take the plan from what the meter owes"
     return "older than the meter keeps"
 
 
-def open_gaps(matrices: Iterable[DayMatrix], retention: Retention, now: np.datetime64) -> list[Gap]:
+def open_gaps(matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64) -> list[Gap]:
     """What can still be read, earliest deadline first, at most MOST_POINTS a gap (the rest comes next time)."""
-    owed: dict[tuple[int, int], tuple[Plan, list[Times]]] = {}
+    owed: dict[tuple[int, int, bool], tuple[Plan, list[Times]]] = {}
     for matrix in matrices:
-        readable = matrix.open & (matrix.times + _kept(matrix.plan, retention) > now)
-        for row in np.flatnonzero(readable.any(axis=1)):
-            key = (int(matrix.meters[row]), matrix.plan.id)
-            owed.setdefault(key, (matrix.plan, []))[1].append(matrix.times[readable[row]])
+        readable = matrix.open & (matrix.times + kept.anywhere(matrix.plan) > now)
+        past = _past_the_terminal(matrix, kept, now)
+        for behind, chosen in ((False, readable & ~past), (True, readable & past)):
+            for row in np.flatnonzero(chosen.any(axis=1)):
+                key = (int(matrix.meters[row]), matrix.plan.id, behind)
+                owed.setdefault(key, (matrix.plan, []))[1].append(matrix.times[chosen[row]])
     gaps = []
-    for (meter, _), (plan, parts) in owed.items():
+    for (meter, _, behind), (plan, parts) in owed.items():
         times = np.sort(np.concatenate(parts))[:MOST_POINTS]
-        gaps.append(Gap(meter, plan, times, times[0] + _kept(plan, retention)))
-    gaps.sort(key=lambda gap: (gap.deadline, gap.meter, gap.plan.id))
+        gaps.append(Gap(meter, plan, times, times[0] + kept.anywhere(plan), behind))
+    gaps.sort(key=lambda gap: (gap.deadline, gap.meter, gap.plan.id, gap.behind))
     return gaps
 
 
-def overwritten(matrices: Iterable[DayMatrix], retention: Retention, now: np.datetime64) -> list[Gap]:
-    """What can no longer be read: the meter has overwritten it. To be written down as lost, once."""
+def _past_the_terminal(matrix: DayMatrix, kept: Kept, now: np.datetime64) -> NDArray[np.bool_]:
+    """bool[meter, point]: what the terminal keeps no longer, and what it has not got although it had the time to collect it."""
+    none = np.zeros(matrix.present.shape, dtype=np.bool_)
+    if kept.behind is None:
+        return none
+    wanting = np.logical_or.reduce([none, *(matrix.failed[why] for why in IN_VAIN if why in matrix.failed)])
+    wanting &= matrix.times + COLLECTING <= now
+    return np.asarray(wanting | (matrix.times + kept.here(matrix.plan) <= now))
+
+
+def overwritten(matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64) -> list[Gap]:
+    """What can no longer be read: whoever had it has overwritten it. To be written down as lost, once."""
     lost = []
     for matrix in matrices:
-        gone = matrix.open & (matrix.times + _kept(matrix.plan, retention) <= now)
+        gone = matrix.open & (matrix.times + kept.anywhere(matrix.plan) <= now)
         lost += [
             Gap(int(matrix.meters[row]), matrix.plan, matrix.times[gone[row]], now)
             for row in np.flatnonzero(gone.any(axis=1))
@@ -82,4 +129,4 @@ def overwritten(matrices: Iterable[DayMatrix], retention: Retention, now: np.dat
 
 def closed(matrix: DayMatrix, now: np.datetime64) -> bool:
     """The day is over and owes nothing: it need not be looked at again by this process."""
-    return bool(matrix.due.all() and matrix.times[-1] < now and not matrix.open.any())
+    return bool(matrix.due.all() and (matrix.times < now).all() and not matrix.open.any())

@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.collector.gaps import closed, due_by
+from headend.collector.gaps import Kept, ahead, closed
 from headend.plans import PLANS, Plan, due, points
 from headend.store.coverage import NO_TIMES, DayMatrix
 from protocols.localtime import Times
-from terminals.drivers.driver import Meter, Retention
+from terminals.drivers.driver import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +66,26 @@ class Memory:
             if lost is not None:
                 wanting &= ~lost
             if not closed(matrix, now):
-                self._days[matrix.plan.id, matrix.day] = _Day(matrix.meters, np.packbits(wanting, axis=1))
+                self._days[matrix.plan.id, matrix.day] = _Day(
+                    np.array(matrix.meters), np.packbits(wanting, axis=1)
+                )
             newest = self._owed.get(matrix.plan.id)
             if len(matrix.times) and (newest is None or matrix.day > newest.day):
                 self._owed[matrix.plan.id] = _Owed(
-                    matrix.day, matrix.meters, np.array(matrix.expected[:, -1])
+                    matrix.day, np.array(matrix.meters), np.array(matrix.expected[:, -1])
                 )
 
     def recall(
-        self, wanted: Iterable[tuple[Plan, dt.date]], now: np.datetime64, zone: ZoneInfo, retention: Retention
+        self, wanted: Iterable[tuple[Plan, dt.date]], now: np.datetime64, zone: ZoneInfo, kept: Kept
     ) -> list[DayMatrix]:
         """The same days as far as they are remembered; of days that have come since, all that falls due."""
         found = []
         for plan, day in wanted:
-            kept, newest = self._days.get((plan.id, day)), self._owed.get(plan.id)
-            width, by = len(points(plan, day, zone)), due_by(plan, retention, now)
-            if kept is not None:
-                wanting = np.unpackbits(kept.wanting, axis=1, count=width).astype(np.bool_)
-                found.append(_matrix(plan, day, zone, by, kept.meters, wanting))
+            before, newest = self._days.get((plan.id, day)), self._owed.get(plan.id)
+            width, by = len(points(plan, day, zone)), now + ahead(plan, kept)
+            if before is not None:
+                wanting = np.unpackbits(before.wanting, axis=1, count=width).astype(np.bool_)
+                found.append(_matrix(plan, day, zone, by, before.meters, wanting))
             elif newest is not None and day > newest.day:
                 wanting = np.repeat(newest.owes[:, None], width, axis=1)
                 found.append(_matrix(plan, day, zone, by, newest.meters, wanting))

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from headend.collector.tasks import EVENTS, meter_of, script
+from headend.collector.tasks import EVENTS, meter_of, script, source_of
 from headend.store import archive, exchanges, intake, reads
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import Exchange
 from headend.store.intake import Delivery
-from headend.store.tables import SOURCES, Table
+from headend.store.tables import Table
 from protocols.errors import FrameError, ProtocolError, Refused
 from protocols.exchange import NEED_DATA, Answer, Send
 from protocols.exchange import Exchange as Conversation
@@ -195,7 +195,7 @@ def day(
         _compare(conn, exchange, outcome.reads, report)
         if apply and len(outcome.reads):
             delivery = Delivery(
-                SOURCES[exchange.task],
+                source_of(exchange.task),
                 exchange.taken if now is None else now,
                 outcome.reads,
                 exchange=exchange,
@@ -217,7 +217,7 @@ def _meter(conn: Connection, exchange: Exchange, zone: ZoneInfo) -> Meter:
 
 
 def _compare(conn: Connection, exchange: Exchange, decoded: Reads, report: Report) -> None:
-    for table in SOURCES[exchange.task].tables:
+    for table in source_of(exchange.task).tables:
         for difference in _differences(conn, table, exchange, decoded, report):
             if len(report.differences) < MOST_DIFFERENCES:
                 report.differences.append(difference)

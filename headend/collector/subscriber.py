@@ -26,6 +26,7 @@ from headend.collector.redecode import Silent, replay
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, DAY
 from headend.store import archive, coverage, duties, events, refused, tables
+from headend.store.archive import TerminalState
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.events import Event
@@ -235,7 +236,7 @@ class Subscriber:
         def keep(conn: Connection) -> None:
             with conn.transaction():
                 events.write(conn, batch.events, zone)
-                archive.seen(conn, batch.online, dict.fromkeys(batch.online, as_datetime(now)))
+                archive.seen(conn, {k: TerminalState(there, now) for k, there in batch.online.items()})
                 refused.note(conn, batch.refusals)
 
         await self._database.persist(keep)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,18 @@ from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
 from headend.collector.drivers import stations
-from headend.collector.gaps import Gap, closed, due_by, look_back, lost_because, open_gaps, overwritten
+from headend.collector.gaps import Gap, Kept, ahead, closed, look_back, lost_because, open_gaps, overwritten
+from headend.collector.limits import Allowances, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.rounds import Rounds
-from headend.collector.tasks import meter_of, script, station_of
+from headend.collector.survey import Owed, Question, Survey
+from headend.collector.tasks import PAST, script, station_of
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
-from headend.store import archive, coverage, orders, tables
-from headend.store.archive import Terminal
+from headend.store import coverage, orders, tables
+from headend.store.archive import Terminal, TerminalState
 from headend.store.coverage import Attempt, DayMatrix
-from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES, Exchange
 from headend.store.intake import Delivery
 from headend.store.orders import Fence
@@ -35,6 +36,7 @@ from protocols.errors import ProtocolError, Refused
 from protocols.reading import no_reads
 from terminals.bus import Bus, BusError, BusFull, NoTurn, Quarantined
 from terminals.drivers.driver import Driver, Meter, Outcome, Retention
+from terminals.drivers.through import NotReached
 from terminals.links.link import Link, LinkError, LinkLost
 from terminals.pace import Pace, Timing
 from terminals.quarantine import Backoff, Quarantine
@@ -53,6 +55,8 @@ RECHECK = np.timedelta64(2 * 60, "s")
 RESEND = np.timedelta64(30, "s")
 #: real seconds until a terminal that could not be reached is dialled again, doubled up to the cap
 REDIAL, REDIAL_CAP = 1.0, 30.0
+#: seconds that one question with its answers takes on a line that has not been heard yet, and over how many turns the pace is learned
+FIRST_TURN, LEARN = 2.0, 8
 #: seconds a connection may take
 DIAL = 5.0
 
@@ -63,9 +67,12 @@ class Context:
 
     database: Database
     writer: Writer
+    survey: Survey
     clock: Clock
     timing: Timing
     owner: str
+    starts: Starts
+    allowances: Allowances
 
 
 class Worker:
@@ -89,12 +96,23 @@ class Worker:
         self._booked_offline: np.datetime64 | None = None
         self._context = context
         self._driver = driver
+        self._kept = Kept.of(driver)
         self._lease_valid = lease_valid
         self._memory = Memory() if memory is None else memory
         self._fence = Fence(context.owner, terminal.terminal_id, epoch)
         self._pace = Pace(context.timing)
         self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
+        self._unreached = Quarantine(Backoff(), self._domain_seconds)  # meters, past the terminal
         self._poke = asyncio.Event()
+        self._link: Link | None = None
+        self._past_volume = self._told_volume = (
+            0  # bytes: of links that are closed, and what was told of them all
+        )
+        self._owes = 0  # questions of this round that are still to be asked
+        self._turn_seconds = FIRST_TURN
+        self._put_off: np.datetime64 | None = (
+            None  # up to when points were said to wait for their SIM's next month
+        )
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._done: set[tuple[int, Any]] = set()
@@ -107,15 +125,41 @@ class Worker:
     def give(self, open_orders: list[dict[str, Any]]) -> None:
         """The terminal's open orders as the store has them now."""
         self._orders = open_orders
-        if open_orders:
+        self.nudge()
+
+    def nudge(self) -> None:
+        """To be called each second: look at orders that wait, and at a link that has been lost while nothing was said on it. Not a timer of
+        each worker's own: ten thousand of them would be all that the process does."""
+        if self._orders or (self._link is not None and self._link.closed):
             self._poke.set()
+
+    @property
+    def state(self) -> TerminalState:
+        """How the terminal is, for the archive."""
+        return TerminalState(self.online, self.last_seen, self._owes, self._through_at())
+
+    def _through_at(self) -> np.datetime64 | None:
+        """When all that is owed will have been asked, by the pace that this line has shown."""
+        if not self._owes or not self.online:
+            return None
+        real = self._owes * self._turn_seconds
+        rate = getattr(self._context.clock, "rate", 1.0)
+        return self._context.clock.now() + np.timedelta64(int(real * rate * 1e6), "us")
+
+    def take_volume(self) -> int:
+        """Bytes that have passed over the air since this was asked last."""
+        passed = self._past_volume + (self._link.volume.on_air if self._link is not None else 0)
+        news, self._told_volume = passed - self._told_volume, passed
+        return news
 
     # --- links -------------------------------------------------------------------------------------------
 
     async def dial(self, connect: Callable[[float], Awaitable[Link]]) -> None:
         """For terminals we call: connect, serve, connect again, until cancelled."""
         wait = REDIAL
+        context, terminal = self._context, self.terminal.terminal_id
         while True:
+            await context.starts.turn(context.allowances.cell(terminal))
             try:
                 link = await connect(DIAL)
             except LinkError as error:
@@ -135,7 +179,7 @@ class Worker:
         bus = Bus(
             link, pace=self._pace, quarantine=self._quarantine, on_exchange=self._exchanged,
         )  # fmt: skip
-        self.online = True
+        self.online, self._link = True, link
         commands = Commands(
             context.database, context.clock, self._driver, self._fence, self._guard, self._recorder,
             stations(self._driver).get(self.terminal.protocol),
@@ -154,7 +198,8 @@ class Worker:
         except* LeaseLost:
             log.info("lease lost", terminal=self.terminal.code)
         finally:
-            self.online = False
+            self.online, self._link = False, None
+            self._past_volume += link.volume.on_air
             await bus.close()
 
     def _guard(self) -> None:
@@ -176,22 +221,37 @@ class Worker:
         context = self._context
         while True:
             now = context.clock.now()
-            meters = await self._meters(now)
-            matrices = await self._matrices(now)
-            for lost in overwritten(matrices, self._driver.retention, now):
+            meters, matrices = await self._owed(now)
+            for lost in overwritten(matrices, self._kept, now):
                 await self._book(
-                    lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(self._driver.retention)
+                    lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(lost.plan, self._kept)
                 )
-            gaps = open_gaps(matrices, self._driver.retention, now)
+            gaps = open_gaps(matrices, self._kept, now)
             if (
                 self._driver.retention.sampled
             ):  # one minute for all: who was silent last waits until the others have been asked
                 gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
+            gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], now)
+            self._owes = len(gaps)
             for gap in gaps:
-                if gap.meter in meters:
-                    await self._close(bus, meters[gap.meter], gap)
-            await context.writer.flush()
+                await self._close(bus, meters[gap.meter], gap)
+                self._owes -= 1
+            self._owes = 0
             await self._sleep(now, still_open=bool(gaps))
+
+    async def _affordable(self, gaps: list[Gap], now: np.datetime64) -> list[Gap]:
+        """Those that the terminal's SIM has bytes for; the others are told so, each point once."""
+        spent = self._context.allowances.spent(self.terminal.terminal_id)
+        if spent is None:
+            return gaps
+        read, wait = spare(gaps, now)
+        for gap in wait:
+            new = gap.times if self._put_off is None else gap.times[gap.times > self._put_off]
+            if len(new):
+                why = f"SIM {spent.sim} has used {spent.used} of {spent.plan} bytes this month; freezes and orders go on"
+                await self._book(replace(gap, times=new), Outcome(no_reads(), NO_TIMES), "allowance", why)
+        self._put_off = now
+        return read
 
     async def _sleep(self, begun: np.datetime64, *, still_open: bool) -> None:
         """Until the next point falls due; sooner if something stayed open."""
@@ -213,67 +273,55 @@ class Worker:
         # never a busy loop, however fast domain time runs
         await asyncio.sleep(max(0.05, clock.seconds_until(until)))
 
-    async def _meters(self, now: np.datetime64) -> dict[int, Meter]:
-        def look(conn: Connection) -> list[archive.Installed]:
-            return archive.installed(conn, now, [self.terminal.terminal_id])
+    async def _owed(
+        self, now: np.datetime64, wanted: list[tuple[Plan, dt.date]] | None = None
+    ) -> tuple[dict[int, Meter], list[DayMatrix]]:
+        """The meters behind the terminal, and the ledger of every day that they still remember (or of those that are `wanted`), without the
+        days known to be closed, and with what is still on its way into it. While the database is away: as it was when it was asked last,
+        with what has fallen due since."""
+        context, memory, kept = self._context, self._memory, self._kept
+        days = self._wanted(now) if wanted is None else wanted
+        question = Question(
+            self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days)
+        )
+        while True:
+            settled = context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
+            try:
+                owed = await context.survey.of(question)
+                break
+            except psycopg.OperationalError:
+                if memory.meters is not None and (memory.knows or not days):
+                    zone = context.database.zone
+                    recalled = memory.recall(days, now, zone, kept)
+                    return dict(memory.meters), [memory.fold(matrix) for matrix in recalled]
+                await context.database.pause()
+        memory.meters = owed.meters
+        if wanted is None:
+            self._learn(owed, now, settled=settled)
+        return owed.meters, [memory.fold(matrix) for matrix in owed.days]
 
-        try:
-            rows = await self._context.database.ask(look)
-        except psycopg.OperationalError:
-            if self._memory.meters is not None:
-                return dict(self._memory.meters)
-            rows = await self._context.database.persist(look)
-        zone = self._context.database.zone
-        meters = {row.meter_id: meter_of(row, zone) for row in rows}
-        self._memory.meters = meters
-        return meters
-
-    async def _matrices(self, now: np.datetime64) -> list[DayMatrix]:
-        """The ledger of every day that the meters still remember, without the days known to be closed, and with what is still on its way
-        into it. While the database is away: as it was when it was asked last, with what has fallen due since."""
-        zone = self._context.database.zone
-        wanted, retention = self._wanted(now), self._driver.retention
-
-        def look(conn: Connection) -> list[DayMatrix]:
-            return [
-                coverage.day_matrix(
-                    conn,
-                    plan,
-                    day,
-                    now=due_by(plan, retention, now),
-                    zone=zone,
-                    terminals=[self.terminal.terminal_id],
-                )
-                for plan, day in wanted
-            ]
-
-        memory = self._memory
-        settled = self._context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
-        try:
-            matrices = await self._context.database.ask(look)
-        except psycopg.OperationalError:
-            if memory.knows:
-                return [memory.fold(matrix) for matrix in memory.recall(wanted, now, zone, retention)]
-            matrices = await self._context.database.persist(look)
-        for matrix in matrices:
+    def _learn(self, owed: Owed, now: np.datetime64, *, settled: bool) -> None:
+        for matrix in owed.days:
             if closed(matrix, now):
                 self._done.add((matrix.plan.id, matrix.day))
-        memory.learn(matrices, now)
+        self._memory.learn(owed.days, now)
         if settled:
-            memory.forget()
-        return [memory.fold(matrix) for matrix in matrices]
+            self._memory.forget()
 
     def _wanted(self, now: np.datetime64) -> list[tuple[Plan, dt.date]]:
         """The days that may have gaps, by plan."""
         zone = self._context.database.zone
-        retention = self._driver.retention
         today = coverage.today(now, zone)
         wanted = []
         for plan in COLLECTED:
-            oldest = coverage.today(now - look_back(plan, retention), zone)
+            oldest = coverage.today(now - look_back(plan, self._kept), zone)
             span = (today - oldest).days
             days = [today - dt.timedelta(days=k) for k in range(span + 1)]
-            wanted += [(plan, day) for day in days if (plan.id, day) not in self._done]
+            wanted += [
+                (plan, day)
+                for day in days
+                if (plan.id, day) not in self._done and len(points(plan, day, zone))
+            ]
         return wanted
 
     async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
@@ -284,32 +332,34 @@ class Worker:
         said: Exchange | None = None
         try:
             async with bus.turn(meter, self._driver, Priority.SCHEDULED) as session:
-                task, now = gap.plan.name, clock.now()
+                past = gap.behind and self._unreached.until(gap.meter) is None
+                task, now = gap.plan.name + PAST * past, clock.now()
                 if now >= gap.deadline:
                     return  # overwritten while it waited for the line: the next look writes it down
+                begun = time.monotonic()
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
                     try:
                         outcome = await session.run(script(self._driver, meter, task, gap.times, now))
                     finally:  # what was said is evidence, whatever came of it
                         said = so_far()
+                        self._turn_seconds += (time.monotonic() - begun - self._turn_seconds) / LEARN
             if self._driver.retention.sampled and clock.now() >= gap.deadline:
                 # what came is the value of a later instant, now and whenever it would be decoded again
                 outcome, said = Outcome(no_reads(), NO_TIMES), None
             got = outcome.reads.time[gap.plan.met_by(outcome.reads)]
+            if past:
+                self._unreached.answered(gap.meter)
             if len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
-                reason = "missing-in-answer"
+                collects = self._driver.behind is not None and not past
+                reason = "not-in-terminal" if collects else "missing-in-answer"
         except (
             Quarantined
         ) as resting:  # nothing was asked now: the cause is what it was when it was asked last
             reason, detail = self._failing.get(gap.meter) or "no-answer", str(resting)
-        except NoAnswer as silent:
-            reason, detail = "no-answer", str(silent)
-        except Garbled as noise:
-            reason, detail = "garbled", str(noise)
-        except Refused as refusal:
-            reason, detail = "refused", str(refusal)
-        except ProtocolError as error:
-            reason, detail = "garbled", str(error)
+        except (NoAnswer, Garbled, ProtocolError) as trouble:
+            reason, detail = _cause(trouble), str(trouble)
+            if isinstance(trouble, NotReached):
+                self._unreached.failed(gap.meter)
         except (BusFull, NoTurn) as crowded:
             log.warning("line too busy", terminal=self.terminal.code, why=str(crowded))
             return
@@ -339,7 +389,7 @@ class Worker:
         if self._booked_offline is not None and abs(now - self._booked_offline) < self._retry:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
-        for gap in open_gaps(await self._matrices(now), self._driver.retention, now):
+        for gap in open_gaps((await self._owed(now))[1], self._kept, now):
             await self._book(gap, Outcome(no_reads(), NO_TIMES), "offline", why)
 
     # --- obeying -----------------------------------------------------------------------------------------
@@ -347,9 +397,7 @@ class Worker:
     async def _obey_for_ever(self, bus: Bus, commands: Commands) -> None:
         context = self._context
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._poke.wait()
+            await self._poke.wait()
             self._poke.clear()
             if bus.link.closed:
                 raise LinkLost(bus.link.name, "it is closed")
@@ -358,7 +406,7 @@ class Worker:
             # without the lease nothing may be written: whoever has it acts; and what cannot be committed before it leaves does not leave
             if not waiting or not self._lease_valid() or context.database.away:
                 continue
-            meters = await self._meters(now)
+            meters, _ = await self._owed(now, [])
             for order in waiting:
                 self._looked[order["order_id"]] = now
                 whom = meters.get(order["meter_id"])
@@ -376,6 +424,13 @@ class Worker:
         looked = self._looked.get(order["order_id"])
         pause = RESEND if order["state"] == "approved" else RECHECK
         return bool(looked is None or abs(now - looked) >= pause)
+
+
+def _cause(trouble: Exception) -> str:
+    """Why a question came to nothing."""
+    if isinstance(trouble, (NoAnswer, NotReached)):
+        return "no-answer"
+    return "refused" if isinstance(trouble, Refused) else "garbled"
 
 
 def _backoff(retention: Retention) -> Backoff:

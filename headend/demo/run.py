@@ -329,7 +329,7 @@ def play(
 
 
 def _progress(conn: Connection, clock: Clock) -> tuple[int, int]:
-    matrix = coverage.day_matrix(conn, CURVE, DAY, now=clock.now(), zone=ZONE, reasons=False)
+    matrix = coverage.day_matrix(conn, CURVE, DAY, now=clock.now(), zone=ZONE, reasons=())
     conn.rollback()
     owed = matrix.expected & matrix.due
     return int((matrix.present & owed).sum()), int(matrix.expected.sum())

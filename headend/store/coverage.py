@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, LiteralString
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.rows import tuple_row
 
 from headend.plans import CURVE, DAY, REASONS, Plan, due, expected, locate, points
 from headend.store.db import Connection, StoreError
 from headend.store.pgcopy import PG_EPOCH_DAY, Field, timestamps
 from headend.store.reads import copy_rows, distinct, ensure_partitions
-from protocols.localtime import Times, as_datetime, instant, local_day, midnight
+from protocols.localtime import Times, as_datetime, local_day, midnight
 
 Bits = NDArray[np.bool_]
 #: installations that never end; PostgreSQL's infinity does not fit a Python datetime
@@ -456,6 +457,25 @@ class DayMatrix:
         gone = self.absent if lost is None else self.absent | lost
         return np.asarray(self.missing & ~gone)
 
+    def by_terminal(self, terminals: Sequence[int]) -> Iterator[tuple[int, DayMatrix]]:
+        """The part of each of these terminals, one without meters too. Views where a terminal's meters are neighbours, as they are after an
+        import by terminal: cutting a matrix for ten thousand of them must not cost more than reading it did."""
+        order = np.argsort(self.terminals, kind="stable")
+        begins = np.searchsorted(self.terminals[order], terminals)
+        ends = np.searchsorted(self.terminals[order], terminals, side="right")
+        for terminal, begin, end in zip(terminals, begins.tolist(), ends.tolist(), strict=True):
+            rows: Any = order[begin:end]
+            if end > begin and rows[-1] - rows[0] == end - begin - 1:
+                rows = slice(int(rows[0]), int(rows[-1]) + 1)
+            yield terminal, self._rows(rows)
+
+    def _rows(self, rows: Any) -> DayMatrix:
+        return DayMatrix(
+            self.plan, self.day, self.times, self.meters[rows], self.terminals[rows], self.expected[rows], self.due[rows],
+            self.present[rows], self.late[rows], self.absent[rows], self.attempts[rows],
+            {reason: bits[rows] for reason, bits in self.failed.items()},
+        )  # fmt: skip
+
 
 def day_matrix(
     conn: Connection,
@@ -465,15 +485,59 @@ def day_matrix(
     now: np.datetime64,
     zone: ZoneInfo,
     terminals: Sequence[int] | None = None,
-    reasons: bool = True,
+    reasons: Sequence[str] | None = None,
 ) -> DayMatrix:
     """The ledger of a local day, for the meters installed then (of `terminals`, or all), ordered by meter; one that does not owe the plan
-    where it hangs has no point expected of it."""
+    where it hangs has no point expected of it. `reasons`: which of them are wanted; None: all."""
     times = points(plan, day, zone)
     width = len(times)
-    installed = conn.execute(
+    meters, behind, owed = _owed(conn, plan, day, zone, terminals)
+    present, late, absent = (np.zeros_like(owed) for _ in range(3))
+    attempts = np.zeros(len(meters), dtype=np.int64)
+    may_have = np.broadcast_to(due(plan, day, zone, now), owed.shape)
+    failed: dict[str, Bits] = {}
+    if not len(meters):
+        return DayMatrix(plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts)
+    known = _columns(
+        conn,
+        "SELECT meter_id, present::text, late::text, absent::text, attempts FROM coverage "
+        "WHERE day = %s AND plan = %s AND meter_id = ANY(%s) ORDER BY meter_id",
+        (day, plan.id, meters.tolist()),
+    )
+    if known:
+        rows = np.searchsorted(meters, np.array(known[0]))
+        present[rows], late[rows], absent[rows] = (_bits(column, width) for column in known[1:4])
+        attempts[rows] = known[4]
+    if reasons is None or len(reasons):
+        told = _columns(
+            conn,
+            "SELECT meter_id, reason, slots::text FROM gap_reason WHERE day = %s AND plan = %s AND meter_id = ANY(%s) "
+            "AND (%s::text[] IS NULL OR reason = ANY(%s)) ORDER BY last_at",
+            (day, plan.id, meters.tolist(), *2 * (None if reasons is None else list(reasons),)),
+        )
+        if told:
+            rows = np.searchsorted(meters, np.array(told[0]))
+            names, slots = np.array(told[1]), _bits(told[2], width)
+            for name in dict.fromkeys(told[1]):  # in the order of their last attempts
+                grid = failed[name] = np.zeros_like(owed)
+                grid[rows[names == name]] = slots[
+                    names == name
+                ]  # a meter has one row of a day, plan and reason
+    return DayMatrix(
+        plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts, failed
+    )
+
+
+def _owed(
+    conn: Connection, plan: Plan, day: dt.date, zone: ZoneInfo, terminals: Sequence[int] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Bits]:
+    """The meters that hang somewhere on the day, ascending; the terminal each hangs behind last; bool[meter, point]: what is owed."""
+    found = _columns(
+        conn,
         """
-        SELECT meter_id, terminal_id, valid_from, nullif(valid_to, 'infinity') AS valid_to, %(plan)s = ANY(plans) AS owes FROM installation
+        SELECT meter_id, terminal_id, (extract(epoch FROM greatest(valid_from, %(begin)s)) * 1000000)::bigint,
+               (extract(epoch FROM least(valid_to, %(end)s)) * 1000000)::bigint, %(plan)s = ANY(plans)
+        FROM installation
         WHERE valid_from < %(end)s AND valid_to > %(begin)s AND (%(terminals)s::int[] IS NULL OR terminal_id = ANY(%(terminals)s))
         ORDER BY meter_id, valid_from
         """,
@@ -483,53 +547,22 @@ def day_matrix(
             "end": as_datetime(midnight(day + dt.timedelta(days=1), zone)),
             "terminals": None if terminals is None else list(terminals),
         },
-    ).fetchall()
-    meters = np.array(sorted({row["meter_id"] for row in installed}), dtype=np.int64)
-    place = {int(meter): k for k, meter in enumerate(meters)}
-    behind = np.zeros(len(meters), dtype=np.int64)
-    owed = np.zeros((len(meters), width), dtype=np.bool_)
-    if installed:
-        spans = expected(
-            plan,
-            day,
-            zone,
-            np.array([instant(row["valid_from"]) for row in installed], dtype="datetime64[us]"),
-            np.array(
-                [FOREVER if row["valid_to"] is None else instant(row["valid_to"]) for row in installed],
-                dtype="datetime64[us]",
-            ),
-        )
-        for row, span in zip(installed, spans, strict=True):
-            owed[place[row["meter_id"]]] |= span & row["owes"]
-            behind[place[row["meter_id"]]] = row["terminal_id"]
-    present, late, absent = (np.zeros_like(owed) for _ in range(3))
-    attempts = np.zeros(len(meters), dtype=np.int64)
-    may_have = np.broadcast_to(due(plan, day, zone, now), owed.shape)
-    if not len(meters):
-        return DayMatrix(plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts)
-    known = conn.execute(
-        "SELECT meter_id, present::text, late::text, absent::text, attempts FROM coverage "
-        "WHERE day = %s AND plan = %s AND meter_id = ANY(%s) ORDER BY meter_id",
-        (day, plan.id, meters.tolist()),
-    ).fetchall()
-    if known:
-        rows = np.array([place[row["meter_id"]] for row in known])
-        present[rows] = _bits([row["present"] for row in known], width)
-        late[rows] = _bits([row["late"] for row in known], width)
-        absent[rows] = _bits([row["absent"] for row in known], width)
-        attempts[rows] = [row["attempts"] for row in known]
-    failed: dict[str, Bits] = {}
-    if reasons:
-        for row in conn.execute(
-            "SELECT meter_id, reason, slots::text FROM gap_reason WHERE day = %s AND plan = %s AND meter_id = ANY(%s) ORDER BY last_at",
-            (day, plan.id, meters.tolist()),
-        ):
-            grid = failed.setdefault(row["reason"], np.zeros_like(owed))
-            grid[place[row["meter_id"]]] |= _bits([row["slots"]], width)[0]
-    may_have = np.broadcast_to(due(plan, day, zone, now), owed.shape)
-    return DayMatrix(
-        plan, day, times, meters, behind, owed, may_have, present, late, absent, attempts, failed
     )
+    if not found:
+        none = np.empty(0, dtype=np.int64)
+        return none, none, np.zeros((0, len(points(plan, day, zone))), dtype=np.bool_)
+    meter, terminal, begin, end = (np.array(column, dtype=np.int64) for column in found[:4])
+    spans = expected(plan, day, zone, begin.astype("datetime64[us]"), end.astype("datetime64[us]"))
+    spans &= np.array(found[4], dtype=np.bool_)[:, None]
+    first = np.flatnonzero(np.diff(meter, prepend=-1))
+    last = np.append(first[1:], len(meter)) - 1
+    return meter[first], terminal[last], np.asarray(np.logical_or.reduceat(spans, first, axis=0))
+
+
+def _columns(conn: Connection, query: LiteralString, arguments: Any) -> list[tuple[Any, ...]]:
+    """The answer by columns; [] if it has no row. Not by names: a dictionary a row is most of the time where a province answers."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        return list(zip(*cursor.execute(query, arguments).fetchall(), strict=True))
 
 
 def causes(matrix: DayMatrix) -> tuple[NDArray[np.int8], tuple[str, ...]]:
@@ -537,7 +570,8 @@ def causes(matrix: DayMatrix) -> tuple[NDArray[np.int8], tuple[str, ...]]:
 
     The strongest proof wins: what the meter said (not recorded, refused) over what the line did."""
     order = (
-        "not-asked", "offline", "not-published", "link-lost", "no-answer", "garbled", "missing-in-answer", "refused", "expired", "not-recorded",
+        "not-asked", "allowance", "offline", "not-published", "link-lost", "not-in-terminal", "no-answer", "garbled", "missing-in-answer",
+        "refused", "expired", "not-recorded",
     )  # fmt: skip
     cause = np.where(matrix.missing, np.int8(0), np.int8(-1)).astype(np.int8)
     for k, name in enumerate(order[1:], start=1):

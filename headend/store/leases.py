@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from headend.store.db import Connection
 
@@ -28,19 +29,19 @@ def claim(conn: Connection, owner: str, *, quota: int, seconds: float) -> Epochs
     return {row["terminal_id"]: row["epoch"] for row in rows}
 
 
-def take(conn: Connection, owner: str, terminal_id: int, *, seconds: float) -> int:
-    """A terminal dialled in here: its lease follows its newest socket, whoever held it. Returns the new epoch."""
-    row = conn.execute(
+def take(conn: Connection, owner: str, terminals: Collection[int], *, seconds: float) -> Epochs:
+    """Terminals that dialled in here: a lease follows the newest socket, whoever held it. Returns the new epochs."""
+    rows = conn.execute(
         """
         INSERT INTO lease AS l (terminal_id, owner, epoch, until)
-        VALUES (%(terminal)s, %(owner)s, 1, clock_timestamp() + make_interval(secs => %(secs)s))
+        SELECT terminal_id, %(owner)s, 1, clock_timestamp() + make_interval(secs => %(secs)s)
+        FROM (SELECT DISTINCT unnest(%(terminals)s::int[]) AS terminal_id ORDER BY 1) AS in_one_order -- nobody locks another out
         ON CONFLICT (terminal_id) DO UPDATE SET owner = excluded.owner, epoch = l.epoch + 1, until = excluded.until
-        RETURNING epoch
+        RETURNING terminal_id, epoch
         """,
-        {"terminal": terminal_id, "owner": owner, "secs": seconds},
-    ).fetchone()
-    assert row is not None
-    return int(row["epoch"])
+        {"terminals": list(terminals), "owner": owner, "secs": seconds},
+    )
+    return {row["terminal_id"]: row["epoch"] for row in rows}
 
 
 def renew(conn: Connection, owner: str, *, seconds: float) -> Epochs:
@@ -57,6 +58,15 @@ def release(conn: Connection, owner: str) -> None:
     """Give everything back, so that the next owner need not wait for the lease to run out."""
     conn.execute(
         "UPDATE lease SET until = clock_timestamp() WHERE owner = %s AND until > clock_timestamp()", (owner,)
+    )
+
+
+def give_up(conn: Connection, owner: str, epochs: Epochs) -> None:
+    """Terminals that have hung up are nobody's, unless they have dialled in anew meanwhile."""
+    conn.execute(
+        "UPDATE lease l SET until = clock_timestamp() FROM unnest(%s::int[], %s::bigint[]) AS gone(terminal_id, epoch) "
+        "WHERE l.terminal_id = gone.terminal_id AND l.epoch = gone.epoch AND l.owner = %s AND l.until > clock_timestamp()",
+        (list(epochs), list(epochs.values()), owner),
     )
 
 
@@ -86,6 +96,14 @@ def holders(conn: Connection, terminal_ids: Sequence[int]) -> Mapping[int, tuple
         (list(terminal_ids),),
     )
     return {row["terminal_id"]: (row["owner"], row["epoch"]) for row in rows}
+
+
+def nowhere(conn: Connection) -> list[dict[str, Any]]:
+    """Terminals that dial in and are connected to no collector: terminal_id and protocol."""
+    return conn.execute(
+        "SELECT t.terminal_id, t.protocol FROM terminal t LEFT JOIN lease l USING (terminal_id) "
+        "WHERE t.link = 'dial-in' AND (l.until IS NULL OR l.until < clock_timestamp()) ORDER BY t.terminal_id"
+    ).fetchall()
 
 
 def void(conn: Connection) -> int:

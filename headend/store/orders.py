@@ -435,12 +435,16 @@ _ORDERS: Final = (
 )
 
 
-def work(conn: Connection, terminal_ids: list[int]) -> list[dict[str, Any]]:
-    """Open orders for these terminals that a collector must act on, most urgent first: to send, or to find out about."""
+def work(
+    conn: Connection, terminal_ids: list[int] | None = None, *, owner: str | None = None
+) -> list[dict[str, Any]]:
+    """Open orders for these terminals, or for those that `owner` holds, that a collector must act on, most urgent first: to send, or to
+    find out about."""
     return conn.execute(
-        f"{_ORDERS} "
-        "WHERE o.is_open AND o.state <> 'wanted' AND o.terminal_id = ANY(%s) ORDER BY o.priority, o.order_id",
-        (terminal_ids,),
+        f"{_ORDERS} WHERE o.is_open AND o.state <> 'wanted' AND (%(ids)s::int[] IS NULL OR o.terminal_id = ANY(%(ids)s)) "
+        "AND (%(owner)s::text IS NULL OR EXISTS (SELECT FROM lease l WHERE l.terminal_id = o.terminal_id AND l.owner = %(owner)s)) "
+        "ORDER BY o.priority, o.order_id",
+        {"ids": terminal_ids, "owner": owner},
     ).fetchall()
 
 

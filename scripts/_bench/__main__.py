@@ -10,6 +10,7 @@ from pathlib import Path
 
 import codec
 import collect
+import fleet
 import late
 import million
 import readback
@@ -22,7 +23,7 @@ from servers import KINDS
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
 #: minutes to half an hour each, and nobody to race against: asked for by name
-LONG = ("million", "recovery", "late")
+LONG = ("fleet", "million", "recovery", "late")
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,6 +61,12 @@ def _arguments() -> argparse.Namespace:
     sizes.add_argument(
         "--fleet", choices=("small", "full"), default="full", help="24 or 480 meters (default full)"
     )
+    sizes.add_argument("--terminals", type=_positive, default=10_000, help="of `fleet` (default 10000)")
+    sizes.add_argument(
+        "--customers", type=_positive, default=7, help="meters of each beside the area's own (default 7)"
+    )
+    sizes.add_argument("--protocol", default="dlt645", help="of `fleet` (default dlt645)")
+    sizes.add_argument("--dead", type=int, default=0, help="meters of `fleet` that never answer (default 0)")
     sizes.add_argument(
         "--server", choices=KINDS, action="append", help="only this one (repeatable; default: both)"
     )
@@ -96,6 +103,8 @@ def main() -> None:
     if "late" in wanted:
         loaded, notes = late.run(told.rounds, min(told.meters, 2048))
         races += loaded
+    if "fleet" in wanted:
+        notes = fleet.run(kinds[0], told.terminals, told.customers, told.protocol, told.dead)
     if "collect" in wanted:
         collected, notes = collect.run(kinds, told.fleet)
         races += collected

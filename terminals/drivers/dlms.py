@@ -54,6 +54,7 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.through import NothingBehind
 
 #: Layouts kept: more meters than one collector has. The longest unused one goes, and is read again if needed.
 CACHE: Final = 65_536
@@ -92,7 +93,7 @@ class Layout:
     columns: tuple[tuple[str, int, int], ...]
 
 
-class DlmsDriver:
+class DlmsDriver(NothingBehind):
     """Implements terminals.drivers.driver.Driver.
 
     `Meter.address` is the wPort of the logical device. `Meter.secrets`: `password` (low level security;
@@ -109,6 +110,7 @@ class DlmsDriver:
     retention = Retention(
         curve=dt.timedelta(seconds=model.LOAD_ENTRIES * model.LOAD_PERIOD),
         day_freeze=dt.timedelta(seconds=model.DAY_ENTRIES * model.DAY_PERIOD),
+        month_freeze=dt.timedelta(seconds=model.DAY_ENTRIES * model.DAY_PERIOD),
     )
 
     def __init__(self) -> None:
@@ -176,6 +178,10 @@ class DlmsDriver:
         """Day profile rows stamped with `midnights`, the instants that close the days."""
         return (yield from self._profile(meter, model.DAY_PROFILE, midnights, REGISTER_QUANTITIES))
 
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The day freezes of the days that close months: the same registers at the same instants."""
+        return (yield from self.day_freeze(meter, midnights, now))
+
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
         """Every register and instant the meter has, one GET each: one row at `now`."""
         columns: dict[str, Column] = {}
@@ -203,7 +209,7 @@ class DlmsDriver:
             if obis == model.DAY_PROFILE and not period:  # captured by a schedule, so no period of its own
                 period = model.DAY_PERIOD
             spans.append(dt.timedelta(seconds=entries * period) if entries * period else otherwise)
-        return Retention(spans[0], spans[1])
+        return Retention(spans[0], spans[1], spans[1])
 
     # --- clock ---
 

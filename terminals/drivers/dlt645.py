@@ -49,6 +49,7 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.through import NothingBehind
 
 DATE, TIME = 0x04000101, 0x04000102
 DATE_AND_TIME: Final = 0x0400010C
@@ -82,7 +83,7 @@ _PRESENT: Final = (
 )
 
 
-class Dlt645Driver:
+class Dlt645Driver(NothingBehind):
     """terminals.drivers.driver.Driver for DL/T 645-2007.
 
     blocks_per_request   of the load record: a full block is 103 bytes, so 24 are 13 frames, and a frame lost
@@ -105,7 +106,7 @@ class Dlt645Driver:
         wakeup: int = 4,
         machine: security.CipherMachine | None = None,
     ) -> None:
-        self.retention = Retention(curve=curve_kept, day_freeze=dt.timedelta(days=FREEZES))
+        self.retention = Retention(curve_kept, dt.timedelta(days=FREEZES), dt.timedelta(days=FREEZES))
         self._blocks = blocks_per_request
         self._wakeup = wakeup
         self._machine = machine
@@ -236,6 +237,10 @@ class Dlt645Driver:
             imports.append(energy)
             exports.append(back or b"")
         return _freeze_outcome(meter, times, imports, exports, absent)
+
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The day freezes of the days that close months: the same registers at the same instants."""
+        return (yield from self.day_freeze(meter, midnights, now))
 
     def _find_freeze(
         self, meter: Meter, stamps: _Stamps, day: dt.datetime, now: dt.datetime

@@ -48,6 +48,7 @@ from terminals.drivers import events698
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
     ClockWay,
+    Driver,
     EventsOf,
     Meter,
     Outcome,
@@ -136,7 +137,7 @@ class Dlt698Driver:
     is meant. `Meter.secrets`: those of DL/T 645; `terminal_password` for a CONNECT (without it the pre-established connection is used);
     `port`, 8 hex digits, where the meter hangs.
 
-    curve_kept, freezes_kept   how long the terminal keeps records: its schemes decide, so these are cautious defaults
+    curve_kept, freezes_kept, months_kept   how long the terminal keeps records: its schemes decide, so these are cautious defaults
     machine                    as in Dlt645Driver
     """
 
@@ -152,12 +153,14 @@ class Dlt698Driver:
         month: Scheme = MONTH,
         curve_kept: dt.timedelta = dt.timedelta(days=10),
         freezes_kept: dt.timedelta = dt.timedelta(days=31),
+        months_kept: dt.timedelta = dt.timedelta(days=366),
         machine: security.CipherMachine | None = None,
     ) -> None:
-        self.retention = Retention(curve=curve_kept, day_freeze=freezes_kept)
+        self.retention = Retention(curve_kept, freezes_kept, months_kept)
         self._curve, self._day, self._month = curve, day, month
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
         self.ears = Ears()
+        self.behind: Driver | None = self._meters
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer names its columns and its meter
@@ -232,21 +235,21 @@ class Dlt698Driver:
         """The meter's own clock, through the terminal: that is the one which ends a relay command."""
         if _itself(meter):
             return (yield from self.terminal_clock(meter))
-        return (yield from self._through(meter, self._meters.clock(meter)))
+        return (yield from self.through(meter, self._meters.clock(meter)))
 
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """As of DL/T 645: a broadcast on the meter's port, small corrections only, and nobody answers."""
         if _itself(meter):
             yield from self.set_terminal_clock(meter, now)
         else:
-            yield from self._through(meter, self._meters.set_clock(meter, now))
+            yield from self.through(meter, self._meters.set_clock(meter, now))
 
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """As of DL/T 645, to this meter alone; of the terminal itself a SET."""
         if _itself(meter):
             yield from self.set_terminal_clock(meter, now)
         else:
-            yield from self._through(meter, self._meters.write_clock(meter, now))
+            yield from self.through(meter, self._meters.write_clock(meter, now))
 
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """The terminal's clock (4000) as UTC. FrameError: no time, or one that does not exist."""
@@ -266,7 +269,7 @@ class Dlt698Driver:
         """The meter's own logs through the terminal; of the terminal itself the records of its event objects."""
         if _itself(meter):
             return (yield from events698.events(since, meter.zone))
-        return (yield from self._through(meter, self._meters.events(meter, since, now)))
+        return (yield from self.through(meter, self._meters.events(meter, since, now)))
 
     def news(self, meter: Meter) -> News:
         """Reports that were acknowledged, and bit ACD of its answers."""
@@ -277,14 +280,16 @@ class Dlt698Driver:
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """1CH of DL/T 645 through the terminal. NotReached: what became of it is unknown. Misuse: the terminal itself has no relay here."""
         _behind(meter)
-        return (yield from self._through(meter, self._meters.relay(meter, action, expires)))
+        return (yield from self.through(meter, self._meters.relay(meter, action, expires)))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
         """The meter's own run status word and power, through the terminal."""
         _behind(meter)
-        return (yield from self._through(meter, self._meters.relay_state(meter)))
+        return (yield from self.through(meter, self._meters.relay_state(meter)))
 
-    def _through(self, meter: Meter, script: Script[T]) -> Script[T]:
+    def through(self, meter: Meter, script: Script[T]) -> Script[T]:
+        """Of DL/T 645, frame by frame inside PROXY requests. Misuse: the terminal itself has no such line to itself."""
+        _behind(meter)
         port = _port(meter)
 
         def carry(frame: bytes) -> ProxyFrame:

@@ -91,12 +91,13 @@ class RelayState:
 class Retention:
     """How far back the meter remembers: the deadline of a gap.
 
-    `sampled`: it remembers nothing. A point is asked for at its instant, the spans say how long after it the present value may still
-    bear its name, and one point is asked at a time.
+    `month_freeze`: 0 where the protocol gives none. `sampled`: it remembers nothing. A point is asked for at its instant, the spans say how
+    long after it the present value may still bear its name, and one point is asked at a time.
     """
 
     curve: dt.timedelta
     day_freeze: dt.timedelta
+    month_freeze: dt.timedelta = dt.timedelta(0)
     sampled: bool = False
 
 
@@ -119,6 +120,13 @@ class Driver(Protocol):
     events_of: EventsOf
     clock_ways: frozenset[ClockWay]
 
+    @property
+    def behind(self) -> Driver | None:
+        """The driver of the meters behind the terminal, where what this one brings is the terminal's own record of them; else None."""
+
+    def through(self, meter: Meter, script: Script[T]) -> Script[T]:
+        """A script of `behind`, carried to the meter by the terminal. NotReached: the terminal brought nothing back from it."""
+
     def known(self, meter: Meter) -> str:
         """What it has learned of this meter and need not ask again, as text without a line break; '' if nothing."""
 
@@ -139,6 +147,9 @@ class Driver(Protocol):
 
     def day_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
         """The registers at the closing midnights (UTC, ascending): REGISTER_QUANTITIES."""
+
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The same at the midnights that close months."""
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
         """The present registers by tariff and the present voltages, currents and power: one row at `now`."""

@@ -40,6 +40,7 @@ from terminals.drivers import events376
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
     ClockWay,
+    Driver,
     EventsOf,
     Meter,
     Outcome,
@@ -80,7 +81,7 @@ class Gdw376Driver:
     present_functions    AFN 0C of the present values, the registers first
     points_per_request   of a curve: 48 registers of 4 bytes make a frame of 219 bytes, and on radio channels 255 are allowed
     functions_per_request  in one identifier; not every terminal takes more than one
-    curve_kept, freeze_kept  what a terminal keeps is its own; no public source gives a number, so these are cautious defaults
+    curve_kept, freeze_kept, month_kept  what a terminal keeps is its own; no public source gives a number, so these are cautious defaults
     master               MSA, which the terminal echoes
     port                 of the terminal on which the meters hang; 31, the carrier module, by convention
     meter_seconds        the terminal waits for a forwarded frame's answer, 1-127
@@ -104,12 +105,13 @@ class Gdw376Driver:
         functions_per_request: int = 1,
         curve_kept: dt.timedelta = dt.timedelta(days=10),
         freeze_kept: dt.timedelta = dt.timedelta(days=31),
+        month_kept: dt.timedelta = dt.timedelta(days=366),
         master: int = 1,
         port: int = 31,
         meter_seconds: int = 10,
         machine: security.CipherMachine | None = None,
     ) -> None:
-        self.retention = Retention(curve=curve_kept, day_freeze=freeze_kept)
+        self.retention = Retention(curve_kept, freeze_kept, month_kept)
         self._quantities = tuple(code for code in quantities if code != FIRST)
         self._day = tuple(day_functions)
         self._month = tuple(month_functions)
@@ -122,6 +124,7 @@ class Gdw376Driver:
         self._sessions = count()
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
         self.ears = Ears()
+        self.behind: Driver | None = self._meters
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer explains itself
@@ -248,15 +251,15 @@ class Gdw376Driver:
 
     def clock(self, meter: Meter) -> Script[np.datetime64]:
         """The meter's own clock, through the terminal: a relay command's end is judged by it, not by the terminal's."""
-        return (yield from self._through(meter, self._meters.clock(meter)))
+        return (yield from self.through(meter, self._meters.clock(meter)))
 
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """DL/T 645 broadcast 08H through the terminal: all meters on that port hear it and nobody answers; read the clock back."""
-        yield from self._through(meter, self._meters.set_clock(meter, now))
+        yield from self.through(meter, self._meters.set_clock(meter, now))
 
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """DL/T 645 14H through the terminal, to this meter alone."""
-        yield from self._through(meter, self._meters.write_clock(meter, now))
+        yield from self.through(meter, self._meters.write_clock(meter, now))
 
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """AFN 0C F2 of the terminal before the meter, as UTC."""
@@ -293,15 +296,16 @@ class Gdw376Driver:
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """DL/T 645 1CH through the terminal; as Dlt645Driver. NotReached, FrameError: what the meter did is not known."""
-        return (yield from self._through(meter, self._meters.relay(meter, action, expires)))
+        return (yield from self.through(meter, self._meters.relay(meter, action, expires)))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
         """Run status word 3 and the present power, read from the meter through the terminal."""
-        return (yield from self._through(meter, self._meters.relay_state(meter)))
+        return (yield from self.through(meter, self._meters.relay_state(meter)))
 
     # --- inside ---
 
-    def _through(self, meter: Meter, script: Script[T]) -> Script[T]:
+    def through(self, meter: Meter, script: Script[T]) -> Script[T]:
+        """Of DL/T 645, frame by frame inside AFN 10 F1."""
         return through(
             script, self._meters.exchange(meter), lambda frame: self._forward(meter, frame), Reply.content
         )

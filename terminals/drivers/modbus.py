@@ -42,6 +42,7 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.through import NothingBehind
 
 #: How long after its instant a point may be read and still bear its name. No source gives a number: a minute is 7 % of a quarter-hour, and
 #: room for some hundred meters on one line.
@@ -60,7 +61,7 @@ class Unit:
     table: MeterMap
 
 
-class ModbusDriver:
+class ModbusDriver(NothingBehind):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps.
 
     line       "tcp" (Modbus TCP) or "rtu" (the frames of the serial line, whatever carries them)
@@ -72,7 +73,7 @@ class ModbusDriver:
 
     def __init__(self, line: LineName, *, tolerance: dt.timedelta = TOLERANCE) -> None:
         self.name = f"modbus-{line}"
-        self.retention = Retention(curve=tolerance, day_freeze=tolerance, sampled=True)
+        self.retention = Retention(tolerance, tolerance, tolerance, sampled=True)
         self._line: LineName = line
 
     def known(self, meter: Meter) -> str:
@@ -113,6 +114,10 @@ class ModbusDriver:
     def day_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
         """The registers of a midnight that is now."""
         return (yield from self._sample(meter, midnights, FREEZE_QUANTITIES))
+
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """The present registers, asked for at the midnight that closes the month."""
+        return (yield from self.day_freeze(meter, midnights, now))
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
         """Everything the map has a quantity for: one row at `now`."""

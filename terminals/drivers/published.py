@@ -24,12 +24,13 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.through import NothingBehind
 
 #: `code` of a Refused that this driver decides: nothing is ever asked.
 NOT_POSSIBLE: Final = -1
 
 
-class PublishedDriver:
+class PublishedDriver(NothingBehind):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is the meter's name in the topic.
 
     retention  how long a terminal may take to publish what it kept while it was cut off. No source gives one: a month, and what comes
@@ -67,6 +68,11 @@ class PublishedDriver:
             if midnight(local_day(time, meter.zone) + dt.timedelta(days=1), meter.zone) != time:
                 raise FrameError(f"day: {time}Z is no midnight in {meter.zone.key}")
         return Outcome(reads, midnights[:0])
+
+    def month_freeze(self, meter: Meter, midnights: Times, now: np.datetime64) -> Script[Outcome]:
+        """Refused: messages have days; a month is closed by the last of its."""
+        raise _deaf()
+        yield
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
         """The values of the message, each row at its own time."""

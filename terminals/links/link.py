@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 #: Received bytes kept for a reader. Twice the longest message of any protocol here (a DLMS wrapper APDU:
@@ -52,6 +53,28 @@ class LinkLost(LinkError):
         super().__init__(name, reason, f"link {name} lost: {reason}; it has to be opened again")
 
 
+#: Bytes of IPv4 and TCP headers without options, and as many for the acknowledgement of each piece.
+OVERHEAD: Final = 2 * 40
+#: Three packets to open a connection and four to close it.
+CONNECTION: Final = 7 * 40
+
+
+@dataclass(slots=True)
+class Volume:
+    """Bytes that have passed, and in how many pieces. Counts only rise."""
+
+    sent: int = 0
+    received: int = 0
+    pieces: int = 0
+
+    @property
+    def on_air(self) -> int:
+        """What a radio network counts of a TCP connection, about: the bytes with their headers and acknowledgements, not what was repeated.
+
+        0 while nothing has passed."""
+        return self.sent + self.received + self.pieces * OVERHEAD + (CONNECTION if self.pieces else 0)
+
+
 class Link(Protocol):
     """A byte pipe. One reader at a time; writing never blocks."""
 
@@ -62,6 +85,10 @@ class Link(Protocol):
     @property
     def closed(self) -> bool:
         """No further byte will be taken."""
+
+    @property
+    def volume(self) -> Volume:
+        """What has passed since it was opened, frames of the terminal's own included."""
 
     def write(self, data: bytes) -> None:
         """Send. LinkLost if the link is closed or the peer takes nothing."""
@@ -99,6 +126,10 @@ class Wrapper:
     @property
     def closed(self) -> bool:
         return self.link.closed
+
+    @property
+    def volume(self) -> Volume:
+        return self.link.volume
 
     def write(self, data: bytes) -> None:
         self.link.write(data)

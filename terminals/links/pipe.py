@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from terminals.links.inbox import Inbox
-from terminals.links.link import CLOSE_LIMIT, RECEIVE_LIMIT, SEND_LIMIT, LinkLost, Receiver
+from terminals.links.link import CLOSE_LIMIT, RECEIVE_LIMIT, SEND_LIMIT, LinkLost, Receiver, Volume
 
 #: The largest piece asyncio's transports hand over in one call (256 KiB in both loops): the inbox must hold
 #: one of these on top of its limit, because reading can only be paused between two pieces.
@@ -22,6 +22,7 @@ class Pipe(asyncio.Protocol):
 
     def __init__(self, name: str, on_open: Callable[[Pipe], None] | None = None) -> None:
         self.name = name
+        self.volume = Volume()
         self._on_open = on_open
         self._inbox = Inbox(RECEIVE_LIMIT + PIECE_LIMIT)
         self._transport: asyncio.Transport | None = None
@@ -40,6 +41,8 @@ class Pipe(asyncio.Protocol):
             self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
+        self.volume.received += len(data)
+        self.volume.pieces += 1
         data = self.arrived(data)
         if not data:
             return
@@ -81,6 +84,8 @@ class Pipe(asyncio.Protocol):
             self._transport.abort()
             raise LinkLost(self.name, "the peer takes no bytes")
         self._transport.write(data)
+        self.volume.sent += len(data)
+        self.volume.pieces += 1
 
     async def read(self, timeout: float) -> bytes:
         """All that has arrived. TimeoutError or LinkLost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from terminals.links.link import LinkError, LinkLost
+from terminals.links.link import LinkError, LinkLost, Volume
 from terminals.links.recording import Moment
 
 
@@ -31,6 +31,7 @@ class ScriptLink:
         self._strict = strict
         self._owed = b""  # of the present "sent" moment, what has not been written yet
         self._closed = False
+        self.volume = Volume()
 
     @property
     def closed(self) -> bool:

@@ -42,7 +42,7 @@ def passwords(world: World, area: int) -> list[str]:
     plan = world.plans[area]
     rng = stream(world.scenario.seed, "passwords", area)
     digits = 8 if plan.protocol == "dlms" else 6
-    return [f"{int(rng.integers(10**digits)):0{digits}d}" for _ in range(plan.meters)]
+    return [f"{number:0{digits}d}" for number in rng.integers(10**digits, size=plan.meters).tolist()]
 
 
 def write(directory: Path, world: World, endpoints: Mapping[int, str]) -> None:

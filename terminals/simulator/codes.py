@@ -9,6 +9,11 @@ def area_code(area: int) -> str:
     return f"TQ{area + 1:04d}"
 
 
+def asset_code(area: int, meter: int) -> str:
+    """A meter's 12-digit asset number."""
+    return f"41{area + 1:06d}{meter + 1:04d}"
+
+
 def terminal_code(area: int) -> str:
     """The terminal's asset number, which is also what it registers with when it dials in."""
     return f"33{area + 1:06d}"

@@ -164,10 +164,11 @@ class Line376:
         self._concentrator = concentrator
         self._device = Device(concentrator.address)
 
-    def login(self) -> bytes:
+    def login(self, now: np.datetime64, heartbeat: float) -> bytes:
+        """AFN 02 F1, which says neither time nor how many seconds lie between heartbeats."""
         return self._device.login()
 
-    def heartbeat(self) -> bytes:
+    def heartbeat(self, now: np.datetime64, heartbeat: float) -> bytes:
         return self._device.heartbeat()
 
     def receive(self, data: bytes, now: Now) -> Iterator[bytes]:

@@ -64,7 +64,7 @@ SERR_OTHER: Final = 0x0001
 #: A broadcast moves a meter's clock by no more than this; a larger error needs an authenticated write.
 _BROADCAST_LIMIT: Final = np.timedelta64(5, "m")
 _SLOT: Final = np.timedelta64(SLOT_US, "us")
-#: Days of encoded load records kept per meter: a round reads one or two, a back-fill goes day by day.
+#: Days of encoded load records kept by a meter that shares with nobody: a round reads one or two, a back-fill goes day by day.
 _ENCODED_DAYS: Final = 3
 
 #: DI2 of the variables -> rows of SHOWN, per block position.
@@ -84,13 +84,15 @@ class _Lacks(Exception):
 class Device645:
     """The protocol side of one meter. `receive` takes a whole frame addressed to it (or to everybody)."""
 
-    def __init__(self, meter: Meter) -> None:
+    __slots__ = ("_device", "_esam", "_kept", "_words", "meter")
+
+    def __init__(self, meter: Meter, kept: records645.Kept | None = None) -> None:
         self.meter = meter
         self._device = Device(meter.address)
         self._esam = StandInEsam(meter.address)
         #: Every fourth area has meters from before the 2014 supplement, which answer 1CH without a word.
         self._words = meter.area.plan.area % 4 != 3
-        self._encoded: dict[tuple[int, tuple[int, ...]], tuple[object, list[bytes]]] = {}
+        self._kept = records645.Kept(_ENCODED_DAYS) if kept is None else kept
 
     def receive(self, data: bytes, now: np.datetime64) -> Iterator[bytes]:
         """The bytes the meter sends in answer, at the instant `now` (UTC)."""
@@ -319,17 +321,16 @@ class Device645:
         it out.
         """
         solved = self.meter.area.day(day) if day >= 0 else None
-        kept = self._encoded.get((day, order))
-        if kept is not None and kept[0] is solved and solved is not None:
-            return kept[1]
+        key = (self.meter.area.plan.area, self.meter.index, day, order)
+        kept = None if solved is None else self._kept.get(key, solved)
+        if kept is not None:
+            return kept
         record = self.meter.record(now, at)
         if record is None:
             return [b""] * 96
-        made = records645.blocks(record, order)
+        made = records645.blocks(record.ends, record.registers[0], record.shown, order)
         made = [block if there else b"" for block, there in zip(made, record.recorded, strict=True)]
-        while len(self._encoded) >= _ENCODED_DAYS:
-            del self._encoded[next(iter(self._encoded))]
-        self._encoded[day, order] = (record.solved, made)
+        self._kept.put(key, record.solved, made)
         return made
 
     # --- writing ---

@@ -49,6 +49,8 @@ UNDEFINED: Final = 4
 MISMATCH: Final = 7
 OUT_OF_RANGE: Final = 8
 TIMEOUT: Final = 33
+#: LINK-Request types.
+_LOGIN, _HEARTBEAT = 0, 1
 #: CONNECT results.
 WRONG_PASSWORD: Final = 1
 #: Reports that wait for a connection; of a terminal that nobody calls the oldest are lost.
@@ -380,8 +382,21 @@ class Connection698:
     """
 
     def __init__(self, terminal: Concentrator) -> None:
+        #: how many of its LINK-Requests the head-end has answered
+        self.confirmed = 0
         self._terminal = terminal
         self._device = Device(terminal.address, piece=PIECE)
+
+    def login(self, now: np.datetime64, heartbeat: float) -> bytes:
+        """A LINK-Request that logs in and says how many seconds lie between heartbeats."""
+        return self._link(_LOGIN, now, heartbeat)
+
+    def heartbeat(self, now: np.datetime64, heartbeat: float) -> bytes:
+        return self._link(_HEARTBEAT, now, heartbeat)
+
+    def _link(self, kind: int, now: np.datetime64, heartbeat: float) -> bytes:
+        local = local_fields(np.array([self._terminal.clock(now)]), ZONE)[0]
+        return self._device.link(kind, max(1, round(heartbeat)), local)
 
     def receive(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
         """The terminal's answers."""
@@ -399,5 +414,7 @@ class Connection698:
                     yield answer
 
     def _taken(self, apdu: Apdu) -> None:
+        if apdu.code == apdus.LINK | apdus.SERVER:
+            self.confirmed += 1
         if apdu.code == apdus.REPORT and self._terminal.reports:
             self._terminal.reports.popleft()

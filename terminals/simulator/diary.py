@@ -34,6 +34,8 @@ class Entry:
 
 def planned(scenario: Scenario, plan: AreaPlan) -> dict[int, tuple[Entry, ...]]:
     """Meter of the area -> what will happen to it; of those that answer, or nobody could ever know."""
+    if not scenario.plan.events:
+        return {}
     rng = stream(scenario.seed, "diary", plan.area)
     alive = [meter for meter in range(plan.meters) if meter not in plan.dead]
     found: dict[int, list[Entry]] = {}

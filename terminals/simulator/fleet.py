@@ -6,22 +6,34 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from terminals.simulator import archive, diary, truth
-from terminals.simulator.area import Area
+from terminals.simulator.area import TOGETHER, Area, Shelf, join
 from terminals.simulator.codes import ADDRESSED, terminal_address, terminal_code
-from terminals.simulator.layout import AreaPlan
+from terminals.simulator.commands import obey
+from terminals.simulator.control import Control
+from terminals.simulator.dialin import DialIn, Dialler
 from terminals.simulator.meter import Meter
+from terminals.simulator.quick645 import Quick645, Slots645
+from terminals.simulator.records645 import Kept
 from terminals.simulator.scenario import Scenario, stream
 from terminals.simulator.terminal import Terminal
-from terminals.simulator.wires import DialIn, DialOut, SerialLine, Surroundings
+from terminals.simulator.wires import DialOut, SerialLine, Surroundings
 from terminals.simulator.witness import Act, Witness, read_acts
 
-_MINUTE = np.timedelta64(60_000_000, "us")
+#: Bytes of one meter's solved day, of a fleet in which most have one phase: 3,600 to 4,300 measured.
+_METER_DAY: Final = 5_000
+#: Bytes for solved days that even a small fleet may use: all days of the demo.
+_LEAST: Final = 64 << 20
+#: Encoded days of meters kept, 11 KB each: of those that are being read piece by piece now.
+_KEPT: Final = 4_096
+#: Multiples of it are spread evenly between whole numbers.
+_GOLDEN: Final = 0.6180339887498949
 
 
 class Clock(Protocol):
@@ -41,6 +53,8 @@ class Fleet:
     listener    host and port of the head-end, for the terminals that dial in; it need not be there yet
     first_port  the dial-out terminals listen on this port and the following ones; 0: on any free ports
     heartbeat   seconds between heartbeats of the terminals that dial in
+    dial_rate   how many of them dial in a second
+    memory      bytes for solved days; None: two days of every area
 
     A directory that already holds the same truth is continued: the relays are as acts.jsonl left them.
     """
@@ -54,6 +68,8 @@ class Fleet:
         first_port: int = 0,
         *,
         heartbeat: float = 30.0,
+        dial_rate: float = 200.0,
+        memory: int | None = None,
     ) -> None:
         self.scenario = scenario
         self.directory = directory
@@ -61,12 +77,16 @@ class Fleet:
         self.terminals: tuple[Terminal, ...] = ()
         self.endpoints: dict[int, str] = {}
         self.wires: list[DialOut | DialIn | SerialLine] = []
+        self._dialler = Dialler(listener, dial_rate)
+        self._memory = memory
         self._clock = clock
         self._listener = listener
         self._first_port = first_port
         self._heartbeat = heartbeat
         self._witness: Witness | None = None
         self._keys: dict[int, asyncio.TimerHandle] = {}
+        self._control: Control | None = None
+        self._hanging_up: list[asyncio.TimerHandle] = []
 
     async def start(self) -> None:
         """Write the truth, open the wires, write the archive, say that all is ready.
@@ -76,9 +96,11 @@ class Fleet:
         world = truth.build(self.scenario)
         acts = self._resume(world)
         self._witness = Witness(self.directory / "acts.jsonl")
-        self.terminals = tuple(self._terminal(world, plan) for plan in world.plans)
+        self.terminals = self._build(world)
         self._restore(acts)
+        self._control = Control(partial(obey, self))
         try:
+            await self._control.start()
             await self._open()
         except BaseException:
             await self.stop()
@@ -86,11 +108,42 @@ class Fleet:
         archive.write(self.directory / "archive", world, self.endpoints)
         self._announce()
 
+    def status(self) -> dict[str, int]:
+        """How the fleet is: terminals, those online, logins, answers made and answers that the line swallowed."""
+        dialling = [wire for wire in self.wires if isinstance(wire, DialIn)]
+        return {
+            "terminals": len(self.terminals),
+            "online": sum(wire.online for wire in dialling),
+            "logins": sum(wire.logins for wire in dialling),
+            "answered": sum(terminal.answered for terminal in self.terminals),
+            "swallowed": sum(terminal.swallowed for terminal in self.terminals),
+        }
+
+    def reconnect(self, seconds: float = 0.0) -> int:
+        """Let every terminal that dials in hang up, now or one after the other within so many seconds; how many there are.
+
+        They dial anew at once, as fast as `dial_rate` allows."""
+        dialling = [wire for wire in self.wires if isinstance(wire, DialIn)]
+        for timer in self._hanging_up:
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._hanging_up = [
+            loop.call_later(seconds * k / len(dialling), wire.reconnect) for k, wire in enumerate(dialling)
+        ]
+        return len(dialling)
+
     async def stop(self) -> None:
         """Close everything. The files stay."""
+        if self._control is not None:
+            await self._control.stop()
+            self._control = None
+        for timer in self._hanging_up:
+            timer.cancel()
+        self._hanging_up = []
         for timer in self._keys.values():
             timer.cancel()
         self._keys.clear()
+        await self._dialler.stop()
         for wire in self.wires:
             await wire.stop()
         self.wires.clear()
@@ -111,10 +164,25 @@ class Fleet:
             path.unlink(missing_ok=True)
         return read_acts(path)
 
-    def _terminal(self, world: truth.World, plan: AreaPlan) -> Terminal:
-        scenario = self.scenario
-        area = Area(scenario, plan)
-        rng = stream(scenario.seed, "clocks", plan.area)
+    def _build(self, world: truth.World) -> tuple[Terminal, ...]:
+        """All terminals; neighbours are solved together."""
+        meters = max((plan.meters for plan in world.plans), default=0)
+        shelf = Shelf(
+            max(len(world.plans) * meters * _METER_DAY * 2, _LEAST) if self._memory is None else self._memory
+        )
+        areas = [Area(self.scenario, plan, shelf) for plan in world.plans]
+        join(areas)
+        kept = Kept(_KEPT)
+        terminals = []
+        for begin in range(0, len(areas), TOGETHER):
+            neighbours = areas[begin : begin + TOGETHER]
+            slots = Slots645(neighbours)
+            terminals += [self._terminal(world, area, slots, kept) for area in neighbours]
+        return tuple(terminals)
+
+    def _terminal(self, world: truth.World, area: Area, slots: Slots645, kept: Kept) -> Terminal:
+        scenario, plan = self.scenario, area.plan
+        drifts = stream(scenario.seed, "clocks", plan.area).integers(-3_000_000, 3_000_001, size=plan.meters)
         happens = diary.planned(scenario, plan)
         delay = None if scenario.key_delay is None else np.timedelta64(round(scenario.key_delay * 60e6), "us")
         meters = [
@@ -124,13 +192,16 @@ class Fleet:
                 password=password,
                 see=self._see,
                 key_delay=delay,
-                drift=np.timedelta64(int(rng.integers(-3_000_000, 3_000_001)), "us"),
-                diary=diary.Diary(happens.get(index, ())),
+                drift=np.timedelta64(drift, "us"),
+                diary=diary.Diary(happens[index]) if index in happens else None,
             )
-            for index, password in enumerate(archive.passwords(world, plan.area))
+            for index, (password, drift) in enumerate(
+                zip(archive.passwords(world, plan.area), drifts.tolist(), strict=True)
+            )
         ]
-        line = stream(scenario.seed, "line", plan.area)
-        return Terminal(plan, meters, lost=scenario.plan.lost, garbled=scenario.plan.garbled, rng=line)
+        lost, garbled = scenario.plan.lost, scenario.plan.garbled
+        line = stream(scenario.seed, "line", plan.area) if lost or garbled else None
+        return Terminal(plan, meters, lost, garbled, line, quick=Quick645(area, slots), kept=kept)
 
     def _restore(self, acts: Sequence[Act]) -> None:
         meters = {meter.asset: meter for terminal in self.terminals for meter in terminal.meters}
@@ -156,7 +227,8 @@ class Fleet:
             else:
                 protocol = terminal.plan.protocol
                 identity = terminal_address(protocol, area) if protocol in ADDRESSED else terminal_code(area)
-                dialling = DialIn(terminal, around, identity, self._listener, self._heartbeat)
+                phase = 0.5 + area * _GOLDEN % 1.0 / 2
+                dialling = DialIn(terminal, around, identity, self._dialler, self._heartbeat, phase)
                 self.endpoints[area] = ""
                 await dialling.start()
                 self.wires.append(dialling)
@@ -167,6 +239,7 @@ class Fleet:
             "pid": os.getpid(),
             "sha256": self.sha256,
             "seed": self.scenario.seed,
+            "control": self._control.port if self._control is not None else 0,
             "listener": f"{self._listener[0]}:{self._listener[1]}",
             "terminals": {
                 terminal_code(t.plan.area): {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from terminals.simulator.codes import asset_code
 from terminals.simulator.faults import Faults, Spot, choose, three_phase_count
 from terminals.simulator.scenario import LinkName, ProtocolName, Scenario, stream
 
@@ -87,7 +89,7 @@ class AreaPlan:
 
     def asset(self, meter: int) -> str:
         """The 12-digit asset number; for DL/T 645, directly or behind a concentrator, also the address on the wire."""
-        return f"41{self.area + 1:06d}{meter + 1:04d}"
+        return asset_code(self.area, meter)
 
     def address(self, meter: int) -> str:
         """What the protocol calls this meter."""
@@ -97,10 +99,27 @@ class AreaPlan:
 def lay_out(scenario: Scenario) -> tuple[Faults, tuple[AreaPlan, ...]]:
     """The faults and the areas of a scenario. The wires are sized later, by `physics.size_wires`."""
     faults = choose(scenario)
-    return faults, tuple(_area(scenario, faults, area) for area in range(scenario.areas))
+    dead = _meters(faults.dead)
+    prepaid = _meters((*faults.prepaid, *faults.empty_handed))
+    nobody: frozenset[int] = frozenset()
+    areas = [
+        _area(scenario, faults, area, dead.get(area, nobody), prepaid.get(area, nobody))
+        for area in range(scenario.areas)
+    ]
+    return faults, tuple(areas)
 
 
-def _area(scenario: Scenario, faults: Faults, area: int) -> AreaPlan:
+def _meters(spots: Iterable[Spot]) -> dict[int, frozenset[int]]:
+    """area -> its meters among these customers'."""
+    found: dict[int, set[int]] = {}
+    for spot in spots:
+        found.setdefault(spot.area, set()).add(spot.customer + 1)
+    return {area: frozenset(meters) for area, meters in found.items()}
+
+
+def _area(
+    scenario: Scenario, faults: Faults, area: int, dead: frozenset[int], prepaid: frozenset[int]
+) -> AreaPlan:
     rng = stream(scenario.seed, "layout", area)
     n = scenario.customers
     phase = np.arange(n) % 3
@@ -136,10 +155,8 @@ def _area(scenario: Scenario, faults: Faults, area: int) -> AreaPlan:
         bypass=np.array([faults.thief(Spot(area, c)) for c in range(n)]),
         opening=_opening(rng, n + 1),
         recorded=_recorded(faults, area, n + 1),
-        dead=frozenset(spot.customer + 1 for spot in faults.dead if spot.area == area),
-        prepaid=frozenset(
-            spot.customer + 1 for spot in (*faults.prepaid, *faults.empty_handed) if spot.area == area
-        ),
+        dead=dead,
+        prepaid=prepaid,
     )
 
 

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from terminals.simulator.area import CURVE_DAYS, Area
 from terminals.simulator.diary import Diary, Entry
 from terminals.simulator.layout import Ints
-from terminals.simulator.physics import SLOT_US, SolvedDay, display
+from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
 from terminals.simulator.scenario import SLOTS
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
 _DAY: Final = np.timedelta64(1, "D")
-_BEFORE: Final = np.datetime64(0, "us")
 #: Times that a clock was set that are remembered: what was noted before is shown with the clock of then.
 _MOVES: Final = 64
+_CLOSED: Final = Relay()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +52,11 @@ class Meter:
     instants.
     """
 
+    __slots__ = (
+        "_diary", "_drift", "_key_delay", "_moves", "_see", "area", "dead", "has_relay", "index", "key_due", "password", "phases",
+        "prepaid", "rate", "relay",
+    )  # fmt: skip
+
     def __init__(
         self,
         area: Area,
@@ -66,30 +71,47 @@ class Meter:
     ) -> None:
         self.area = area
         self.index = index
-        self.asset = area.plan.asset(index)
-        self.address = area.plan.address(index)
         self.phases = area.plan.phases(index)
         self.password = password
         self.dead = index in area.plan.dead
         self.prepaid = index in area.plan.prepaid
         #: A supply meter behind current transformers has no relay.
         self.has_relay = index > 0
-        self.relay = Relay()
+        self.relay = _CLOSED
         self.key_due: np.datetime64 | None = None
         self._see = see
         self._key_delay = key_delay
-        self.diary = Diary() if diary is None else diary
+        self._drift = drift
         self.rate = rate
-        #: since when the clock is how far ahead
-        self._moves: deque[tuple[np.datetime64, np.timedelta64]] = deque([(_BEFORE, drift)], _MOVES)
+        #: None as long as nothing happens: most meters of a large fleet
+        self._diary = diary
+        self._moves: deque[tuple[np.datetime64, np.timedelta64]] | None = None
+
+    @property
+    def asset(self) -> str:
+        """The 12-digit asset number."""
+        return self.area.plan.asset(self.index)
+
+    @property
+    def address(self) -> str:
+        """What the protocol calls this meter."""
+        return self.area.plan.address(self.index)
 
     # --- clock ---
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the meter takes for UTC at the instant `now`."""
-        since, ahead = next((move for move in reversed(self._moves) if move[0] <= now), self._moves[0])
-        gained = 0.0 if since == _BEFORE else self.rate * float((now - since) / _DAY)
+        moves = self._moves or ()
+        since, ahead = next((move for move in reversed(moves) if move[0] <= now), (None, self._drift))
+        gained = 0.0 if since is None else self.rate * float((now - since) / _DAY)
         return now + ahead + np.timedelta64(round(gained * 1e6), "us")
+
+    @property
+    def diary(self) -> Diary:
+        """What has happened to it."""
+        if self._diary is None:
+            self._diary = Diary()
+        return self._diary
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
         """Set by somebody: that is an event, and noted."""
@@ -99,6 +121,8 @@ class Meter:
 
     def wander(self, now: np.datetime64, ahead: np.timedelta64) -> None:
         """The clock is off by this much from now on, and gains `rate` on it; nobody noted it."""
+        if self._moves is None:
+            self._moves = deque(maxlen=_MOVES)
         self._moves.append((now, ahead.astype("timedelta64[us]")))
 
     # --- records ---
@@ -140,8 +164,8 @@ class Meter:
             ends=(midnight + np.arange(1, SLOTS + 1) * np.timedelta64(SLOT_US, "us")).astype(
                 "datetime64[us]"
             ),
-            registers=display(solved.energy[:, self.index, solved.slot_end]),
-            shown=np.asarray(solved.shown[:, self.index, solved.slot_end - 1]),
+            registers=solved.meter_registers(self.index),
+            shown=solved.meter_shown(self.index),
             recorded=np.ones(SLOTS, dtype=np.bool_) if recorded is None else recorded[self.index],
             solved=solved,
         )

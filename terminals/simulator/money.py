@@ -13,6 +13,7 @@ import numpy as np
 from protocols.localtime import instant
 from terminals.simulator.area import Area
 from terminals.simulator.faults import Faults, Spot
+from terminals.simulator.layout import AreaPlan
 from terminals.simulator.scenario import ZONE, Scenario, Tariff, stream
 
 #: Registers count 1e-4 kWh and prices 1e-4 yuan; a fen is 1e-2 yuan.
@@ -53,17 +54,20 @@ def local(when: dt.datetime) -> np.datetime64:
     return instant(when.replace(tzinfo=ZONE))
 
 
-def opening_payments(scenario: Scenario, faults: Faults, areas: Sequence[Area]) -> list[Payment]:
+def opening_payments(scenario: Scenario, faults: Faults, plans: Sequence[AreaPlan]) -> list[Payment]:
     """What the prepaid customers paid before the demonstration.
 
     Three of them paid so little that it is used up half way between `broke_from` and `broke_until`; the
-    others' money lasts for weeks. The areas must be untouched by relay acts.
+    others' money lasts for weeks.
     """
     rng = stream(scenario.seed, "payments")
     begin = local(scenario.commissioned)
     middle = local(scenario.broke_from + (scenario.broke_until - scenario.broke_from) / 2)
     payments = []
+    areas: dict[int, Area] = {}
     for spot in sorted((*faults.prepaid, *faults.empty_handed)):
+        if spot.area not in areas:
+            areas[spot.area] = Area(scenario, plans[spot.area])
         area, meter = areas[spot.area], spot.customer + 1
         if spot in faults.empty_handed:
             fen = charged(scenario.tariff, area, meter, begin, middle)

@@ -4,7 +4,8 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from protocols.localtime import local_fields
 from terminals.simulator.layout import Ints
-from terminals.simulator.meter import DayRecord
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, STEP_SHOWN
 from terminals.simulator.scenario import ZONE
 
 Bytes = NDArray[np.uint8]
+#: The blocks of one meter's day for one order of classes, and the solved day that they were made of.
+_Made = tuple[object, list[bytes]]
 
 #: The classes these meters record: voltage, current and frequency; powers; energies.
 CLASSES: Final = (1, 2, 4)
@@ -24,13 +26,42 @@ ALL_CLASSES: Final = (1, 2, 3, 4, 5, 6)
 _FREQUENCY: Final = 5_000  # 0.01 Hz
 
 
-def blocks(record: DayRecord, order: Sequence[int] = ALL_CLASSES) -> list[bytes]:
-    """The 96 blocks of a day. `order`: the classes that get a separator; those not recorded leave it empty."""
-    n = len(record.ends)
-    parts = [_times(record.ends)]
+class Kept:
+    """Encoded days of meters, `most` of them at most (11 KB each), so that a head-end that reads a day in pieces pays once."""
+
+    __slots__ = ("_days", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._days: OrderedDict[Hashable, _Made] = OrderedDict()
+
+    def get(self, key: Hashable, solved: object) -> list[bytes] | None:
+        """What was made of this very day."""
+        made = self._days.get(key)
+        return made[1] if made is not None and made[0] is solved else None
+
+    def put(self, key: Hashable, solved: object, made: list[bytes]) -> None:
+        self._days[key] = (solved, made)
+        self._days.move_to_end(key)
+        if len(self._days) > self._most:
+            self._days.popitem(last=False)
+
+
+def blocks(
+    ends: NDArray[np.datetime64],
+    totals: Ints,
+    shown: NDArray[np.int32],
+    order: Sequence[int] = ALL_CLASSES,
+) -> list[bytes]:
+    """Blocks of one meter's day, or of many meters' slot: datetime64[us][n] UTC, int[n] in 1e-4 kWh, int32[14, n] as in SHOWN.
+
+    `order`: the classes that get a separator; those not recorded leave it empty.
+    """
+    n = len(ends)
+    parts = [_times(ends)]
     for number in order:
         if number in CLASSES:
-            parts.append(_class(record, number))
+            parts.append(_class(totals, shown, number))
         parts.append(_constant(0xAA, n))
     body = np.concatenate(parts, axis=1)
     head = np.broadcast_to(np.array([0xA0, 0xA0, body.shape[1]], dtype=np.uint8), (n, 3))
@@ -52,9 +83,9 @@ def packed(values: Ints, size: int) -> Bytes:
     return out
 
 
-def _class(record: DayRecord, number: int) -> Bytes:
-    n = len(record.ends)
-    shown = {name: record.shown[k] for k, name in enumerate(SHOWN)}
+def _class(totals: Ints, values: NDArray[np.int32], number: int) -> Bytes:
+    n = len(totals)
+    shown = {name: values[k] for k, name in enumerate(SHOWN)}
     if number == 1:
         columns = [packed(shown[name], 2) for name in ("va", "vb", "vc")]
         columns += [packed(shown[name], 3) for name in ("ia", "ib", "ic")]
@@ -62,7 +93,7 @@ def _class(record: DayRecord, number: int) -> Bytes:
     elif number == 2:
         columns = [packed(shown[name], 3) for name in ("p", "pa", "pb", "pc", "q", "qa", "qb", "qc")]
     else:
-        columns = [packed(record.registers[0] // STEP_SHOWN, 4), np.zeros((n, 12), dtype=np.uint8)]
+        columns = [packed(totals // STEP_SHOWN, 4), np.zeros((n, 12), dtype=np.uint8)]
     return np.concatenate(columns, axis=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -77,9 +78,9 @@ class Plan:
     excursions: int = 1
     unbalanced: int = 1
     prepaid: int = 14
-    events: int = 3
     lost: float = 0.01
     garbled: float = 0.005
+    events: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,26 @@ class Scenario:
                 return group.protocol, group.link
             area -= group.count
         raise IndexError("no such area")
+
+
+def large(
+    seed: int, groups: Sequence[Group], customers: int, commissioned: dt.datetime, **changes: Any
+) -> Scenario:
+    """A fleet for load: nothing planted but what `changes` plant, on lines that lose nothing, from the midnight before `commissioned`
+    (local civil time) on. Its truth reaches a month; it is solved area by area when somebody asks.
+    """
+    broke = dt.datetime.combine(commissioned.date() + dt.timedelta(days=1), dt.time(10, 45))
+    settings: dict[str, Any] = {
+        "groups": tuple(groups),
+        "customers": customers,
+        "plan": Plan(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0),
+        "first_day": commissioned.date(),
+        "truth_days": 30,
+        "commissioned": commissioned,
+        "broke_from": broke,
+        "broke_until": broke + dt.timedelta(minutes=45),
+    }
+    return Scenario(seed, **{**settings, **changes})
 
 
 def small(seed: int, **changes: Any) -> Scenario:

@@ -17,6 +17,8 @@ from terminals.simulator.device645 import Device645
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
+from terminals.simulator.quick645 import Quick645
+from terminals.simulator.records645 import Kept
 
 #: Where a DLMS answer is garbled: the version in the wrapper's header. TCP keeps bytes intact and the
 #: wrapper has no checksum, so any other byte would be a lie that nobody could detect; this one stands for a
@@ -31,20 +33,53 @@ class Bus(Protocol):
         """Bytes from the head-end; the answers of the meters, as they are sent."""
 
 
+class Meters645:
+    """The DL/T 645 side of the meters that live, each made when somebody first asks for it: most of a large fleet are asked for
+    nothing but their load records.
+    """
+
+    __slots__ = ("_devices", "_kept", "_meters")
+
+    def __init__(self, meters: Sequence[Meter], kept: Kept | None) -> None:
+        self._meters = {meter.address: meter for meter in meters if not meter.dead}
+        self._kept = kept
+        self._devices: dict[str, Device645] = {}
+
+    def heard(self, address: str) -> list[Device645]:
+        """Whom a frame is meant for."""
+        if address in self._meters:
+            return [self._device(address)]
+        return [self._device(own) for own in self._meters if address == BROADCAST or matches(address, own)]
+
+    def _device(self, address: str) -> Device645:
+        device = self._devices.get(address)
+        if device is None:
+            device = self._devices[address] = Device645(self._meters[address], self._kept)
+        return device
+
+
 class Bus645:
     """An RS-485 bus behind a transparent terminal.
 
     The frames are cut out once and handed to the meters they are meant for; each meter checks them again
     itself. When several meters answer at once (a wildcard address), what comes back is noise, as on a real
-    bus.
+    bus. `quick` is asked first.
     """
 
-    def __init__(self, devices: Sequence[Device645]) -> None:
-        self._devices = {device.meter.address: device for device in devices if not device.meter.dead}
+    __slots__ = ("_buffer", "_meters", "_quick")
+
+    def __init__(self, meters: Meters645, quick: Quick645 | None = None) -> None:
+        self._meters = meters
+        self._quick = quick
         self._buffer = ReceiveBuffer(BUFFER_LIMIT)
 
     def receive(self, data: bytes, now: Callable[[], np.datetime64]) -> Iterator[bytes]:
         """Answers to the frames that are complete now."""
+        if self._quick is not None and not self._buffer.data:
+            answer = self._quick.answer(data, now)
+            if answer is not None:
+                yield answer
+                return
         self._buffer.feed(data)
         while True:
             try:
@@ -54,15 +89,11 @@ class Bus645:
             if frame is None:
                 return
             raw, at = frame.encode(), now()
-            answers = [answer for device in self._heard(frame.address) for answer in device.receive(raw, at)]
+            answers = [
+                answer for device in self._meters.heard(frame.address) for answer in device.receive(raw, at)
+            ]
             if answers:
                 yield _collide(answers)
-
-    def _heard(self, address: str) -> list[Device645]:
-        device = self._devices.get(address)
-        if device is not None:
-            return [device]
-        return [d for own, d in self._devices.items() if address == BROADCAST or matches(address, own)]
 
 
 def _collide(answers: Sequence[bytes]) -> bytes:
@@ -79,11 +110,26 @@ class Terminal:
     """An area's terminal. `attach` is called for every new connection; `exchange` for every piece it brings.
 
     lost, garbled   probabilities that an answer never leaves, or leaves with one byte changed
-    rng             what they are drawn from
+    rng             what they are drawn from; None where both are 0
+    quick           answers the most frequent question; without it nothing is different but the time it takes
+    kept            encoded records, shared by a fleet
     """
 
+    __slots__ = (
+        "_bus", "_garbled", "_logical", "_lost", "_meters645", "_quick", "_rng", "_station", "answered", "concentrator",
+        "meters", "plan", "swallowed",
+    )  # fmt: skip
+
     def __init__(
-        self, plan: AreaPlan, meters: Sequence[Meter], lost: float, garbled: float, rng: np.random.Generator
+        self,
+        plan: AreaPlan,
+        meters: Sequence[Meter],
+        lost: float,
+        garbled: float,
+        rng: np.random.Generator | None,
+        *,
+        quick: Quick645 | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.plan = plan
         self.meters = tuple(meters)
@@ -92,20 +138,19 @@ class Terminal:
         self._lost = lost
         self._garbled = garbled
         self._rng = rng
-        self._devices645: list[Device645] = []
+        self._quick = quick
+        self._meters645 = Meters645(meters if plan.protocol != "dlms" else (), kept)
         self._logical: list[LogicalDevice] = []
         self._station: device376.Concentrator | None = None
         self.concentrator: device698.Concentrator | None = None
         if plan.protocol == "dlms":
             self._logical = [LogicalDevice(meter) for meter in meters]
-        else:
-            self._devices645 = [Device645(meter) for meter in meters]
         address = terminal_address(plan.protocol, plan.area)
         if plan.protocol == "gdw376":
-            bus = Bus645(self._devices645)
+            bus = Bus645(self._meters645)
             self._station = device376.Concentrator(parse_address(address), meters, bus.receive)
         elif plan.protocol == "dlt698":
-            bus, odd = Bus645(self._devices645), bool(plan.area % 2)
+            bus, odd = Bus645(self._meters645), bool(plan.area % 2)
             self.concentrator = device698.Concentrator(address, meters, bus, odd=odd)
         self._bus = self._fresh()
 
@@ -130,9 +175,9 @@ class Terminal:
                 self.swallowed += 1
 
     @property
-    def line(self) -> device376.Line376 | None:
+    def line(self) -> device376.Line376 | device698.Connection698 | None:
         """The present connection of a concentrator, which logs in by its own protocol; None for terminals that do not."""
-        return self._bus if isinstance(self._bus, device376.Line376) else None
+        return self._bus if isinstance(self._bus, device376.Line376 | device698.Connection698) else None
 
     def wander(self, ahead: np.timedelta64) -> None:
         """The terminal's own clock is off by this much; nothing where it has none."""
@@ -155,9 +200,11 @@ class Terminal:
             return device376.Line376(self._station)
         if self.concentrator is not None:
             return device698.Connection698(self.concentrator)
-        return GatewayDlms(self._logical) if self._logical else Bus645(self._devices645)
+        return GatewayDlms(self._logical) if self._logical else Bus645(self._meters645, self._quick)
 
     def _line(self, answer: bytes) -> bytes:
+        if self._rng is None:
+            return answer
         luck = self._rng.random()
         if luck < self._lost:
             return b""

@@ -1,7 +1,9 @@
 """What really happens in the fleet, written down before the first byte is sent; what must be found.
 
 `write` puts two files into a directory: truth.json (seed, scenario, faults, registers at midnights) and
-truth.npz (the arrays of every slot, as the meters display them). They are a function of the scenario alone.
+truth.npz (the arrays of every slot, as the meters display them). They are a function of the scenario alone, so of a fleet
+that is too large for its arrays (MOST_WRITTEN) truth.json says the scenario and the faults, and `Truth.of` solves the areas that
+somebody asks about.
 Relay acts come later; `Truth.expected` solves the areas they touched again, with the same physics.
 """
 
@@ -11,7 +13,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +24,10 @@ from numpy.typing import NDArray
 from protocols.localtime import day_slots, midnight
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES
 from terminals.simulator import diary
-from terminals.simulator.area import Area
-from terminals.simulator.codes import area_code, customer_code
+from terminals.simulator.area import TOGETHER, Area
+from terminals.simulator.codes import area_code, asset_code, customer_code
 from terminals.simulator.faults import Faults, Spot
+from terminals.simulator.grid import Grid
 from terminals.simulator.layout import AreaPlan, Floats, Ints, lay_out
 from terminals.simulator.money import Payment, charged, opening_payments
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, SHOWN_PER_UNIT, demand, size_wires
@@ -38,6 +41,10 @@ _ROWS: Final = {
     "active_power": "p", "reactive_power": "q",
 }  # fmt: skip
 _CHANGES: Final = frozenset(("trip", "close", "key"))
+
+
+#: Meters times days whose arrays are written: 11 KB each, some 90 MB.
+MOST_WRITTEN: Final = 8_000
 
 
 class BadTruth(Exception):
@@ -59,14 +66,22 @@ class World:
         return tuple(plan.asset(meter) for plan in self.plans for meter in range(plan.meters))
 
     def asset(self, spot: Spot) -> str:
-        return self.plans[spot.area].asset(spot.customer + 1)
+        return asset_code(spot.area, spot.customer + 1)
+
+    def part(self, areas: Sequence[int]) -> World:
+        """These areas alone; what is planted elsewhere stays known."""
+        chosen = set(areas)
+        payments = tuple(payment for payment in self.payments if payment.spot.area in chosen)
+        return World(self.scenario, self.faults, tuple(self.plans[area] for area in areas), payments)
 
 
 def build(scenario: Scenario) -> World:
     """The world of a scenario."""
     faults, bare = lay_out(scenario)
-    plans = tuple(size_wires(scenario, plan) for plan in bare)
-    payments = opening_payments(scenario, faults, [Area(scenario, plan) for plan in plans])
+    plans = tuple(
+        plan for k in range(0, len(bare), TOGETHER) for plan in size_wires(scenario, bare[k : k + TOGETHER])
+    )
+    payments = opening_payments(scenario, faults, plans)
     return World(scenario, faults, plans, tuple(payments))
 
 
@@ -118,7 +133,7 @@ class Expected:
     def customer(self, asset: str) -> str:
         """The customer number behind a customer's meter."""
         number, meter = self._find(asset)
-        return customer_code(Spot(number, meter - 1))
+        return customer_code(Spot(self._world.plans[number].area, meter - 1))
 
     def opening_fen(self, asset: str) -> int:
         """What the prepaid customer of this meter paid before the first day."""
@@ -152,11 +167,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """The two files, read back."""
+    """The two files, read back. Of a large fleet `arrays` is empty: see `of`."""
 
     world: World
     arrays: Mapping[str, NDArray[Any]]
     sha256: str
+
+    def of(self, areas: Sequence[int]) -> Truth:
+        """The truth about these areas of the whole fleet, in this order; 11 KB a meter and day of memory."""
+        return solve(self.world.part(areas))
 
     def expected(
         self, acts: Iterable[Act] = (), first: dt.date | None = None, last: dt.date | None = None
@@ -165,6 +184,10 @@ class Truth:
         written).
         """
         scenario = self.world.scenario
+        if not self.arrays:
+            raise ValueError(
+                f"{scenario.meters} meters are too many at once; ask of(areas) for some areas' truth"
+            )
         begin = 0 if first is None else (first - scenario.first_day).days
         end = scenario.truth_days - 1 if last is None else (last - scenario.first_day).days
         if not 0 <= begin <= end < scenario.truth_days:
@@ -185,22 +208,27 @@ def solve(world: World) -> Truth:
 
 
 def write(directory: Path, world: World) -> str:
-    """Write truth.json and truth.npz; returns the sha256 of both, one after the other."""
-    arrays = solve(world).arrays
+    """Write truth.json and truth.npz; returns the sha256 of both, one after the other. A large fleet's arrays are not written."""
     directory.mkdir(parents=True, exist_ok=True)
     npz = directory / "truth.npz"
-    with npz.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    data = npz.read_bytes()
+    whole = world.scenario.meters * world.scenario.truth_days <= MOST_WRITTEN
+    arrays = solve(world).arrays if whole else {}
+    data = b""
+    if not whole:
+        npz.unlink(missing_ok=True)
+    else:
+        with npz.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        data = npz.read_bytes()
     document = {
         "scenario": _plain(world.scenario),
         "faults": faults_by_asset(world),
         "payments": [
             {"meter": world.asset(p.spot), "fen": p.fen, "at": p.at.isoformat()} for p in world.payments
         ],
-        "registers": _midnight_registers(world, arrays),
-        "events": diary.documents(world.scenario, world.plans),
-        "npz_sha256": hashlib.sha256(data).hexdigest(),
+        "registers": _midnight_registers(world, arrays) if whole else {},
+        "events": diary.documents(world.scenario, world.plans) if whole else [],
+        "npz_sha256": hashlib.sha256(data).hexdigest() if whole else "",
     }
     text = json.dumps(document, ensure_ascii=False, indent=1).encode()
     (directory / "truth.json").write_bytes(text)
@@ -209,21 +237,22 @@ def write(directory: Path, world: World) -> str:
 
 def digest(directory: Path) -> str:
     """The sha256 of the truth in a directory as `write` returned it; '' when there is none."""
-    paths = (directory / "truth.json", directory / "truth.npz")
-    if not all(path.exists() for path in paths):
-        return ""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    paths = [path for path in (directory / "truth.json", directory / "truth.npz") if path.exists()]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
 
 
 def load(directory: Path) -> Truth:
     """Read what `write` wrote. BadTruth: the files do not belong together."""
-    text, data = (directory / "truth.json").read_bytes(), (directory / "truth.npz").read_bytes()
+    text = (directory / "truth.json").read_bytes()
     document = json.loads(text)
+    world = build(_scenario(document["scenario"]))
+    if not document["npz_sha256"]:
+        return Truth(world, {}, hashlib.sha256(text).hexdigest())
+    data = (directory / "truth.npz").read_bytes()
     if hashlib.sha256(data).hexdigest() != document["npz_sha256"]:
         raise BadTruth(f"{directory}: truth.npz is not the one truth.json speaks of")
     with np.load(directory / "truth.npz", allow_pickle=False) as arrays:
         read = {name: arrays[name] for name in arrays.files}
-    world = build(_scenario(document["scenario"]))
     return Truth(world, read, hashlib.sha256(text + data).hexdigest())
 
 
@@ -279,6 +308,7 @@ def _empty(world: World) -> dict[str, NDArray[Any]]:
 def _fill(arrays: Mapping[str, NDArray[Any]], world: World, area: Area, number: int) -> None:
     plan = area.plan
     rows = slice(number * plan.meters, (number + 1) * plan.meters)
+    grid = Grid.of([plan])
     first = area.day(0)
     assert first is not None
     arrays["opening"][:, rows] = first.registers(0)
@@ -286,7 +316,7 @@ def _fill(arrays: Mapping[str, NDArray[Any]], world: World, area: Area, number: 
         solved = area.day(day)
         assert solved is not None
         columns = slice(day * SLOTS, (day + 1) * SLOTS)
-        arrays["demand"][rows, columns][1:] = demand(world.scenario, plan, day)
+        arrays["demand"][rows, columns][1:] = demand(world.scenario, grid, day)
         arrays["registers"][:, rows, columns] = solved.slot_registers()
         arrays["flows"][:, number, columns] = solved.slot_flows()
         arrays["recorded"][rows, columns] = plan.recorded.get(day, True)

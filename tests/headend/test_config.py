@@ -26,7 +26,7 @@ def test_defaults() -> None:
         "",
         "0.0.0.0:7040",
         "system",
-        5000,
+        20_000,
     )
 
 

@@ -42,6 +42,6 @@ def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:
 
 def fence(conn: Connection, here: Place, owner: str = OWNER) -> Fence:
     """The lease of its terminal. Commits."""
-    epoch = leases.take(conn, owner, here.terminal, seconds=600)
+    epoch = leases.take(conn, owner, [here.terminal], seconds=600)[here.terminal]
     conn.commit()
     return Fence(owner, here.terminal, epoch)

@@ -20,7 +20,7 @@ from protocols.dlt645.exchange import AddressRequest, Device, ReadRequest
 from protocols.dlt645.words import NO_DATA
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import NEED_DATA, Answer, Event, Ignored, Send
-from terminals.links.link import Link, LinkLost
+from terminals.links.link import Link, LinkLost, Volume
 
 FRAME = re.compile(rb"<([?=!+]) (\d+) ([a-z]+)(?::(\w*))?>")
 
@@ -103,6 +103,7 @@ class ToyLine:
         self.asked: list[str] = []
         self.name = "toy"
         self.closed = False
+        self.volume = Volume()
         self.answers: dict[str, str | bytes] = {}
         self.lost = False
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()

@@ -16,9 +16,10 @@ from headend.store.archive.kinds import KINDS
 from headend.store.archive.lists import capacities, listing
 from headend.store.archive.loading import ArchiveBusy, load
 from headend.store.archive.past import History, UnknownCode, history
-from headend.store.archive.route import Installed, Terminal, installed, seen, terminals
+from headend.store.archive.route import GONE, Installed, Terminal, TerminalState, installed, seen, terminals
 
 __all__ = [
+    "GONE",
     "KINDS",
     "ArchiveBusy",
     "ArchiveError",
@@ -29,6 +30,7 @@ __all__ = [
     "NotAnArchive",
     "Summary",
     "Terminal",
+    "TerminalState",
     "UnknownCode",
     "capacities",
     "export",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
@@ -60,11 +62,49 @@ def installed(conn: Connection, now: Any, terminal_ids: list[int] | None = None)
     return [Installed(**row) for row in rows]
 
 
-def seen(conn: Connection, online: Mapping[int, bool], last_seen: Mapping[int, dt.datetime]) -> None:
-    """Note which terminals are on line and when each was last heard."""
-    ids = sorted(online)
+@dataclass(frozen=True, slots=True)
+class TerminalState:
+    """How a terminal is. `last_seen`: when it was last heard, None: not since we look; `owes`: questions still to be asked of it, and when its
+    collector expects to be through with them. Instants are datetime64 UTC."""
+
+    online: bool
+    last_seen: np.datetime64 | None = None
+    owes: int = 0
+    through_at: np.datetime64 | None = None
+
+    def differs(self, told: TerminalState | None, lag: np.timedelta64) -> bool:
+        """Whether the archive, told so of the terminal, has to be told anew; what moves with the time is news after `lag`."""
+        if told is None or told.online != self.online or (told.owes == 0) != (self.owes == 0):
+            return True
+        return _moved(told.last_seen, self.last_seen, lag) or _moved(told.through_at, self.through_at, lag)
+
+
+def _moved(told: np.datetime64 | None, now: np.datetime64 | None, lag: np.timedelta64) -> bool:
+    if told is None or now is None:
+        return told is not now
+    return bool(abs(now - told) >= lag)
+
+
+GONE: Final = TerminalState(False)
+
+
+def seen(conn: Connection, states: Mapping[int, TerminalState]) -> None:
+    """Note how terminals are; when one was last heard is never taken back."""
+    ids = sorted(states)
+
+    def instants(name: str) -> list[dt.datetime | None]:
+        found = (getattr(states[k], name) for k in ids)
+        return [None if when is None else as_datetime(when) for when in found]
+
     conn.execute(
-        "UPDATE terminal t SET online = u.o, last_seen = greatest(t.last_seen, u.s) "
-        "FROM unnest(%s::int[], %s::boolean[], %s::timestamptz[]) AS u(id, o, s) WHERE t.terminal_id = u.id",
-        (ids, [online[k] for k in ids], [last_seen.get(k) for k in ids]),
+        "UPDATE terminal t SET online = u.online, last_seen = greatest(t.last_seen, u.seen), owes = u.owes, through_at = u.through "
+        "FROM unnest(%s::int[], %s::boolean[], %s::timestamptz[], %s::int[], %s::timestamptz[]) AS u(id, online, seen, owes, through) "
+        "WHERE t.terminal_id = u.id",
+        (
+            ids,
+            [states[k].online for k in ids],
+            instants("last_seen"),
+            [states[k].owes for k in ids],
+            instants("through_at"),
+        ),
     )

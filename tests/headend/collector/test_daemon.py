@@ -177,7 +177,7 @@ async def test_an_owner_dies_in_sending_and_the_next_one_finds_out(open_house: O
     asset = consumer(house)
     terminal = one(house.conn, "SELECT terminal_id FROM terminal")
     order = house.ask(asset, "keep-power")
-    epoch = leases.take(house.conn, "the dead", terminal, seconds=1.0)
+    epoch = leases.take(house.conn, "the dead", [terminal], seconds=1.0)[terminal]
     fence = orders.Fence("the dead", terminal, epoch)
     house.conn.commit()
     assert orders.begin(house.conn, order, fence=fence, now=house.clock.now()) == []

@@ -9,19 +9,21 @@ import numpy as np
 
 from headend.collector.gaps import (
     MOST_POINTS,
+    Gap,
+    Kept,
+    ahead,
     closed,
-    due_by,
     look_back,
     lost_because,
     open_gaps,
     overwritten,
 )
-from headend.plans import CURVE, DAY, Plan, due, points
+from headend.plans import CURVE, DAY, MONTH, Plan, due, points
 from headend.store.coverage import DayMatrix
 from terminals.drivers.driver import Retention
 from tests.support.house import SHANGHAI, at
 
-KEPT = Retention(curve=dt.timedelta(days=2), day_freeze=dt.timedelta(days=30))
+KEPT = Kept(Retention(dt.timedelta(days=2), dt.timedelta(days=30), dt.timedelta(days=400)))
 WEDNESDAY = dt.date(2026, 3, 11)
 TUESDAY = dt.date(2026, 3, 10)
 
@@ -122,7 +124,7 @@ def test_closed() -> None:
 
 # --- meters without memory ---
 
-SAMPLED = Retention(dt.timedelta(seconds=60), dt.timedelta(seconds=60), sampled=True)
+SAMPLED = Kept(Retention(*3 * (dt.timedelta(seconds=60),), sampled=True))
 
 
 def test_a_meter_without_memory_is_asked_at_the_instant_and_for_a_minute() -> None:
@@ -132,7 +134,7 @@ def test_a_meter_without_memory_is_asked_at_the_instant_and_for_a_minute() -> No
         ("2026-03-11 00:30:59", [1], [0]),
         ("2026-03-11 00:31:00", [], [0, 1]),
     ):
-        seen = matrix(WEDNESDAY, str(due_by(CURVE, SAMPLED, at(now)) + np.timedelta64(8, "h")))
+        seen = matrix(WEDNESDAY, str((at(now) + ahead(CURVE, SAMPLED)) + np.timedelta64(8, "h")))
         times = points(CURVE, WEDNESDAY, SHANGHAI)
         assert [gap.times.tolist() for gap in open_gaps([seen], SAMPLED, at(now))] == (
             [times[asked].tolist()] if asked else []
@@ -142,7 +144,7 @@ def test_a_meter_without_memory_is_asked_at_the_instant_and_for_a_minute() -> No
 
 def test_a_midnight_is_asked_at_midnight() -> None:
     now = at("2026-03-12 00:00:10")
-    seen = matrix(WEDNESDAY, str(due_by(DAY, SAMPLED, now) + np.timedelta64(8, "h")), plan=DAY)
+    seen = matrix(WEDNESDAY, str((now + ahead(DAY, SAMPLED)) + np.timedelta64(8, "h")), plan=DAY)
     (gap,) = open_gaps([seen], SAMPLED, now)
     assert (gap.times.tolist(), gap.deadline) == (
         points(DAY, WEDNESDAY, SHANGHAI).tolist(),
@@ -153,6 +155,56 @@ def test_a_midnight_is_asked_at_midnight() -> None:
 def test_what_is_looked_back_for_and_what_is_said_of_a_loss() -> None:
     assert look_back(CURVE, KEPT) == np.timedelta64(3, "D")
     assert look_back(DAY, SAMPLED) == np.timedelta64(11, "D")
-    assert due_by(CURVE, KEPT, at("2026-03-11 00:30")) == at("2026-03-11 00:30")
-    assert "within 60 s of the instant" in lost_because(SAMPLED)
-    assert lost_because(KEPT) == "older than the meter keeps"
+    assert ahead(CURVE, KEPT) == np.timedelta64(0)
+    assert "within 60 s of the instant" in lost_because(CURVE, SAMPLED)
+    assert lost_because(CURVE, KEPT) == "older than the meter keeps"
+
+
+BEHIND = Kept(
+    Retention(dt.timedelta(days=1), dt.timedelta(days=10), dt.timedelta(days=60)),
+    Retention(dt.timedelta(days=3), dt.timedelta(days=5), dt.timedelta(days=5)),
+)
+
+
+def told(gaps: list[Gap]) -> dict[bool, list[str]]:
+    """Local hour and minute of what is asked, by whether it is asked past the terminal."""
+    return {
+        gap.behind: [str(t)[11:16] for t in (gap.times + np.timedelta64(8, "h")).tolist()] for gap in gaps
+    }
+
+
+def test_the_meter_is_asked_for_what_its_terminal_has_not_got_once_it_had_the_time_to_collect_it() -> None:
+    now = "2026-03-11 03:01"
+    in_vain = {"not-in-terminal": [0, 1, 11]}
+    given = matrix(WEDNESDAY, now, present=[2, 3, 4, 5, 6, 7, 8], **in_vain)
+    assert told(open_gaps([given], BEHIND, at(now))) == {
+        True: ["00:15", "00:30"],
+        False: ["02:30", "02:45", "03:00"],
+    }
+    assert told(open_gaps([given], KEPT, at(now))).keys() == {False}
+
+
+def test_a_gaps_deadline_is_the_later_one_of_terminal_and_meter() -> None:
+    now = "2026-03-12 02:01"  # the terminal keeps a day, the meter three
+    given = matrix(WEDNESDAY, now, present=[*range(8, 96)])
+    gaps = open_gaps([given], BEHIND, at(now))
+    assert told(gaps) == {True: ["00:15", "00:30", "00:45", "01:00", "01:15", "01:30", "01:45", "02:00"]}
+    assert {gap.deadline for gap in gaps} == {at("2026-03-11 00:15") + np.timedelta64(3, "D")}
+    assert overwritten([given], BEHIND, at(now)) == []
+    later = "2026-03-14 01:05"
+    given = matrix(WEDNESDAY, later, present=[*range(8, 96)])
+    (lost,) = overwritten([given], BEHIND, at(later))
+    assert len(lost.times) == 4
+    assert look_back(CURVE, BEHIND) == np.timedelta64(4, "D")
+    assert look_back(DAY, BEHIND) == np.timedelta64(11, "D")  # days the terminal keeps longer
+
+
+def test_a_plan_that_the_protocol_cannot_serve_is_lost_and_says_so() -> None:
+    none = Kept(Retention(dt.timedelta(days=2), dt.timedelta(days=30)))
+    now = "2026-04-01 00:30"
+    given = matrix(dt.date(2026, 3, 31), now, plan=MONTH)
+    assert open_gaps([given], none, at(now)) == []
+    assert [lost.times.tolist() for lost in overwritten([given], none, at(now))] == [
+        [at("2026-04-01 00:00").item()]
+    ]
+    assert "no month readings" in lost_because(MONTH, none)

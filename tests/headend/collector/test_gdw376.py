@@ -66,10 +66,10 @@ async def test_what_the_terminal_has_not_got_stays_owed(open_house: Open) -> Non
     house = await open_house(CONCENTRATORS, dead=1)
     house.collect()
     await house.until(lambda: house.open_points() == 8)
-    sql = "SELECT count(*) FROM gap_reason WHERE reason = 'missing-in-answer'"
+    sql = "SELECT count(*) FROM gap_reason WHERE reason = 'not-in-terminal'"
     await house.until(lambda: one(house.conn, sql) > 0)
     told = house.why(house.dead, TODAY)
-    assert [(hole.reason, hole.points) for hole in told.plans[0].holes] == [("missing-in-answer", 8)]
+    assert [(hole.reason, hole.points) for hole in told.plans[0].holes] == [("not-in-terminal", 8)]
     house.clock.set("2026-03-12 03:07")
     await house.until(lambda: house.open_points() == 96)
     assert one(house.conn, "SELECT count(*) FROM gap_reason WHERE reason = 'not-recorded'") == 0

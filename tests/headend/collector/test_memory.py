@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from headend.collector.gaps import open_gaps
+from headend.collector.gaps import Kept, open_gaps
 from headend.collector.memory import Memory
 from headend.plans import COLLECTED, CURVE, DAY, points
 from headend.store import coverage
@@ -19,7 +19,7 @@ from protocols.localtime import Times
 from terminals.drivers.driver import Retention
 from tests.support.house import SHANGHAI, Place, at, place, rows
 
-RETENTION = Retention(dt.timedelta(days=30), dt.timedelta(days=30))
+RETENTION = Kept(Retention(dt.timedelta(days=30), dt.timedelta(days=30)))
 TODAY = dt.date(2026, 3, 11)
 DAYS = [TODAY + dt.timedelta(days=k) for k in range(-1, 3)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from headend.collector import worker as worker_module
 from headend.collector import writer as writer_module
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
+from headend.collector.limits import Allowances, Starts
 from headend.collector.spool import Spool
+from headend.collector.survey import Survey
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import CURVE
@@ -26,6 +28,7 @@ from headend.store.exchanges import NO_TIMES
 from headend.store.intake import Delivery
 from headend.store.tables import CURVES
 from terminals.drivers.dlt645 import Dlt645Driver
+from terminals.links.listener import Listener
 from terminals.links.tcp import connect
 from terminals.pace import Timing
 from tests.support.house import Place, at, one, place, table
@@ -130,18 +133,57 @@ async def test_a_worker_that_failed_is_begun_anew_with_the_lease_as_it_is(
     failed.task.cancel()
     await asyncio.gather(failed.task, return_exceptions=True)
     assert here not in daemon._held
-    leases.take(store, daemon.owner, here, seconds=20)  # lost and claimed again meanwhile
+    leases.take(store, daemon.owner, [here], seconds=20)[here]  # lost and claimed again meanwhile
     store.commit()
     await daemon._keep_leases()
     assert daemon._held[here].worker.epoch == failed.worker.epoch + 1
     await asyncio.sleep(0.05)
     daemon._held[here].task.cancel()
     await asyncio.gather(daemon._held[here].task, return_exceptions=True)
-    leases.take(store, "somebody else", here, seconds=20)
+    leases.take(store, "somebody else", [here], seconds=20)[here]
     store.commit()
     await daemon._keep_leases()
     await asyncio.sleep(1.1)
     assert here not in daemon._held
+
+
+async def test_a_terminal_that_hangs_up_is_nobodys_and_its_points_are_owed_because_of_that(
+    daemon: Daemon, store: Connection, clock: HandClock, unused_tcp_port: int
+) -> None:
+    """Its lease was renewed for ever, so that nobody could say it was nowhere, and what it owed had no cause."""
+    here = place(store, "1", terminal="DTU1", link="dial-in")
+    listener = Listener("127.0.0.1", unused_tcp_port, daemon._roster.admit)
+    writing = asyncio.create_task(daemon._writer.run())
+    await listener.start()
+    try:
+        await daemon._keep_leases()
+        _, terminal = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        terminal.write(b"REG,DTU1\r\n")
+        await _until(lambda: here.terminal in daemon._held)
+        await daemon._tell_status()
+        online = "SELECT online FROM terminal"
+        assert one(store, online) is True
+        terminal.close()
+        await _until(lambda: here.terminal not in daemon._held)
+        await daemon._tell_status()
+        await daemon._keep_leases()
+        assert one(store, online) is False
+        assert not leases.holders(store, [here.terminal])
+        clock.pass_(minutes=20)
+        await daemon._absent_terminals()
+        await daemon._writer.flush()
+        reasons = "SELECT DISTINCT reason, detail FROM gap_reason"
+        assert table(store, reasons) == [("offline", "the terminal has not dialled in")]
+    finally:
+        writing.cancel()
+        await listener.close()
+        await daemon._roster.close()
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -150,7 +192,16 @@ def alone(database_of: Database, clock: HandClock, store: Connection, tmp_path: 
     (terminal,) = archive.terminals(store)
     store.commit()
     writer = Writer(database_of, "here", Spool(tmp_path, "here", 2**24))
-    context = Context(database_of, writer, clock, Timing(), "here")
+    context = Context(
+        database_of,
+        writer,
+        Survey(database_of, clock),
+        clock,
+        Timing(),
+        "here",
+        Starts(100, 100, time.monotonic),
+        Allowances(),
+    )
     return Worker(context, terminal, Dlt645Driver(), 1, lambda: True)
 
 

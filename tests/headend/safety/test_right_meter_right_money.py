@@ -26,7 +26,7 @@ def debtor(store: Connection) -> Place:
 
 
 def fence(conn: Connection, where: Place) -> Fence:
-    epoch = leases.take(conn, OWNER, where.terminal, seconds=LEASE)
+    epoch = leases.take(conn, OWNER, [where.terminal], seconds=LEASE)[where.terminal]
     conn.commit()
     return Fence(OWNER, where.terminal, epoch)
 

@@ -56,9 +56,11 @@ def test_a_lease_that_ran_out_cannot_be_renewed(store: Connection, terminals: li
 
 def test_the_newest_socket_takes_the_terminal_over(store: Connection, terminals: list[int]) -> None:
     last = terminals[5]
-    assert leases.take(store, "a", last, seconds=60) == 1
-    assert leases.take(store, "b", last, seconds=60) == 2
-    assert leases.take(store, "b", last, seconds=60) == 3  # a new socket of the same owner fences his old one
+    assert leases.take(store, "a", [last], seconds=60)[last] == 1
+    assert leases.take(store, "b", [last], seconds=60)[last] == 2
+    assert (
+        leases.take(store, "b", [last], seconds=60)[last] == 3
+    )  # a new socket of the same owner fences his old one
     assert leases.renew(store, "a", seconds=60) == {}
     assert leases.renew(store, "b", seconds=60) == {last: 3}
 
@@ -83,10 +85,10 @@ def test_held_stays_so_until_the_transaction_ends(
     assert leases.held(store, "a", terminals[0], 1)
     second.execute("SET lock_timeout = '100ms'")
     with pytest.raises(Exception, match="lock timeout"):
-        leases.take(second, "b", terminals[0], seconds=60)
+        leases.take(second, "b", terminals[:1], seconds=60)
     second.rollback()
     store.commit()
-    assert leases.take(second, "b", terminals[0], seconds=60) == 2
+    assert leases.take(second, "b", terminals[:1], seconds=60) == {terminals[0]: 2}
 
 
 def test_what_is_left_of_a_lease(store: Connection, terminals: list[int]) -> None:
@@ -100,3 +102,16 @@ def test_what_is_left_of_a_lease(store: Connection, terminals: list[int]) -> Non
     store.commit()
     expire(store)
     assert leases.left(store, "a", here, 1) == 0
+
+
+def test_terminals_are_taken_together_and_given_up_one_by_one(
+    store: Connection, terminals: list[int]
+) -> None:
+    """Given up is what was held, not what has dialled in anew since."""
+    assert leases.take(store, "a", terminals, seconds=60) == dict.fromkeys(terminals, 1)
+    again = terminals[0]
+    assert leases.take(store, "a", [again, again], seconds=60) == {again: 2}  # one login, whoever asked twice
+    leases.give_up(store, "a", dict.fromkeys(terminals, 1))
+    assert leases.renew(store, "a", seconds=60) == {again: 2}
+    leases.give_up(store, "b", {again: 2})
+    assert leases.renew(store, "a", seconds=60) == {again: 2}

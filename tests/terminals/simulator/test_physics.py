@@ -12,7 +12,7 @@ from terminals.simulator.truth import build
 
 def sized(scenario):
     faults, plans = lay_out(scenario)
-    return faults, [size_wires(scenario, plan) for plan in plans]
+    return faults, size_wires(scenario, plans)
 
 
 def solve(scenario, plan, day=1, switches=()):
@@ -192,7 +192,8 @@ def test_an_area_runs_for_months_and_forgets():
     assert area.freeze(100 - FREEZE_DAYS) is not None
     assert area.freeze(98 - FREEZE_DAYS) is None
     assert (last[0] >= area.freeze(98)[0]).all()
-    assert len(area._days) <= CURVE_DAYS + 1
+    assert len(area._before) <= CURVE_DAYS + 2
+    assert len(area._shelf) <= CURVE_DAYS + 1
 
 
 def test_there_are_homes_and_exactly_the_planted_workshop():

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from headend.store import archive
-from headend.store.archive import ArchiveError, Complaint, NotAnArchive, Summary, load
+from headend.store.archive import GONE, ArchiveError, Complaint, NotAnArchive, Summary, TerminalState, load
 from headend.store.db import Connection
+from protocols.localtime import instant
 from tests.support.house import SHANGHAI, at, one, table
 
 HEADERS = {
@@ -472,8 +473,8 @@ def test_seen_never_goes_back(store: Connection, folder: Write) -> None:
     bring(store, folder())
     ids = [t.terminal_id for t in archive.terminals(store)]
     nine, ten = local("2026-03-11 09:00"), local("2026-03-11 10:00")
-    archive.seen(store, {ids[0]: True, ids[1]: False}, {ids[0]: ten})
-    archive.seen(store, {ids[0]: False}, {ids[0]: nine})
+    archive.seen(store, {ids[0]: TerminalState(True, instant(ten)), ids[1]: GONE})
+    archive.seen(store, {ids[0]: TerminalState(False, instant(nine))})
     assert table(store, "SELECT online, last_seen FROM terminal ORDER BY code") == [
         (False, ten),
         (False, None),

@@ -1,0 +1,58 @@
+"""How far the loop is behind: whoever has the line at a given moment finds out how long a byte may lie before it is seen."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+#: seconds between looks: each is one wake-up, and what stands still for longer is seen for certain
+EVERY: Final = 0.05
+#: upper bounds of the classes that delays are counted in [s]: a fifth wide each, from a millisecond to a minute
+BOUNDS: Final = 1e-3 * 1.2 ** np.arange(61)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Delays of the loop over a while [s], upper bounds of their class; `looks`: how many were counted."""
+
+    looks: int
+    median: float
+    p99: float
+    worst: float
+
+
+class Pulse:
+    """Counts from the first `run` on. A fixed number of classes, however long it runs."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(len(BOUNDS) + 1, dtype=np.int64)
+        self._worst = 0.0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            meant = loop.time() + EVERY
+            await asyncio.sleep(EVERY)
+            self.note(max(0.0, loop.time() - meant))
+
+    def note(self, delay: float) -> None:
+        self._counts[int(np.searchsorted(BOUNDS, delay))] += 1
+        self._worst = max(self._worst, delay)
+
+    def take(self) -> Beat:
+        """What was counted since it was taken last."""
+        counts, worst = self._counts, self._worst
+        self._counts, self._worst = np.zeros_like(counts), 0.0
+        looks = int(counts.sum())
+
+        def share(part: float) -> float:
+            if not looks:
+                return 0.0
+            place = int(np.searchsorted(np.cumsum(counts), part * looks))
+            return min(worst, float(BOUNDS[place])) if place < len(BOUNDS) else worst
+
+        return Beat(looks, share(0.5), share(0.99), worst)

@@ -1,0 +1,82 @@
+"""What the terminals of this process owe: the archive and the ledger, looked up for many of them at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from headend.clock import Clock
+from headend.collector.database import Database
+from headend.collector.gaps import IN_VAIN
+from headend.collector.gather import Gather
+from headend.collector.tasks import meter_of
+from headend.plans import Plan
+from headend.store import archive, coverage
+from headend.store.coverage import DayMatrix
+from headend.store.db import Connection
+from terminals.drivers.driver import Meter
+
+#: terminals looked up together: what one lot brings (8,000 meters, four days) is some MB, and a look takes the threads a fraction of a second
+MOST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One terminal, and which days of which plans may have gaps. `ahead`: points are wanted so long before they have settled."""
+
+    terminal: int
+    days: tuple[tuple[Plan, dt.date, np.timedelta64], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What the store says of a terminal: its meters of this moment, and the days that were asked about."""
+
+    meters: dict[int, Meter]
+    days: list[DayMatrix]
+
+
+class Survey:
+    """psycopg.OperationalError when the store does not answer."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._gather: Gather[Question, Owed] = Gather(self._look, MOST)
+
+    async def of(self, question: Question) -> Owed:
+        """What one terminal owes now."""
+        return await self._gather.ask(question)
+
+    async def _look(self, questions: Sequence[Question]) -> Sequence[Owed]:
+        now = self._clock.now()
+        return await self._database.ask(lambda conn: self._ask(conn, questions, now))
+
+    def _ask(self, conn: Connection, questions: Sequence[Question], now: np.datetime64) -> list[Owed]:
+        zone = self._database.zone
+        meters: defaultdict[int, dict[int, Meter]] = defaultdict(dict)
+        for row in archive.installed(conn, now, [question.terminal for question in questions]):
+            meters[row.terminal_id][row.meter_id] = meter_of(row, zone)
+        asking: defaultdict[tuple[Plan, dt.date, np.timedelta64], list[int]] = defaultdict(list)
+        for question in questions:
+            for wanted in question.days:
+                asking[wanted].append(question.terminal)
+        days: dict[int, list[DayMatrix]] = {question.terminal: [] for question in questions}
+        for (plan, day, ahead), terminals in asking.items():
+            whole = coverage.day_matrix(
+                conn,
+                plan,
+                day,
+                now=now + ahead,
+                zone=zone,
+                terminals=terminals,
+                reasons=("expired", *IN_VAIN),
+            )
+            for terminal, part in whole.by_terminal(terminals):
+                days[terminal].append(part)
+        return [Owed(meters[question.terminal], days[question.terminal]) for question in questions]
