@@ -61,6 +61,7 @@ ROOMS = {
     "tariffs": Room(READINGS, ("numpy",), never=IMPURE),
     "lineloss": Room(READINGS, ("numpy",), never=IMPURE),
     "headend": Room(READINGS, ("numpy", "pydantic", "pydantic_settings", "prometheus_client")),
+    "headend.timesync": Room((HOUSE, "headend.control")),
     "headend.control": Room(never=IMPURE),
     "headend.store": Room(
         (HOUSE, *READINGS, "headend.control", *COMPUTERS),

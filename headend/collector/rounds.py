@@ -29,7 +29,7 @@ from headend.store.db import Connection
 from headend.store.events import Event
 from headend.store.exchanges import NO_TIMES, Exchange
 from headend.store.orders import OrderError
-from headend.store.visits import Key
+from headend.store.visits import Key, Visit
 from protocols.errors import ProtocolError
 from protocols.localtime import as_datetime, instant
 from terminals.bus import Bus, BusError
@@ -44,7 +44,9 @@ log = structlog.get_logger()
 
 #: domain time from one visit to the next
 DAILY: Final = np.timedelta64(24 * 3600, "s")
-#: the same where one came to nothing: a meter that is dead must not be asked all day
+#: Rhythm.settle: ten minutes: ten thousand terminals that have come together are looked up at seventeen a second
+SETTLE: Final = np.timedelta64(600, "s")
+#: domain time from a visit that came to nothing to the next: a meter that is dead must not be asked all day
 AGAIN: Final = np.timedelta64(3600, "s")
 #: events of so long before the last visit are asked for too: the clock that stamped them may have been off
 OVERLAP: Final = np.timedelta64(24 * 3600, "s")
@@ -62,6 +64,24 @@ REREAD: Final = np.timedelta64(5 * 60, "s")
 MOST: Final = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """spread: domain time over which the first visits are spread, and so all later ones: a fleet must not be asked all at once.
+    settle: domain time within which a terminal that has just come is looked at: after an outage all come together, and their points first."""
+
+    spread: np.timedelta64 = DAILY
+    settle: np.timedelta64 = SETTLE
+
+
+@dataclass(slots=True)
+class _Stop:
+    """One place of the rounds: when it is due, and when it was asked and answered last."""
+
+    due: np.datetime64
+    asked: np.datetime64 | None = None
+    answered: np.datetime64 | None = None
+
+
 @dataclass(slots=True)
 class Rounds:
     """Of one terminal. `meters`: those behind it as far as the worker knows; `station`: who speaks with the terminal itself, if it has an
@@ -74,16 +94,16 @@ class Rounds:
     station: Station | None
     recorder: Recorder
     meters: Callable[[], Mapping[int, Meter] | None]
-    _due: dict[Key, np.datetime64] = field(default_factory=dict)
-    _answered: dict[Key, np.datetime64] = field(default_factory=dict)
-    _known: frozenset[int] = frozenset()
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    _stops: dict[Key, _Stop] = field(default_factory=dict)
+    _planned: frozenset[int] = frozenset()
     _marks: dict[str, str] = field(default_factory=dict)
-    _asked: dict[Key, np.datetime64] = field(default_factory=dict)
     _ahead: dict[int, float] = field(default_factory=dict)
     _policy_off_until: np.datetime64 | None = None
 
     async def run(self, bus: Bus) -> None:
         """Until cancelled. LinkLost when the line is gone."""
+        await self._sleep(_share(self.terminal.terminal_id, self.rhythm.settle))
         while True:
             meters = self.meters()
             if meters and not self.database.away:
@@ -91,17 +111,20 @@ class Rounds:
                     await self._once(bus, meters)
                 except psycopg.OperationalError as error:
                     self.database.lost(error)
-            wait = self.clock.seconds_until(self.clock.now() + PAUSE)
-            await asyncio.sleep(max(0.05, wait))  # never a busy loop, however fast domain time runs
+            await self._sleep(PAUSE)
+
+    async def _sleep(self, span: np.timedelta64) -> None:
+        # never a busy loop, however fast domain time runs
+        await asyncio.sleep(max(0.05, self.clock.seconds_until(self.clock.now() + span)))
 
     async def _once(self, bus: Bus, meters: Mapping[int, Meter]) -> None:
-        if frozenset(meters) != self._known:
+        if frozenset(meters) != self._planned:
             await self._plan(meters)
         await self._hear(meters)
-        for key in sorted(self._due, key=lambda key: self._due[key]):
-            if self._due[key] > self.clock.now():
+        for key, stop in sorted(self._stops.items(), key=lambda item: item[1].due):
+            if stop.due > self.clock.now():
                 break
-            await self._visit(bus, meters, key)
+            await self._visit(bus, meters, key, stop)
             await self._hear(meters)
         await self._mind_clocks(meters)
 
@@ -120,18 +143,16 @@ class Rounds:
             wanted += [("meter", meter, "events") for meter in meters]
         elif self.driver.events_of == "terminal":
             wanted.append(("terminal", number, "events"))
-        self._due.clear()
-        for key in wanted:
-            visit = made.get(key)
-            if visit is None:
-                self._due[key] = now
-                continue
-            asked = instant(visit.asked)
-            fine = visit.answered is not None and visit.answered >= visit.asked
-            self._due[key] = asked + (DAILY if fine else AGAIN)
-            if visit.answered is not None:
-                self._answered[key] = instant(visit.answered)
-        self._known = frozenset(meters)
+        self._stops = {key: self._stop(key, made.get(key), now) for key in wanted}
+        self._planned = frozenset(meters)
+
+    def _stop(self, key: Key, visit: Visit | None, now: np.datetime64) -> _Stop:
+        if visit is None:
+            return _Stop(now + _share(key[1], self.rhythm.spread))
+        asked = instant(visit.asked)
+        answered = None if visit.answered is None else instant(visit.answered)
+        fine = answered is not None and answered >= asked
+        return _Stop(asked + (DAILY if fine else AGAIN), asked, answered)
 
     async def _hear(self, meters: Mapping[int, Meter]) -> None:
         """What the terminal said unasked: told events are kept; where it only says that it has some, they are asked for now."""
@@ -143,9 +164,9 @@ class Rounds:
                 await self._keep_told(tidings.rows(news.told, meters, number, now))
             if news.mark != self._marks.get(name, ""):
                 self._marks[name] = news.mark
-                for key in self._due:
+                for key, stop in self._stops.items():
                     if key[2] == "events":
-                        self._due[key] = now
+                        stop.due = now
 
     async def _keep_told(self, found: Sequence[Event]) -> None:
         # until it is in the store nothing else is done here: the terminal believes that we have it
@@ -154,18 +175,18 @@ class Rounds:
 
     # --- one visit ---
 
-    async def _visit(self, bus: Bus, meters: Mapping[int, Meter], key: Key) -> None:
+    async def _visit(self, bus: Bus, meters: Mapping[int, Meter], key: Key, stop: _Stop) -> None:
         """Whatever comes of it is booked."""
         kind, subject, what = key
         began, why = self.clock.now(), ""
-        self._asked[key] = began
+        stop.asked = began
         whom, speaker = self._whom(meters, key)
         try:
             async with bus.turn(whom, speaker, Priority.SCHEDULED) as session:
                 if what == "clock":
                     await self._read_clock(session, whom, speaker, key)
                 else:
-                    await self._read_events(session, meters, whom, key)
+                    await self._read_events(session, meters, whom, key, stop.answered)
         except LinkLost:
             raise
         except (SessionError, BusError, ProtocolError) as trouble:
@@ -179,8 +200,8 @@ class Rounds:
                 why=why,
             )
         else:
-            self._answered[key] = began
-        self._due[key] = began + (AGAIN if why else DAILY)
+            stop.answered = began
+        stop.due = began + (AGAIN if why else DAILY)
 
     def _whom(self, meters: Mapping[int, Meter], key: Key) -> tuple[Meter, Driver | Station]:
         kind, subject, what = key
@@ -205,11 +226,10 @@ class Rounds:
         self._ahead[ITSELF if kind == "terminal" else subject] = offset.ahead
 
     async def _read_events(
-        self, session: Session, meters: Mapping[int, Meter], whom: Meter, key: Key
+        self, session: Session, meters: Mapping[int, Meter], whom: Meter, key: Key, last: np.datetime64 | None
     ) -> None:
         kind, subject, _ = key
         now = self.clock.now()
-        last = self._answered.get(key)
         since = now - FIRST if last is None else last - OVERLAP
         said: Exchange | None = None
         with self.recorder.listening(whom, EVENTS, NO_TIMES, now) as so_far:
@@ -261,9 +281,9 @@ class Rounds:
             if subject == ITSELF
             else ("meter", subject, "clock")
         )
-        asked = self._asked.get(key)
-        if key in self._due and (asked is None or now - asked >= REREAD):
-            self._due[key] = min(self._due[key], now)
+        stop = self._stops.get(key)
+        if stop is not None and (stop.asked is None or now - stop.asked >= REREAD):
+            stop.due = min(stop.due, now)
 
     async def _order(self, on: clockwork.Line, wanted: Sequence[clockwork.Wanted]) -> None:
         number = self.terminal.terminal_id
@@ -286,3 +306,8 @@ class Rounds:
                 await self.database.call(ask)
         except OrderError as refused:
             log.warning("clock order not made", terminal=self.terminal.code, why=str(refused))
+
+
+def _share(number: int, of: np.timedelta64) -> np.timedelta64:
+    """Always the same part of it for one number, and evenly over all numbers (multiples of the golden ratio)."""
+    return np.timedelta64(int(number * 0.6180339887498949 % 1.0 * float(of / np.timedelta64(1, "us"))), "us")

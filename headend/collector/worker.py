@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from headend.collector.gaps import Gap, Kept, ahead, closed, look_back, lost_bec
 from headend.collector.limits import Allowances, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
-from headend.collector.rounds import Rounds
+from headend.collector.rounds import Rhythm, Rounds
 from headend.collector.survey import Owed, Question, Survey
 from headend.collector.tasks import PAST, script, station_of
 from headend.collector.writer import Writer
@@ -73,6 +73,7 @@ class Context:
     owner: str
     starts: Starts
     allowances: Allowances
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 class Worker:
@@ -186,7 +187,7 @@ class Worker:
         )  # fmt: skip
         rounds = Rounds(
             context.database, context.clock, self.terminal, self._driver, stations(self._driver).get(self.terminal.protocol), self._recorder,
-            lambda: self._memory.meters,
+            lambda: self._memory.meters, context.rhythm,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headend.collector.clockwork import WHO
+from headend.collector.rounds import Rhythm
 from headend.control.clock_policy import Master
 from headend.control.order_state import State
 from headend.store import clocks, orders
@@ -23,6 +24,7 @@ from tests.support.house import one, table
 #: seconds by which a simulated clock is off from the beginning, and a second of rounding
 OFF = np.timedelta64(4, "s")
 MINUTE = np.timedelta64(61, "s")
+AT_ONCE = Rhythm(np.timedelta64(0, "s"), np.timedelta64(0, "s"))
 #: what the concentrator tells of the meters behind it, and how often
 CONCENTRATOR = {"cover-open": 1, "voltage-loss": 2}
 
@@ -93,7 +95,7 @@ async def test_what_happened_is_in_the_store_once_and_equal_to_the_truth(
     open_house: Open, protocol: str
 ) -> None:
     house = await open_house(Group(protocol, "dial-out", 4), now="2026-03-12 20:07", events=40)  # type: ignore[arg-type]
-    house.collect()
+    house.collect(AT_ONCE)
     alive = [m for m in meters_of(house).values() if not m.dead]
     visits = 1 if protocol == "gdw376" else len(alive)
     await house.until(lambda: visited(house, "events") == visits)
@@ -143,7 +145,7 @@ async def test_clocks_are_measured_and_drift_follows_from_the_days(open_house: O
     for asset, meter in meters.items():
         meter.rate = 8.0 if asset == fast else 0.0
         meter.wander(begin, np.timedelta64(7 if asset == fast else 1, "s"))
-    house.collect()
+    house.collect(AT_ONCE)
     for day in range(11, 18):
         house.clock.set(f"2026-03-{day} 10:07")
         at = as_datetime(house.clock.now())
@@ -176,7 +178,7 @@ async def test_one_broadcast_sets_a_line_once_a_day_and_marks_the_interval(open_
     meters[off].wander(house.clock.now(), np.timedelta64(-200, "s"))
     meters[other].wander(house.clock.now(), np.timedelta64(-90, "s"))
     switch_on(house)
-    house.collect()
+    house.collect(AT_ONCE)
     await house.until(lambda: [row[2] for row in ours(house)] == [State.VERIFIED])
     ((asset, way, _, outcome),) = ours(house)
     assert (asset, way) == (off, "broadcast")
@@ -201,7 +203,7 @@ async def test_one_broadcast_sets_a_line_once_a_day_and_marks_the_interval(open_
     house.conn.execute("UPDATE visit SET asked_at = asked_at - interval '1 day'")
     house.conn.commit()
     await house.leave()
-    house.collect()
+    house.collect(AT_ONCE)
     number = one(house.conn, f"SELECT meter_id FROM meter WHERE asset = '{off}'")
     await house.until(lambda: (clocks.known(house.conn, "meter", [number])[number].ahead or 0.0) > 100)
     assert len(ours(house)) == 1
@@ -218,7 +220,7 @@ async def test_a_meter_too_far_off_for_a_broadcast_is_written_and_a_lost_one_is_
     meters[off].wander(house.clock.now(), np.timedelta64(400, "s"))
     meters[lost].wander(house.clock.now(), np.timedelta64(4000, "s"))
     switch_on(house)
-    house.collect()
+    house.collect(AT_ONCE)
     await house.until(lambda: [row[:3] for row in ours(house)] == [(off, "write", State.VERIFIED)])
     now = house.clock.now()
     assert abs(meters[off].clock(now) - now) < np.timedelta64(2, "s")
@@ -236,7 +238,7 @@ async def test_a_terminal_is_set_first_and_tells_its_meters_nothing_before(
     terminal = terminal_of(house)
     terminal.wander(np.timedelta64(-120, "s"))
     switch_on(house)
-    house.collect()
+    house.collect(AT_ONCE)
     await house.until(lambda: len(ours(house)) == 2 and ours(house)[1][2] == State.VERIFIED, seconds=40)
     (_, first_way, first_state, _), (asset, way, _, _) = ours(house)
     assert (first_way, first_state) == ("set", State.VERIFIED)
@@ -259,7 +261,7 @@ async def test_a_master_that_is_not_synchronised_sets_nothing_and_says_so(open_h
     off = sorted(meters)[1]
     meters[off].wander(house.clock.now(), np.timedelta64(200, "s"))
     switch_on(house)
-    house.collect()
+    house.collect(AT_ONCE)
     asked = house.ask(off, "set", "clock")
     await house.until(lambda: house.state(asked) is State.REFUSED)
     assert "no NTP daemon" in orders.get(house.conn, asked)["outcome"]
