@@ -49,7 +49,7 @@ def fleet(app: App, by: str, as_json: bool) -> None:
 
 @command.command(name="list")
 @click.option("--terminal", help="Only meters behind this one.")
-@click.option("--limit", type=click.IntRange(1, clocks.PAGE), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, clocks.PAGE), default=50, show_default=True, help="How many.")
 @json_option
 @pass_app
 def list_(app: App, terminal: str | None, limit: int, as_json: bool) -> None:
