@@ -111,6 +111,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "lineloss",
                 "anomalies",
                 "billing",
+                "clocks",
                 "rollup",
                 "retention",
             )
