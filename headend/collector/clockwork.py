@@ -193,9 +193,21 @@ def wanted(on: Line, meters: Mapping[int, Meter], master: Master) -> list[Wanted
         if k in on.known and (verdict := _decided(on, k, master)).do in ACTS
     ]
     told = [w for w in found if w.verdict.do is Do.BROADCAST]
-    if told:
+    if told and not _touched(on):
         return [max(told, key=lambda w: abs(on.known[w.subject].ahead or 0.0))]
-    return found[:1]  # one by one: each takes the line, and the readings are due too
+    # one by one: each takes the line, and the readings are due too
+    return [w for w in found if w.verdict.do is not Do.BROADCAST][:1]
+
+
+def _touched(on: Line) -> bool:
+    """Whether any meter on the line was set today, or is to be: a broadcast would set it a second time."""
+    ordered = any(t["meter_id"] is not None and (t["is_open"] or t["sent_at"] is not None) for t in on.tried)
+    sets = [
+        k.set_at.astimezone(on.now.tzinfo)
+        for s, k in on.known.items()
+        if s != ITSELF and k.set_at is not None
+    ]
+    return ordered or any(at.date() >= on.now.date() for at in sets)
 
 
 def _decided(on: Line, subject: int, master: Master) -> Verdict:

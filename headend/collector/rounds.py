@@ -8,6 +8,7 @@ store, so that a restart goes on and the visits stay spread over the day as the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,10 +108,10 @@ class Rounds:
         while True:
             meters = self.meters()
             if meters and not self.database.away:
-                try:
+                with contextlib.suppress(
+                    psycopg.OperationalError
+                ):  # told by `ask`; what was due is due still
                     await self._once(bus, meters)
-                except psycopg.OperationalError as error:
-                    self.database.lost(error)
             await self._sleep(PAUSE)
 
     async def _sleep(self, span: np.timedelta64) -> None:
@@ -132,7 +133,7 @@ class Rounds:
 
     async def _plan(self, meters: Mapping[int, Meter]) -> None:
         number = self.terminal.terminal_id
-        made = await self.database.call(lambda conn: visits.made(conn, number, meters))
+        made = await self.database.ask(lambda conn: visits.made(conn, number, meters))
         now = self.clock.now()
         wanted: list[Key] = []
         if self.station is not None:  # first: whether a meter may be set hangs on it
@@ -191,7 +192,7 @@ class Rounds:
             raise
         except (SessionError, BusError, ProtocolError) as trouble:
             why = str(trouble)
-            await self.database.call(lambda conn: visits.book(conn, key, as_datetime(began), why))
+            await self.database.ask(lambda conn: visits.book(conn, key, as_datetime(began), why))
             log.info(
                 "visit came to nothing",
                 terminal=self.terminal.code,
@@ -222,7 +223,7 @@ class Rounds:
             clocks.note(conn, [offset.reading(kind, subject)])
             visits.book(conn, key, as_datetime(offset.at))
 
-        await self.database.call(keep)
+        await self.database.ask(keep)
         self._ahead[ITSELF if kind == "terminal" else subject] = offset.ahead
 
     async def _read_events(
@@ -248,7 +249,7 @@ class Rounds:
             events.write(conn, found, zone)
             visits.book(conn, key, as_datetime(now))
 
-        await self.database.call(keep)
+        await self.database.ask(keep)
 
     # --- clocks that are off ---
 
@@ -264,7 +265,7 @@ class Rounds:
         def look(conn: Connection) -> clockwork.Line:
             return clockwork.line(conn, number, meters, self.driver, civil, station=self.station is not None)
 
-        on = await self.database.call(look)
+        on = await self.database.ask(look)
         self._policy_off_until = None if on.rules.enabled else now + OFF
         if not on.rules.enabled:
             return
@@ -303,7 +304,7 @@ class Rounds:
             )
         try:
             if wanted:
-                await self.database.call(ask)
+                await self.database.ask(ask)
         except OrderError as refused:
             log.warning("clock order not made", terminal=self.terminal.code, why=str(refused))
 

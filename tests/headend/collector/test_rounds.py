@@ -13,6 +13,9 @@ from headend.collector.rounds import Rhythm
 from headend.control.clock_policy import Master
 from headend.control.order_state import State
 from headend.store import clocks, orders
+from protocols.dlt698 import clock, values
+from protocols.dlt698.apdu import Result
+from protocols.dlt698.values import Data
 from protocols.localtime import as_datetime, instant
 from terminals.simulator import diary
 from terminals.simulator.meter import Meter
@@ -251,6 +254,35 @@ async def test_a_terminal_is_set_first_and_tells_its_meters_nothing_before(
             "SELECT count(*) FROM event WHERE subject_kind = 'terminal' AND code = 'headend.clock-set'",
         )
         == 1
+    )
+
+
+async def test_a_report_is_kept_at_once_and_has_the_events_asked_for(open_house: Open) -> None:
+    """The terminal reports in the middle of a reading; what it told is stored, and the meters are asked for theirs long before tomorrow."""
+    house = await open_house(Group("dlt698", "dial-out", 4), now="2026-03-12 10:07")
+    house.collect(AT_ONCE)
+    meters = meters_of(house)
+    await house.until(lambda: visited(house, "events") == len(meters))
+    before = one(house.conn, "SELECT min(asked_at) FROM visit WHERE what = 'events'")
+    station = terminal_of(house).concentrator
+    assert station is not None
+    begin, end = (
+        Data(values.DATE_TIME_S, clock.encode_time_s(np.datetime64(text, "us")))
+        for text in ("2026-03-12T10:08", "2026-03-12T10:09")
+    )
+    record = (Data(values.DOUBLE_LONG_UNSIGNED, 1), begin, end, Data(values.NULL))
+    station.reports.append((1, {"results": (Result(0x31060201, 0, Data(values.STRUCTURE, record)),)}))
+    house.clock.set("2026-03-12 10:17")
+    sql = "SELECT code, occurred, ended, detail FROM event WHERE subject_kind = 'terminal'"
+    await house.until(lambda: len(table(house.conn, sql)) == 1)
+    ((code, occurred, ended, detail),) = table(house.conn, sql)
+    assert code == "dlt698.3106"
+    assert (ended - occurred).total_seconds() == 60
+    assert occurred == dt.datetime(2026, 3, 12, 10, 8, tzinfo=ZONE)
+    assert detail == {"kind": "power-down", "number": 1}
+    assert not station.reports
+    await house.until(
+        lambda: one(house.conn, "SELECT min(asked_at) FROM visit WHERE what = 'events'") > before
     )
 
 
