@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Times = NDArray[np.datetime64]
 
+#: so many instants are converted sooner one by one, by hours that are remembered (measured)
+FEW = 8
+
 
 def instant(when: dt.datetime) -> np.datetime64:
     """An aware datetime as datetime64[us] UTC. ValueError for a naive one: nobody may guess a zone."""
@@ -55,9 +58,25 @@ def local_day(when: np.datetime64, zone: ZoneInfo) -> dt.date:
     return as_datetime(when - np.timedelta64(1, "us"), zone).date()
 
 
+def _offsets(times: Times, zone: ZoneInfo, *, utc: bool) -> NDArray[np.timedelta64]:
+    hours = times.astype("datetime64[h]").astype(np.int64)
+    found = [_offset(hour, zone, utc=utc) for hour in hours.ravel().tolist()]
+    return np.array(found, dtype="timedelta64[us]").reshape(times.shape)
+
+
+@lru_cache(maxsize=4096)
+def _offset(hour: int, zone: ZoneInfo, *, utc: bool) -> int:
+    """Of UTC, in microseconds, in an hour counted from 1970-01-01, in UTC or locally (the first pass of a repeated one)."""
+    when = dt.datetime(1970, 1, 1) + dt.timedelta(hours=hour)
+    aware = when.replace(tzinfo=dt.UTC).astimezone(zone) if utc else when.replace(tzinfo=zone)
+    return (aware.utcoffset() or dt.timedelta()) // dt.timedelta(microseconds=1)
+
+
 def local_fields(times: Times, zone: ZoneInfo) -> Times:
     """UTC instants -> naive local civil times, datetime64[us][n]. Converts each distinct offset once per hour."""
     times = times.astype("datetime64[us]")
+    if times.size <= FEW:
+        return np.asarray(times + _offsets(times, zone, utc=True))
     hours, where = np.unique(times.astype("datetime64[h]"), return_inverse=True)
     offsets = np.array(
         [as_datetime(hour, zone).utcoffset() for hour in hours], dtype="timedelta64[us]"
@@ -68,6 +87,8 @@ def local_fields(times: Times, zone: ZoneInfo) -> Times:
 def from_local(local: Times, zone: ZoneInfo) -> Times:
     """Naive local civil times -> UTC instants; an ambiguous hour is taken as its first pass (fold=0)."""
     local = local.astype("datetime64[us]")
+    if local.size <= FEW:
+        return np.asarray(local - _offsets(local, zone, utc=False))
     hours, where = np.unique(local.astype("datetime64[h]"), return_inverse=True)
     offsets = np.array(
         [

@@ -34,6 +34,7 @@ from headend.collector.rounds import Rhythm
 from headend.collector.spool import Spool
 from headend.collector.subscriber import Subscriber, Subscription
 from headend.collector.survey import Survey
+from headend.collector.throttle import Throttle
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
@@ -144,10 +145,10 @@ class Daemon:
         self._writer = Writer(database, self.owner, Spool(options.spool, self.owner, options.spool_bytes))
         self._context = Context(
             database, self._writer, Survey(database, clock), clock, options.timing, self.owner,
-            Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(), options.rhythm,
+            Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(), Throttle(), options.rhythm,
         )  # fmt: skip
         self._passed: Counter[int] = Counter()  # bytes by terminal that the store has not been told of
-        self._pulse = Pulse()
+        self._pulse = Pulse(self._context.throttle.note)
         self._logins: Gather[int, int] = Gather(self._take_leases, LOGINS)
         self._told_of: dict[int, TerminalState] = {}  # as the archive has it
         self._held: dict[int, _Held] = {}
@@ -463,6 +464,7 @@ class Daemon:
                 rows=tally.rows,
                 lag_p99_ms=round(1e3 * beat.p99, 1),
                 lag_worst_ms=round(1e3 * beat.worst, 1),
+                at_once=round(self._context.throttle.limit.value),
             )
 
     async def _tell_status(self) -> None:

@@ -14,6 +14,10 @@ A = TypeVar("A")
 COMPANY: Final = 0.02
 
 
+#: callers that go on in one turn of the loop
+AT_ONCE: Final = 20
+
+
 class Gather(Generic[Q, A]):
     """Asks `together` what several callers want to know; it gives an answer for each question, in order. One lot is under way at a time,
     so what comes meanwhile makes the next one larger: the slower the store, the fewer questions it is asked.
@@ -21,9 +25,15 @@ class Gather(Generic[Q, A]):
     `most`: questions in one lot, so that none makes the others wait long. The queue is as long as there are callers, who each wait for one
     answer."""
 
-    def __init__(self, together: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], most: int) -> None:
+    def __init__(
+        self,
+        together: Callable[[Sequence[Q]], Awaitable[Sequence[A]]],
+        most: int,
+        company: float = COMPANY,
+    ) -> None:
         self._together = together
         self._most = most
+        self._company = company
         self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
         self._asking: asyncio.Task[None] | None = None
 
@@ -37,7 +47,7 @@ class Gather(Generic[Q, A]):
 
     async def _ask_all(self) -> None:
         try:
-            await asyncio.sleep(COMPANY)
+            await asyncio.sleep(self._company)
             while self._waiting:
                 await self._ask_some()
         finally:
@@ -65,6 +75,8 @@ class Gather(Generic[Q, A]):
                 answer.cancel()
             raise
         else:
-            for (_, answer), value in zip(lot, answers, strict=True):
+            for place, ((_, answer), value) in enumerate(zip(lot, answers, strict=True)):
                 if not answer.done():
                     answer.set_result(value)
+                if place % AT_ONCE == AT_ONCE - 1:
+                    await asyncio.sleep(0)  # what they do with it takes its time too

@@ -50,6 +50,15 @@ class Memory:
     _owed: dict[int, _Owed] = field(default_factory=dict)
     _brought: dict[tuple[int, int], Times] = field(default_factory=dict)  # (plan, meter) -> points
     _ticket: int = 0
+    _done: set[tuple[int, dt.date]] = field(default_factory=set)
+    _done_on: dt.date | None = None
+
+    def done_on(self, today: dt.date) -> set[tuple[int, dt.date]]:
+        """Days of plans that were seen to owe nothing: they are looked at again once a day, since an archive may be corrected backwards."""
+        if self._done_on != today:
+            self._done.clear()
+            self._done_on = today
+        return self._done
 
     @property
     def knows(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,9 +26,10 @@ class Beat:
 
 
 class Pulse:
-    """Counts from the first `run` on. A fixed number of classes, however long it runs."""
+    """Counts from the first `run` on, and tells each delay [s] to `told`. A fixed number of classes, however long it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[float], None] | None = None) -> None:
+        self._told = told
         self._counts = np.zeros(len(BOUNDS) + 1, dtype=np.int64)
         self._worst = 0.0
 
@@ -37,7 +39,10 @@ class Pulse:
         while True:
             meant = loop.time() + EVERY
             await asyncio.sleep(EVERY)
-            self.note(max(0.0, loop.time() - meant))
+            delay = max(0.0, loop.time() - meant)
+            self.note(delay)
+            if self._told is not None:
+                self._told(delay)
 
     def note(self, delay: float) -> None:
         self._counts[int(np.searchsorted(BOUNDS, delay))] += 1

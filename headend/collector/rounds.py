@@ -24,6 +24,7 @@ from headend.collector.clockwork import ITSELF
 from headend.collector.database import Database
 from headend.collector.recorder import Recorder
 from headend.collector.tasks import EVENTS, station_of
+from headend.collector.throttle import Throttle
 from headend.store import archive, clocks, events, exchanges, visits
 from headend.store.archive import Terminal
 from headend.store.db import Connection
@@ -90,6 +91,7 @@ class Rounds:
 
     database: Database
     clock: Clock
+    throttle: Throttle
     terminal: Terminal
     driver: Driver
     station: Station | None
@@ -183,7 +185,7 @@ class Rounds:
         stop.asked = began
         whom, speaker = self._whom(meters, key)
         try:
-            async with bus.turn(whom, speaker, Priority.SCHEDULED) as session:
+            async with self.throttle.turn(), bus.turn(whom, speaker, Priority.SCHEDULED) as session:
                 if what == "clock":
                     await self._read_clock(session, whom, speaker, key)
                 else:

@@ -24,6 +24,9 @@ from terminals.drivers.driver import Meter
 #: terminals looked up together: what one lot brings (8,000 meters, four days) is some MB, and a look takes the threads a fraction of a second
 MOST: Final = 1000
 
+#: seconds that a terminal may wait for others to be looked up with it: it was in no hurry before its point fell due
+COMPANY: Final = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -47,11 +50,17 @@ class Survey:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._gather: Gather[Question, Owed] = Gather(self._look, MOST)
+        self._gather: Gather[Question, Owed] = Gather(self._look, MOST, COMPANY)
 
     async def of(self, question: Question) -> Owed:
         """What one terminal owes now."""
         return await self._gather.ask(question)
+
+    async def meters(self, terminal: int) -> dict[int, Meter]:
+        """Its meters of this moment, at once: somebody waits for an order."""
+        now, zone = self._clock.now(), self._database.zone
+        rows = await self._database.ask(lambda conn: archive.installed(conn, now, [terminal]))
+        return {row.meter_id: meter_of(row, zone) for row in rows}
 
     async def _look(self, questions: Sequence[Question]) -> Sequence[Owed]:
         now = self._clock.now()

@@ -24,6 +24,7 @@ from headend.collector.recorder import Recorder
 from headend.collector.rounds import Rhythm, Rounds
 from headend.collector.survey import Owed, Question, Survey
 from headend.collector.tasks import PAST, script, station_of
+from headend.collector.throttle import Throttle
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import coverage, orders, tables
@@ -73,6 +74,7 @@ class Context:
     owner: str
     starts: Starts
     allowances: Allowances
+    throttle: Throttle
     rhythm: Rhythm = field(default_factory=Rhythm)
 
 
@@ -116,7 +118,6 @@ class Worker:
         )
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
-        self._done: set[tuple[int, Any]] = set()
         self._retry = RETRY_SAMPLE if driver.retention.sampled else RETRY
         self._failing: dict[int, str] = {}  # meter -> why its last question came to nothing
         self._recorder = Recorder(terminal.terminal_id, terminal.protocol, driver, context.clock.now)
@@ -176,7 +177,6 @@ class Worker:
     async def serve(self, link: Link) -> None:
         """Serve the meters behind an open link until it is lost or we are cancelled."""
         context = self._context
-        self._done.clear()
         bus = Bus(
             link, pace=self._pace, quarantine=self._quarantine, on_exchange=self._exchanged,
         )  # fmt: skip
@@ -186,8 +186,8 @@ class Worker:
             stations(self._driver).get(self.terminal.protocol),
         )  # fmt: skip
         rounds = Rounds(
-            context.database, context.clock, self.terminal, self._driver, stations(self._driver).get(self.terminal.protocol), self._recorder,
-            lambda: self._memory.meters, context.rhythm,
+            context.database, context.clock, context.throttle, self.terminal, self._driver, stations(self._driver).get(self.terminal.protocol),
+            self._recorder, lambda: self._memory.meters, context.rhythm,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
@@ -235,7 +235,8 @@ class Worker:
             gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], now)
             self._owes = len(gaps)
             for gap in gaps:
-                await self._close(bus, meters[gap.meter], gap)
+                async with context.throttle.turn():
+                    await self._close(bus, meters[gap.meter], gap)
                 self._owes -= 1
             self._owes = 0
             await self._sleep(now, still_open=bool(gaps))
@@ -274,14 +275,12 @@ class Worker:
         # never a busy loop, however fast domain time runs
         await asyncio.sleep(max(0.05, clock.seconds_until(until)))
 
-    async def _owed(
-        self, now: np.datetime64, wanted: list[tuple[Plan, dt.date]] | None = None
-    ) -> tuple[dict[int, Meter], list[DayMatrix]]:
-        """The meters behind the terminal, and the ledger of every day that they still remember (or of those that are `wanted`), without the
-        days known to be closed, and with what is still on its way into it. While the database is away: as it was when it was asked last,
-        with what has fallen due since."""
+    async def _owed(self, now: np.datetime64) -> tuple[dict[int, Meter], list[DayMatrix]]:
+        """The meters behind the terminal, and the ledger of every day that they still remember, without the days known to be closed, and
+        with what is still on its way into it. While the database is away: as it was when it was asked last, with what has fallen due
+        since."""
         context, memory, kept = self._context, self._memory, self._kept
-        days = self._wanted(now) if wanted is None else wanted
+        days = self._wanted(now)
         question = Question(
             self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days)
         )
@@ -291,20 +290,20 @@ class Worker:
                 owed = await context.survey.of(question)
                 break
             except psycopg.OperationalError:
-                if memory.meters is not None and (memory.knows or not days):
+                if memory.meters is not None and memory.knows:
                     zone = context.database.zone
                     recalled = memory.recall(days, now, zone, kept)
                     return dict(memory.meters), [memory.fold(matrix) for matrix in recalled]
                 await context.database.pause()
         memory.meters = owed.meters
-        if wanted is None:
-            self._learn(owed, now, settled=settled)
+        self._learn(owed, now, settled=settled)
         return owed.meters, [memory.fold(matrix) for matrix in owed.days]
 
     def _learn(self, owed: Owed, now: np.datetime64, *, settled: bool) -> None:
+        today = coverage.today(now, self._context.database.zone)
         for matrix in owed.days:
             if closed(matrix, now):
-                self._done.add((matrix.plan.id, matrix.day))
+                self._memory.done_on(today).add((matrix.plan.id, matrix.day))
         self._memory.learn(owed.days, now)
         if settled:
             self._memory.forget()
@@ -313,15 +312,14 @@ class Worker:
         """The days that may have gaps, by plan."""
         zone = self._context.database.zone
         today = coverage.today(now, zone)
+        done = self._memory.done_on(today)
         wanted = []
         for plan in COLLECTED:
             oldest = coverage.today(now - look_back(plan, self._kept), zone)
             span = (today - oldest).days
             days = [today - dt.timedelta(days=k) for k in range(span + 1)]
             wanted += [
-                (plan, day)
-                for day in days
-                if (plan.id, day) not in self._done and len(points(plan, day, zone))
+                (plan, day) for day in days if (plan.id, day) not in done and len(points(plan, day, zone))
             ]
         return wanted
 
@@ -350,7 +348,8 @@ class Worker:
             got = outcome.reads.time[gap.plan.met_by(outcome.reads)]
             if past:
                 self._unreached.answered(gap.meter)
-            if len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
+            whole = len(got) == len(gap.times) and bool((got == gap.times).all())
+            if not whole and len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
                 collects = self._driver.behind is not None and not past
                 reason = "not-in-terminal" if collects else "missing-in-answer"
         except (
@@ -407,7 +406,10 @@ class Worker:
             # without the lease nothing may be written: whoever has it acts; and what cannot be committed before it leaves does not leave
             if not waiting or not self._lease_valid() or context.database.away:
                 continue
-            meters, _ = await self._owed(now, [])
+            try:
+                meters = await context.survey.meters(self.terminal.terminal_id)
+            except psycopg.OperationalError:
+                continue  # what cannot be committed does not leave
             for order in waiting:
                 self._looked[order["order_id"]] = now
                 whom = meters.get(order["meter_id"])

@@ -6,8 +6,10 @@ and demands float64 in the unit, moments datetime64[us]. Times are the meter's o
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -20,12 +22,13 @@ from protocols.dlt645.blocks import (
     HEAD,
     TAIL,
     LoadBlock,
+    block_end,
     class_fields,
     class_sizes,
     decode_blocks,
     sections,
 )
-from protocols.dlt645.fields import SEPARATOR, size_of
+from protocols.dlt645.fields import SEPARATOR, missing, size_of
 from protocols.dlt645.items import Field
 from protocols.dlt645.values import plain_fields, quantity_values, stored
 from protocols.errors import FrameError
@@ -73,7 +76,9 @@ def load_columns(answers: Sequence[bytes]) -> LoadColumns:
     errors: dict[int, FrameError] = {}
     for index in singly:
         try:
-            parts.append(_one_by_one(index, decode_blocks(answers[index])))
+            parts.append(
+                _known_shape(index, answers[index]) or _one_by_one(index, decode_blocks(answers[index]))
+            )
         except FrameError as error:
             errors[index] = error
     return _joined(parts, errors)
@@ -206,6 +211,77 @@ def _times(raw: Bytes) -> tuple[Times, Mask]:
     good &= days.astype("datetime64[M]") == months
     minutes = days.astype("datetime64[m]") + (hour * 60 + minute)
     return minutes.astype("datetime64[us]"), np.asarray(good)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a field stands in a block, and how its digits become what its column holds."""
+
+    begin: int
+    end: int
+    signed: bool
+    code: str
+    scale: float  # of registers a whole number to multiply by, of others what to divide by
+
+
+@lru_cache(maxsize=64)  # shapes that a fleet has: one or two
+def _places(shape: tuple[tuple[int, int], ...]) -> tuple[_Place, ...]:
+    found = []
+    for number, start in shape:
+        at = HEAD + start
+        for field in class_fields()[number]:
+            end = at + size_of(field.form)
+            decimals = len(field.form.partition(".")[2])
+            code = field.quantity if field.quantity in SLOT_QUANTITIES else ""
+            kind = quantities()[code].kind if code else "instant"
+            scale = 10 ** (4 - decimals) if kind == "register" else 1 if kind == "event" else 10**decimals
+            found.append(_Place(at, end, field.signed, code, scale))
+            at = end
+    return tuple(found)
+
+
+def _known_shape(index: int, answer: bytes) -> _Part | None:
+    """One answer of few blocks in order: the reading of a quarter-hour, of which a collector has hundreds a second. None: the general
+    decoder is to look at it, whatever it is that is odd."""
+    times: list[dt.datetime] = []
+    rows: list[dict[str, float]] = []
+    at = 0
+    while at < len(answer):
+        try:
+            end = block_end(answer, at)
+            if answer[at : at + 2] != GOOD:
+                return None
+            minute, hour, day, month, year = (int(answer[k : k + 1].hex()) for k in range(at + 3, at + HEAD))
+            times.append(dt.datetime(2000 + year, month, day, hour, minute))
+            rows.append(_numbers(answer[at:end]))
+        except (ValueError, FrameError):
+            return None
+        at = end
+    columns = {}
+    for code in SLOT_QUANTITIES:
+        column = columns[code] = empty_column(code, len(rows))
+        for k, row in enumerate(rows):
+            if code in row:
+                column[k] = row[code]
+    return np.full(len(rows), index, np.int64), np.array(times, dtype="datetime64[us]"), columns
+
+
+def _numbers(block: bytes) -> dict[str, float]:
+    """ValueError: a digit that is none."""
+    found: dict[str, float] = {}
+    for place in _places(tuple(sections(block[HEAD:-TAIL]).items())):
+        raw = block[place.begin : place.end]
+        if raw[-1] in (0xFF, 0xEE) and missing(raw):
+            continue
+        negative = place.signed and raw[-1] >= 0x80
+        if negative:
+            raw = raw[:-1] + bytes((raw[-1] & 0x7F,))
+        number = int(raw[::-1].hex())
+        if place.code:
+            whole = -number if negative else number
+            register = quantities()[place.code].kind in ("register", "event")
+            found[place.code] = whole * place.scale if register else whole / place.scale
+    return found
 
 
 def _one_by_one(index: int, blocks: Sequence[LoadBlock]) -> _Part:

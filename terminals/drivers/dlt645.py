@@ -10,8 +10,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -402,6 +404,19 @@ def _sealed_control(
 # --- what the scripts remember ---
 
 
+NO_TIMES: Final[Times] = np.empty(0, dtype="datetime64[us]")
+
+
+@lru_cache(maxsize=256)
+def _askable(slots: bytes, zone: ZoneInfo) -> tuple[Times, Times]:
+    """The slots, ascending, and those of them that can be asked for: the second pass of a repeated hour has the local time of the first.
+
+    Remembered, since all meters are asked for the same ones."""
+    wanted = np.unique(np.frombuffer(slots, dtype="datetime64[us]"))
+    wanted.flags.writeable = False
+    return wanted, wanted[from_local(local_fields(wanted, zone), zone) == wanted]
+
+
 class _Curve:
     """What one curve script has got and still wants."""
 
@@ -411,11 +426,8 @@ class _Curve:
         self.absent: set[np.datetime64] = set()
         self.latest: np.datetime64 | None = None
         self.clock: np.datetime64 | None = None
-        slots = np.unique(slots.astype("datetime64[us]"))
-        # The second pass of a repeated hour has the local time of the first: it cannot be asked for.
-        reachable = from_local(local_fields(slots, meter.zone), meter.zone) == slots
-        self._wanted = slots
-        self.pending: list[np.datetime64] = list(slots[reachable])
+        self._wanted, reachable = _askable(slots.astype("datetime64[us]").tobytes(), meter.zone)
+        self.pending: list[np.datetime64] = list(reachable)
 
     def run(self, most: int) -> int:
         """How many blocks to ask for from the first pending slot on."""
@@ -450,16 +462,18 @@ class _Curve:
     def outcome(self) -> Outcome:
         loaded = self._loaded or [load_columns([])]
         local = np.concatenate([some.time for some in loaded])
-        utc, first = np.unique(from_local(local, self._meter.zone), return_index=True)
-        on_grid = (local[first] - local[first].astype("datetime64[D]")) % SLOT == np.timedelta64(0)
-        reads = Reads(
-            np.full(len(utc), self._meter.key, np.int64),
-            utc,
-            {c: np.concatenate([some.columns[c] for some in loaded])[first] for c in loaded[0].columns},
-        )
+        utc = from_local(local, self._meter.zone)
+        columns = {c: np.concatenate([some.columns[c] for some in loaded]) for c in loaded[0].columns}
+        if len(utc) > 1:
+            utc, first = np.unique(utc, return_index=True)
+            local, columns = local[first], {code: column[first] for code, column in columns.items()}
+        on_grid = (local - local.astype("datetime64[D]")) % SLOT == np.timedelta64(0)
+        reads = Reads(np.full(len(utc), self._meter.key, np.int64), utc, columns)
         filled = np.zeros(len(utc), np.bool_)
         for code in SLOT_QUANTITIES:
             filled |= reads.valid(code)
+        if not self.absent and filled.all() and on_grid.all():
+            return Outcome(reads, NO_TIMES)
         # A record that the meter marks as faulty, or that holds nothing, is one it does not have.
         empty = np.intersect1d(utc[~filled], self._wanted)
         absent = np.union1d(np.array(sorted(self.absent), "datetime64[us]"), empty)

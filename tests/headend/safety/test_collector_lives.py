@@ -18,6 +18,7 @@ from headend.collector.database import Database
 from headend.collector.limits import Allowances, Starts
 from headend.collector.spool import Spool
 from headend.collector.survey import Survey
+from headend.collector.throttle import Throttle
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import CURVE
@@ -201,6 +202,7 @@ def alone(database_of: Database, clock: HandClock, store: Connection, tmp_path: 
         "here",
         Starts(100, 100, time.monotonic),
         Allowances(),
+        Throttle(),
     )
     return Worker(context, terminal, Dlt645Driver(), 1, lambda: True)
 

@@ -1,0 +1,79 @@
+"""So many lines at work at once as the loop can serve in time.
+
+A line that waits for its terminal costs nothing; one whose answer has come wants a millisecond of the processor. On slow lines thousands may be
+under way, on fast ones a few dozen fill the processor, and more of them only make everybody late: heartbeats, logins, orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+#: lines at work at the beginning, at least (a processor is busy with them whatever the loop's delay comes from), and at most: all there are
+FIRST, FLOOR, MOST = 64.0, 8.0, 20_000.0
+#: delays of the loop [s]: above the first it has too much to do, below the second it could do more
+LATE, EASY = 0.05, 0.02
+#: what is done about it at each look: less by a share, more by a number, as TCP does (RFC 5681): the share wins when it is serious
+LESS, MORE = 0.7, 8.0
+
+
+class Throttle:
+    """`active` lines of at most `limit`. Who waits is served in the order of coming; there are as many as lines."""
+
+    def __init__(self) -> None:
+        self.limit: Final = _Limit()
+        self.active = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Be one of those at work."""
+        if self.active < self.limit.value and not self._waiting:
+            self.active += 1
+        else:
+            await self._wait()
+        try:
+            yield
+        finally:
+            self.active -= 1
+            self._admit()
+
+    def note(self, delay: float) -> None:
+        """How late the loop was just now [s]."""
+        self.limit.note(delay, crowded=bool(self._waiting))
+        self._admit()
+
+    async def _wait(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn  # whoever admits us counts us
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.active -= 1
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        while self._waiting and self.active < self.limit.value:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else he has left
+                self.active += 1
+                turn.set_result(None)
+
+
+class _Limit:
+    """Pure: how many."""
+
+    def __init__(self) -> None:
+        self.value = FIRST
+
+    def note(self, delay: float, *, crowded: bool) -> None:
+        """Not more where nobody waits: what was never tried is not known to work."""
+        if delay > LATE:
+            self.value = max(FLOOR, self.value * LESS)
+        elif crowded and delay < EASY:
+            self.value = min(MOST, self.value + MORE)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import asyncio
+
+from headend.collector.throttle import EASY, FIRST, FLOOR, LATE, MOST, Throttle
+
+
+async def test_no_more_than_the_limit_are_at_work_and_all_come_to_it() -> None:
+    throttle = Throttle()
+    peak, done = 0, 0
+
+    async def work() -> None:
+        nonlocal peak, done
+        async with throttle.turn():
+            peak = max(peak, throttle.active)
+            await asyncio.sleep(0)
+            done += 1
+
+    await asyncio.gather(*(work() for _ in range(500)))
+    assert (peak, done, throttle.active) == (FIRST, 500, 0)
+
+
+async def test_who_leaves_the_queue_takes_no_place() -> None:
+    throttle = Throttle()
+    throttle.limit.value = 1
+    free = asyncio.Event()
+
+    async def work() -> None:
+        async with throttle.turn():
+            await free.wait()
+
+    first, second, third = (asyncio.create_task(work()) for _ in range(3))
+    await asyncio.sleep(0)
+    second.cancel()
+    free.set()
+    async with asyncio.timeout(1):
+        await asyncio.gather(first, third)
+    assert throttle.active == 0
+
+
+async def test_who_is_cancelled_just_as_he_is_admitted_gives_his_place_on() -> None:
+    throttle = Throttle()
+    throttle.limit.value = 1
+    order = []
+
+    async def work(name: str) -> None:
+        async with throttle.turn():
+            order.append(name)
+            await asyncio.sleep(0)
+
+    first, second, third = (asyncio.create_task(work(name)) for name in "abc")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the first has gone, the second is admitted and has not run yet
+    second.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.gather(first, second, third, return_exceptions=True)
+    assert order == ["a", "c"]
+    assert throttle.active == 0
+
+
+def test_it_narrows_when_the_loop_is_late_and_widens_where_somebody_waits() -> None:
+    limit = Throttle().limit
+    for _ in range(50):
+        limit.note(LATE * 2, crowded=True)
+    assert limit.value == FLOOR
+    limit.note(EASY / 2, crowded=False)
+    assert limit.value == FLOOR
+    limit.note((EASY + LATE) / 2, crowded=True)
+    assert limit.value == FLOOR
+    for _ in range(5000):
+        limit.note(EASY / 2, crowded=True)
+    assert limit.value == MOST
