@@ -32,7 +32,7 @@ from protocols.dlt645.exchange import (
 )
 from protocols.dlt645.requests import Write, control_plain
 from protocols.dlt645.status import COMMAND_OPEN, KEEP_POWER, RELAY_OPEN
-from protocols.dlt645.values import decode, encode, quantity_values
+from protocols.dlt645.values import Typed, decode, encode, quantity_values
 from protocols.dlt645.words import CONTROL_DONE_BITS, CONTROL_PENDING, PASSWORD_ERROR, bit_names
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.localtime import Times, from_local, local_fields
@@ -312,18 +312,28 @@ class Dlt645Driver(NothingBehind):
         yield SetTimeBroadcast(local_fields(np.array([now]), meter.zone)[0])
 
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
-        """14H of 0400010C at level 02, date, weekday and time in one, so that no midnight falls between.
+        """14H at level 02 of 0400010C: date, weekday and time in one, so that no midnight falls between; of 04000101 and 04000102 where the
+        meter is older than that item.
 
         Misuse without the secret `password`. A meter with a security module refuses a password: then a person must go there.
         """
         password = meter.secrets.get("password")
         if password is None:
             raise Misuse(f"clock: meter {meter.address} has no password configured")
+        operator = meter.secrets.get("operator", "00000000")
         local = _local(now, meter).replace(microsecond=0)
-        data = encode(DATE_AND_TIME, [local, local.isoweekday() % 7])
-        yield Write(
-            meter.address, DATE_AND_TIME, data, 2, password, meter.secrets.get("operator", "00000000")
-        )
+        weekday = local.isoweekday() % 7
+
+        def write(di: int, *told: Typed) -> Write:
+            return Write(meter.address, di, encode(di, told), 2, password, operator)
+
+        try:
+            yield write(DATE_AND_TIME, local, weekday)
+        except Refused as refused:
+            if not refused.absent:
+                raise
+            yield write(DATE, local.date(), weekday)
+            yield write(TIME, local.time())
 
     # --- events ---
 

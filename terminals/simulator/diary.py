@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -69,12 +68,14 @@ def documents(scenario: Scenario, plans: Iterable[AreaPlan]) -> list[dict[str, A
 class Diary:
     """One meter's: what was planned, and what is done to it."""
 
+    __slots__ = ("_done", "_planned")
+
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._planned = tuple(entries)
-        self._done: deque[Entry] = deque(maxlen=KEPT)
+        self._done: tuple[Entry, ...] = ()
 
     def note(self, entry: Entry) -> None:
-        self._done.append(entry)
+        self._done = (*self._done, entry)[-KEPT:]
 
     def of(self, kind: str, now: np.datetime64, phase: int = 0) -> list[Entry]:
         """Those that are over by now, the newest first."""

@@ -109,15 +109,14 @@ class Meter:
     @property
     def diary(self) -> Diary:
         """What has happened to it."""
-        if self._diary is None:
-            self._diary = Diary()
-        return self._diary
+        return Diary() if self._diary is None else self._diary
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
         """Set by somebody: that is an event, and noted."""
         shown = self.clock(now)
         self.wander(now, clock - now)
-        self.diary.note(Entry("clock-set", now, now, before=shown, after=clock))
+        self._diary = self.diary
+        self._diary.note(Entry("clock-set", now, now, before=shown, after=clock))
 
     def wander(self, now: np.datetime64, ahead: np.timedelta64) -> None:
         """The clock is off by this much from now on, and gains `rate` on it; nobody noted it."""

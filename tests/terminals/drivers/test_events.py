@@ -294,3 +294,21 @@ def test_a_report_that_is_acknowledged_is_kept(choice: int) -> None:
             where.terminal.meters[2].address,
         )
     assert where.driver.news(meter).told == ()
+
+
+def test_an_older_meter_is_written_date_and_time_one_after_the_other() -> None:
+    meter = Meter(1, "000000000001", ZONE, secrets={"password": "123456"})
+    script = Dlt645Driver().write_clock(meter, NOW)
+    assert next(script).di == 0x0400010C
+    date = script.throw(Refused("no such item", code=2, absent=True))
+    time = script.send(None)
+    assert (date.di, time.di) == (0x04000101, 0x04000102)
+    assert (date.data.hex(), time.data.hex()) == ("05130326", "005923")  # Friday the 13th, 23:59:00
+
+
+def test_a_meter_that_wants_more_than_a_password_is_not_tried_another_way() -> None:
+    meter = Meter(1, "000000000001", ZONE, secrets={"password": "123456"})
+    script = Dlt645Driver().write_clock(meter, NOW)
+    next(script)
+    with pytest.raises(Refused):
+        script.throw(Refused("password wrong or not authorised", code=4))
