@@ -122,7 +122,8 @@ def one(request: Request, command: int, house: Here, _: Reader) -> Response:
 
 @router.post("/{command}/approve", status_code=202)
 def approve(request: Request, command: int, house: Here, key: Approver, once_key: OnceKey) -> Response:
-    """Be the second person of a trip. All gates are asked again; whoever asked for it is refused."""
+    """Be the second person of a trip, or of a write to a terminal (its `request` says what). All gates are asked again; whoever asked for it
+    is refused."""
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
         try:
@@ -174,6 +175,7 @@ def _document(row: dict[str, Any]) -> dict[str, Any]:
         "sent_at": row["sent_at"],
         "ended_at": row["ended_at"],
         "outcome": row["outcome"],
+        "request": row["request"],
         "result": row["result"],
     }
     if "events" in row:

@@ -24,6 +24,8 @@ COMMANDS = {
     "demo": "demo",
     "init": "init",
     "archive": "archive",
+    "terminal": "terminal",
+    "meter": "meter",
     "collect": "collect",
     "read": "read",
     "why": "why",
@@ -60,7 +62,18 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
         {
             "name": "Ask and act",
-            "commands": ["why", "read", "diagnose", "decode", "relay", "clock", "events", "mqtt"],
+            "commands": [
+                "why",
+                "read",
+                "diagnose",
+                "decode",
+                "relay",
+                "terminal",
+                "meter",
+                "clock",
+                "events",
+                "mqtt",
+            ],
         },
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]

@@ -34,11 +34,25 @@ def show(app: App, order: dict[str, Any]) -> None:
         f"[bold]{order['state']}[/bold] – {escape(order['outcome'] or order['reason'])}",
         highlight=False,
     )
+    for item in order["request"].get("items", ()):
+        app.console.print(
+            f"  {item['key']}: {escape(_short(item['was']))} → {escape(_short(item['becomes']))}",
+            highlight=False,
+        )
     for event in order["events"]:
         app.console.print(
             f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {escape(event['who'])}  {escape(event['detail'])}",
             highlight=False,
         )
+
+
+def _short(value: Any) -> str:
+    """An item of a write as people compare it: who approves must see what."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {value[name]}" for name in ("point", "address", "protocol", "port", "baud"))
+    return str(value)
 
 
 wait_option = click.option("--wait", default=15.0, show_default=True, help="Seconds to wait for the outcome.")

@@ -34,14 +34,14 @@ def _add(action: str, help_: str) -> None:
     @pass_app
     def _(app: App, meter: str, reason: str, hours: float, person: str, wait: float, as_json: bool) -> None:
         now = app.clock.now()
-        order_id = _moved(
+        order_id = moved(
             lambda: orders.request(
                 app.conn, kind="relay", action=action, asset=meter, reason=reason, who=person, now=now,
                 expires=now + np.timedelta64(round(hours * 3600), "s"), priority=1,
             ),
             f"{action} of meter {meter}",
         )  # fmt: skip
-        _finish(app, shown.wait_for(app, order_id, wait), as_json)
+        finish(app, shown.wait_for(app, order_id, wait), as_json)
 
 
 _add("trip", "Ask to cut METER off (跳闸). Waits for another person's `headend relay approve`.")
@@ -62,10 +62,10 @@ _add("end-keep-power", "End keep-power of METER (保电解除).")
 @pass_app
 def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
     """Approve a trip that somebody else asked for."""
-    _moved(
+    moved(
         lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()), f"approval of order {order}"
     )
-    _finish(app, shown.wait_for(app, order, wait), as_json)
+    finish(app, shown.wait_for(app, order, wait), as_json)
 
 
 @command.command()
@@ -75,11 +75,11 @@ def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> No
 @pass_app
 def cancel(app: App, order: int, person: str, as_json: bool) -> None:
     """Withdraw an order that has not been sent."""
-    _moved(
+    moved(
         lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()),
         f"withdrawal of order {order}",
     )
-    _finish(app, orders.get(app.conn, order), as_json)
+    finish(app, orders.get(app.conn, order), as_json)
 
 
 @command.command()
@@ -88,7 +88,7 @@ def cancel(app: App, order: int, person: str, as_json: bool) -> None:
 @pass_app
 def show(app: App, order: int, as_json: bool) -> None:
     """One order, step by step."""
-    _finish(app, orders.get(app.conn, order), as_json)
+    finish(app, orders.get(app.conn, order), as_json)
 
 
 @command.command(name="list")
@@ -163,19 +163,20 @@ def limits_(app: App, changes: tuple[str, ...], as_json: bool) -> None:
     app.show("limits for trips", ("limit", "value"), list(current.items()))
 
 
-def _moved(move: Callable[[], T], what: str) -> T:
+def moved(move: Callable[[], T], what: str) -> T:
+    """Move an order; a refusal and a step that is none are said in one line."""
     try:
         return move()
     except orders.Refused as refused:
         record = f"; on record as order {refused.order_id}" if refused.order_id else ""
-        raise StoreError(
-            f"{what} refused: {refused}{record}; `headend relay check` asks every gate"
-        ) from None
+        hint = "; `headend relay check` asks every gate" if what.startswith(("trip", "approval")) else ""
+        raise StoreError(f"{what} refused: {refused}{record}{hint}") from None
     except orders.NoSuchStep as error:
         raise StoreError(str(error)) from None
 
 
-def _finish(app: App, order: dict[str, Any], as_json: bool) -> None:
+def finish(app: App, order: dict[str, Any], as_json: bool) -> None:
+    """Show the order; exit code 1 where it came to nothing."""
     if as_json:
         print_json(order)
     else:

@@ -177,6 +177,11 @@ def _open_files(needed: int) -> None:
     show_default=True,
     help="Seconds between their heartbeats.",
 )
+@click.option(
+    "--bare",
+    is_flag=True,
+    help="Concentrators (gdw376, dlt698) come from the factory: they collect nothing until `headend terminal` has told them.",
+)
 @click.option("--tell", metavar="LINE", help="Tell the fleet that runs in DIRECTORY, such as 'reconnect 30'.")
 @pass_app
 def command(
@@ -195,6 +200,7 @@ def command(
     first_port: int,
     dial_rate: float,
     heartbeat: float,
+    bare: bool,
     tell: str | None,
 ) -> None:
     """Run a fleet of simulated terminals and meters until stopped.
@@ -224,8 +230,8 @@ def command(
         raise click.UsageError(str(error)) from None
     _open_files(wanted.areas + _FILES)
     fleet = Fleet(
-        wanted, directory, clock, host_port(listener), first_port, heartbeat=heartbeat, dial_rate=dial_rate
-    )
+        wanted, directory, clock, host_port(listener), first_port, heartbeat=heartbeat, dial_rate=dial_rate, bare=bare
+    )  # fmt: skip
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -52,7 +52,9 @@ class Commands:
         """Move one open order as far as it goes now. Whatever happens on the wire ends in the order's state."""
         state, act = State(order["state"]), ACTS[order["kind"]]
         try:
-            if state is State.APPROVED:
+            if order["meter_id"] is None and self._desk.station is None:
+                await self._nobody(whom, order, state)
+            elif state is State.APPROVED:
                 await self._send(bus, whom, order, act)
             elif not act.resolved_by_reading(order):
                 # left over by an owner who died: nothing was at stake, so it simply failed
@@ -93,10 +95,17 @@ class Commands:
             # before `begin` nothing has left and the order waits; after it the order's own state says what is known
             log.info("order interrupted", order=order["order_id"], why=str(trouble))
 
+    async def _nobody(self, whom: Meter, order: dict[str, Any], state: State) -> None:
+        """The archive says by now that the terminal speaks another protocol, one that has no terminal."""
+        log.warning("order of a terminal that is a mere line now", order=order["order_id"], state=str(state))
+        if state is State.APPROVED:
+            why = Refusal("route", "the archive says now that the terminal only passes bytes on")
+            await self._desk.database.call(self._begin(order, whom.address, [why]))
+
     def _speaker(self, order: dict[str, Any]) -> Driver | Station:
         if order["meter_id"] is not None:
             return self._desk.driver
-        assert self._desk.station is not None  # whoever has none is given no order of the terminal itself
+        assert self._desk.station is not None  # `_nobody` has seen to it
         return self._desk.station
 
     def _begin(

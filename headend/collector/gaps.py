@@ -127,6 +127,11 @@ def overwritten(matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64) -
     return lost
 
 
+def over(matrix: DayMatrix, now: np.datetime64) -> bool:
+    """All points of the day are past and due."""
+    return bool(matrix.due.all() and (matrix.times < now).all())
+
+
 def closed(matrix: DayMatrix, now: np.datetime64) -> bool:
     """The day is over and owes nothing: it need not be looked at again by this process."""
-    return bool(matrix.due.all() and (matrix.times < now).all() and not matrix.open.any())
+    return over(matrix, now) and not matrix.open.any()

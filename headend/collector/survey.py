@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from headend.clock import Clock
 from headend.collector.database import Database
-from headend.collector.gaps import IN_VAIN
+from headend.collector.gaps import IN_VAIN, over
 from headend.collector.gather import Gather
 from headend.collector.tasks import meter_of
 from headend.plans import Plan
@@ -38,10 +38,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What the store says of a terminal: its meters of this moment, and the days that were asked about."""
+    """What the store says of a terminal: its meters of this moment, and the days that were asked about: those that are `closed`, and what
+    the others are like."""
 
-    meters: dict[int, Meter]
-    days: list[DayMatrix]
+    meters: dict[int, Meter] = field(default_factory=dict)
+    days: list[DayMatrix] = field(default_factory=list)
+    closed: list[tuple[Plan, dt.date]] = field(default_factory=list)
 
 
 class Survey:
@@ -68,14 +70,13 @@ class Survey:
 
     def _ask(self, conn: Connection, questions: Sequence[Question], now: np.datetime64) -> list[Owed]:
         zone = self._database.zone
-        meters: defaultdict[int, dict[int, Meter]] = defaultdict(dict)
-        for row in archive.installed(conn, now, [question.terminal for question in questions]):
-            meters[row.terminal_id][row.meter_id] = meter_of(row, zone)
+        owed = {question.terminal: Owed() for question in questions}
+        for row in archive.installed(conn, now, list(owed)):
+            owed[row.terminal_id].meters[row.meter_id] = meter_of(row, zone)
         asking: defaultdict[tuple[Plan, dt.date, np.timedelta64], list[int]] = defaultdict(list)
         for question in questions:
             for wanted in question.days:
                 asking[wanted].append(question.terminal)
-        days: dict[int, list[DayMatrix]] = {question.terminal: [] for question in questions}
         for (plan, day, ahead), terminals in asking.items():
             whole = coverage.day_matrix(
                 conn,
@@ -86,6 +87,13 @@ class Survey:
                 terminals=terminals,
                 reasons=("expired", *IN_VAIN),
             )
-            for terminal, part in whole.by_terminal(terminals):
-                days[terminal].append(part)
-        return [Owed(meters[question.terminal], days[question.terminal]) for question in questions]
+            # most days of most terminals owe nothing: they are told apart here, for all at once
+            wanting = set(terminals)
+            if over(whole, now):
+                wanting = set(whole.terminals[whole.open.any(axis=1)].tolist())
+                for terminal in terminals:
+                    if terminal not in wanting:
+                        owed[terminal].closed.append((plan, day))
+            for terminal, part in whole.by_terminal(sorted(wanting)):
+                owed[terminal].days.append(part)
+        return [owed[question.terminal] for question in questions]

@@ -17,7 +17,7 @@ from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
 from headend.collector.drivers import stations
-from headend.collector.gaps import Gap, Kept, ahead, closed, look_back, lost_because, open_gaps, overwritten
+from headend.collector.gaps import Gap, Kept, ahead, look_back, lost_because, open_gaps, overwritten
 from headend.collector.limits import Allowances, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
@@ -301,9 +301,7 @@ class Worker:
 
     def _learn(self, owed: Owed, now: np.datetime64, *, settled: bool) -> None:
         today = coverage.today(now, self._context.database.zone)
-        for matrix in owed.days:
-            if closed(matrix, now):
-                self._memory.done_on(today).add((matrix.plan.id, matrix.day))
+        self._memory.done_on(today).update((plan.id, day) for plan, day in owed.closed)
         self._memory.learn(owed.days, now)
         if settled:
             self._memory.forget()

@@ -25,6 +25,7 @@ from terminals.simulator.layout import Ints
 from terminals.simulator.meter import DayRecord, Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, SHOWN_PER_UNIT, SLOT_US
 from terminals.simulator.scenario import ZONE
+from terminals.simulator.told376 import Told376
 
 Now = Callable[[], np.datetime64]
 #: What a port does with bytes: the meters' answers.
@@ -52,14 +53,19 @@ _MINUTE: Final = np.timedelta64(60_000_000, "us")
 
 
 class Concentrator:
-    """What the terminal holds, whoever asks. Point k is the k-th of `meters`, counted from 1; `port` is the line they hang on."""
+    """What the terminal holds, whoever asks. `port` is the line that the meters hang on; which of them it reads, and under which point,
+    its archive says: `told`, where point k is the k-th of `meters`, counted from 1, if nothing else was written there."""
 
-    def __init__(self, address: Address, meters: Sequence[Meter], port: Port) -> None:
+    def __init__(
+        self, address: Address, meters: Sequence[Meter], port: Port, told: Told376 | None = None
+    ) -> None:
         self.address = address
-        self._points = dict(enumerate(meters, start=1))
+        self.told = told or Told376([meter.address for meter in meters])
+        self._meters = {meter.address: meter for meter in meters}
+        self._points: dict[int, Meter] | None = None
         self._port = port
         self._ahead = np.timedelta64(0, "us")
-        self._told = [0, 0]  # events that a master has asked for, important and ordinary
+        self._seen = [0, 0]  # events that a master has asked for, important and ordinary
 
     def clock(self, now: np.datetime64) -> dt.datetime:
         """What the terminal takes for civil time, naive."""
@@ -74,22 +80,29 @@ class Concentrator:
         units = request.units
         device.waiting = self._waiting(now())
         match request.afn:
-            case 0x0E if [unit.function for unit in units] in ([1], [2]):
-                events = self._events(units[0], now())
-                return (
-                    device.deny()
-                    if events is None
-                    else device.answer([(ident([0], [units[0].function]), [events])])
-                )
-            case 0x0C | 0x0D:
-                parts = list(self._parts(units, now()))
-                return device.answer(parts) if parts else device.deny()
+            case 0x04:
+                self._points = None
+                return device.confirm() if self.told.tell(units) else device.deny()
             case 0x05 if [unit.function for unit in units] == [_SET_CLOCK]:
                 return self._set_clock(device, units[0], now())
             case 0x10 if [unit.function for unit in units] == [1]:
                 return device.answer([(ident([0], [1]), [self._forward(units[0], now)])])
             case _:
-                return device.deny()
+                parts = self._answer(request.afn, units, now())
+                return device.answer(parts) if parts else device.deny()
+
+    def _answer(self, afn: int, units: Sequence[Unit], now: np.datetime64) -> list[Part]:
+        """What it has of what was asked for."""
+        match afn:
+            case 0x0A:
+                return list(self.told.told(units))
+            case 0x0C | 0x0D:
+                return list(self._parts(units, now))
+            case 0x0E if [unit.function for unit in units] in ([1], [2]):
+                events = self._events(units[0], now)
+                return [] if events is None else [(ident([0], [units[0].function]), [events])]
+            case _:
+                return []
 
     def _parts(self, units: Sequence[Unit], now: np.datetime64) -> Iterator[Part]:
         for unit in units:
@@ -103,7 +116,7 @@ class Concentrator:
             return encode(0x0C, _CLOCK, [_stamp(self.clock(now))])
         if (unit.afn, unit.point, unit.function) == (0x0C, 0, _COUNTERS):
             return encode(0x0C, _COUNTERS, [count % 256 for count in self._counts(now)])
-        meter = self._points.get(unit.point)
+        meter = self._read().get(unit.point)
         if meter is None or not unit.known:
             return None
         values: list[Typed] | None = None
@@ -115,21 +128,28 @@ class Concentrator:
             values = _curve(meter, unit, now)
         return None if values is None else encode(unit.afn, unit.function, values)
 
+    def _read(self) -> dict[int, Meter]:
+        """The meters that it reads, by point; an address that no meter has is asked in vain."""
+        if self._points is None:
+            points = self.told.points().items()
+            self._points = {k: self._meters[address] for k, address in points if address in self._meters}
+        return self._points
+
     def _counts(self, now: np.datetime64) -> list[int]:
         """Important and ordinary events so far."""
-        return [events376.counted(self._points, now, important=important) for important in (True, False)]
+        return [events376.counted(self._read(), now, important=important) for important in (True, False)]
 
     def _waiting(self, now: np.datetime64) -> tuple[int, int] | None:
         """EC1 and EC2 while there are records that nobody has asked for."""
         counts = self._counts(now)
-        if counts[0] <= self._told[0] and counts[1] <= self._told[1]:
+        if counts[0] <= self._seen[0] and counts[1] <= self._seen[1]:
             return None
         return counts[0] % 256, counts[1] % 256
 
     def _events(self, unit: Unit, now: np.datetime64) -> bytes | None:
         """AFN 0E: the records from place Pm up to, without, Pn. None where there are none."""
         kind = unit.function - 1
-        records = events376.noted(self._points, now, important=kind == 0)
+        records = events376.noted(self._read(), now, important=kind == 0)
         first, last = (value.value for value in unit.values)
         if not isinstance(first, int) or not isinstance(last, int):
             return None
@@ -137,7 +157,7 @@ class Concentrator:
         found = records[first : last or 256]
         if not found:
             return None
-        self._told[kind] = len(records)
+        self._seen[kind] = len(records)
         head: list[Typed] = [*(count % 256 for count in self._counts(now)), first, (first + len(found)) % 256]
         return encode(0x0E, unit.function, [*head, *found])
 

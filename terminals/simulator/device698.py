@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from protocols.dlt698 import apdu as apdus
 from protocols.dlt698 import bulk, clock, values
 from protocols.dlt698.answers import connect_fields
-from protocols.dlt698.apdu import Apdu, GetRecord, PackedRows, RecordResult, Reply, Result, SetResult
+from protocols.dlt698.apdu import (
+    ActResult,
+    Apdu,
+    GetRecord,
+    PackedRows,
+    RecordResult,
+    Reply,
+    Result,
+    SetResult,
+)
 from protocols.dlt698.exchange import Acknowledged, Asked, Device
 from protocols.dlt698.frame import Address, tsa
 from protocols.dlt698.values import Data, Rcsd, Road, Rsd
@@ -29,6 +38,7 @@ from terminals.simulator.layout import Ints
 from terminals.simulator.meter import Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN
 from terminals.simulator.scenario import ZONE
+from terminals.simulator.told698 import No, Told698
 
 TASK_RECORDS: Final = 0x60120300
 CLOCK: Final = 0x40000200
@@ -36,6 +46,9 @@ ADDRESS: Final = 0x40010200
 MINUTE: Final = 0x50020200
 DAY: Final = 0x50040200
 MONTH: Final = 0x50060200
+FREEZES: Final = (MINUTE, DAY, MONTH)
+#: Attribute 2 of its archive, tasks and schemes.
+TABLES: Final = (0x60000200, 0x60120200, 0x60140200)
 SERVER: Final = 0x202A0200
 FROZEN: Final = 0x20210200
 #: Number, beginning, end and source of an event record.
@@ -108,6 +121,7 @@ class Rows:
 class Concentrator:
     """The terminal, whoever is connected. `line`: where its meters hang, with their own protocol.
 
+    told       which of them it reads, and what of them; all of all, if None
     password   of CONNECT; without a CONNECT everything is allowed that a public client may do
     """
 
@@ -118,9 +132,11 @@ class Concentrator:
         line: Line,
         *,
         odd: bool = False,
+        told: Told698 | None = None,
         password: str = "00000000",
     ) -> None:
         self.address = address
+        self.told = told or Told698([meter.address for meter in meters], FREEZES)
         self.odd = odd
         #: (choice, fields) of reports that the head-end has not taken yet.
         self.reports: deque[tuple[int, Mapping[str, Any]]] = deque(maxlen=REPORTS)
@@ -150,6 +166,7 @@ class Concentrator:
             (apdus.GET, apdus.LIST): self._get_list,
             (apdus.GET, apdus.RECORD): self._record,
             (apdus.SET, apdus.NORMAL): self._set,
+            (apdus.ACTION, apdus.NORMAL): self._act,
             (apdus.PROXY, 1): self._proxy_get,
             (apdus.PROXY, apdus.PROXY_TRANSPARENT): self._forward,
         }.get((apdu.code, apdu.choice))
@@ -177,7 +194,17 @@ class Concentrator:
             return Result(oad, 0, Data(values.DATE_TIME_S, clock.encode_time_s(shown)))
         if oad == ADDRESS:
             return Result(oad, 0, Data(values.OCTET_STRING, bytes.fromhex(self.address)))
+        if oad in TABLES:
+            return Result(oad, 0, self.told.table(oad >> 16))
         return Result(oad, UNDEFINED)
+
+    def _act(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
+        item = apdu.fields["item"]
+        try:
+            self.told.act(item.omd, item.data)
+        except No:
+            return {"result": ActResult(item.omd, DENIED)}
+        return {"result": ActResult(item.omd, 0)}
 
     def _set(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         item = apdu.fields["item"]
@@ -230,7 +257,8 @@ class Concentrator:
             raise _No(OUT_OF_RANGE)
         tables = []
         for server, meter in self._meters.items():
-            if get.rsd.meters.kind == 1 or server in get.rsd.meters.items:
+            chosen = get.rsd.meters.kind == 1 or server in get.rsd.meters.items
+            if chosen and self.told.collects(server, roads[0].oad):
                 rows, stored = self._stored(roads[0].oad, meter, get.rsd, now)
                 if len(rows):
                     tables.append(_table(get.columns, server, rows, stored, flat=self.odd))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -53,10 +54,12 @@ class Fleet:
     listener    host and port of the head-end, for the terminals that dial in; it need not be there yet
     first_port  the dial-out terminals listen on this port and the following ones; 0: on any free ports
     heartbeat   seconds between heartbeats of the terminals that dial in
+    bare        terminals with an archive of their own come from the factory: nobody has told them anything yet
     dial_rate   how many of them dial in a second
     memory      bytes for solved days; None: two days of every area
 
-    A directory that already holds the same truth is continued: the relays are as acts.jsonl left them.
+    A directory that already holds the same truth is continued: the relays are as acts.jsonl left them, and what a terminal was told is
+    in told/.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Fleet:
         first_port: int = 0,
         *,
         heartbeat: float = 30.0,
+        bare: bool = False,
         dial_rate: float = 200.0,
         memory: int | None = None,
     ) -> None:
@@ -83,6 +87,7 @@ class Fleet:
         self._listener = listener
         self._first_port = first_port
         self._heartbeat = heartbeat
+        self._bare = bare
         self._witness: Witness | None = None
         self._keys: dict[int, asyncio.TimerHandle] = {}
         self._control: Control | None = None
@@ -155,13 +160,14 @@ class Fleet:
     # --- building ---
 
     def _resume(self, world: truth.World) -> list[Act]:
-        """Write the truth. The acts of an earlier run count only if it had the same truth."""
+        """Write the truth. The acts of an earlier run, and what its terminals were told, count only if it had the same truth."""
         (self.directory / "ready.json").unlink(missing_ok=True)
         before = truth.digest(self.directory)
         self.sha256 = truth.write(self.directory, world)
         path = self.directory / "acts.jsonl"
         if before != self.sha256:
             path.unlink(missing_ok=True)
+            shutil.rmtree(self.directory / "told", ignore_errors=True)
         return read_acts(path)
 
     def _build(self, world: truth.World) -> tuple[Terminal, ...]:
@@ -201,7 +207,10 @@ class Fleet:
         ]
         lost, garbled = scenario.plan.lost, scenario.plan.garbled
         line = stream(scenario.seed, "line", plan.area) if lost or garbled else None
-        return Terminal(plan, meters, lost, garbled, line, quick=Quick645(area, slots), kept=kept)
+        return Terminal(
+            plan, meters, lost, garbled, line, quick=Quick645(area, slots), kept=kept, bare=self._bare,
+            notes=self.directory / "told" / f"{terminal_code(plan.area)}.json",
+        )  # fmt: skip
 
     def _restore(self, acts: Sequence[Act]) -> None:
         meters = {meter.asset: meter for terminal in self.terminals for meter in terminal.meters}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.quick645 import Quick645
 from terminals.simulator.records645 import Kept
+from terminals.simulator.told376 import Told376
+from terminals.simulator.told698 import Told698
 
 #: Where a DLMS answer is garbled: the version in the wrapper's header. TCP keeps bytes intact and the
 #: wrapper has no checksum, so any other byte would be a lie that nobody could detect; this one stands for a
@@ -113,6 +116,8 @@ class Terminal:
     rng             what they are drawn from; None where both are 0
     quick           answers the most frequent question; without it nothing is different but the time it takes
     kept            encoded records, shared by a fleet
+    bare            a terminal with an archive of its own comes from the factory: it is empty until somebody writes it
+    notes           the file in which it keeps what it has been told
     """
 
     __slots__ = (
@@ -130,6 +135,8 @@ class Terminal:
         *,
         quick: Quick645 | None = None,
         kept: Kept | None = None,
+        bare: bool = False,
+        notes: Path | None = None,
     ) -> None:
         self.plan = plan
         self.meters = tuple(meters)
@@ -148,10 +155,12 @@ class Terminal:
         address = terminal_address(plan.protocol, plan.area)
         if plan.protocol == "gdw376":
             bus = Bus645(self._meters645)
-            self._station = device376.Concentrator(parse_address(address), meters, bus.receive)
+            told = Told376([] if bare else [meter.address for meter in meters], notes)
+            self._station = device376.Concentrator(parse_address(address), meters, bus.receive, told)
         elif plan.protocol == "dlt698":
             bus, odd = Bus645(self._meters645), bool(plan.area % 2)
-            self.concentrator = device698.Concentrator(address, meters, bus, odd=odd)
+            known = Told698([] if bare else [meter.address for meter in meters], device698.FREEZES, notes)
+            self.concentrator = device698.Concentrator(address, meters, bus, odd=odd, told=known)
         self._bus = self._fresh()
 
     def attach(self) -> None:

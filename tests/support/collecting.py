@@ -131,8 +131,8 @@ class House:
         self.fleet: Fleet | None = None
         self.dead = ""
 
-    async def open(self, *groups: Group, alone: bool, **plan: Any) -> None:
-        """The fleet of these groups; `alone`: one of its terminals is all that the archive knows."""
+    async def open(self, *groups: Group, alone: bool, bare: bool = False, **plan: Any) -> None:
+        """The fleet of these groups; `alone`: one of its terminals is all that the archive knows; `bare`: they come from the factory."""
         none = {
             "dead": 0,
             "missing": 0,
@@ -144,7 +144,7 @@ class House:
             "garbled": 0.0,
         }
         scenario = replace(small(7, plan=Plan(**{**none, **plan})), groups=groups)
-        self.fleet = Fleet(scenario, self._folder, self.clock, ("127.0.0.1", 9))
+        self.fleet = Fleet(scenario, self._folder, self.clock, ("127.0.0.1", 9), bare=bare)
         await self.fleet.start()
         dead = [m.asset for t in self.fleet.terminals for m in t.meters if m.dead]
         self.dead = dead[0] if dead else ""

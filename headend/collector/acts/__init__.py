@@ -8,6 +8,14 @@ from typing import Final
 from headend.collector.acts.clock import ClockAct
 from headend.collector.acts.reading import ReadingAct
 from headend.collector.acts.relay import RelayAct
+from headend.collector.acts.writing import WritingAct
 from headend.collector.job import Act
 
-ACTS: Final[Mapping[str, Act]] = {"relay": RelayAct(), "read": ReadingAct(), "clock": ClockAct()}
+ACTS: Final[Mapping[str, Act]] = {
+    "relay": RelayAct(),
+    "read": ReadingAct(),
+    "clock": ClockAct(),
+    "parameters": WritingAct("parameters"),
+    "archive": WritingAct("archive"),
+    "tasks": WritingAct("tasks"),
+}

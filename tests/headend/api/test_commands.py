@@ -122,3 +122,22 @@ def test_commands_are_listed_newest_first(desk: Desk) -> None:
     assert {c["meter"] for c in desk.get(f"/commands?meter={one['meter']}").json()["commands"]} == {
         one["meter"]
     }
+
+
+def test_a_terminal_itself_has_a_clock_and_no_relay(desk: Desk) -> None:
+    ask = {"kind": "clock", "action": "set", "reason": "10 minutes off"}
+    for wrong in ({"meter": "", "terminal": ""}, {"meter": "1", "terminal": "T001"}):
+        problem(desk.post("/commands", ask | wrong, who="operator", once="t"), 422, "invalid-request")
+    trip = {"kind": "relay", "action": "trip", "reason": "arrears", "terminal": "T001"}
+    problem(desk.post("/commands", trip, who="operator", once="t"), 422, "invalid-request")
+    problem(
+        desk.post("/commands", ask | {"terminal": "T999"}, who="operator", once="t"), 404, "unknown-terminal"
+    )
+    # a DTU passes bytes on: there is nothing behind that name
+    problem(desk.post("/commands", ask | {"terminal": "T001"}, who="operator", once="t"), 409, "conflict")
+    desk.conn.execute("UPDATE terminal SET protocol = 'gdw376', login = '33010001' WHERE code = 'T001'")
+    desk.conn.commit()
+    made = desk.post("/commands", ask | {"terminal": "T001"}, who="operator", once="u").json()
+    assert (made["meter"], made["terminal"], made["state"], made["request"]) == (None, "T001", "approved", {})
+    listed = desk.get("/commands?terminal=T001").json()["commands"]
+    assert [row["id"] for row in listed] == [made["id"]]

@@ -46,5 +46,18 @@ async def test_a_terminals_own_clock_is_read_and_set(open_house: Open, protocol:
     await house.until(lambda: house.state(other) is State.VERIFIED)
 
 
+async def test_what_became_a_mere_line_is_told_nothing(open_house: Open) -> None:
+    """Between the request and the sending the archive was corrected: nobody there has a clock of his own."""
+    house = await open_house(Group("gdw376", "dial-out", 4), now="2026-03-11 10:07")
+    order = ask(house, "clock", "set")
+    house.conn.execute("UPDATE terminal SET protocol = 'dlt645'")
+    house.conn.commit()
+    house.collect()
+    await house.until(lambda: house.state(order) is State.REFUSED)
+    found = orders.get(house.conn, order)
+    house.conn.commit()
+    assert found["outcome"] == "route: the archive says now that the terminal only passes bytes on"
+
+
 def test_the_store_takes_orders_for_whom_somebody_can_speak_with() -> None:
     assert set(stations()) == set(orders.STATIONS)

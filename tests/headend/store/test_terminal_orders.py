@@ -128,3 +128,15 @@ def test_a_terminal_with_another_address_by_now_is_not_told(store: Connection) -
     ]
     assert orders.get(store, order)["state"] == "refused"
     assert orders.reroute(store, now=NOW, who="x") == []
+
+
+def test_a_list_leaves_out_what_a_terminal_holds(store: Connection) -> None:
+    here = station(store)
+    order = ask(store, "archive", "read", writing=Writing({"keys": ["1"]}))
+    held = fence(store, here)
+    orders.begin(store, order, fence=held, now=NOW)
+    orders.step(store, order, Event.ANSWER, fence=held, now=NOW, result={"held": {"1": {}}, "denied": []})
+    (listed,) = orders.listing(store, limit=9)
+    found = orders.get(store, order)
+    assert (listed["result"], found["result"]) == ({"denied": []}, {"held": {"1": {}}, "denied": []})
+    assert set(listed) == set(found) - {"events"}

@@ -8,7 +8,7 @@ import pytest
 from protocols.dlt698 import apdu as apdus
 from protocols.dlt698 import bulk, clock, values
 from protocols.dlt698.frame import Address, tsa
-from protocols.dlt698.requests import Call, Get, GetList, GetRecords, ProxyFrame, ProxyGet, Set
+from protocols.dlt698.requests import Act, Call, Get, GetList, GetRecords, ProxyFrame, ProxyGet, Set
 from protocols.dlt698.values import ALL_METERS, Comdcb, Data, Ms, Road, Rsd, Ti
 from protocols.errors import Refused
 from protocols.localtime import day_slots
@@ -132,7 +132,13 @@ def test_what_it_does_not_have_it_refuses(table, request_, dar):
 
 def test_services_it_does_not_offer(table):
     with pytest.raises(Refused, match="service not supported"):
-        ask(table, Call(apdus.ACTION, 1, {"item": apdus.ActItem(0x60008600, Data(values.NULL))}))
+        ask(table, Call(apdus.ACTION, 2, {"items": (apdus.ActItem(0x60008600, Data(values.NULL)),)}))
+
+
+def test_it_does_not_let_its_archive_be_cleared(table):
+    with pytest.raises(Refused) as no:
+        ask(table, Act(0x60008600, Data(values.NULL)))
+    assert no.value.code == 3
 
 
 def test_its_own_clock_and_address(table):

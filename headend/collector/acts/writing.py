@@ -1,0 +1,138 @@
+"""Reading and writing what a terminal holds: parameters, archive, tasks.
+
+A write is an order with every item as it was and as it shall become. What the terminal holds is read again before the first byte; if it
+is not what was approved, nothing is sent. Then piece by piece: written once, read back, compared; at the first that is not as it
+should be nothing more is written. What was interrupted is found out about by reading, never by writing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from headend.collector.books import Book, Found, Item, book_of
+from headend.collector.job import Job, Looked, WireTrouble
+from headend.control.facts import Refusal
+from headend.control.order_state import Event
+from protocols.errors import Misuse, Refused
+from protocols.localtime import as_datetime
+
+log = structlog.get_logger()
+
+
+class WritingAct:
+    """headend.collector.job.Act, for one kind of order."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    async def look(self, job: Job) -> Looked:
+        if job.order["action"] != "write":
+            return Looked()
+        found = await self._read(job, [item.key for item in _items(job)])
+        against = [
+            Refusal(
+                "difference",
+                f"{self._kind} {item.key} is no longer what was approved: look again, then ask again",
+            )
+            for item in _items(job)
+            if found.held.get(item.key) != item.was
+        ]
+        return Looked(tuple(against), found)
+
+    async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
+        if job.order["action"] == "write":
+            await self._write(job, looked.known)
+            return
+        try:
+            found = await self._read(job, job.order["request"].get("keys"))
+        except WireTrouble as trouble:
+            await job.step(Event.REJECT, str(trouble))
+            return
+        result = {
+            "held": dict(found.held),
+            "denied": [list(pair) for pair in found.denied],
+            "read_at": _now(job),
+        }
+        await job.step(Event.ANSWER, "read", result)
+        await job.step(
+            Event.PROVE, f"{len(found.held)} {'entries' if self._kind == 'archive' else 'settings'} read"
+        )
+
+    async def _write(self, job: Job, before: Found) -> None:
+        book, items = self._book(job), _items(job)
+        done = 0
+        for piece in _pieces(items, book.most):
+            if as_datetime(job.now()) >= job.order["expires_at"]:
+                await self._stop(job, f"its time ran out after {done} of {len(items)}")
+                return
+            try:
+                await job.session.run(book.write(job.whom, piece, before), attempts=1)
+            except (Refused, Misuse) as refusal:
+                await self._stop(job, f"after {done} of {len(items)}: {refusal}")
+                return
+            except WireTrouble as trouble:  # a corrupt answer too: it says nothing about what was taken
+                await job.step(Event.LOSE, f"{done} of {len(items)} written; then sent, but {trouble}")
+                raise
+            try:
+                back = await self._read(job, [item.key for item in piece])
+            except WireTrouble as trouble:
+                await job.step(
+                    Event.LOSE, f"{done + len(piece)} of {len(items)} sent, but not read back: {trouble}"
+                )
+                raise
+            wrong = [item.key for item in piece if back.held.get(item.key) != item.becomes]
+            if wrong:
+                await self._stop(
+                    job,
+                    f"{self._kind} {wrong[0]} reads back other than it was written; nothing further was sent",
+                )
+                return
+            done += len(piece)
+        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job)})
+        await job.step(Event.PROVE, f"{done} written, each read back as approved")
+
+    async def _stop(self, job: Job, why: str) -> None:
+        """An end before the end: what was taken is read, for a piece may have been taken in part."""
+        await job.step(Event.LOSE, why)
+        await self.find_out(job)
+
+    async def find_out(self, job: Job) -> None:
+        items = _items(job)
+        found = await self._read(job, [item.key for item in items])
+        wrong = [item.key for item in items if found.held.get(item.key) != item.becomes]
+        result = {"read_back_at": _now(job), "not_as_approved": wrong}
+        if wrong:
+            right = len(items) - len(wrong)
+            detail = f"read back: {right} of {len(items)} as approved; not so: {', '.join(wrong[:10])}{' …' if wrong[10:] else ''}"
+            await job.step(Event.DISPROVE, detail, result)
+        else:
+            await job.step(Event.PROVE, f"read back: all {len(items)} as approved", result)
+
+    def resolved_by_reading(self, order: dict[str, Any]) -> bool:
+        return bool(order["action"] == "write")
+
+    async def _read(self, job: Job, keys: Sequence[str] | None) -> Found:
+        return await job.session.run(self._book(job).read(job.whom, keys))
+
+    def _book(self, job: Job) -> Book:
+        return book_of(job.speaker.name, self._kind)
+
+
+def _items(job: Job) -> list[Item]:
+    return [Item(**item) for item in job.order["request"]["items"]]
+
+
+def _pieces(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    """Erasures one by one, before anything else: each is read back before the next."""
+    out = [item for item in items if item.becomes is None]
+    put = [item for item in items if item.becomes is not None]
+    yield from ([item] for item in out)
+    yield from (put[k : k + most] for k in range(0, len(put), most))
+
+
+def _now(job: Job) -> str:
+    return as_datetime(job.now()).isoformat()
