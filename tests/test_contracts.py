@@ -60,7 +60,9 @@ ROOMS = {
     "terminals.simulator": Room(("protocols", "terminals"), ("numpy",)),
     "tariffs": Room(READINGS, ("numpy",), never=IMPURE),
     "lineloss": Room(READINGS, ("numpy",), never=IMPURE),
-    "headend": Room(READINGS, ("numpy", "pydantic", "pydantic_settings", "prometheus_client")),
+    "headend": Room(
+        (*READINGS, "headend.control"), ("numpy", "pydantic", "pydantic_settings", "prometheus_client")
+    ),
     "headend.control": Room(never=IMPURE),
     "headend.store": Room(
         (HOUSE, *READINGS, "headend.control", *COMPUTERS),

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -16,9 +17,11 @@ from headend.api.auth import Reader
 from headend.api.documents import chosen, link, moment, pack, page, rate, single, unpack, when
 from headend.api.house import Here
 from headend.api.problems import Problem
+from headend.event_kinds import KINDS
 from headend.plans import REASONS
-from headend.store import coverage, customers, series
+from headend.store import clocks, coverage, customers, events, series
 from headend.store.series import Meter, Reading
+from protocols.localtime import as_datetime
 from protocols.quantity import quantities
 
 router = APIRouter(prefix="/meters", tags=["meters"])
@@ -106,7 +109,8 @@ def why(request: Request, asset: str, day: dt.date, house: Here, _: Reader) -> R
         raise Problem(422, "invalid-request", "path/day: a year from 2000 to 2200")
     with house.connection() as conn:
         found = coverage.why(conn, asset=asset, day=day, now=house.now, zone=house.zone)
-    document = found.to_dict()
+        cut = clocks.disturbed_day(conn, asset, day, house.zone)
+    document = {**found.to_dict(), "clock_sets": cut}
     document.pop(
         "now", None
     )  # it would make every answer differ from the one before, and the entity tag useless
@@ -121,6 +125,7 @@ def one(request: Request, asset: str, house: Here, _: Reader) -> Response:
         meter = series.meter(conn, asset, first=now - np.timedelta64(1, "us"), last=now)
         customer = customers.of_meter(conn, meter.meter_id, now=now)
         relay = customers.relay(conn, meter.meter_id)["state"]
+        clock = clocks.known(conn, "meter", [meter.meter_id]).get(meter.meter_id)
     return single(
         request,
         {
@@ -130,8 +135,49 @@ def one(request: Request, asset: str, house: Here, _: Reader) -> Response:
             "customer": customer,
             "quantities": {source: meter.codes(source) for source in ("curve", "day", "spot")},
             "relay": relay,
+            "clock": None if clock is None else asdict(clock),
         },
     )
+
+
+@router.get("/{asset}/events")
+def told(
+    request: Request,
+    asset: str,
+    house: Here,
+    _: Reader,
+    *,
+    first: Annotated[
+        str | None,
+        Query(alias="from", description="instant with offset, or local date; default: to - 31 days"),
+    ] = None,
+    last: Annotated[
+        str | None,
+        Query(alias="to", description="instant with offset, or local date (included); default: now"),
+    ] = None,
+) -> Response:
+    """What the meter, or its terminal, noted of it: oldest first, at most 1,000. `kind` is one word for all protocols, `code` the standard's own."""
+    end = moment(last, house.zone, name="to", end=True) if last else house.now + np.timedelta64(1, "D")
+    begin = moment(first, house.zone, name="from", end=False) if first else end - np.timedelta64(31, "D")
+    with house.connection() as conn:
+        meter = series.meter(conn, asset, first=begin, last=end)
+        found = events.of(conn, "meter", meter.meter_id, as_datetime(begin), as_datetime(end))
+    return single(request, {"meter": meter.asset, "events": [_event(event) for event in found]})
+
+
+def _event(event: events.Event) -> dict[str, Any]:
+    kind = KINDS.get(str(event.detail.get("kind", "")))
+    return {
+        "code": event.code,
+        "kind": event.detail.get("kind"),
+        "en": kind.en if kind else None,
+        "zh": kind.zh if kind else None,
+        "severity": kind.severity if kind else "info",
+        "began": event.occurred,
+        "ended": event.ended,
+        "received": event.received,
+        "detail": {name: value for name, value in event.detail.items() if name != "kind"},
+    }
 
 
 def _codes(text: str, meter: Meter, source: str) -> tuple[str, ...]:

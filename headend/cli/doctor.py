@@ -12,11 +12,11 @@ import rich_click as click
 from click.exceptions import Exit
 from rich.text import Text
 
-from headend import __version__
+from headend import __version__, timesync
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
 from headend.collector import spool
-from headend.store import calendar, duties, fleet, health, refused
+from headend.store import calendar, clocks, duties, fleet, health, refused
 from headend.store.db import StoreError
 from protocols.localtime import as_datetime
 
@@ -148,7 +148,13 @@ def _calendar(app: App) -> tuple[str, str]:
 
 def _clock(app: App) -> tuple[str, str]:
     if isinstance(app.clock, SystemClock):
-        return "ok", f"system time, {app.local_now():%Y-%m-%d %H:%M:%S} {app.zone}"
+        told = f"system time, {app.local_now():%Y-%m-%d %H:%M:%S} {app.zone}"
+        ours = timesync.master(app.clock)
+        if ours.synchronised:
+            return "ok", f"{told}; {ours.why}, right to within {ours.error:.3f} s"
+        # as long as nobody's clock is set by it, a wrong one spoils no more than times of receipt and offsets
+        state = "wrong" if clocks.rules(app.conn).enabled else "note"
+        return state, f"{told}; {ours.why}: until then no meter's clock is set"
     return "note", f"not system time: {app.settings.clock}, now {app.local_now():%Y-%m-%d %H:%M:%S}"
 
 

@@ -32,6 +32,8 @@ COMMANDS = {
     "diagnose": "diagnose",
     "decode": "decode",
     "relay": "relay",
+    "clock": "clock",
+    "events": "events",
     "lineloss": "lineloss",
     "anomalies": "anomalies",
     "prepaid": "prepaid",
@@ -60,7 +62,18 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
         {
             "name": "Ask and act",
-            "commands": ["why", "read", "diagnose", "decode", "relay", "terminal", "meter", "mqtt"],
+            "commands": [
+                "why",
+                "read",
+                "diagnose",
+                "decode",
+                "relay",
+                "terminal",
+                "meter",
+                "clock",
+                "events",
+                "mqtt",
+            ],
         },
         {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
     ]

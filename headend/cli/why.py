@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from headend.cli.common import App, Day, json_option, pass_app, print_json
 from headend.plans import REASONS
-from headend.store import coverage
+from headend.store import clocks, coverage
 from headend.store.coverage import Hole, PlanDay, Why
 from protocols.localtime import as_datetime
 
@@ -22,10 +22,17 @@ from protocols.localtime import as_datetime
 def command(app: App, meter: str, day: dt.date, as_json: bool) -> None:
     """Explain METER's DAY: what was expected, what came and when, and for every hole its cause."""
     told = coverage.why(app.conn, asset=meter, day=day, now=app.clock.now(), zone=app.zone)
+    cut = clocks.disturbed_day(app.conn, meter, day, app.zone)
     if as_json:
-        print_json(told.to_dict())
+        print_json({**told.to_dict(), "clock_sets": cut})
         return
     show(app, told)
+    for set_ in cut:
+        app.console.print(
+            f"  [bold]clock set 校时[/bold] between {app.local(set_['from'])} and {app.local(set_['to'])} ({set_['code']}): "
+            "the intervals it touches are not whole",
+            highlight=False,
+        )
 
 
 def show(app: App, told: Why) -> None:

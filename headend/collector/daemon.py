@@ -30,6 +30,7 @@ from headend.collector.gather import Gather
 from headend.collector.limits import Allowances, Starts
 from headend.collector.memory import Memory
 from headend.collector.pulse import Pulse
+from headend.collector.rounds import Rhythm
 from headend.collector.spool import Spool
 from headend.collector.subscriber import Subscriber, Subscription
 from headend.collector.survey import Survey
@@ -92,6 +93,7 @@ class Options:
     tls: ssl.SSLContext | None = None
     trust: Trust = field(default_factory=Trust)
     subscription: Subscription | None = None
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 @dataclass(slots=True)
@@ -143,7 +145,7 @@ class Daemon:
         self._writer = Writer(database, self.owner, Spool(options.spool, self.owner, options.spool_bytes))
         self._context = Context(
             database, self._writer, Survey(database, clock), clock, options.timing, self.owner,
-            Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(), Throttle(),
+            Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(), Throttle(), options.rhythm,
         )  # fmt: skip
         self._passed: Counter[int] = Counter()  # bytes by terminal that the store has not been told of
         self._pulse = Pulse(self._context.throttle.note)

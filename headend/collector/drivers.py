@@ -35,9 +35,13 @@ def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Ma
     }
 
 
-def stations() -> Mapping[str, Station]:
-    """Who speaks with terminals themselves: protocols whose terminals have an address. One instance each, as of drivers."""
-    return {"gdw376": Station376(), "dlt698": Station698()}
+def stations(driver: Driver | None = None) -> Mapping[str, Station]:
+    """Who speaks with terminals themselves: protocols whose terminals have an address. `driver`: who speaks with the meters behind them;
+    what the terminal says unasked is told to both."""
+    return {
+        "gdw376": Station376(ears=driver.ears if isinstance(driver, Gdw376Driver) else None),
+        "dlt698": Station698(ears=driver.ears if isinstance(driver, Dlt698Driver) else None),
+    }
 
 
 def machine_of(name: str) -> CipherMachine | None:

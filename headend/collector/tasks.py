@@ -16,6 +16,8 @@ from terminals.drivers.driver import Driver, Meter, Outcome, Script
 from terminals.drivers.station import terminal_itself
 
 SPOT = "spot"
+#: what has happened: no readings
+EVENTS = "events"
 #: ends the name of a task that the meter is asked for past its terminal
 PAST = "-past-terminal"
 

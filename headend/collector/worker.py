@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from headend.collector.gaps import Gap, Kept, ahead, look_back, lost_because, op
 from headend.collector.limits import Allowances, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
+from headend.collector.rounds import Rhythm, Rounds
 from headend.collector.survey import Owed, Question, Survey
 from headend.collector.tasks import PAST, script, station_of
 from headend.collector.throttle import Throttle
@@ -74,6 +75,7 @@ class Context:
     starts: Starts
     allowances: Allowances
     throttle: Throttle
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
 
 class Worker:
@@ -181,11 +183,16 @@ class Worker:
         self.online, self._link = True, link
         commands = Commands(
             context.database, context.clock, self._driver, self._fence, self._guard, self._recorder,
-            stations().get(self.terminal.protocol),
+            stations(self._driver).get(self.terminal.protocol),
+        )  # fmt: skip
+        rounds = Rounds(
+            context.database, context.clock, context.throttle, self.terminal, self._driver, stations(self._driver).get(self.terminal.protocol),
+            self._recorder, lambda: self._memory.meters, context.rhythm,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_for_ever(bus))
+                group.create_task(rounds.run(bus))
                 group.create_task(self._obey_for_ever(bus, commands))
         except* LinkLost as lost:
             log.info("link lost", terminal=self.terminal.code, why=str(lost.exceptions[0]))

@@ -20,11 +20,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a job is given. `now` is domain time, the same for the whole run."""
+    """What a job is given. `now` is domain time, the same for the whole run; `clock`: what tells it, None where it was given."""
 
     conn: Connection
     zone: ZoneInfo
     now: np.datetime64
+    clock: Clock | None = None
 
 
 Job = Callable[[Run, dt.date], str]
@@ -48,10 +49,10 @@ def run(
     try:
         if stepwise:
             conn.commit()
-            summary = job(Run(conn, zone, now), day)
+            summary = job(Run(conn, zone, now, clock), day)
         else:
             with conn.transaction():
-                summary = job(Run(conn, zone, now), day)
+                summary = job(Run(conn, zone, now, clock), day)
         conn.commit()
     except Exception as error:
         conn.rollback()

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, lineloss, prepaid, retention, rollup, settle
+from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle
 from headend.jobs.frame import Job, Run, run
 from headend.store.coverage import today
 from headend.store.db import Connection, Unreachable, connect
@@ -39,6 +39,7 @@ JOBS: dict[str, Job] = {
     "prepaid": prepaid.job,
     "lineloss": lineloss.job,
     "anomalies": anomalies.job,
+    "clocks": clocks.job,
     "rollup": rollup.job,
     "retention": retention.job,
 }
@@ -87,6 +88,8 @@ class Schedule:
             for name in ("settle", "lineloss", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
+        if self._due("clocks", now, LATE, AFTER):
+            self._run(conn, "clocks", day)
         if self._due("hour", now, LATE, AFTER) or self._more:
             self._more = self._run(conn, "rollup", day).endswith(rollup.MORE)
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:

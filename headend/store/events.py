@@ -67,6 +67,16 @@ def write(conn: Connection, events: Sequence[Event], zone: ZoneInfo) -> int:
     return len(changed)
 
 
+def subject(conn: Connection, name: str) -> tuple[Subject, int] | None:
+    """The meter with this asset number, else the terminal with this code."""
+    row = conn.execute(
+        "SELECT 'meter' AS kind, meter_id AS number FROM meter WHERE asset = %(name)s "
+        "UNION ALL SELECT 'terminal', terminal_id FROM terminal WHERE code = %(name)s LIMIT 1",
+        {"name": name},
+    ).fetchone()
+    return None if row is None else (row["kind"], row["number"])
+
+
 def of(
     conn: Connection,
     kind: Subject,

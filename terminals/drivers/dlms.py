@@ -41,7 +41,19 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
-from terminals.drivers.driver import Meter, Outcome, RelayAction, RelayAnswer, RelayState, Retention, Script
+from terminals.drivers import eventsdlms
+from terminals.drivers.driver import (
+    ClockWay,
+    EventsOf,
+    Meter,
+    Outcome,
+    RelayAction,
+    RelayAnswer,
+    RelayState,
+    Retention,
+    Script,
+)
+from terminals.drivers.happening import Happening, News
 from terminals.drivers.through import NothingBehind
 
 #: Layouts kept: more meters than one collector has. The longest unused one goes, and is read again if needed.
@@ -93,6 +105,8 @@ class DlmsDriver(NothingBehind):
     """
 
     name = "dlms"
+    events_of: EventsOf = "meter"
+    clock_ways = frozenset((ClockWay.WRITE,))
     retention = Retention(
         curve=dt.timedelta(seconds=model.LOAD_ENTRIES * model.LOAD_PERIOD),
         day_freeze=dt.timedelta(seconds=model.DAY_ENTRIES * model.DAY_PERIOD),
@@ -210,6 +224,19 @@ class DlmsDriver(NothingBehind):
         """Write the time with deviation and daylight bit of the meter's zone."""
         time = values.octets(values.encode_clock(now, meter.zone))
         yield Set(model.CLOCK_CLASS, model.CLOCK, model.TIME, time)
+
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """The same: it is this meter's association that is written through."""
+        yield from self.set_clock(meter, now)
+
+    # --- events ---
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """The event log by range."""
+        return (yield from eventsdlms.events(meter, since, now))
+
+    def news(self, meter: Meter) -> News:
+        return News()
 
     # --- relay ---
 

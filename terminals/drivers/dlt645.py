@@ -30,15 +30,18 @@ from protocols.dlt645.exchange import (
     SecureAnswer,
     SetTimeBroadcast,
 )
-from protocols.dlt645.requests import control_plain
+from protocols.dlt645.requests import Write, control_plain
 from protocols.dlt645.status import COMMAND_OPEN, KEEP_POWER, RELAY_OPEN
-from protocols.dlt645.values import decode, quantity_values
+from protocols.dlt645.values import Typed, decode, encode, quantity_values
 from protocols.dlt645.words import CONTROL_DONE_BITS, CONTROL_PENDING, PASSWORD_ERROR, bit_names
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.localtime import Times, from_local, local_fields
 from protocols.machine import AskMachine
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES, Reads, empty_column, no_reads
+from terminals.drivers import events645
 from terminals.drivers.driver import (
+    ClockWay,
+    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -47,9 +50,11 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
+from terminals.drivers.happening import Happening, News
 from terminals.drivers.through import NothingBehind
 
 DATE, TIME = 0x04000101, 0x04000102
+DATE_AND_TIME: Final = 0x0400010C
 STATUS_3 = 0x04000503
 POWER = 0x02030000
 LOAD_FROM_TIME, LOAD_LATEST = 0x06000001, 0x06000002
@@ -92,6 +97,8 @@ class Dlt645Driver(NothingBehind):
     """
 
     name = "dlt645-2007"
+    events_of: EventsOf = "meter"
+    clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
 
     def __init__(
         self,
@@ -303,6 +310,39 @@ class Dlt645Driver(NothingBehind):
         Meters take it once a day and only for a small correction; all meters on the line hear it.
         """
         yield SetTimeBroadcast(local_fields(np.array([now]), meter.zone)[0])
+
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """14H at level 02 of 0400010C: date, weekday and time in one, so that no midnight falls between; of 04000101 and 04000102 where the
+        meter is older than that item.
+
+        Misuse without the secret `password`. A meter with a security module refuses a password: then a person must go there.
+        """
+        password = meter.secrets.get("password")
+        if password is None:
+            raise Misuse(f"clock: meter {meter.address} has no password configured")
+        operator = meter.secrets.get("operator", "00000000")
+        local = _local(now, meter).replace(microsecond=0)
+        weekday = local.isoweekday() % 7
+
+        def write(di: int, *told: Typed) -> Write:
+            return Write(meter.address, di, encode(di, told), 2, password, operator)
+
+        try:
+            yield write(DATE_AND_TIME, local, weekday)
+        except Refused as refused:
+            if not refused.absent:
+                raise
+            yield write(DATE, local.date(), weekday)
+            yield write(TIME, local.time())
+
+    # --- events ---
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """The logs of events645.LOGS."""
+        return (yield from events645.events(meter, since))
+
+    def news(self, meter: Meter) -> News:
+        return News()  # a meter on a bus speaks when it is asked
 
     # --- relay ---
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from protocols.dlt645 import security
 from protocols.dlt698 import bulk, clock, values
 from protocols.dlt698.apdu import RecordResult, Reply, Result, Target
-from protocols.dlt698.attentive import AttentiveMaster
 from protocols.dlt698.bulk import Records
 from protocols.dlt698.exchange import Master
 from protocols.dlt698.frame import ANYBODY, Address, tsa
@@ -45,9 +44,12 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
+from terminals.drivers import events698
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
+    ClockWay,
     Driver,
+    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -57,6 +59,9 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
+from terminals.drivers.ears import Ears
+from terminals.drivers.happening import Happening, News
+from terminals.drivers.listening import Listening698
 from terminals.drivers.through import through
 
 #: Records of all tasks (6012, attribute 3); columns: target server, storage time; in a ROAD, the time of the freeze.
@@ -137,6 +142,8 @@ class Dlt698Driver:
     """
 
     name = "dlt698"
+    events_of: EventsOf = "meter"
+    clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
 
     def __init__(
         self,
@@ -152,6 +159,7 @@ class Dlt698Driver:
         self.retention = Retention(curve_kept, freezes_kept, months_kept)
         self._curve, self._day, self._month = curve, day, month
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
+        self.ears = Ears()
         self.behind: Driver | None = self._meters
 
     def known(self, meter: Meter) -> str:
@@ -163,7 +171,7 @@ class Dlt698Driver:
 
     def exchange(self, meter: Meter) -> Master:
         """Misuse: the terminal's address has no whole bytes."""
-        return AttentiveMaster(_server(meter))
+        return Listening698(_server(meter), meter.terminal, meter.zone, self.ears)
 
     def open(self, meter: Meter) -> Script[None]:
         """CONNECT with the terminal's password, where it has one. Refused: it is wrong."""
@@ -236,6 +244,13 @@ class Dlt698Driver:
         else:
             yield from self.through(meter, self._meters.set_clock(meter, now))
 
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """As of DL/T 645, to this meter alone; of the terminal itself a SET."""
+        if _itself(meter):
+            yield from self.set_terminal_clock(meter, now)
+        else:
+            yield from self.through(meter, self._meters.write_clock(meter, now))
+
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """The terminal's clock (4000) as UTC. FrameError: no time, or one that does not exist."""
         shown: Data = yield Get(CLOCK)
@@ -247,6 +262,18 @@ class Dlt698Driver:
     def set_terminal_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """SET 4000. Refused: the terminal wants security, or none at all."""
         yield Set(CLOCK, Data(values.DATE_TIME_S, clock.encode_time_s(_local(np.array([now]), meter)[0])))
+
+    # --- events ---
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """The meter's own logs through the terminal; of the terminal itself the records of its event objects."""
+        if _itself(meter):
+            return (yield from events698.events(since, meter.zone))
+        return (yield from self.through(meter, self._meters.events(meter, since, now)))
+
+    def news(self, meter: Meter) -> News:
+        """Reports that were acknowledged, and bit ACD of its answers."""
+        return self.ears.news(meter.terminal)
 
     # --- relay ---
 

@@ -15,13 +15,14 @@ import datetime as dt
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from protocols.exchange import Exchange
 from protocols.reading import Reads, Times
+from terminals.drivers.happening import Happening, News
 
 T = TypeVar("T")
 Script = Generator[Any, Any, T]
@@ -100,11 +101,24 @@ class Retention:
     sampled: bool = False
 
 
+#: Who keeps the events that are asked for: each meter its own, the terminal those of all behind it, or nobody.
+EventsOf = Literal["", "meter", "terminal"]
+
+
+class ClockWay(Enum):
+    """How a meter's clock can be moved."""
+
+    WRITE = "write"  # written to one meter, which says yes or no
+    BROADCAST = "broadcast"  # told to all on a line, small corrections only, and nobody answers
+
+
 class Driver(Protocol):
-    """One protocol's way of doing each task. Stateless; all times are arguments."""
+    """One protocol's way of doing each task. Stateless but for what terminals said unasked; all times are arguments."""
 
     name: str
     retention: Retention
+    events_of: EventsOf
+    clock_ways: frozenset[ClockWay]
 
     @property
     def behind(self) -> Driver | None:
@@ -144,7 +158,17 @@ class Driver(Protocol):
         """The meter's clock as a UTC instant."""
 
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
-        """Set the meter's clock."""
+        """Set the meter's clock: by broadcast where there is one, and all on the line hear it."""
+
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """Set this meter's clock alone. Refused: it does not let us; Misuse: it has no password configured, or no such way."""
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """What has happened since then, as far as `events_of` keeps it: of this meter, or of the terminal before it and all its meters.
+        Nothing where nobody keeps any."""
+
+    def news(self, meter: Meter) -> News:
+        """What the terminal before this meter has said unasked since the last call; each thing is told once."""
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Send the command, valid in the meter until `expires`. Refused if the meter says no."""

@@ -36,9 +36,12 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
+from terminals.drivers import events376
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
+    ClockWay,
     Driver,
+    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -48,6 +51,9 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
+from terminals.drivers.ears import Ears
+from terminals.drivers.happening import Happening, News
+from terminals.drivers.listening import Listening376
 from terminals.drivers.through import through
 
 SLOT: Final = np.timedelta64(15, "m")
@@ -85,6 +91,8 @@ class Gdw376Driver:
     """
 
     name = "gdw376"
+    events_of: EventsOf = "terminal"
+    clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
 
     def __init__(
         self,
@@ -115,6 +123,7 @@ class Gdw376Driver:
         self._seconds = meter_seconds
         self._sessions = count()
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
+        self.ears = Ears()
         self.behind: Driver | None = self._meters
 
     def known(self, meter: Meter) -> str:
@@ -127,7 +136,7 @@ class Gdw376Driver:
     def exchange(self, meter: Meter) -> Master:
         """Fresh protocol state. Misuse: the archive does not say where the meter is to be found."""
         self._address(meter)
-        return Master(next(self._sessions) * STRIDE & 0xFF)
+        return Listening376(next(self._sessions) * STRIDE & 0xFF, meter.terminal, meter.zone, self.ears)
 
     def open(self, meter: Meter) -> Script[None]:
         """Nothing to say: login is the terminal's business."""
@@ -248,6 +257,10 @@ class Gdw376Driver:
         """DL/T 645 broadcast 08H through the terminal: all meters on that port hear it and nobody answers; read the clock back."""
         yield from self.through(meter, self._meters.set_clock(meter, now))
 
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        """DL/T 645 14H through the terminal, to this meter alone."""
+        yield from self.through(meter, self._meters.write_clock(meter, now))
+
     def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
         """AFN 0C F2 of the terminal before the meter, as UTC."""
         reply: Reply = yield Read(self._address(meter), (0,), (CLOCK,))
@@ -268,6 +281,16 @@ class Gdw376Driver:
             0x05, SET_CLOCK, [Clock(local.replace(microsecond=0), local.isoweekday())], uplink=False
         )
         yield Order(self._address(meter), 0x05, ((ident([0], [SET_CLOCK]), [data]),), _password(meter))
+
+    # --- events ---
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        """What the terminal has noted of itself and of the meters behind it (AFN 0E F1 and F2)."""
+        return (yield from events376.events(self._address(meter), since, meter.zone))
+
+    def news(self, meter: Meter) -> News:
+        """Bit ACD with EC1 and EC2 in whatever it answered, and records that it sent by itself."""
+        return self.ears.news(meter.terminal)
 
     # --- relay ---
 

@@ -30,7 +30,18 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
-from terminals.drivers.driver import Meter, Outcome, RelayAction, RelayAnswer, RelayState, Retention, Script
+from terminals.drivers.driver import (
+    ClockWay,
+    EventsOf,
+    Meter,
+    Outcome,
+    RelayAction,
+    RelayAnswer,
+    RelayState,
+    Retention,
+    Script,
+)
+from terminals.drivers.happening import Happening, News
 from terminals.drivers.through import NothingBehind
 
 #: How long after its instant a point may be read and still bear its name. No source gives a number: a minute is 7 % of a quarter-hour, and
@@ -56,6 +67,9 @@ class ModbusDriver(NothingBehind):
     line       "tcp" (Modbus TCP) or "rtu" (the frames of the serial line, whatever carries them)
     tolerance  see TOLERANCE
     """
+
+    events_of: EventsOf = ""
+    clock_ways: frozenset[ClockWay] = frozenset()
 
     def __init__(self, line: LineName, *, tolerance: dt.timedelta = TOLERANCE) -> None:
         self.name = f"modbus-{line}"
@@ -129,6 +143,17 @@ class ModbusDriver(NothingBehind):
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         raise _without(meter, "clock")
         yield
+
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        raise _without(meter, "clock")
+        yield
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        yield from ()
+        return ()
+
+    def news(self, meter: Meter) -> News:
+        return News()
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Refused: an undocumented register is not written to cut somebody off."""

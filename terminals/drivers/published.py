@@ -12,7 +12,18 @@ from protocols.localtime import local_day, midnight
 from protocols.published import message
 from protocols.published.exchange import Listen, Listener
 from protocols.reading import Reads, Times
-from terminals.drivers.driver import Meter, Outcome, RelayAction, RelayAnswer, RelayState, Retention, Script
+from terminals.drivers.driver import (
+    ClockWay,
+    EventsOf,
+    Meter,
+    Outcome,
+    RelayAction,
+    RelayAnswer,
+    RelayState,
+    Retention,
+    Script,
+)
+from terminals.drivers.happening import Happening, News
 from terminals.drivers.through import NothingBehind
 
 #: `code` of a Refused that this driver decides: nothing is ever asked.
@@ -27,6 +38,8 @@ class PublishedDriver(NothingBehind):
     """
 
     name = "mqtt"
+    events_of: EventsOf = ""  # they come by themselves
+    clock_ways: frozenset[ClockWay] = frozenset()
     retention = Retention(curve=dt.timedelta(days=31), day_freeze=dt.timedelta(days=62))
 
     def known(self, meter: Meter) -> str:
@@ -79,6 +92,17 @@ class PublishedDriver(NothingBehind):
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         raise _deaf()
         yield
+
+    def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
+        raise _deaf()
+        yield
+
+    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
+        yield from ()
+        return ()
+
+    def news(self, meter: Meter) -> News:
+        return News()
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Refused: no topic for commands is defined, and a broker may deliver one hours later or twice."""

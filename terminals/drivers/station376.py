@@ -15,6 +15,8 @@ from protocols.gdw376.units import ident
 from protocols.gdw376.values import Clock, encode
 from protocols.localtime import from_local, local_fields
 from terminals.drivers.driver import Meter, Script
+from terminals.drivers.ears import Ears
+from terminals.drivers.listening import Listening376
 
 #: AFN 0C F2 and AFN 05 F31: the terminal's clock.
 CLOCK: Final = 2
@@ -27,18 +29,20 @@ class Station376:
     """terminals.drivers.station.Station. Secret: `terminal_password`, the 16 bytes PW of AUX as hex digits; zeros without.
 
     master   MSA, which the terminal echoes
+    ears     where it is told what the terminal says unasked: the driver's, for both speak with it
     """
 
     name = "gdw376"
 
-    def __init__(self, *, master: int = 1) -> None:
+    def __init__(self, *, master: int = 1, ears: Ears | None = None) -> None:
         self._master = master
         self._sessions = count()
+        self._ears = Ears() if ears is None else ears
 
     def exchange(self, whom: Meter) -> Master:
         """Fresh protocol state. Misuse: the archive gives no address."""
         self.address(whom)
-        return Master(next(self._sessions) * STRIDE & 0xFF)
+        return Listening376(next(self._sessions) * STRIDE & 0xFF, whom.terminal, whom.zone, self._ears)
 
     def open(self, whom: Meter) -> Script[None]:
         """Nothing to say: login is the terminal's business."""

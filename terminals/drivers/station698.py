@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from protocols.dlt698 import clock, values
-from protocols.dlt698.attentive import AttentiveMaster
 from protocols.dlt698.exchange import Master
 from protocols.dlt698.frame import ANYBODY, Address
 from protocols.dlt698.requests import Connect, Get, Release, Set
@@ -15,19 +14,28 @@ from protocols.dlt698.values import Data
 from protocols.errors import FrameError
 from protocols.localtime import from_local, local_fields
 from terminals.drivers.driver import Meter, Script
+from terminals.drivers.ears import Ears
+from terminals.drivers.listening import Listening698
 
 #: date and time (4000, attribute 2)
 CLOCK: Final = 0x40000200
 
 
 class Station698:
-    """terminals.drivers.station.Station. Secret: `terminal_password` for a CONNECT; without it the pre-established connection is used."""
+    """terminals.drivers.station.Station. Secret: `terminal_password` for a CONNECT; without it the pre-established connection is used.
+
+    ears     where it is told what the terminal says unasked: the driver's, for both speak with it
+    """
 
     name = "dlt698"
 
+    def __init__(self, *, ears: Ears | None = None) -> None:
+        self._ears = Ears() if ears is None else ears
+
     def exchange(self, whom: Meter) -> Master:
         """Misuse: the terminal's address has no whole bytes."""
-        return AttentiveMaster(Address(whom.terminal) if whom.terminal else ANYBODY)
+        server = Address(whom.terminal) if whom.terminal else ANYBODY
+        return Listening698(server, whom.terminal, whom.zone, self._ears)
 
     def open(self, whom: Meter) -> Script[None]:
         """CONNECT with the terminal's password, where it has one. Refused: it is wrong."""

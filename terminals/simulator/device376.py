@@ -20,6 +20,7 @@ from protocols.gdw376.frame import Address
 from protocols.gdw376.units import ident
 from protocols.gdw376.values import DENSITY_MINUTES, Clock, Typed, Unit, encode
 from protocols.localtime import as_datetime, from_local, midnight
+from terminals.simulator import events376
 from terminals.simulator.layout import Ints
 from terminals.simulator.meter import DayRecord, Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, SHOWN_PER_UNIT, SLOT_US
@@ -43,6 +44,8 @@ _IMPORT_CURVE, _EXPORT_CURVE = 101, 103
 _DAY_FREEZES, _MONTH_FREEZES = (161, 163), (177, 179)
 #: AFN 0C: registers as above, powers with voltages and currents, and the terminal's clock.
 _PRESENT, _INSTANTS, _CLOCK = (129, 131), 25, 2
+#: AFN 0C F7: the counters of important and ordinary events.
+_COUNTERS: Final = 7
 _SET_CLOCK: Final = 31
 _TARIFFS: Final = 4
 _US: Final = np.timedelta64(1, "us")
@@ -61,7 +64,8 @@ class Concentrator:
         self._meters = {meter.address: meter for meter in meters}
         self._points: dict[int, Meter] | None = None
         self._port = port
-        self._ahead: np.timedelta64 = np.timedelta64(0, "us")
+        self._ahead = np.timedelta64(0, "us")
+        self._seen = [0, 0]  # events that a master has asked for, important and ordinary
 
     def clock(self, now: np.datetime64) -> dt.datetime:
         """What the terminal takes for civil time, naive."""
@@ -79,22 +83,31 @@ class Concentrator:
     def serve(self, device: Device, request: DeviceRequest, now: Now) -> bytes:
         """The answer to one request; the terminal denies what it cannot do, and what it has nothing of."""
         units = request.units
+        device.waiting = self._waiting(now())
         match request.afn:
-            case 0x0C | 0x0D:
-                parts = list(self._parts(units, now()))
-                return device.answer(parts) if parts else device.deny()
             case 0x04:
                 self._points = None
                 return device.confirm() if self.told.tell(units) else device.deny()
-            case 0x0A:
-                parts = list(self.told.told(units))
-                return device.answer(parts) if parts else device.deny()
             case 0x05 if [unit.function for unit in units] == [_SET_CLOCK]:
                 return self._set_clock(device, units[0], now())
             case 0x10 if [unit.function for unit in units] == [1]:
                 return device.answer([(ident([0], [1]), [self._forward(units[0], now)])])
             case _:
-                return device.deny()
+                parts = self._answer(request.afn, units, now())
+                return device.answer(parts) if parts else device.deny()
+
+    def _answer(self, afn: int, units: Sequence[Unit], now: np.datetime64) -> list[Part]:
+        """What it has of what was asked for."""
+        match afn:
+            case 0x0A:
+                return list(self.told.told(units))
+            case 0x0C | 0x0D:
+                return list(self._parts(units, now))
+            case 0x0E if [unit.function for unit in units] in ([1], [2]):
+                events = self._events(units[0], now)
+                return [] if events is None else [(ident([0], [units[0].function]), [events])]
+            case _:
+                return []
 
     def _parts(self, units: Sequence[Unit], now: np.datetime64) -> Iterator[Part]:
         for unit in units:
@@ -106,6 +119,8 @@ class Concentrator:
         """The data of one unit, None where the terminal has none."""
         if (unit.afn, unit.point, unit.function) == (0x0C, 0, _CLOCK):
             return encode(0x0C, _CLOCK, [_stamp(self.clock(now))])
+        if (unit.afn, unit.point, unit.function) == (0x0C, 0, _COUNTERS):
+            return encode(0x0C, _COUNTERS, [count % 256 for count in self._counts(now)])
         meter = self._read().get(unit.point)
         if meter is None or not unit.known:
             return None
@@ -124,6 +139,32 @@ class Concentrator:
             points = self.told.points().items()
             self._points = {k: self._meters[address] for k, address in points if address in self._meters}
         return self._points
+
+    def _counts(self, now: np.datetime64) -> list[int]:
+        """Important and ordinary events so far."""
+        return [events376.counted(self._read(), now, important=important) for important in (True, False)]
+
+    def _waiting(self, now: np.datetime64) -> tuple[int, int] | None:
+        """EC1 and EC2 while there are records that nobody has asked for."""
+        counts = self._counts(now)
+        if counts[0] <= self._seen[0] and counts[1] <= self._seen[1]:
+            return None
+        return counts[0] % 256, counts[1] % 256
+
+    def _events(self, unit: Unit, now: np.datetime64) -> bytes | None:
+        """AFN 0E: the records from place Pm up to, without, Pn. None where there are none."""
+        kind = unit.function - 1
+        records = events376.noted(self._read(), now, important=kind == 0)
+        first, last = (value.value for value in unit.values)
+        if not isinstance(first, int) or not isinstance(last, int):
+            return None
+        # a fleet of some days has fewer than 256 records: places are numbers
+        found = records[first : last or 256]
+        if not found:
+            return None
+        self._seen[kind] = len(records)
+        head: list[Typed] = [*(count % 256 for count in self._counts(now)), first, (first + len(found)) % 256]
+        return encode(0x0E, unit.function, [*head, *found])
 
     def _set_clock(self, device: Device, unit: Unit, now: np.datetime64) -> bytes:
         told = unit.values[0].value if unit.values else None

@@ -28,7 +28,7 @@ from protocols.dlt645.words import SEALED
 from protocols.errors import FrameError
 from protocols.exchange import NEED_DATA, Send
 from protocols.localtime import as_datetime, from_local
-from terminals.simulator import records645
+from terminals.simulator import events645, records645
 from terminals.simulator.area import CURVE_DAYS
 from terminals.simulator.layout import Ints
 from terminals.simulator.meter import Meter
@@ -135,6 +135,7 @@ class Device645:
         readers: dict[int, Callable[[int, np.datetime64], bytes]] = {
             0x00: self._energy,
             0x02: self._variable,
+            0x03: self._event,
             0x04: self._parameter,
             0x05: self._freeze,
         }
@@ -215,6 +216,12 @@ class Device645:
         relay = self.meter.relay
         word = relay.open << 4 | (relay.contact is Contact.OPEN) << 6 | relay.keep << 12
         return word | (2 << 8 if self.meter.prepaid else 0)
+
+    def _event(self, di: int, now: np.datetime64) -> bytes:
+        found = events645.answer(self.meter, di, now)
+        if found is None:
+            raise _Lacks
+        return found
 
     def _freeze(self, di: int, now: np.datetime64) -> bytes:
         """05 06 cc nn: the nn-th last day freeze: time, forward block, reverse block, or all."""

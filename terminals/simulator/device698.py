@@ -51,6 +51,8 @@ FREEZES: Final = (MINUTE, DAY, MONTH)
 TABLES: Final = (0x60000200, 0x60120200, 0x60140200)
 SERVER: Final = 0x202A0200
 FROZEN: Final = 0x20210200
+#: Number, beginning, end and source of an event record.
+EVENT_COLUMNS: Final = (0x20220200, 0x201E0200, 0x20200200, 0x20240200)
 #: Start, success and storage time of a record: this terminal is quick, and prints the same for all three.
 TIMES: Final = (0x60400200, 0x60410200, 0x60420200)
 
@@ -141,7 +143,9 @@ class Concentrator:
         self._meters = {tsa(Address(meter.address)): meter for meter in meters}
         self._line = line
         self._password = password.encode("ascii")
-        self._drift: np.timedelta64 = np.timedelta64(0, "us")
+        self._drift = np.timedelta64(0, "us")
+        #: object -> its event records, the oldest first: number, beginning, end, source.
+        self.records: dict[int, list[tuple[Data, ...]]] = {}
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the terminal takes for UTC."""
@@ -249,6 +253,8 @@ class Concentrator:
 
     def _record(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         get: GetRecord = apdu.fields["record"]
+        if get.oad >> 16 in range(0x3000, 0x3300):
+            return {"record": self._event(get)}
         roads = [column for column in get.columns if isinstance(column, Road)]
         if get.oad != TASK_RECORDS or len(roads) != 1:
             raise _No(UNDEFINED)
@@ -262,6 +268,16 @@ class Concentrator:
                 if len(rows):
                     tables.append(_table(get.columns, server, rows, stored, flat=self.odd))
         return {"record": _result(get, tables, flat=self.odd)}
+
+    def _event(self, get: GetRecord) -> RecordResult:
+        """The n-th last record of an event object."""
+        records = self.records.get(get.oad >> 16)
+        if records is None:
+            raise _No(UNDEFINED)
+        if get.rsd.kind != 9 or get.columns != EVENT_COLUMNS:
+            raise _No(OUT_OF_RANGE)
+        found = records[-get.rsd.count :][:1] if 0 < get.rsd.count <= len(records) else []
+        return RecordResult(get.oad, get.columns, rows=tuple(found))
 
     def _stored(
         self, freeze: int, meter: Meter, rsd: Rsd, now: np.datetime64

@@ -40,6 +40,8 @@ ENTRIES_IN_USE: Final = 7
 CONTROL_MODE: Final = 3
 
 _DAY: Final = np.timedelta64(1, "D")
+#: Event codes of this meter: begun and ended, or for a clock that was set the old and the new time.
+_CODES: Final = {"power-down": (1, 2), "cover-open": (44, 45), "voltage-loss": (82, 85), "clock-set": (4, 5)}
 _STATES: Final = {
     Contact.OPEN: model.DISCONNECTED,
     Contact.CLOSED: model.CONNECTED,
@@ -165,6 +167,8 @@ class LogicalDevice:
     # --- profiles ---
 
     def _profile(self, request: GetRequest, now: np.datetime64) -> Data | bytes:
+        if (request.obis, request.attribute) == (model.EVENT_LOG, model.BUFFER):
+            return self._events(request, now)
         if request.obis == model.LOAD_PROFILE:
             codes, period, entries = (
                 model.slot_quantities(self.meter.phases), model.LOAD_PERIOD, model.LOAD_ENTRIES,
@@ -184,6 +188,23 @@ class LogicalDevice:
         if request.attribute == model.PROFILE_ENTRIES:
             return Data(values.DOUBLE_LONG_UNSIGNED, entries)
         raise _No(UNDEFINED)
+
+    def _events(self, request: GetRequest, now: np.datetime64) -> bytes:
+        """Rows of the event log: a time by the meter's clock, and a code."""
+        rows: list[tuple[np.datetime64, int]] = []
+        for entry in self.meter.diary.all(now):
+            begin, end = self.meter.clock(entry.begin), self.meter.clock(entry.end)
+            if entry.before is not None and entry.after is not None:
+                begin, end = entry.before, entry.after
+            rows += zip((begin, end), _CODES[entry.kind], strict=True)
+        if isinstance(request.selector, RangeSelector):
+            rows = [row for row in rows if request.selector.begin <= row[0] <= request.selector.end]
+        if not rows:
+            return bytes((values.ARRAY, 0))
+        times = np.array([at for at, _ in rows], dtype="datetime64[us]").astype("datetime64[s]")
+        codes = np.array([code for _, code in rows], dtype=np.int64)
+        clocks = bulk.clock_column(times.astype("datetime64[us]"), ZONE)
+        return bulk.encode([(values.OCTET_STRING, clocks), (values.UNSIGNED, codes)])
 
     def _buffer(self, request: GetRequest, codes: Sequence[str], now: np.datetime64) -> bytes:
         selector = request.selector

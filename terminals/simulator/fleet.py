@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from terminals.simulator import archive, truth
+from terminals.simulator import archive, diary, truth
 from terminals.simulator.area import TOGETHER, Area, Shelf, join
 from terminals.simulator.codes import ADDRESSED, terminal_address, terminal_code
 from terminals.simulator.commands import obey
@@ -223,6 +223,7 @@ class Fleet:
     def _terminal(self, world: truth.World, area: Area, slots: Slots645, kept: Kept) -> Terminal:
         scenario, plan = self.scenario, area.plan
         drifts = stream(scenario.seed, "clocks", plan.area).integers(-3_000_000, 3_000_001, size=plan.meters)
+        happens = diary.planned(scenario, plan)
         delay = None if scenario.key_delay is None else np.timedelta64(round(scenario.key_delay * 60e6), "us")
         meters = [
             Meter(
@@ -233,6 +234,7 @@ class Fleet:
                 key_delay=delay,
                 drift=np.timedelta64(drift, "us"),
                 clock_set=self._keeper.unsaved,
+                diary=diary.Diary(happens[index]) if index in happens else None,
             )
             for index, (password, drift) in enumerate(
                 zip(archive.passwords(world, plan.area), drifts.tolist(), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terminals.simulator.area import CURVE_DAYS, Area
+from terminals.simulator.diary import Diary, Entry
 from terminals.simulator.layout import Ints
 from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
@@ -20,6 +22,8 @@ from terminals.simulator.witness import Act
 _US: Final = np.timedelta64(1, "us")
 _DAY: Final = np.timedelta64(1, "D")
 _EPOCH: Final = np.datetime64(0, "us")
+#: Times that a clock was set that are remembered: what was noted before is shown with the clock of then.
+_MOVES: Final = 64
 _CLOSED: Final = Relay()
 
 
@@ -45,28 +49,14 @@ class Meter:
     """Meter `index` of an area.
 
     `see` is told of every act, `clock_set` of every change of the clock; `key_delay` is how long after a permit
-    the customer presses the key (None: never). Call `settle` with the present before anything else: keys pressed
-    since then take effect at their own instants.
+    the customer presses the key (None: never). `drift`: how far its clock is ahead; `rate`: seconds a day that it
+    gains on what it was set to. Call `settle` with the present before anything else: keys pressed since then take
+    effect at their own instants.
     """
 
     __slots__ = (
-        "_ahead",
-        "_as_of",
-        "_clock_set",
-        "_key_delay",
-        "_see",
-        "area",
-        "clock_as_made",
-        "dead",
-        "has_relay",
-        "index",
-        "kept",
-        "key_due",
-        "password",
-        "phases",
-        "prepaid",
-        "rate",
-        "relay",
+        "_clock_set", "_diary", "_drift", "_key_delay", "_moves", "_see", "area", "clock_as_made", "dead", "has_relay", "index", "kept",
+        "key_due", "password", "phases", "prepaid", "rate", "relay",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +69,8 @@ class Meter:
         key_delay: np.timedelta64 | None,
         drift: np.timedelta64,
         clock_set: Callable[[], None] | None = None,
+        rate: float = 0.0,
+        diary: Diary | None = None,
     ) -> None:
         self.area = area
         self.index = index
@@ -93,10 +85,11 @@ class Meter:
         self._see = see
         self._clock_set = clock_set
         self._key_delay = key_delay
-        #: seconds a day that its clock gains; `_ahead` is how far it was ahead at `_as_of`
-        self.rate = 0.0
-        self._ahead: np.timedelta64 = drift
-        self._as_of: np.datetime64 = _EPOCH
+        self._drift = drift
+        self.rate = rate
+        #: None as long as nothing happens: most meters of a large fleet
+        self._diary = diary
+        self._moves: deque[tuple[np.datetime64, np.timedelta64]] | None = None
         self.clock_as_made = True
         #: how far its load record reaches back; None: CURVE_DAYS
         self.kept: np.timedelta64 | None = None
@@ -115,18 +108,28 @@ class Meter:
 
     def clock(self, now: np.datetime64) -> np.datetime64:
         """What the meter takes for UTC at the instant `now`."""
-        if not self.rate:
-            return now + self._ahead
-        days = float((now - self._as_of) / _DAY)
-        return now + self._ahead + np.timedelta64(round(days * self.rate * 1e6), "us")
+        moves = self._moves or ()
+        since, ahead = next((move for move in reversed(moves) if move[0] <= now), (None, self._drift))
+        gained = 0.0 if since is None else self.rate * float((now - since) / _DAY)
+        return now + ahead + np.timedelta64(round(gained * 1e6), "us")
+
+    @property
+    def diary(self) -> Diary:
+        """What has happened to it."""
+        return Diary() if self._diary is None else self._diary
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
-        """Set by somebody."""
+        """Set by somebody: that is an event, and noted."""
+        shown = self.clock(now)
         self.wander(now, clock - now)
+        self._diary = self.diary
+        self._diary.note(Entry("clock-set", now, now, before=shown, after=clock))
 
     def wander(self, now: np.datetime64, ahead: np.timedelta64) -> None:
-        """The clock is off by this much from now on, and gains `rate` on it."""
-        self._ahead, self._as_of = ahead.astype("timedelta64[us]"), now
+        """The clock is off by this much from now on, and gains `rate` on it; nobody noted it."""
+        if self._moves is None:
+            self._moves = deque(maxlen=_MOVES)
+        self._moves.append((now, ahead.astype("timedelta64[us]")))
         self.clock_as_made = False
         if self._clock_set is not None:
             self._clock_set()
@@ -134,8 +137,10 @@ class Meter:
     @property
     def clock_state(self) -> ClockState:
         """The clock, for a restart."""
-        ahead, as_of = (int(value.astype(np.int64)) for value in (self._ahead, self._as_of))
-        return ClockState(ahead, as_of, self.rate)
+        as_of, ahead = self._moves[-1] if self._moves else (_EPOCH, self._drift)
+        return ClockState(
+            int(ahead.astype(np.int64)), int(as_of.astype("datetime64[us]").astype(np.int64)), self.rate
+        )
 
     def restore_clock(self, state: ClockState) -> None:
         """The clock of an earlier run of the same fleet."""

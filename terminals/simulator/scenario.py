@@ -68,6 +68,7 @@ class Plan:
 
     stuck     registers that stand still from some quarter-hour of the second day on
     swapped   three-phase meters whose current transformers of phases B and C are interchanged
+    events    of each area in the days of the truth: power cuts, opened covers, lost voltages
     lost      probability that an answer never leaves the terminal
     garbled   probability that one byte of an answer is changed on the way
     """
@@ -82,6 +83,7 @@ class Plan:
     garbled: float = 0.005
     stuck: int = 0
     swapped: int = 0
+    events: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Scenario:
 
 #: No fault, and lines that lose nothing.
 NOTHING: Final = Plan(
-    dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0
+    dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=0, lost=0.0, garbled=0.0, events=0
 )
 
 

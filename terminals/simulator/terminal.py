@@ -232,6 +232,12 @@ class Terminal:
         """The present connection of a concentrator, which logs in by its own protocol; None for terminals that do not."""
         return self._bus if isinstance(self._bus, device376.Line376 | device698.Connection698) else None
 
+    def wander(self, ahead: np.timedelta64) -> None:
+        """The terminal's own clock is off by this much; nothing where it has none."""
+        for station in (self._station, self.concentrator):
+            if station is not None:
+                station.wander(ahead)
+
     def settle(self, now: np.datetime64) -> None:
         """Keys that customers have pressed by now."""
         for meter in self.meters:

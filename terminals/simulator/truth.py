@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from protocols.localtime import day_slots, midnight
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES
+from terminals.simulator import diary
 from terminals.simulator.area import TOGETHER, Area
 from terminals.simulator.codes import area_code, asset_code, customer_code
 from terminals.simulator.faults import Faults, Spot
@@ -226,6 +227,7 @@ def write(directory: Path, world: World) -> str:
             {"meter": world.asset(p.spot), "fen": p.fen, "at": p.at.isoformat()} for p in world.payments
         ],
         "registers": _midnight_registers(world, arrays) if whole else {},
+        "events": diary.documents(world.scenario, world.plans) if whole else [],
         "npz_sha256": hashlib.sha256(data).hexdigest() if whole else "",
     }
     text = json.dumps(document, ensure_ascii=False, indent=1).encode()

@@ -17,6 +17,7 @@ import numpy as np
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
+from headend.collector.rounds import Rhythm
 from headend.control.order_state import State
 from headend.store import archive, coverage, orders
 from headend.store.db import Connection
@@ -182,8 +183,8 @@ class House:
         (wire,) = self.wires.values()
         return wire
 
-    def collect(self) -> Daemon:
-        """One more collector."""
+    def collect(self, rhythm: Rhythm | None = None) -> Daemon:
+        """One more collector. `rhythm`: of its rounds, if not the usual one, which comes to nobody within a test."""
         daemon = Daemon(
             self._database,
             self.clock,
@@ -194,6 +195,7 @@ class House:
                 poll_seconds=0.1,
                 timing=FAST,
                 drivers=drivers(STAND_IN),
+                rhythm=rhythm or Rhythm(),
             ),
         )
         self._running.append((daemon, asyncio.create_task(daemon.run())))

@@ -62,28 +62,28 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
 NIGHT = ["settle 10", "lineloss 10", "anomalies 10", "billing 10"]
-ROLLUP, RETENTION = "rollup 11", "retention 11"
+HOUR, RETENTION = ["clocks 11", "rollup 11"], "retention 11"
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, ROLLUP, RETENTION]  # at the start at once
+    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, *HOUR, RETENTION]  # at the start at once
     assert planned("2026-03-11 10:05") == []
-    assert planned("2026-03-11 10:06") == [*QUARTER, *NIGHT, ROLLUP]
+    assert planned("2026-03-11 10:06") == [*QUARTER, *NIGHT, *HOUR]
     assert planned("2026-03-11 10:20") == []
     assert planned("2026-03-11 10:21") == QUARTER
     assert planned("2026-03-11 10:51") == QUARTER  # a quarter that was slept through is not made up for
-    assert planned("2026-03-11 11:07") == [*QUARTER, *NIGHT, ROLLUP]
+    assert planned("2026-03-11 11:07") == [*QUARTER, *NIGHT, *HOUR]
 
 
 def test_the_night_begins_when_the_freezes_have_had_their_time(planned: Callable[[str], list[str]]) -> None:
     planned("2026-03-10 23:55")
-    assert planned("2026-03-11 00:06") == [*QUARTER, ROLLUP]
+    assert planned("2026-03-11 00:06") == [*QUARTER, *HOUR]
     assert planned("2026-03-11 00:34") == QUARTER
     assert planned("2026-03-11 00:35") == NIGHT
     assert planned("2026-03-11 00:36") == QUARTER
-    assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, ROLLUP]
-    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, ROLLUP, RETENTION]  # once a day
-    assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, ROLLUP]
+    assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, *HOUR]
+    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, *HOUR, RETENTION]  # once a day
+    assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, *HOUR]
 
 
 def test_the_bill_is_written(planned: Callable[[str], list[str]], tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
         raise RuntimeError("no")
 
     monkeypatch.setitem(schedule.JOBS, "prepaid", fails)
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, ROLLUP, RETENTION]
+    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, *HOUR, RETENTION]
     jobs = table(store, "SELECT job, ok FROM job_run ORDER BY run_id")
     assert jobs == [
         ("prepaid", False),
@@ -111,6 +111,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "lineloss",
                 "anomalies",
                 "billing",
+                "clocks",
                 "rollup",
                 "retention",
             )

@@ -44,7 +44,7 @@ async def test_the_frame_holds_no_longer_than_the_lease_by_the_meters_own_clock(
 ) -> None:
     """A frame that a terminal keeps back must be void when somebody else owns the terminal, however wrong the meter's clock is; and
     a meter that is hours ahead must still take it."""
-    wire.meter._drift = drift * HOUR
+    wire.meter.wander(wire.clock.now(), drift * HOUR)
     driver = Overheard()
     order = await wire.carry_out(driver, ask(wire.conn, wire.where, wire.clock.now()))
     assert order["state"] == "verified"
@@ -58,7 +58,7 @@ async def test_the_frame_holds_no_longer_than_the_order(wire: Any) -> None:
     order = ask(wire.conn, wire.where, wire.clock.now(), hours=1)
     wire.clock.pass_(seconds=3600 - 5)
     driver = Overheard()
-    wire.meter._drift = np.timedelta64(0, "s")
+    wire.meter.wander(wire.clock.now(), np.timedelta64(0, "s"))
     found = await wire.carry_out(driver, order)
     assert found["state"] == "verified"
     assert driver.expires is not None

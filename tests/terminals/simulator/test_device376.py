@@ -197,7 +197,7 @@ async def test_what_it_has_not_got_it_denies(desk, at):
         assert not refused.value.absent
 
     def events(driver, meter):
-        yield ReadEvents(frames.parse_address(meter.terminal, 1), 0, 1)
+        yield ReadEvents(frames.parse_address(meter.terminal, 1), 200, 201)
 
     with pytest.raises(Refused):
         await desk.run(meter, events)

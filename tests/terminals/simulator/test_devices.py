@@ -169,7 +169,7 @@ def test_instants_of_one_and_three_phases(bench):
         0x00030000,
         0x01010000,
         0x02070000,
-        0x03110000,
+        0x03120000,
         0x04001501,
         0x05000001,
         0x05060300,
