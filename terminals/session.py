@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -211,6 +212,22 @@ class Session:
                 "and that the meter has power"
             )
         return NoAnswer(message, self.link.name, counts, seconds)
+
+    @contextmanager
+    def observed(self, also: OnExchange) -> Iterator[None]:
+        """Tell `also` of the round trips of the body too."""
+        first = self._on_exchange
+
+        def both(sent: bytes, received: bytes, seconds: float) -> None:
+            if first is not None:
+                first(sent, received, seconds)
+            also(sent, received, seconds)
+
+        self._on_exchange = both
+        try:
+            yield
+        finally:
+            self._on_exchange = first
 
     def emit(self, sent: bytes, received: bytes, seconds: float) -> None:
         """Tell the observer of one round trip."""

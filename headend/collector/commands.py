@@ -13,6 +13,7 @@ import structlog
 
 from headend.clock import Clock
 from headend.collector.database import Database
+from headend.collector.inquiry import inquire
 from headend.collector.recorder import Recorder
 from headend.collector.tasks import SPOT, script
 from headend.control.facts import Refusal
@@ -239,6 +240,9 @@ class Commands:
         await self._step(order, event, sentence, result)
 
     async def _read(self, session: Session, meter: Meter, order: dict[str, Any]) -> None:
+        if order["action"]:
+            await self._inquire(session, meter, order)
+            return
         now = self._clock.now()
         try:
             with self._recorder.listening(meter, SPOT, NO_TIMES, now) as so_far:
@@ -265,6 +269,15 @@ class Commands:
         result = {"read_at": as_datetime(read_at).isoformat(), "values": values}
         await self._step(order, Event.ANSWER, "read", result)
         await self._step(order, Event.PROVE, f"{len(values)} values read")
+
+    async def _inquire(self, session: Session, meter: Meter, order: dict[str, Any]) -> None:
+        """A survey, or single items: what came is the order's result, and no reading of the store."""
+        found = await inquire(session, self._driver, meter, order["action"], self._clock.now)
+        if found.failed:
+            await self._step(order, Event.REJECT, found.failed, found.result)
+            return
+        await self._step(order, Event.ANSWER, "read", found.result)
+        await self._step(order, Event.PROVE, found.outcome)
 
     async def _clock_order(
         self, session: Session, meter: Meter, order: dict[str, Any], *, set_it: bool

@@ -18,7 +18,12 @@ from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
 RELAY_ACTIONS = ("trip", "permit", "close", "keep-power", "end-keep-power")
-ACTIONS = {"relay": RELAY_ACTIONS, "read": ("",), "clock": ("read", "set")}
+#: what a read may be beside '' (registers and instants, kept as readings): everything that a diagnosis asks, or single items by name
+SURVEY = "survey"
+ITEMS = "items "
+ACTIONS = {"relay": RELAY_ACTIONS, "read": ("", SURVEY), "clock": ("read", "set")}
+#: characters of an action: two dozen items by their names
+LONGEST_ACTION = 1000
 
 
 class OrderError(StoreError):
@@ -88,7 +93,8 @@ def request(
     A trip waits for a second person (state wanted); everything else is approved at once. The same `request_key` again
     returns the same order. Raises UnknownMeter, NotInstalled, AlreadyOpen, Refused (recorded).
     """
-    if action not in ACTIONS.get(kind, ()):
+    items = kind == "read" and action.startswith(ITEMS) and len(action) <= LONGEST_ACTION
+    if not items and action not in ACTIONS.get(kind, ()):
         raise OrderError(
             f"no {kind} action {action!r}; there are {', '.join(a or kind for a in ACTIONS.get(kind, ()))}"
         )

@@ -278,6 +278,10 @@ class Gdw376Driver:
 
     # --- inside ---
 
+    def behind(self, meter: Meter, script: Script[T]) -> Script[T]:
+        """Any DL/T 645 script for the meter itself. NotReached, FrameError: the terminal brought no answer of it."""
+        return (yield from self._through(meter, script))
+
     def _through(self, meter: Meter, script: Script[T]) -> Script[T]:
         return through(
             script, self._meters.exchange(meter), lambda frame: self._forward(meter, frame), Reply.content
