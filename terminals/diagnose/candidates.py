@@ -49,6 +49,13 @@ _MODEL_NEEDED: Final = Words(
 )
 
 
+#: Addresses by protocol. 698.45 has shorter ones too, but those are more likely ports of DLMS.
+_DIGITS: Final = "[0-9A]{12}"
+_OF_698: Final = "[0-9A-F]{8,32}"
+_PORT: Final = r"\d{1,5}(/\d{1,5})?"
+_UNIT: Final = r"\d{1,3}@.+"
+
+
 class Line(Enum):
     """On what a candidate is tried."""
 
@@ -65,6 +72,7 @@ class Candidate:
     find       gives an exchange and the request that any single device on the line answers
     found      what that answer says its address is
     addresses  tried where the protocol has no such request
+    shape      what an address of this protocol looks like: another one is not tried
     behind     it speaks to a terminal: tried where the terminal's address is given, and only then if there is no `find`
     secret     under which name of `Meter.secrets` a password goes; '' where reading needs none, and so none is tried
     needs      more must be said before anything can be read; a refusal is an answer too
@@ -75,6 +83,7 @@ class Candidate:
     found: Callable[[Any], str] = str
     addresses: tuple[str, ...] = ()
     line: Line = Line.ANY
+    shape: str = ".*"
     behind: bool = False
     secret: str = ""
     needs: Words | None = None
@@ -98,29 +107,37 @@ def known_candidates() -> tuple[Candidate, ...]:
         Candidate(Dlt645Probe(Dlt645Driver()), find=lambda: (dlt645.Master(), dlt645.ReadAddress())),
         Candidate(
             Dlt645Probe1997(Dlt645Driver1997()),
+            shape=_DIGITS,
             find=lambda: (dlt645_1997.Master(), dlt645_1997.Read(WILDCARD, _TOTAL_1997)),
             found=lambda answer: str(answer.address),
         ),
         Candidate(
             Dlt698Probe(Dlt698Driver()),
+            shape=_OF_698,
             find=lambda: (AttentiveMaster(ANYBODY), Get(_OWN_ADDRESS)),
             found=_digits,
             secret="terminal_password",
         ),
         Candidate(Gdw376Probe(Gdw376Driver()), behind=True),
         Candidate(Dlt698TerminalProbe(Dlt698Driver()), behind=True, secret="terminal_password"),
-        Candidate(DlmsProbe(DlmsDriver()), addresses=("1",), line=Line.STREAM, secret="password"),
-        Candidate(DlmsProbe(DlmsHdlcDriver()), addresses=("1",), secret="password"),
-        Candidate(DlmsProbe(DlmsHdlcDriver()), addresses=("1",), line=Line.OPTICAL, secret="password"),
+        Candidate(
+            DlmsProbe(DlmsDriver()), addresses=("1",), line=Line.STREAM, shape=_PORT, secret="password"
+        ),
+        Candidate(DlmsProbe(DlmsHdlcDriver()), addresses=("1",), shape=_PORT, secret="password"),
+        Candidate(
+            DlmsProbe(DlmsHdlcDriver()), addresses=("1",), line=Line.OPTICAL, shape=_PORT, secret="password"
+        ),
         Candidate(
             ModbusProbe(ModbusDriver("tcp")),
             find=lambda: (ModbusMaster("tcp"), ReadRegisters(_FACTORY_UNIT, 0, 1)),
             line=Line.STREAM,
+            shape=_UNIT,
             needs=model_needed,
         ),
         Candidate(
             ModbusProbe(ModbusDriver("rtu")),
             find=lambda: (ModbusMaster("rtu"), ReadRegisters(_FACTORY_UNIT, 0, 1)),
+            shape=_UNIT,
             needs=model_needed,
         ),
     )

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from protocols.errors import ProtocolError, Refused
+from protocols.localtime import local_fields
 from protocols.quantity import quantities
 from protocols.reading import Reads
 from terminals.diagnose.diagnosis import NAMES, OPTIONAL, Cause, Flag, State, Step, Trait, Trip, Words
@@ -156,10 +157,9 @@ class Examination:
             return
         offset = self.offset = round(float((clock - self._now()) / np.timedelta64(1, "s")), 1)
         good = abs(offset) <= CLOCK_LIMIT
-        shown = str(clock.astype("datetime64[s]"))
-        detail = Words(
-            f"{shown} UTC, {offset:+.0f} s against us", f"{shown} UTC，与本机相差 {offset:+.0f} 秒"
-        )
+        local = local_fields(np.array([clock]), self._meter.zone)[0]
+        shown = str(local.astype("datetime64[s]")).replace("T", " ")
+        detail = Words(f"{shown}, {offset:+.0f} s against us", f"{shown}，与本机相差 {offset:+.0f} 秒")
         self._log.end(
             "clock", State.OK if good else State.FAILED, detail, Cause.NONE if good else Cause.WRONG
         )
@@ -254,7 +254,7 @@ class Examination:
         try:
             return await self._session.run(script)
         except Refused as error:
-            self._log.end(key, State.UNKNOWN, both(str(error)), Cause.REFUSED)
+            self._log.end(key, State.UNKNOWN, _NOT_THERE if error.absent else both(str(error)), Cause.REFUSED)
         except LinkError as error:
             self._log.end(key, State.FAILED, both(str(error)), cause_of(error))
             raise Stop from None
@@ -264,6 +264,7 @@ class Examination:
 
 
 _GIVES_NONE: Final = Words("the meter gives none", "电表未给出")
+_NOT_THERE: Final = Words("the meter has no such data", "表计无此数据项")
 
 
 def listed(reads: Reads, codes: Sequence[str]) -> Words:

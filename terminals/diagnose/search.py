@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -70,6 +71,9 @@ class Failure:
     detail: Words
 
 
+#: Ends the search: somebody understood us, or the line is gone, and other settings and protocols would only disturb.
+_LAST: Final = (Cause.NEEDS, Cause.LOCKING, Cause.REFUSED, Cause.LOST, Cause.DEPARTED)
+
 #: Told what is tried next, for a person who waits.
 Progress = Callable[[Words], None]
 
@@ -109,8 +113,8 @@ class Search:
             outcome = await self._with(opener, connect_timeout)
             if isinstance(outcome, Found):
                 return outcome
-            if outcome.cause in (Cause.NEEDS, Cause.LOCKING, Cause.REFUSED, Cause.DEPARTED):
-                return outcome  # somebody understood us: other settings would only disturb him
+            if outcome.cause in _LAST and outcome.cause is not Cause.LOST:
+                return outcome
             if worst.cause in (Cause.SILENT, Cause.CANNOT_OPEN) or outcome.cause is Cause.ECHO:
                 worst = outcome
         return self._spoken(worst)
@@ -126,7 +130,8 @@ class Search:
             return Failure(Cause.CANNOT_OPEN, both(str(error)))
         self.opened, self.connected = link, self._wire.at - began
         self._echoed = self._answered = False
-        outcome = await self._identify(link, _line_of(opener))
+        outcome = await self._identify(opener, connect_timeout)
+        link = self.opened
         again = _with_echo(opener) if self._echoed else None
         if again is not None:
             await link.close()
@@ -137,26 +142,23 @@ class Search:
             await link.close()
         return outcome
 
-    async def _identify(self, link: Link, line: Line) -> Found | Failure:
-        """Find the protocol and the address that answer on this link."""
+    async def _identify(self, opener: Opener, connect_timeout: float) -> Found | Failure:
+        """Find the protocol and the address that answer on the open link."""
         worst = Failure(Cause.SILENT, Words("no protocol fits this line", "该链路无适用规约"))
-        fitting = [candidate for candidate in self._candidates if candidate.fits(line)]
+        line, address = _line_of(opener), self._target.address
+        fitting = [
+            c for c in self._candidates if c.fits(line) and (not address or re.fullmatch(c.shape, address))
+        ]
         for number, candidate in enumerate(fitting):
             self._progress(Words(f"trying {candidate.name}", f"正在尝试规约 {candidate.name}"))
-            attempts = self._timing.attempts if number == 0 else 1
             try:
-                outcome = await self._candidate(link, candidate, attempts)
+                link = await self._clean(opener, connect_timeout, candidate, first=number == 0)
+                outcome = await self._candidate(link, candidate, self._timing.attempts if number == 0 else 1)
             except Misuse:
                 continue  # this protocol has no such address
             except (SessionError, ProtocolError, LinkError, NoBinaryMode) as error:
                 outcome = Failure(cause_of(error), told(error))
-            if isinstance(outcome, Found) or outcome.cause in (
-                Cause.NEEDS,
-                Cause.LOCKING,
-                Cause.REFUSED,
-                Cause.LOST,
-                Cause.DEPARTED,
-            ):
+            if isinstance(outcome, Found) or outcome.cause in _LAST:
                 return outcome
             if self._echoed and line is Line.SERIAL:
                 break  # everything that follows would be muddled by it
@@ -165,6 +167,14 @@ class Search:
         if self._echoed and not self._answered:
             return Failure(Cause.ECHO, _ECHO_ONLY)
         return worst
+
+    async def _clean(self, opener: Opener, timeout: float, candidate: Candidate, *, first: bool) -> Link:
+        """The link, or a new one: who frames TCP by lengths waits for ever behind another protocol's bytes."""
+        assert self.opened is not None
+        if candidate.line is Line.STREAM and not first:
+            await self.opened.close()
+            self.opened = await self._wire.open(opener, timeout)
+        return self.opened
 
     async def _candidate(self, link: Link, candidate: Candidate, attempts: int) -> Found | Failure:
         if candidate.line is Line.OPTICAL and await wake(link) is None:
