@@ -13,7 +13,7 @@ from headend.cli.common import App
 from protocols import registry
 from protocols.errors import ProtocolError
 from protocols.part import MASK
-from terminals.diagnose.diagnosis import State, Step, Trip, Words
+from terminals.diagnose.diagnosis import Cause, State, Step, Trip, Words
 from terminals.diagnose.document import notes_in, phasors_in
 from terminals.diagnose.phasors import Phase, Phasors
 from terminals.diagnose.picture import draw
@@ -46,7 +46,9 @@ class Screen:
         return words.zh if self._lang == "zh" else words.en
 
     def step(self, step: Step) -> None:
-        """One line, and its frames if they are wanted."""
+        """One line, and its frames if they are wanted. What was not tried, because something before it failed, is not worth a line."""
+        if step.cause is Cause.NOT_TRIED:
+            return
         mark, name = _MARKS[self._lang][step.state], _padded(self.say(step.name), _NAME)
         self._line(f"{mark}  {name} {escape(self.say(step.detail))}  [dim]{step.seconds:.2f} s[/dim]")
         if step.key == "address" and step.state is State.OK:

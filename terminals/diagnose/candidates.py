@@ -24,7 +24,7 @@ from terminals.diagnose.probe import Probe
 from terminals.diagnose.probes.dlms import DlmsProbe
 from terminals.diagnose.probes.dlt645 import Dlt645Probe
 from terminals.diagnose.probes.dlt645_1997 import Dlt645Probe1997
-from terminals.diagnose.probes.dlt698 import Dlt698Probe, Dlt698TerminalProbe
+from terminals.diagnose.probes.dlt698 import Dlt698Probe
 from terminals.diagnose.probes.gdw376 import Gdw376Probe
 from terminals.diagnose.probes.modbus import ModbusProbe
 from terminals.drivers.dlms import DlmsDriver
@@ -119,7 +119,7 @@ def known_candidates() -> tuple[Candidate, ...]:
             secret="terminal_password",
         ),
         Candidate(Gdw376Probe(Gdw376Driver()), behind=True),
-        Candidate(Dlt698TerminalProbe(Dlt698Driver()), behind=True, secret="terminal_password"),
+        Candidate(Dlt698Probe(Dlt698Driver()), behind=True, secret="terminal_password"),
         Candidate(
             DlmsProbe(DlmsDriver()), addresses=("1",), line=Line.STREAM, shape=_PORT, secret="password"
         ),
@@ -146,7 +146,7 @@ def known_candidates() -> tuple[Candidate, ...]:
 def probe_of(driver: Driver) -> Probe:
     """What is asked of the meters of a driver; Probe itself where nothing is known beyond what the driver can."""
     if isinstance(driver, Dlt698Driver):
-        return Dlt698TerminalProbe(driver)
+        return Dlt698Probe(driver)
     if isinstance(driver, Gdw376Driver):
         return Gdw376Probe(driver)
     if isinstance(driver, DlmsDriver):

@@ -34,6 +34,7 @@ class Cause(Enum):
     CANNOT_OPEN = "cannot open"
     LOST = "lost"
     SILENT = "silent"
+    UNREACHED = "not reached"  # the terminal answers, and brings nothing from the meter behind it
     ECHO = "echo only"  # nothing but our own bytes comes back
     GARBLED = "garbled"
     REFUSED = "refused"

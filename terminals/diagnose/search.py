@@ -72,7 +72,7 @@ class Failure:
 
 
 #: Ends the search: somebody understood us, or the line is gone, and other settings and protocols would only disturb.
-_LAST: Final = (Cause.NEEDS, Cause.LOCKING, Cause.REFUSED, Cause.LOST, Cause.DEPARTED)
+_LAST: Final = (Cause.UNREACHED, Cause.NEEDS, Cause.LOCKING, Cause.REFUSED, Cause.LOST, Cause.DEPARTED)
 
 #: Told what is tried next, for a person who waits.
 Progress = Callable[[Words], None]
@@ -217,8 +217,8 @@ class Search:
         target = self._target
         terminal = target.terminal if candidate.behind else ""
         point = max(target.point, 1) if candidate.behind else 0  # frames are passed on to any point
-        if candidate.behind and not address and candidate.name == "dlt698":
-            address = terminal  # the terminal itself
+        if candidate.name == "dlt698":  # the device itself, be it terminal or meter, is its own terminal
+            terminal, address = terminal or address, address or terminal
         chosen = (address,) if address or candidate.behind else candidate.addresses
         passwords = target.passwords if candidate.secret else ()
         for one in chosen:
@@ -235,7 +235,7 @@ class Search:
         except Misuse:
             raise  # nothing was asked: no meter of this protocol has such an address
         except ProtocolError as error:
-            if cause_of(error) is Cause.SILENT:  # a terminal that brought nothing of the meter
+            if cause_of(error) is Cause.UNREACHED:  # a terminal that brought nothing of the meter
                 raise
         return Found(candidate, meter, session, link)
 

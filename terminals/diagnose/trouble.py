@@ -15,7 +15,7 @@ from terminals.session import Garbled, SessionError
 #: The first that fits.
 _CAUSES: Final = (
     (Refused, Cause.REFUSED),
-    (NotReached, Cause.SILENT),
+    (NotReached, Cause.UNREACHED),
     (Garbled, Cause.GARBLED),
     (SessionError, Cause.SILENT),
     (Departed, Cause.DEPARTED),

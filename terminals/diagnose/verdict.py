@@ -28,6 +28,11 @@ _TABLE: Final = {
         "链路已通，但无电表应答。请核对表地址，检查电表是否有电、RS-485 A/B 是否接反；"
         "一条总线上有多块表时请指定表地址，经终端抄表时请加 --terminal。",
     ),
+    ("address", Cause.UNREACHED): Words(
+        "The terminal answers, the meter behind it does not. Check the meter's power, its RS-485 wires or carrier module, and whether the "
+        "terminal's archive has it on the right port with the right address and protocol.",
+        "终端有应答，但其下电表不通。请检查电表供电、RS-485 接线或载波模块，并核对终端档案中的端口、表地址与规约。",
+    ),
     ("address", Cause.ECHO): Words(
         "Only our own bytes come back: the adapter works, but nothing beyond it answers. Swap A and B, check the wire to the meter, its power "
         "and its address.",
@@ -85,6 +90,10 @@ _ANY: Final = {
     Cause.LOST: Words(
         "The connection broke during the dialogue. Check signal strength and whether another master took the line.",
         "通信过程中连接中断。请检查信号强度，以及是否有其他主站占用链路。",
+    ),
+    Cause.UNREACHED: Words(
+        "The terminal answers, but the meter behind it fell silent. Try again; if it repeats, check the carrier's phase and noise or the RS-485 bus.",
+        "终端有应答，但中途抄不到电表。请重试；若再次出现，请检查载波通信质量或 RS-485 总线。",
     ),
     Cause.SILENT: Words(
         "The meter stopped answering in the midst. Try again; if it repeats, check signal and wiring.",

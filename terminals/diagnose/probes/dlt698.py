@@ -25,7 +25,9 @@ BATTERY: Final = "20110200"
 
 
 class Dlt698Probe(Probe):
-    """`Meter.address` equal to `Meter.terminal`, or no terminal: the device itself."""
+    """`Meter.address` equal to `Meter.terminal`, or no terminal: the device itself. Meters that speak it have no radio, and refuse."""
+
+    terminal = True
 
     def __init__(self, driver: Dlt698Driver) -> None:
         super().__init__(driver)
@@ -38,6 +40,8 @@ class Dlt698Probe(Probe):
             value = yield from self._first(meter, oad)
             if value not in (None, ""):
                 found.append(trait(key, value))
+        if not found and not _itself(meter):  # a DL/T 645 meter, most likely
+            return (yield from self._terminal.behind(meter, dlt645.identity(meter)))
         if not found:
             raise Refused(f"{meter.address} says nothing of itself", code=-1)
         return tuple(found)
@@ -49,6 +53,8 @@ class Dlt698Probe(Probe):
                 for told in (yield from self._items.ask(meter, item)):
                     if told.quantity and isinstance(told.value, int | float):
                         values[told.quantity] = _in_thousands(told.quantity, told.value)
+        if not values and not _itself(meter):
+            return (yield from self._terminal.behind(meter, dlt645.power(meter)))
         return Power(values, (yield from self._star(meter)))
 
     def status(self, meter: Meter) -> Script[Status]:
@@ -93,12 +99,6 @@ class Dlt698Probe(Probe):
         if len(angles) != 3:
             return None
         return {name: angle - angles[0] for name, angle in zip("ABC", angles, strict=True)}
-
-
-class Dlt698TerminalProbe(Dlt698Probe):
-    """The same where a terminal is meant: it may have a radio."""
-
-    terminal = True
 
 
 def _itself(meter: Meter) -> bool:
