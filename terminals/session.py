@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -21,6 +21,9 @@ T = TypeVar("T")
 Guard = Callable[[], None]
 #: Called once per round trip with the bytes sent, the bytes received and the seconds; for counters and dumps.
 OnExchange = Callable[[bytes, bytes, float], None]
+
+#: Called before each request: the line may be lent to somebody more urgent while nothing is under way.
+Between = Callable[[], Awaitable[None]]
 
 #: A cipher machine that has not answered by then keeps the line from everybody: it is given up.
 MACHINE_SECONDS: Final = 10.0
@@ -68,7 +71,8 @@ class Session:
     """Runs requests and scripts over `link`. One request at a time.
 
     `pace` belongs to the line and outlives the session. `guard` is asked before every write. A `suspect`
-    peer, one that failed last time, gets a single attempt until it answers: others wait for the line.
+    peer, one that failed last time, gets a single attempt until it answers: others wait for the line. `between` is awaited before
+    every request.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Session:
         self.counts = Counts()
         self.guard = guard
         self.suspect = suspect
+        self.between: Between | None = None
         self._on_exchange = on_exchange
         self._now = asyncio.get_running_loop().time
 
@@ -116,6 +121,8 @@ class Session:
 
     async def request(self, request: Any, *, attempts: int | None = None) -> Any:
         """The answer's value. Refused, NoAnswer, Garbled, LinkLost, or what the guard raises."""
+        if self.between is not None:
+            await self.between()
         attempts = attempts or (1 if self.suspect else self.pace.timing.attempts)
         begun = self._now()
         before = _copy(self.counts)

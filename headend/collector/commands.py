@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ from protocols.quantity import quantities
 from terminals.bus import Bus, BusError
 from terminals.drivers.driver import Driver, Meter, RelayAction, RelayState
 from terminals.links.link import LinkError
-from terminals.session import Session, SessionError
+from terminals.session import Guard, Session, SessionError
 from terminals.turns import Priority
 
 log = structlog.get_logger()
@@ -107,7 +108,7 @@ class Commands:
 
     async def _send(self, bus: Bus, meter: Meter, order: dict[str, Any]) -> None:
         try:
-            async with bus.turn(meter, self._driver, Priority.ORDER, guard=self._guard) as session:
+            async with self._turn(bus, meter, guard=self._guard) as session:
                 ahead = await self._clock_ahead(session, meter, order) if order["kind"] == "relay" else None
                 asked = self._clock.now()
                 left, refusals = await self._database.call(self._begin(order, meter.address))
@@ -121,6 +122,13 @@ class Commands:
         except WireTrouble as trouble:
             # before `begin` nothing has left and the order waits; after it the order's own state says what is known
             log.info("order interrupted", order=order["order_id"], why=str(trouble))
+
+    @asynccontextmanager
+    async def _turn(self, bus: Bus, meter: Meter, *, guard: Guard | None = None) -> AsyncIterator[Session]:
+        """The line, perhaps lent by a task in its midst: what is said here is no evidence of that task."""
+        async with bus.turn(meter, self._driver, Priority.ORDER, guard=guard) as session:
+            with self._recorder.elsewhere():
+                yield session
 
     def _begin(
         self, order: dict[str, Any], address: str
@@ -202,7 +210,7 @@ class Commands:
 
     async def _find_out(self, bus: Bus, meter: Meter, order: dict[str, Any], *, pending: bool) -> None:
         try:
-            async with bus.turn(meter, self._driver, Priority.ORDER) as session:
+            async with self._turn(bus, meter) as session:
                 # what the meter said when it answered holds, whether or not it could be read back then
                 await self._judge(session, meter, order, pending=order["result"].get("pending", False))
         except WireTrouble as trouble:

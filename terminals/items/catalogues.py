@@ -61,7 +61,7 @@ def catalogue_of(driver: Driver, address: str) -> Catalogue:
         return _Either(Dlt698Items(), _Behind(driver))
     if driver.name == "dlt645-2007":
         return Dlt645Items()
-    if driver.name == "dlms":
+    if driver.name.startswith("dlms"):
         return DlmsItems()
     if driver.name.startswith("modbus"):
         return ModbusItems(unit_of(address).table)
