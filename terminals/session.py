@@ -22,7 +22,7 @@ Guard = Callable[[], None]
 #: Called once per round trip with the bytes sent, the bytes received and the seconds; for counters and dumps.
 OnExchange = Callable[[bytes, bytes, float], None]
 
-#: Called before each request: the line may be lent to somebody more urgent while nothing is under way.
+#: Called before each attempt of each request: the line may be lent to somebody more urgent while nothing is under way.
 Between = Callable[[], Awaitable[None]]
 
 #: A cipher machine that has not answered by then keeps the line from everybody: it is given up.
@@ -72,7 +72,7 @@ class Session:
 
     `pace` belongs to the line and outlives the session. `guard` is asked before every write. A `suspect`
     peer, one that failed last time, gets a single attempt until it answers: others wait for the line. `between` is awaited before
-    every request.
+    every attempt.
     """
 
     def __init__(
@@ -121,12 +121,14 @@ class Session:
 
     async def request(self, request: Any, *, attempts: int | None = None) -> Any:
         """The answer's value. Refused, NoAnswer, Garbled, LinkLost, or what the guard raises."""
-        if self.between is not None:
-            await self.between()
         attempts = attempts or (1 if self.suspect else self.pace.timing.attempts)
         begun = self._now()
         before = _copy(self.counts)
         for attempt in range(attempts):
+            if self.between is not None:
+                asked = self._now()
+                await self.between()
+                begun += self._now() - asked  # what others took is not this request's
             patience = self.pace.clamp(self.pace.timeout * 2**attempt)
             try:
                 return await self._attempt(

@@ -11,6 +11,7 @@ from pathlib import Path
 import codec
 import collect
 import late
+import live
 import million
 import readback
 import recovery
@@ -22,7 +23,7 @@ from servers import KINDS
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
 #: minutes to half an hour each, and nobody to race against: asked for by name
-LONG = ("million", "recovery", "late")
+LONG = ("million", "recovery", "late", "live")
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,6 +61,8 @@ def _arguments() -> argparse.Namespace:
     sizes.add_argument(
         "--fleet", choices=("small", "full"), default="full", help="24 or 480 meters (default full)"
     )
+    sizes.add_argument("--lines", type=_positive, default=6, help="radio lines of `live` (default 6)")
+    sizes.add_argument("--reads", type=_positive, default=40, help="reads on each of them (default 40)")
     sizes.add_argument(
         "--server", choices=KINDS, action="append", help="only this one (repeatable; default: both)"
     )
@@ -96,6 +99,8 @@ def main() -> None:
     if "late" in wanted:
         loaded, notes = late.run(told.rounds, min(told.meters, 2048))
         races += loaded
+    if "live" in wanted:
+        _, notes = live.run(kinds, told.lines, told.reads)
     if "collect" in wanted:
         collected, notes = collect.run(kinds, told.fleet)
         races += collected

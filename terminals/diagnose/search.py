@@ -137,7 +137,9 @@ class Search:
             await link.close()
             if _ECHO not in self.notes:
                 self.notes.append(_ECHO)
-            return await self._with(again, connect_timeout)
+            without = await self._with(again, connect_timeout)
+            silent = isinstance(without, Failure) and without.cause is Cause.SILENT
+            return Failure(Cause.ECHO, _ECHO_ONLY) if silent else without
         if isinstance(outcome, Failure):
             await link.close()
         return outcome
