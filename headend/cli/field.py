@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,6 @@ class Bench:
             self.screen.step(step)
 
     def progress(self, words: Words) -> None:
-        """What is tried next: to standard error, for it is no part of the answer."""
-        if not self.quiet:
+        """What is tried next: for a person who waits at a terminal, and no part of the answer."""
+        if not self.quiet and sys.stderr.isatty():
             click.echo(f"… {self.screen.say(words)}", err=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import rich_click as click
+from rich.markup import escape
 
 from headend.cli import orders as shown
 from headend.cli.common import App, person
@@ -65,8 +66,8 @@ def _ordered(app: App, bench: Bench, found: Whereabouts, facts: Facts) -> dict[s
     )  # fmt: skip
     if not bench.quiet:
         facts.show(app, bench.screen)
-        bench.progress(
-            Words(_BY_ORDER.en.format(found.owner, order_id), _BY_ORDER.zh.format(found.owner, order_id))
+        _say(
+            app, bench, Words(*(text.format(found.owner, order_id) for text in (_BY_ORDER.en, _BY_ORDER.zh)))
         )
     order = shown.wait_for(app, order_id, WAIT)
     told: dict[str, Any] | None = order["result"].get("diagnosis")
@@ -84,7 +85,7 @@ def _ordered(app: App, bench: Bench, found: Whereabouts, facts: Facts) -> dict[s
 def _direct(app: App, bench: Bench, found: Whereabouts, facts: Facts, record: Path | None) -> dict[str, Any]:
     url = _url(found)
     if not bench.quiet:
-        bench.progress(Words(_DIRECT.en.format(url), _DIRECT.zh.format(url)))
+        _say(app, bench, Words(_DIRECT.en.format(url), _DIRECT.zh.format(url)))
     behind = found.protocol in TERMINALS
     password = found.secrets.get("terminal_password" if behind else "password", "")
     target = Target(found.address, found.login if behind else "", found.pn, (password,) if password else ())
@@ -92,6 +93,10 @@ def _direct(app: App, bench: Bench, found: Whereabouts, facts: Facts, record: Pa
     return bench.live(
         openers_of(url, trust_of(app.settings)), asked, chosen(known_candidates(), asked.protocols), record
     )
+
+
+def _say(app: App, bench: Bench, words: Words) -> None:
+    app.console.print(escape(bench.screen.say(words)), highlight=False, soft_wrap=True)
 
 
 def _url(found: Whereabouts) -> str:
