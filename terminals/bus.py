@@ -228,7 +228,7 @@ class Bus:
             if self._occupant is not occupant:
                 await self._leave()
                 self._occupant = occupant
-            session.guard = guard
+            session.guard, session.between = guard, lend  # the other job may have been one with this very meter
 
         return lend
 

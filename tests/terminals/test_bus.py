@@ -321,6 +321,28 @@ async def test_a_long_job_lends_the_line_between_its_requests(bus, line, toy_met
     assert told == ["volts", "curve"]
 
 
+async def test_it_lends_again_after_an_order_for_the_same_meter(bus, line, toy_meter, toy_driver):
+    driver = toy_driver()
+
+    async def curve():
+        async with bus.turn(toy_meter(1), driver, Priority.SCHEDULED) as session:
+            for _ in range(12):
+                await session.request("curve")
+
+    async def readings():
+        for _ in range(3):
+            async with bus.turn(toy_meter(1), driver, Priority.ORDER) as session:
+                await session.request("volts")
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(curve())
+        await asyncio.sleep(0)
+        group.create_task(readings())
+    last = max(k for k, asked in enumerate(line.asked) if asked == "1 volts")
+    assert last < 12, line.asked
+
+
 async def test_a_session_that_was_opened_with_words_is_not_lent(bus, line, toy_meter, toy_driver):
     driver = toy_driver(association=True)
 
