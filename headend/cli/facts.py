@@ -117,7 +117,7 @@ class Facts:
             else ("no collector has it", "当前无采集进程")
         )
         state = ("online", "在线") if k["online"] else ("OFFLINE", "离线")
-        seen = k["last_seen"] or "–"
+        seen = _short(k["last_seen"])
         return Words(
             f"terminal {k['terminal']} ({k['terminal_name']}), {way[0]} {where}: {state[0]}, last heard {seen}, {owner[0]}",
             f"终端 {k['terminal']}（{k['terminal_name']}），{way[1]} {where}：{state[1]}，最近通信 {seen}，{owner[1]}",
@@ -125,20 +125,25 @@ class Facts:
 
     def _contacts(self) -> Words:
         k = self.known
-        talk = f"{k['last_talk']} ({k['last_task']})" if k["last_talk"] else "–"
+        talk = f"{_short(k['last_talk'])} ({k['last_task']})" if k["last_talk"] else "–"
         return Words(
-            f"last conversation {talk}; newest quarter-hour {k['last_slot'] or '–'}, newest day freeze {k['last_day'] or '–'}",
-            f"最近召测 {talk}；最新曲线点 {k['last_slot'] or '–'}，最新日冻结 {k['last_day'] or '–'}",
+            f"last conversation {talk}; newest quarter-hour {_short(k['last_slot'])}, newest day freeze {_short(k['last_day'])}",
+            f"最近召测 {talk}；最新曲线点 {_short(k['last_slot'])}，最新日冻结 {_short(k['last_day'])}",
         )
 
     def _tries(self) -> list[Words]:
         return [
             Words(
-                f"in vain {row['times']} times, last {row['last']}: {REASONS[row['reason']][0]}{_behind(row['detail'])}",
-                f"召测失败 {row['times']} 次，最近 {row['last']}：{REASONS[row['reason']][1]}{_behind(row['detail'])}",
+                f"in vain {row['times']} times, last {_short(row['last'])}: {REASONS[row['reason']][0]}{_behind(row['detail'])}",
+                f"召测失败 {row['times']} 次，最近 {_short(row['last'])}：{REASONS[row['reason']][1]}{_behind(row['detail'])}",
             )
             for row in self.known["attempts"]
         ]
+
+
+def _short(when: str) -> str:
+    """Month to minute of a local ISO time, for a line that a person reads."""
+    return when[5:16].replace("T", " ") if when else "–"
 
 
 def _behind(detail: str) -> str:

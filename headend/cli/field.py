@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import rich_click as click
+from rich.markup import escape
 
 from headend.cli.common import App
 from headend.cli.diagnosis import Screen
@@ -26,6 +27,10 @@ from terminals.diagnose.lockout import Lockout
 from terminals.diagnose.wire import LiveWire, PlayedWire
 from terminals.links.recording import Recording
 from terminals.links.url import Opener
+
+_DIRECT: Final = Words(
+    "no collector has the terminal: it is called directly ({})", "当前无采集进程管理该终端：直接连接（{}）"
+)
 
 
 class Bench:
@@ -75,6 +80,7 @@ class Bench:
     ) -> Diagnosis:
         if asked.known and not self.quiet:
             Facts.of_json(asked.known).show(self.app, self.screen)
+            self.say(Words(_DIRECT.en.format(asked.url), _DIRECT.zh.format(asked.url)))
         return await diagnose(
             openers, asked.target, candidates, self.step, now=lambda: asked.now(wire.at), zone=asked.zone, wire=wire,
             lockout=Lockout(asked.limit), progress=self.progress,
@@ -95,6 +101,11 @@ class Bench:
         """A step has ended."""
         if not self.quiet:
             self.screen.step(step)
+
+    def say(self, words: Words) -> None:
+        """A sentence that is part of the answer."""
+        if not self.quiet:
+            self.app.console.print(escape(self.screen.say(words)), highlight=False, soft_wrap=True)
 
     def progress(self, words: Words) -> None:
         """What is tried next: for a person who waits at a terminal, and no part of the answer."""

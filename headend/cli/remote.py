@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import rich_click as click
-from rich.markup import escape
 
 from headend.cli import orders as shown
 from headend.cli.common import App, person
@@ -34,9 +33,6 @@ TERMINALS: Final = ("gdw376", "dlt698")
 _BY_ORDER: Final = Words(
     "the terminal's line belongs to collector {}: it is not taken away; the diagnosis goes as order {} between the scheduled reads",
     "终端链路由采集进程 {} 管理，不抢占；以工单 {} 下发，穿插在定时抄读之间执行",
-)
-_DIRECT: Final = Words(
-    "no collector has the terminal: it is called directly ({})", "当前无采集进程管理该终端：直接连接（{}）"
 )
 
 
@@ -66,9 +62,7 @@ def _ordered(app: App, bench: Bench, found: Whereabouts, facts: Facts) -> dict[s
     )  # fmt: skip
     if not bench.quiet:
         facts.show(app, bench.screen)
-        _say(
-            app, bench, Words(*(text.format(found.owner, order_id) for text in (_BY_ORDER.en, _BY_ORDER.zh)))
-        )
+        bench.say(Words(*(text.format(found.owner, order_id) for text in (_BY_ORDER.en, _BY_ORDER.zh))))
     order = shown.wait_for(app, order_id, WAIT)
     told: dict[str, Any] | None = order["result"].get("diagnosis")
     if told is None:
@@ -84,8 +78,6 @@ def _ordered(app: App, bench: Bench, found: Whereabouts, facts: Facts) -> dict[s
 
 def _direct(app: App, bench: Bench, found: Whereabouts, facts: Facts, record: Path | None) -> dict[str, Any]:
     url = _url(found)
-    if not bench.quiet:
-        _say(app, bench, Words(_DIRECT.en.format(url), _DIRECT.zh.format(url)))
     behind = found.protocol in TERMINALS
     password = found.secrets.get("terminal_password" if behind else "password", "")
     target = Target(found.address, found.login if behind else "", found.pn, (password,) if password else ())
@@ -93,10 +85,6 @@ def _direct(app: App, bench: Bench, found: Whereabouts, facts: Facts, record: Pa
     return bench.live(
         openers_of(url, trust_of(app.settings)), asked, chosen(known_candidates(), asked.protocols), record
     )
-
-
-def _say(app: App, bench: Bench, words: Words) -> None:
-    app.console.print(escape(bench.screen.say(words)), highlight=False, soft_wrap=True)
 
 
 def _url(found: Whereabouts) -> str:
