@@ -228,7 +228,10 @@ class Bus:
             if self._occupant is not occupant:
                 await self._leave()
                 self._occupant = occupant
-            session.guard, session.between = guard, lend  # the other job may have been one with this very meter
+            session.guard, session.between = (
+                guard,
+                lend,
+            )  # the other job may have been one with this very meter
 
         return lend
 

@@ -111,10 +111,10 @@ def _direct(app: App, bench: Bench, asked: Asked, record: Path | None) -> dict[s
 
 
 def _played(bench: Bench, path: Path) -> dict[str, Any]:
+    asked, recorded = load(path)
     try:
-        asked, recorded = load(path)
         openers = openers_of(asked.url)
         candidates = chosen(known_candidates(), asked.protocols)
-    except (NoCase, BadAddress, Misuse) as error:
-        raise click.UsageError(str(error)) from None
+    except (BadAddress, Misuse) as error:
+        raise NoCase(path, str(error)) from None
     return bench.played(openers, asked, candidates, recorded)

@@ -17,7 +17,7 @@ from headend.store.whereabouts import whereabouts
 from protocols.errors import Misuse
 from protocols.quantity import quantities
 from terminals.diagnose.diagnosis import Trip
-from terminals.items.catalogues import catalogue_of, find_all
+from terminals.items.catalogues import catalogue_of, find_all, known
 from terminals.items.item import UnknownItem
 
 
@@ -96,6 +96,11 @@ def _items(
 
 def _codes(app: App, meter: str, items: tuple[str, ...]) -> list[str]:
     """The items as the meter's protocol writes them. A usage error names the nearest ones, before anything is ordered."""
+    try:
+        for item in items:
+            known(item)
+    except UnknownItem as error:
+        raise click.UsageError(str(error)) from None
     found = whereabouts(app.conn, meter, app.clock.now())
     app.conn.rollback()
     driver = drivers().get(found.protocol)

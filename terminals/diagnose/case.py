@@ -25,11 +25,15 @@ import numpy as np
 
 from terminals.diagnose.search import Target
 from terminals.links import recording
+from terminals.links.link import LinkError
 from terminals.links.recording import Recording
 
 
-class NoCase(Exception):
+class NoCase(LinkError):
     """The file is no recorded diagnosis. The message names the file and what is wrong with it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(str(path), reason, f"{path} is no recorded diagnosis: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +83,17 @@ def load(path: Path) -> tuple[Asked, Recording]:
     try:
         found = recording.load(path)
     except (OSError, ValueError) as error:
-        raise NoCase(str(error)) from None
+        raise NoCase(path, str(error)) from None
     asked = found.extra.get("asked")
     if not isinstance(asked, Mapping):
         raise NoCase(
-            f"{path}: there is no [asked] in it: it was recorded by hand or by an older version; record it with --record"
+            path,
+            "there is no [asked] in it: it was made by hand or by an older version; make one with --record",
         )
     try:
         return _asked(asked), found
     except (KeyError, TypeError, ValueError) as error:
-        raise NoCase(f"{path}: [asked] is not what `--record` writes: {error}") from None
+        raise NoCase(path, f"[asked] is not what `--record` writes: {error}") from None
 
 
 def _asked(row: Mapping[str, Any]) -> Asked:

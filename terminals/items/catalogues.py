@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from protocols.modbus.maps import meter_map, models
 from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver, Meter, Script
 from terminals.drivers.gdw376 import Gdw376Driver
@@ -68,6 +69,22 @@ def catalogue_of(driver: Driver, address: str) -> Catalogue:
     raise UnknownItem(
         f"meters of protocol {driver.name} are not asked for single items: they publish what they have"
     )
+
+
+def known(text: str) -> None:
+    """UnknownItem if no protocol at all has such an item: said before anybody looks up which protocol a meter speaks."""
+    complaint: UnknownItem | None = None
+    of_maps = (ModbusItems(meter_map(model)) for model in models())
+    catalogues: tuple[Catalogue, ...] = (Dlt645Items(), DlmsItems(), Dlt698Items(), *of_maps)
+    for catalogue in catalogues:
+        try:
+            catalogue.find(text)
+        except UnknownItem as error:
+            complaint = complaint or error
+        else:
+            return
+    if complaint is not None:
+        raise complaint
 
 
 def find_all(catalogue: Catalogue, texts: Sequence[str]) -> tuple[Item, ...]:
