@@ -60,4 +60,5 @@ def _plan(app: App, plan: PlanDay) -> None:
         f"({plan.late} late), not recorded {plan.absent}: {mark}; {plan.attempts} attempts, first {app.local(plan.first_at)}, "
         f"last {app.local(plan.last_at)}",
         highlight=False,
+        soft_wrap=True,
     )

@@ -18,6 +18,7 @@ from terminals.diagnose.diagnosis import Cause, Diagnosis, State, Words
 from terminals.diagnose.document import document
 from terminals.diagnose.engine import with_findings
 from terminals.diagnose.examination import Examination, Log, Trips
+from terminals.diagnose.trouble import cause_of, told
 from terminals.diagnose.verdict import verdict
 from terminals.drivers.driver import Driver, Meter
 from terminals.items.catalogues import ask_all, catalogue_of, find_all
@@ -55,18 +56,18 @@ async def _items(
     try:
         catalogue = catalogue_of(driver, meter.address)
         wanted = find_all(catalogue, texts)
-        told = await session.run(ask_all(catalogue, meter, wanted))
+        values = await session.run(ask_all(catalogue, meter, wanted))
     except (UnknownItem, Misuse) as mistake:
         return Inquiry("", failed=f"not asked: {mistake}")
     except (SessionError, LinkError, ProtocolError) as trouble:
         return Inquiry("", {"frames": _frames(trips)}, failed=str(trouble))
     result = {
         "read_at": as_datetime(now()).isoformat(),
-        "items": [dataclasses.asdict(one) for one in told],
+        "items": [dataclasses.asdict(one) for one in values],
         "frames": _frames(trips),
     }
-    given = sum(not one.refused for one in told)
-    return Inquiry(f"{given} of {len(told)} values read", result)
+    given = sum(not one.refused for one in values)
+    return Inquiry(f"{given} of {len(values)} values read", result)
 
 
 async def _survey(session: Session, driver: Driver, meter: Meter, now: Now, trips: Trips) -> Inquiry:
@@ -74,25 +75,28 @@ async def _survey(session: Session, driver: Driver, meter: Meter, now: Now, trip
     log.end("link", State.OK, _LINK, seconds=0.0)
     answered = session.counts.answered
     probe = probe_of(driver)
-    cause, why = Cause.NONE, ""
+    cause, why, detail = (
+        Cause.NONE,
+        "",
+        Words(f"{driver.name}, address {meter.address}", f"{driver.name}，地址 {meter.address}"),
+    )
     try:  # the clock, which every meter has: an answer proves that it is there
         await session.run(probe.clock(meter))
     except Refused:
         pass
     except (SessionError, LinkError, ProtocolError) as trouble:
-        cause, why = Cause.SILENT, str(trouble)
+        cause, why, detail = cause_of(trouble), str(trouble), told(trouble)
     there = session.counts.answered > answered and not why
-    address = Words(f"{driver.name}, address {meter.address}", f"{driver.name}，地址 {meter.address}")
-    log.end("address", State.OK if there else State.FAILED, address if there else Words(why, why), cause)
+    log.end("address", State.OK if there else State.FAILED, detail, cause)
     examination = Examination(session, probe, meter, log, now)
     if there:
         await examination.run()
     log.rest(terminal=there and probe.terminal)
-    told = Diagnosis(
+    diagnosis = Diagnosis(
         session.link.name, driver.name, meter.address if there else None, tuple(log.steps), verdict(log.steps)
     )
     result = {
-        "diagnosis": document(with_findings(told, examination)),
+        "diagnosis": document(with_findings(diagnosis, examination)),
         "read_at": as_datetime(now()).isoformat(),
     }
     failed = sum(step.state is State.FAILED for step in log.steps)

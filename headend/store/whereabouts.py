@@ -26,7 +26,7 @@ class Whereabouts:
     owner      the collector that has the terminal's lease; '' if none
     last_talk  the last conversation about this meter that is kept, and its task
     last_slot, last_day  the newest quarter-hour and day freeze in the store
-    attempts   (reason, how often, last, detail) of today's and yesterday's tries that brought nothing, newest first
+    attempts   (reason, how often, last, detail) of the recent tries that brought nothing, newest first
     """
 
     meter_id: int
@@ -90,7 +90,8 @@ def whereabouts(conn: Connection, asset: str, now: Any) -> Whereabouts:
     ).fetchone()
     assert newest is not None
     tries = conn.execute(
-        "SELECT reason, attempts, last_at, detail FROM gap_reason WHERE meter_id = %s AND last_at > %s ORDER BY last_at DESC LIMIT 3",
+        "SELECT reason, sum(attempts)::int AS attempts, max(last_at) AS last_at, (array_agg(detail ORDER BY last_at DESC))[1] AS detail "
+        "FROM gap_reason WHERE meter_id = %s AND last_at > %s AND reason <> 'expired' GROUP BY reason ORDER BY max(last_at) DESC LIMIT 3",
         (meter, at - RECENT),
     ).fetchall()
     return Whereabouts(
