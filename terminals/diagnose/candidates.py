@@ -104,7 +104,9 @@ def known_candidates() -> tuple[Candidate, ...]:
     """DL/T 645 and 698.45 ask the line for its address; every DLMS meter has a logical device 1."""
     model_needed = Words(*(text.format(", ".join(models())) for text in (_MODEL_NEEDED.en, _MODEL_NEEDED.zh)))
     return (
-        Candidate(Dlt645Probe(Dlt645Driver()), find=lambda: (dlt645.Master(), dlt645.ReadAddress())),
+        Candidate(
+            Dlt645Probe(Dlt645Driver()), shape=_DIGITS, find=lambda: (dlt645.Master(), dlt645.ReadAddress())
+        ),
         Candidate(
             Dlt645Probe1997(Dlt645Driver1997()),
             shape=_DIGITS,

@@ -8,6 +8,7 @@ from protocols.errors import FrameError
 from protocols.iec62056_21.frame import BAUD_C, Identification, Receiver, Request, Select, with_parity
 from terminals.links.link import Link
 from terminals.links.serialport import retune
+from terminals.session import OnExchange
 
 #: The option in the identification that offers HDLC (IEC 62056-21, annex E), and how it is chosen: \2, protocol 2, mode 2.
 BINARY: Final = "2"
@@ -22,19 +23,22 @@ class NoBinaryMode(Exception):
     """The meter woke up and speaks no HDLC here: its identification says so."""
 
 
-async def wake(link: Link) -> Identification | None:
+async def wake(link: Link, note: OnExchange) -> Identification | None:
     """None: nobody is there. NoBinaryMode. Afterwards the link is at the meter's speed, and HDLC can begin."""
-    link.write(with_parity(Request().encode()))
+    sign_on = with_parity(Request().encode())
+    link.write(sign_on)
     told = await _identification(link)
+    note(sign_on, b"" if told is None else told.encode(), 0.0)
     if told is None:
         return None
     if BINARY not in told.options:
         raise NoBinaryMode(
             f"{told.manufacturer} {told.ident}: the meter offers no binary mode (IEC 62056-21 mode {told.mode})"
         )
-    link.write(with_parity(Select(BINARY, told.baud, BINARY).encode()))
+    choice = with_parity(Select(BINARY, told.baud, BINARY).encode())
+    link.write(choice)
     await retune(link, BAUD_C.get(told.baud, 300), TURNING)
-    link.discard()
+    note(choice, link.discard(), 0.0)
     return told
 
 

@@ -21,7 +21,7 @@ from terminals.drivers.driver import Meter
 from terminals.links.link import Link, LinkError
 from terminals.links.trust import Trust
 from terminals.links.url import Opener, parse, serial_opener
-from terminals.pace import Timing
+from terminals.pace import Pace, Timing
 from terminals.session import OnExchange, Session, SessionError
 
 #: (baud, parity, stop bits) tried in the order of what is met most, when the address names none: DL/T 645-2007's and 1997's, those of
@@ -37,6 +37,9 @@ SETTINGS: Final = (
 )
 #: Where every IEC 62056-21 optical port begins; parity is put into the characters themselves (7E1 is 8N1 with the parity in bit 7).
 OPTICAL: Final = (300, "N", 1)
+#: Seconds for an answer while several settings are tried in turn: on a line of its own a DL/T 645 meter begins within half a second (Td),
+#: and 20 bytes at 1200 bit/s take 0.2 s more.
+SOON: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +106,18 @@ class Search:
         self._timing = timing
         self._note = note
         self._progress = progress
+        self._patience = timing
         self._heard = b""
-        self._echoed = self._answered = False
+        self._echoed = self._answered = self._exposed = False
 
     async def run(self, openers: Sequence[Opener], connect_timeout: float) -> Found | Failure:
         """Try the settings until somebody answers. What fails is told of the last ones tried, unless others told more."""
         worst = Failure(Cause.SILENT, Words("nothing was tried", "未做任何尝试"))
+        if len(openers) > 1:
+            first = min(self._timing.first, SOON)
+            self._patience = replace(
+                self._timing, first=first, floor=min(self._timing.floor, first), attempts=1
+            )
         for opener in openers:
             outcome = await self._with(opener, connect_timeout)
             if isinstance(outcome, Found):
@@ -155,7 +164,8 @@ class Search:
             self._progress(Words(f"trying {candidate.name}", f"正在尝试规约 {candidate.name}"))
             try:
                 link = await self._clean(opener, connect_timeout, candidate, first=number == 0)
-                outcome = await self._candidate(link, candidate, self._timing.attempts if number == 0 else 1)
+                attempts = self._patience.attempts if number == 0 else 1
+                outcome = await self._candidate(link, candidate, attempts)
             except Misuse:
                 continue  # this protocol has no such address
             except (SessionError, ProtocolError, LinkError, NoBinaryMode) as error:
@@ -179,7 +189,7 @@ class Search:
         return self.opened
 
     async def _candidate(self, link: Link, candidate: Candidate, attempts: int) -> Found | Failure:
-        if candidate.line is Line.OPTICAL and await wake(link) is None:
+        if candidate.line is Line.OPTICAL and await wake(link, self._note) is None:
             return Failure(
                 Cause.SILENT, Words("no meter wakes up at 300 bit/s", "300 bit/s 下电表无唤醒应答")
             )
@@ -197,22 +207,34 @@ class Search:
             secret = meter.secrets.get(candidate.secret, "")
             if secret and not self._lockout.may_try(candidate.name):
                 return Failure(Cause.LOCKING, self._lockout.words(candidate.name))
+            self._exposed = False
             try:
-                return await self._try(link, candidate, meter, attempts)
+                found = await self._try(link, candidate, meter, attempts)
             except Refused as error:
                 last = Failure(Cause.REFUSED, told(error))
                 if secret:
                     self._lockout.wrong(candidate.name)
-        if last is not None and self._lockout.tried.get(candidate.name):
-            self.notes.append(self._lockout.words(candidate.name))
+                continue
+            except (SessionError, LinkError):
+                if self._exposed:  # it may have been heard and counted, though no answer came
+                    self._lockout.wrong(candidate.name)
+                raise
+            self._tell_tried(candidate)
+            return found
+        if last is not None:
+            self._tell_tried(candidate)
         return last or Failure(
             Cause.SILENT, Words(f"{candidate.name}: no address to try", f"{candidate.name}：无可用地址")
         )
 
+    def _tell_tried(self, candidate: Candidate) -> None:
+        if self._lockout.tried.get(candidate.name):
+            self.notes.append(self._lockout.words(candidate.name))
+
     async def _ask_address(self, link: Link, candidate: Candidate, attempts: int) -> str:
         assert candidate.find is not None
         exchange, request = candidate.find()
-        session = Session(link, exchange, self._timing, on_exchange=self._listen)
+        session = Session(link, exchange, self._patience, on_exchange=self._listen)
         return candidate.found(await session.request(request, attempts=attempts))
 
     def _meters(self, candidate: Candidate, address: str) -> Iterator[Meter]:
@@ -230,7 +252,7 @@ class Search:
 
     async def _try(self, link: Link, candidate: Candidate, meter: Meter, attempts: int) -> Found:
         """Open the session and ask for the clock, which every meter has: an answer proves the address. A password goes out once."""
-        session = Session(link, candidate.driver.exchange(meter), self._timing, on_exchange=self._listen)
+        session = Session(link, candidate.driver.exchange(meter), self._patience, on_exchange=self._listen)
         await session.run(candidate.driver.open(meter), attempts=1 if meter.secrets else attempts)
         try:
             await session.run(candidate.probe.clock(meter), attempts=attempts)
@@ -239,6 +261,7 @@ class Search:
         except ProtocolError as error:
             if cause_of(error) is Cause.UNREACHED:  # a terminal that brought nothing of the meter
                 raise
+        session.pace = Pace(self._timing)
         return Found(candidate, meter, session, link)
 
     def _listen(self, sent: bytes, received: bytes, seconds: float) -> None:
@@ -247,6 +270,7 @@ class Search:
             self._answered |= len(received) > len(sent)
         elif received:
             self._answered = True
+        self._exposed |= any(password.encode() in sent for password in self._target.passwords if password)
         self._heard = (self._heard + received)[-MOST:]
         self._note(sent, received, seconds)
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from protocols.dlt645.exchange import Master, ReadAddress, Write
+from protocols.errors import Refused
 from terminals.diagnose.candidates import Candidate, known_candidates
 from terminals.diagnose.diagnosis import Cause, State
 from terminals.diagnose.engine import diagnose
+from terminals.diagnose.lockout import Lockout
 from terminals.diagnose.probes.dlt645 import Dlt645Probe
 from terminals.diagnose.search import Target
 from terminals.drivers.dlt645 import Dlt645Driver
@@ -245,3 +247,25 @@ async def test_passwords_are_blotted_out_of_the_dump(server, meters):
     sent = " ".join(trip.sent for trip in _step(diagnosis, "address").trips)
     assert "2A 2A 2A 2A 2A 2A 2A 2A" in sent
     assert b"secret77".hex(" ").upper() not in sent
+
+
+async def test_a_password_that_went_out_unanswered_may_have_been_counted(server, meters):
+    """The answer may be lost, not the question: the meter counts all the same."""
+    server.answer = lambda data: b""
+    dlms = next(c for c in known_candidates() if c.driver.name == "dlms")
+    lockout = Lockout(limit=3)
+    await _diagnose(server.url, "1", [dlms], ["secret77"], lockout=lockout)
+    assert lockout.left("dlms") == 2
+
+
+async def test_the_right_one_after_a_wrong_one_is_told_with_what_is_left(server, meters):
+    class Picky(Dlt645Driver):
+        def open(self, meter):
+            if meter.secrets.get("password") != "right":
+                raise Refused("wrong password", code=4)
+            yield from ()
+
+    picky = Candidate(Dlt645Probe(Picky()), secret="password")
+    diagnosis = await _diagnose(server.url, ADDRESS, [picky], ["left", "right"])
+    assert diagnosis.address == ADDRESS
+    assert "1 wrong password tried" in diagnosis.notes[0].en
