@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from protocols.errors import ProtocolError, Refused
+from protocols.errors import Misuse, ProtocolError, Refused
 from protocols.localtime import local_fields
 from protocols.quantity import quantities
 from protocols.reading import Reads
@@ -255,6 +255,8 @@ class Examination:
             return await self._session.run(script)
         except Refused as error:
             self._log.end(key, State.UNKNOWN, _NOT_THERE if error.absent else both(str(error)), Cause.REFUSED)
+        except Misuse as error:  # nothing was asked: this device is none of which that can be asked
+            self._log.end(key, State.UNKNOWN, both(str(error)), Cause.REFUSED)
         except LinkError as error:
             self._log.end(key, State.FAILED, both(str(error)), cause_of(error))
             raise Stop from None

@@ -257,7 +257,7 @@ class Dlt698Driver:
         _behind(meter)
         return (yield from self._through(meter, self._meters.relay_state(meter)))
 
-    def behind(self, meter: Meter, script: Script[T]) -> Script[T]:
+    def through(self, meter: Meter, script: Script[T]) -> Script[T]:
         """Any DL/T 645 script for the meter behind the terminal. NotReached: the terminal brought no answer of it."""
         return (yield from self._through(meter, script))
 

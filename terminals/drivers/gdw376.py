@@ -278,7 +278,7 @@ class Gdw376Driver:
 
     # --- inside ---
 
-    def behind(self, meter: Meter, script: Script[T]) -> Script[T]:
+    def through(self, meter: Meter, script: Script[T]) -> Script[T]:
         """Any DL/T 645 script for the meter itself. NotReached, FrameError: the terminal brought no answer of it."""
         return (yield from self._through(meter, script))
 

@@ -27,7 +27,7 @@ class _Behind:
         return self._items.find(text)
 
     def ask(self, meter: Meter, item: Item) -> Script[tuple[Told, ...]]:
-        return (yield from self._driver.behind(meter, self._items.ask(meter, item)))
+        return (yield from self._driver.through(meter, self._items.ask(meter, item)))
 
 
 class _Either:

@@ -41,7 +41,7 @@ class Dlt698Probe(Probe):
             if value not in (None, ""):
                 found.append(trait(key, value))
         if not found and not _itself(meter):  # a DL/T 645 meter, most likely
-            return (yield from self._terminal.behind(meter, dlt645.identity(meter)))
+            return (yield from self._terminal.through(meter, dlt645.identity(meter)))
         if not found:
             raise Refused(f"{meter.address} says nothing of itself", code=-1)
         return tuple(found)
@@ -54,13 +54,13 @@ class Dlt698Probe(Probe):
                     if told.quantity and isinstance(told.value, int | float):
                         values[told.quantity] = _in_thousands(told.quantity, told.value)
         if not values and not _itself(meter):
-            return (yield from self._terminal.behind(meter, dlt645.power(meter)))
+            return (yield from self._terminal.through(meter, dlt645.power(meter)))
         return Power(values, (yield from self._star(meter)))
 
     def status(self, meter: Meter) -> Script[Status]:
         """2014: an array of bit strings, taken for DL/T 645's seven words, which no public source says in so many words."""
         if not _itself(meter):
-            return (yield from self._terminal.behind(meter, dlt645.status(meter)))
+            return (yield from self._terminal.through(meter, dlt645.status(meter)))
         told: Data = yield Get(STATUS)
         words: dict[int, int] = {}
         for number, word in enumerate(told.value if isinstance(told.value, tuple) else (), 1):
@@ -72,7 +72,7 @@ class Dlt698Probe(Probe):
 
     def battery(self, meter: Meter) -> Script[float]:
         if not _itself(meter):
-            return (yield from self._terminal.behind(meter, dlt645.battery(meter)))
+            return (yield from self._terminal.through(meter, dlt645.battery(meter)))
         volts = yield from self._first(meter, BATTERY)
         if not isinstance(volts, int | float):
             raise FrameError("2011: no voltage")

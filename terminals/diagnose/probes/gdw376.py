@@ -36,7 +36,7 @@ class Gdw376Probe(Probe):
         return (yield from self._terminal.clock(_placed(meter)))
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:
-        return (yield from self._terminal.behind(self._meter(meter), self._meters.registers(meter, now)))
+        return (yield from self._terminal.through(self._meter(meter), self._meters.registers(meter, now)))
 
     def relay(self, meter: Meter) -> Script[RelayState]:
         return (yield from self._terminal.relay_state(self._meter(meter)))
@@ -44,16 +44,16 @@ class Gdw376Probe(Probe):
     def identity(self, meter: Meter) -> Script[tuple[Trait, ...]]:
         if not meter.address:
             return (trait("address", meter.terminal),)
-        return (yield from self._terminal.behind(_placed(meter), dlt645.identity(meter)))
+        return (yield from self._terminal.through(_placed(meter), dlt645.identity(meter)))
 
     def power(self, meter: Meter) -> Script[Power]:
-        return (yield from self._terminal.behind(self._meter(meter), dlt645.power(meter)))
+        return (yield from self._terminal.through(self._meter(meter), dlt645.power(meter)))
 
     def status(self, meter: Meter) -> Script[Status]:
-        return (yield from self._terminal.behind(self._meter(meter), dlt645.status(meter)))
+        return (yield from self._terminal.through(self._meter(meter), dlt645.status(meter)))
 
     def battery(self, meter: Meter) -> Script[float]:
-        return (yield from self._terminal.behind(self._meter(meter), dlt645.battery(meter)))
+        return (yield from self._terminal.through(self._meter(meter), dlt645.battery(meter)))
 
     def _meter(self, meter: Meter) -> Meter:
         if not meter.address:
