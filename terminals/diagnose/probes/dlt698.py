@@ -75,7 +75,7 @@ class Dlt698Probe(Probe):
             return (yield from self._terminal.through(meter, dlt645.battery(meter)))
         volts = yield from self._first(meter, BATTERY)
         if not isinstance(volts, int | float):
-            raise FrameError("2011: no voltage")
+            raise self.without("battery voltage")
         return float(volts)
 
     def signal(self, meter: Meter) -> Script[float]:
