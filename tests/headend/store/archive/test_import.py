@@ -168,7 +168,7 @@ BROKEN = [
     ("areas", 2, "capacity_kva", "nan", "'nan' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "0", "'0' is not between 0.1 and 100000"),
     ("areas", 2, "capacity_kva", "100.25", "'100.25' has more than 1 decimal place"),
-    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlms, gdw376, dlt698, modbus-tcp, modbus-rtu, mqtt"),
+    ("terminals", 2, "protocol", "iec104", "'iec104' is not one of dlt645, dlt645-1997, dlms, dlms-hdlc, gdw376, dlt698, modbus-tcp, modbus-rtu, mqtt"),
     ("terminals", 2, "link", "gprs", "'gprs' is not one of dial-out, dial-in, serial, mqtt"),
     ("terminals", 2, "endpoint", "10.0.0.7", "'10.0.0.7' is not host:port or tls://host:port"),
     ("terminals", 2, "endpoint", "10.0.0.7:0", "'10.0.0.7:0' is not host:port or tls://host:port"),
