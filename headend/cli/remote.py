@@ -47,6 +47,10 @@ def diagnose_meter(app: App, bench: Bench, asset: str, record: Path | None) -> d
                 f"--record needs a line of our own, and this one belongs to collector {found.owner}; --json keeps the answer with its frames"
             )
         return _ordered(app, bench, found, facts)
+    if found.link == "mqtt":
+        raise StoreError(
+            f"terminal {found.terminal} publishes by itself and is not asked anything: `headend why {asset}` tells what it has sent"
+        )
     if found.link not in ("dial-out", "serial"):
         raise StoreError(
             f"terminal {found.terminal} dials in by itself and no collector runs that it could reach: start `headend collect`, then ask again"

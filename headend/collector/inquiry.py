@@ -73,20 +73,16 @@ async def _items(
 async def _survey(session: Session, driver: Driver, meter: Meter, now: Now, trips: Trips) -> Inquiry:
     log = Log(lambda step: None, _since(asyncio.get_running_loop().time), trips)
     log.end("link", State.OK, _LINK, seconds=0.0)
-    answered = session.counts.answered
     probe = probe_of(driver)
-    cause, why, detail = (
-        Cause.NONE,
-        "",
-        Words(f"{driver.name}, address {meter.address}", f"{driver.name}，地址 {meter.address}"),
-    )
+    cause, why = Cause.NONE, ""
+    detail = Words(f"{driver.name}, address {meter.address}", f"{driver.name}，地址 {meter.address}")
     try:  # the clock, which every meter has: an answer proves that it is there
         await session.run(probe.clock(meter))
     except Refused:
-        pass
+        pass  # by the meter, or by its protocol: then the session was opened with an answer
     except (SessionError, LinkError, ProtocolError) as trouble:
         cause, why, detail = cause_of(trouble), str(trouble), told(trouble)
-    there = session.counts.answered > answered and not why
+    there = not why
     log.end("address", State.OK if there else State.FAILED, detail, cause)
     examination = Examination(session, probe, meter, log, now)
     if there:

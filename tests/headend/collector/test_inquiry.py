@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from headend.collector.inquiry import inquire
 from headend.control.order_state import State
 from headend.store import exchanges, orders
 from headend.store.orders import ITEMS, SURVEY
+from terminals.bus import Bus
 from terminals.diagnose.document import phasors_in, steps_of
+from terminals.pace import Pace
 from terminals.simulator.scenario import Group
+from terminals.turns import Priority
 from tests.headend.collector.test_daemon import assets, consumer
 from tests.support.collecting import Open
 from tests.support.house import moment
+from tests.terminals.drivers.test_modbus import FAST, line, meter
 
 AT = "2026-03-11 10:07"
 
@@ -104,3 +110,21 @@ async def test_only_reads_have_items(open_house: Open):
         house.ask(consumer(house), ITEMS + "02010100", "clock")
     with pytest.raises(orders.OrderError, match="no read action"):
         house.ask(consumer(house), ITEMS + "x" * 2000, "read")
+
+
+async def test_a_modbus_meter_has_no_clock_and_is_there_all_the_same():
+    when = np.datetime64("2026-03-11T02:00:00", "us")
+    async with line("tcp") as (driver, link):
+        bus = Bus(link, pace=Pace(FAST))
+        one = meter("1@sdm630")
+        async with bus.turn(one, driver, Priority.ORDER) as session:
+            found = await inquire(session, driver, one, SURVEY, lambda: when)
+            items = await inquire(session, driver, one, ITEMS + "voltage_a active_import", lambda: when)
+    told = found.result["diagnosis"]
+    steps = {step.key: step.state.value for step in steps_of(told)}
+    assert (steps["address"], steps["clock"], steps["relay"]) == ("ok", "unknown", "unknown")
+    assert told["values"]["voltage_a"]["value"] == 230.2
+    assert [(item["value"], item["unit"]) for item in items.result["items"]] == [
+        (230.2, "V"),
+        (1234.567, "kWh"),
+    ]
