@@ -32,7 +32,7 @@ TERMINALS: Final = ("gdw376", "dlt698")
 
 _BY_ORDER: Final = Words(
     "the terminal's line belongs to collector {}: it is not taken away; the diagnosis goes as order {} between the scheduled reads",
-    "终端链路由采集进程 {} 管理，不抢占；以工单 {} 下发，穿插在定时抄读之间执行",
+    "终端链路由采集进程 {} 管理，不抢占；以命令 {} 下发，穿插在定时抄读之间执行",
 )
 
 

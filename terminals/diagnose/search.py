@@ -284,9 +284,9 @@ class Search:
 
 _ECHO: Final = Words(
     "RS-485 echo: the adapter returns what we send (its receiver stays on); the copy is taken out, nothing need be done",
-    "RS-485 回波：转换器会收到自己发出的字节（接收未关断）；程序已剔除，不影响使用",
+    "RS-485 自发自收（回显）：转换器收到自己发出的字节（接收未关断）；程序已剔除，不影响使用",
 )
-_ECHO_ONLY: Final = Words("only our own bytes come back (echo)", "只收到自己发出的字节（回波）")
+_ECHO_ONLY: Final = Words("only our own bytes come back (echo)", "只收到自己发出的字节（自发自收）")
 
 
 def _named(speaker: Speaker) -> Words:
