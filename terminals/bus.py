@@ -14,7 +14,7 @@ from protocols.exchange import Exchange
 from terminals.links.link import Link, LinkLost
 from terminals.pace import Pace, Timing
 from terminals.quarantine import Backoff, Quarantine
-from terminals.session import Garbled, Guard, NoAnswer, OnExchange, Session, SessionError
+from terminals.session import Between, Garbled, Guard, NoAnswer, OnExchange, Session, SessionError
 from terminals.turns import Priority, Turns
 
 
@@ -103,6 +103,18 @@ class _Occupant:
     meter: Any
     driver: Speaker[Any]
     session: Session
+    greeted: bool  # something was said to open it
+
+
+@dataclass(slots=True)
+class _Hold:
+    """Whether a job has the line at this moment: not while it has lent it and waits to get it back.
+
+    `fresh`: it has asked nothing since it was given the line, and lends it only after that: else it would never ask anything.
+    """
+
+    line: bool = True
+    fresh: bool = True
 
 
 class Bus:
@@ -110,6 +122,9 @@ class Bus:
 
     `guard` is asked before every write on this line (the lease); a turn may add its own (an order's
     deadline).
+
+    A job lends the line to more urgent ones between two of its requests, where the protocol has no session that would suffer: a day of load
+    records is a minute of requests on a radio link, and somebody at a screen does not wait for that.
 
     A session stays open when its turn ends, and is closed when another meter takes the line, when nobody has
     used it for a while, and at the end.
@@ -166,11 +181,13 @@ class Bus:
         or Garbled that leaves the body counts against the meter, so let them pass.
         """
         await self._acquire(meter.key, priority, self._limits.wait if wait is None else wait)
+        hold = _Hold()
         answered = 0
         session: Session | None = None
         try:
             session = await self._session(meter, driver, guard)
             answered = session.counts.answered
+            session.between = self._lender(hold, meter, driver, session, priority)
             yield session
         except (NoAnswer, Garbled):
             self._occupant = None  # what the meter believes of this session is unknown: never reuse it
@@ -183,9 +200,40 @@ class Bus:
             self.fail(lost)
             raise
         finally:
-            if session is not None and session.counts.answered > answered:
-                self.quarantine.answered(meter.key)
+            if session is not None:
+                session.between = None
+                if session.counts.answered > answered:
+                    self.quarantine.answered(meter.key)
+            if hold.line:
+                self._release()
+
+    def _lender(
+        self, hold: _Hold, meter: M_contra, driver: Speaker[M_contra], session: Session, priority: Priority
+    ) -> Between | None:
+        """How this job lets more urgent ones before it between two of its requests; None where its session would not survive that: one that
+        was opened with words may be closed by others'."""
+        occupant = self._occupant
+        if occupant is None or occupant.greeted:
+            return None
+
+        async def lend() -> None:
+            if hold.fresh or not self._turns.above(priority):
+                hold.fresh = False
+                return
+            guard = session.guard
+            hold.line = False
             self._release()
+            await self._acquire(meter.key, priority, self._limits.wait, first=True)
+            hold.line = True
+            if self._occupant is not occupant:
+                await self._leave()
+                self._occupant = occupant
+            session.guard, session.between = (
+                guard,
+                lend,
+            )  # the other job may have been one with this very meter
+
+        return lend
 
     def fail(self, lost: LinkLost) -> None:
         """The line is gone: everybody who waits gets LinkLost, and so does everybody who comes."""
@@ -213,7 +261,7 @@ class Bus:
             finally:
                 await self.link.close()
 
-    async def _acquire(self, key: Hashable, priority: Priority, wait: float) -> None:
+    async def _acquire(self, key: Hashable, priority: Priority, wait: float, *, first: bool = False) -> None:
         self._check(key, priority)
         if not self._busy:
             self._busy = True
@@ -222,7 +270,7 @@ class Bus:
         if len(self._turns) >= self._limits.queue:
             raise BusFull(self.link.name, len(self._turns))
         waiting = _Waiting(key, priority, self._loop.create_future())
-        self._turns.put(priority, waiting)
+        (self._turns.put_first if first else self._turns.put)(priority, waiting)
         try:
             async with asyncio.timeout(wait):
                 await waiting.granted
@@ -282,7 +330,7 @@ class Bus:
         finally:
             if session.counts.answered:
                 self.quarantine.answered(meter.key)
-        self._occupant = _Occupant(meter, driver, session)
+        self._occupant = _Occupant(meter, driver, session, greeted=session.counts.attempts > 0)
         return session
 
     async def _leave(self) -> None:

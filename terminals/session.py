@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,9 @@ T = TypeVar("T")
 Guard = Callable[[], None]
 #: Called once per round trip with the bytes sent, the bytes received and the seconds; for counters and dumps.
 OnExchange = Callable[[bytes, bytes, float], None]
+
+#: Called before each attempt of each request: the line may be lent to somebody more urgent while nothing is under way.
+Between = Callable[[], Awaitable[None]]
 
 #: A cipher machine that has not answered by then keeps the line from everybody: it is given up.
 MACHINE_SECONDS: Final = 10.0
@@ -67,7 +71,8 @@ class Session:
     """Runs requests and scripts over `link`. One request at a time.
 
     `pace` belongs to the line and outlives the session. `guard` is asked before every write. A `suspect`
-    peer, one that failed last time, gets a single attempt until it answers: others wait for the line.
+    peer, one that failed last time, gets a single attempt until it answers: others wait for the line. `between` is awaited before
+    every attempt.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Session:
         self.counts = Counts()
         self.guard = guard
         self.suspect = suspect
+        self.between: Between | None = None
         self._on_exchange = on_exchange
         self._now = asyncio.get_running_loop().time
 
@@ -119,6 +125,10 @@ class Session:
         begun = self._now()
         before = _copy(self.counts)
         for attempt in range(attempts):
+            if self.between is not None:
+                asked = self._now()
+                await self.between()
+                begun += self._now() - asked  # what others took is not this request's
             patience = self.pace.clamp(self.pace.timeout * 2**attempt)
             try:
                 return await self._attempt(
@@ -211,6 +221,22 @@ class Session:
                 "and that the meter has power"
             )
         return NoAnswer(message, self.link.name, counts, seconds)
+
+    @contextmanager
+    def observed(self, also: OnExchange) -> Iterator[None]:
+        """Tell `also` of the round trips of the body too."""
+        first = self._on_exchange
+
+        def both(sent: bytes, received: bytes, seconds: float) -> None:
+            if first is not None:
+                first(sent, received, seconds)
+            also(sent, received, seconds)
+
+        self._on_exchange = both
+        try:
+            yield
+        finally:
+            self._on_exchange = first
 
     def emit(self, sent: bytes, received: bytes, seconds: float) -> None:
         """Tell the observer of one round trip."""

@@ -40,6 +40,14 @@ class Turns(Generic[T]):
         """Queue at the end of its class."""
         self._queues[priority].append(item)
 
+    def put_first(self, priority: Priority, item: T) -> None:
+        """Queue at the beginning of its class: who has lent the line gets it back before his equals."""
+        self._queues[priority].appendleft(item)
+
+    def above(self, priority: Priority) -> bool:
+        """Whether somebody waits who goes before this class."""
+        return any(self._queues[higher] for higher in Priority if higher < priority)
+
     def remove(self, priority: Priority, item: T) -> None:
         """Take out somebody who no longer waits, wherever he stands."""
         self._queues[priority].remove(item)

@@ -56,6 +56,7 @@ ROOMS = {
     "terminals.greetings": Room(("protocols",), ("numpy",), never=IMPURE),
     "terminals.links": Room((), ("serial", "serial_asyncio_fast", "paho")),
     "terminals.drivers": Room(("protocols",), ("numpy",), never=IMPURE),
+    "terminals.items": Room(("protocols", "terminals.drivers"), never=IMPURE),
     "terminals.diagnose": Room(("protocols", "terminals"), ("numpy",)),
     "terminals.simulator": Room(("protocols", "terminals"), ("numpy",)),
     "tariffs": Room(READINGS, ("numpy",), never=IMPURE),

@@ -1,55 +1,64 @@
-"""`headend diagnose URL|METER`: what a field technician runs at the meter, or an engineer for a meter behind a terminal."""
+"""`headend diagnose URL|METER|FILE`: what a field technician runs at the meter, an engineer for a meter behind a terminal, and either of them
+again over what was recorded."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import rich_click as click
 from click.exceptions import Exit
-from rich.markup import escape
 
-from headend.cli import why as chain
+from headend.cli import remote
 from headend.cli.common import App, Zone, json_option, pass_app, print_json
-from headend.cli.loop import run_loop
-from headend.cli.read import live
+from headend.cli.diagnosis import Screen
+from headend.cli.field import Bench
 from headend.cli.trust import trust_of
 from headend.clock import parse
-from headend.store import coverage
-from headend.store.db import StoreError
-from protocols.localtime import as_datetime
-from terminals.diagnose.candidates import known_candidates
-from terminals.diagnose.diagnosis import Diagnosis, State, Step
-from terminals.diagnose.engine import diagnose
-from terminals.links.link import BadAddress, Link
-from terminals.links.tap import Tap
-from terminals.links.url import Opener
-from terminals.links.url import parse as opener
+from protocols.errors import Misuse
+from terminals.diagnose.candidates import chosen, known_candidates
+from terminals.diagnose.case import Asked, NoCase, load
+from terminals.diagnose.document import without_frames
+from terminals.diagnose.lockout import LIMIT
+from terminals.diagnose.search import Target, openers_of
+from terminals.links.link import BadAddress
 
-MARK = {
-    State.OK: "[green]ok[/green]    ",
-    State.FAILED: "[red]failed[/red]",
-    State.UNKNOWN: "[yellow]?[/yellow]     ",
-}
+#: How a recording may be named, beside FILE.toml itself.
+PLAYED = "recording://"
 
 
 @click.command(name="diagnose")
-@click.argument("target", metavar="URL|METER")
-@click.option("--address", help="The meter's address, where several share the line.")
+@click.argument("target", metavar="URL|METER|FILE.toml")
+@click.option("--address", default="", help="The meter's address, where several share the line.")
 @click.option(
-    "--password", "passwords", multiple=True, help="Password to try (at most two are tried: meters lock)."
+    "--terminal",
+    default="",
+    help="Address of a terminal (376.1, 698.45) on the line; --address is then a meter behind it.",
+)
+@click.option(
+    "--protocol", "protocols", multiple=True, help="Try only this protocol (may be given several times)."
+)
+@click.option(
+    "--password", "passwords", multiple=True, help="Password to try; never so many that the meter could lock."
+)
+@click.option(
+    "--lock-limit",
+    default=LIMIT,
+    show_default=True,
+    type=click.IntRange(2, 10),
+    help="Wrong passwords at which this meter locks.",
 )
 @click.option(
     "--zone", type=Zone(), default="Asia/Shanghai", show_default=True, help="Civil time of the meter's clock."
 )
-@click.option("--frames", is_flag=True, help="Show every frame.")
+@click.option("--frames", is_flag=True, help="Show every frame, byte by byte.")
+@click.option("--ascii", "plain", is_flag=True, help="Draw the phasors in plain ASCII.")
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the conversation to FILE in the form of hw-fixtures/, passwords included. A serial URL names its settings then.",
+    help="Write everything to FILE, passwords included; `headend diagnose FILE` then gives the same answer without a wire.",
 )
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @json_option
@@ -57,121 +66,55 @@ MARK = {
 def command(
     app: App,
     target: str,
-    address: str | None,
+    address: str,
+    terminal: str,
+    protocols: tuple[str, ...],
     passwords: tuple[str, ...],
+    lock_limit: int,
     zone: ZoneInfo,
     frames: bool,
+    plain: bool,
     record: Path | None,
     lang: str,
     as_json: bool,
 ) -> None:
     """Find out what is wrong.
 
-    URL (tcp://host:port, tls://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E) talks to the line directly and needs no database. METER (asset
-    number) explains what the head-end knows of it and reads it through the collector that owns its terminal.
+    URL (tcp://host:port, tls://host:port, serial:///dev/ttyUSB0?baud=2400&parity=E&stop=1) talks to the line directly and needs no database; of a
+    serial port without settings the usual ones are tried. METER (asset number) tells what the head-end knows of it and asks it through the
+    collector that owns its terminal, or directly where none does. FILE.toml is what --record wrote.
     """
-    if "://" not in target:
-        if record is not None:
-            raise click.UsageError(
-                "--record needs a URL: the lines of the head-end's own terminals are the collector's"
-            )
-        _through_the_store(app, target, as_json)
-        return
+    screen = Screen(app, lang, frames=frames, plain=plain)
+    bench = Bench(app, screen, quiet=as_json)
+    if target.startswith(PLAYED) or target.endswith(".toml"):
+        told = _played(bench, Path(target.removeprefix(PLAYED)))
+    elif "://" in target:
+        asked = Asked(
+            target, Target(address, terminal, 0, passwords), protocols, zone, parse(app.settings.clock, zone).now(), limit=lock_limit,
+        )  # fmt: skip
+        told = _direct(app, bench, asked, record)
+    else:
+        told = remote.diagnose_meter(app, bench, target, record)
+    if as_json:
+        print_json(told if frames else without_frames(told) if "steps" in told else told)
+    if not told.get("ok", False):
+        raise Exit(1)
+
+
+def _direct(app: App, bench: Bench, asked: Asked, record: Path | None) -> dict[str, Any]:
     try:
-        line = opener(target, trust_of(app.settings))
-    except BadAddress as error:
+        openers = openers_of(asked.url, trust_of(app.settings))
+        candidates = chosen(known_candidates(), asked.protocols)
+    except (BadAddress, Misuse) as error:
         raise click.UsageError(str(error)) from None
-    told: list[Diagnosis] = []
-
-    def report(step: Step) -> None:
-        if not as_json:
-            _show(app, step, frames, lang)
-
-    async def run() -> None:
-        clock = parse(app.settings.clock, zone)
-        # of a serial port without settings the usual ones are tried in turn
-        direct = target if line.port is not None else line
-        url = direct if record is None else _tapped(line, record, str(as_datetime(clock.now(), zone)))
-        told.append(
-            await diagnose(url, address, known_candidates(), passwords, report, now=clock.now, zone=zone)
-        )
-
-    run_loop(run())
-    diagnosis = told[0]
-    if as_json:
-        print_json(_document(diagnosis, frames))
-    else:
-        app.console.print(f"[bold]{escape(getattr(diagnosis.verdict, lang))}[/bold]", highlight=False)
-    if not diagnosis.ok:
-        raise Exit(1)
+    return bench.live(openers, asked, candidates, record)
 
 
-def _tapped(line: Opener, path: Path, date: str) -> Opener:
-    async def opened(timeout: float) -> Link:
-        link = await line.open(timeout)
-        try:
-            return Tap(link, path, date)
-        except OSError:
-            await link.close()
-            raise
-
-    return Opener(line.url, opened, line.port)
-
-
-def _document(diagnosis: Diagnosis, frames: bool) -> dict[str, Any]:
-    return {
-        "url": diagnosis.url,
-        "protocol": diagnosis.protocol,
-        "address": diagnosis.address,
-        "clock_offset_seconds": diagnosis.clock_offset,
-        "steps": [
-            {
-                "step": step.key,
-                "state": step.state.value,
-                "cause": step.cause.value,
-                "en": step.detail.en,
-                "zh": step.detail.zh,
-                "seconds": round(step.seconds, 3),
-                "frames": [dataclasses.asdict(trip) for trip in step.trips] if frames else len(step.trips),
-            }
-            for step in diagnosis.steps
-        ],
-        "verdict_en": diagnosis.verdict.en,
-        "verdict_zh": diagnosis.verdict.zh,
-    }
-
-
-def _show(app: App, step: Step, frames: bool, lang: str) -> None:
-    app.console.print(
-        f"{MARK[step.state]}  {getattr(step.name, lang):<22} {escape(getattr(step.detail, lang))}  [dim]{step.seconds:.2f} s[/dim]",
-        highlight=False,
-    )
-    for trip in step.trips if frames else ():
-        app.console.print(
-            f"      → {trip.sent}\n      ← {trip.received or '(nothing)'}  {trip.seconds:.3f} s",
-            highlight=False,
-            style="dim",
-        )
-
-
-def _through_the_store(app: App, meter: str, as_json: bool) -> None:
-    told = coverage.why(app.conn, asset=meter, day=app.today(), now=app.clock.now(), zone=app.zone)
-    app.conn.rollback()
+def _played(bench: Bench, path: Path) -> dict[str, Any]:
+    asked, recorded = load(path)
     try:
-        values, error = live(app, meter, "diagnose", 15.0)["result"]["values"], None
-    except StoreError as failed:
-        values, error = None, str(failed)
-    if as_json:
-        print_json({"why": told.to_dict(), "live": values, "live_error": error})
-    else:
-        chain.show(app, told)
-        if values is not None:
-            app.show(
-                "read now",
-                ("quantity", ">value", "unit"),
-                [(code, v["value"], v["unit"]) for code, v in values.items()],
-            )
-        else:
-            app.console.print(f"[red]read now failed[/red]: {escape(error or '')}", highlight=False)
-    if error:
-        raise Exit(1)
+        openers = openers_of(asked.url)
+        candidates = chosen(known_candidates(), asked.protocols)
+    except (BadAddress, Misuse) as error:
+        raise NoCase(path, str(error)) from None
+    return bench.played(openers, asked, candidates, recorded)

@@ -25,7 +25,13 @@ from protocols.quantity import quantities
 #: differences shown in the table; --json has them all
 SHOWN: Final = 40
 #: how each protocol of the archive is called where frames are described
-FRAMES: Final = {"dlt645": "dlt645-2007", "dlms": "dlms", "gdw376": "gdw376", "dlt698": "dlt698"}
+FRAMES: Final = {
+    "dlt645": "dlt645-2007",
+    "dlms": "dlms",
+    "dlms-hdlc": "dlms",
+    "gdw376": "gdw376",
+    "dlt698": "dlt698",
+}
 
 
 class Moment(click.ParamType[dt.datetime]):

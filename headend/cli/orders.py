@@ -55,4 +55,14 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+def failure(order: dict[str, Any], wait: float) -> str:
+    """Why an order that was waited for has brought nothing, and what to do."""
+    if order["is_open"]:
+        return (
+            f"no answer within {wait:.0f} s: order {order['order_id']} is {order['state']}; is a collector running, and is the terminal online? "
+            f"`headend why {order['asset']}`"
+        )
+    return f"order {order['order_id']} {order['state']}: {order['outcome']}"
+
+
 wait_option = click.option("--wait", default=15.0, show_default=True, help="Seconds to wait for the outcome.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -22,6 +23,7 @@ from protocols.localtime import as_datetime
 from terminals.bus import Bus
 from terminals.drivers.driver import Driver, Meter
 from terminals.drivers.station import Station
+from terminals.session import Guard, Session
 from terminals.turns import Priority
 
 log = structlog.get_logger()
@@ -77,7 +79,7 @@ class Commands:
     async def _send(self, bus: Bus, whom: Meter, order: dict[str, Any], act: Act) -> None:
         speaker, clock = self._speaker(order), self._desk.clock
         try:
-            async with bus.turn(whom, speaker, Priority.ORDER, guard=self._desk.guard) as session:
+            async with self._turn(bus, whom, speaker, guard=self._desk.guard) as session:
                 job = Job(self._desk, session, whom, speaker, order)
                 looked = await act.look(job)
                 asked = clock.now()
@@ -108,6 +110,15 @@ class Commands:
         assert self._desk.station is not None  # `_nobody` has seen to it
         return self._desk.station
 
+    @asynccontextmanager
+    async def _turn(
+        self, bus: Bus, whom: Meter, speaker: Driver | Station, *, guard: Guard | None = None
+    ) -> AsyncIterator[Session]:
+        """The line, perhaps lent by a task in its midst: what is said here is no evidence of that task."""
+        async with bus.turn(whom, speaker, Priority.ORDER, guard=guard) as session:
+            with self._desk.recorder.elsewhere():
+                yield session
+
     def _begin(
         self, order: dict[str, Any], address: str, found: Sequence[Refusal]
     ) -> Callable[[Connection], tuple[float, list[Refusal]]]:
@@ -128,7 +139,7 @@ class Commands:
     ) -> None:
         speaker = self._speaker(order)
         try:
-            async with bus.turn(whom, speaker, Priority.ORDER) as session:
+            async with self._turn(bus, whom, speaker) as session:
                 await act.find_out(Job(self._desk, session, whom, speaker, order))
         except WireTrouble as trouble:
             log.info("outcome still unknown", order=order["order_id"], why=str(trouble))

@@ -9,7 +9,9 @@ from importlib import import_module
 from headend.config import ConfigError
 from protocols.dlt645.security import CipherMachine
 from terminals.drivers.dlms import DlmsDriver
+from terminals.drivers.dlms_hdlc import DlmsHdlcDriver
 from terminals.drivers.dlt645 import Dlt645Driver
+from terminals.drivers.dlt645_1997 import Dlt645Driver1997
 from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver
 from terminals.drivers.gdw376 import Gdw376Driver
@@ -26,7 +28,9 @@ def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Ma
     machine = machine_of(cipher_machine)
     return {
         "dlt645": Dlt645Driver(machine=machine),
+        "dlt645-1997": Dlt645Driver1997(tolerance=tolerance),
         "dlms": DlmsDriver(),
+        "dlms-hdlc": DlmsHdlcDriver(),
         "gdw376": Gdw376Driver(machine=machine),
         "dlt698": Dlt698Driver(machine=machine),
         "modbus-tcp": ModbusDriver("tcp", tolerance=tolerance),

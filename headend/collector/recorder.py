@@ -20,8 +20,8 @@ OPENING: Final = 16
 
 
 class Recorder:
-    """Listens to one line. One task at a time has it, so whatever is said while a task listens is the task's; what is said between
-    tasks is the end of one meter's session and the opening of the next one's."""
+    """Listens to one line. One task at a time has it, so whatever is said while a task listens is the task's, unless it has lent the
+    line (`elsewhere`); what is said between tasks is the end of one meter's session and the opening of the next one's."""
 
     def __init__(
         self, terminal: int, protocol: str, driver: Driver, now: Callable[[], np.datetime64]
@@ -61,6 +61,7 @@ class Recorder:
             self._opened = (meter, tuple(self._between))
         opening, known = self._opened[1], self._driver.known(meter)
         said: list[Said] = []
+        outer = self._said, self._begun, self._kept
         self._said, self._begun, self._kept = said, time.monotonic(), 0
 
         def exchange() -> Exchange | None:
@@ -73,5 +74,15 @@ class Recorder:
         try:
             yield exchange
         finally:
-            self._said = None
+            self._said, self._begun, self._kept = outer
             self._between.clear()
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """During the body the line is lent to another job: what it says is not the listening task's."""
+        outer = self._said, self._begun, self._kept
+        self._said = None
+        try:
+            yield
+        finally:
+            self._said, self._begun, self._kept = outer

@@ -20,8 +20,13 @@ from headend.store.order_facts import ask_gates, facts
 from protocols.localtime import as_datetime
 
 RELAY_ACTIONS = ("trip", "permit", "close", "keep-power", "end-keep-power")
+#: what a read may be beside '' (registers and instants, kept as readings): everything that a diagnosis asks, or single items by name
+SURVEY = "survey"
+ITEMS = "items "
 #: what can be asked of a meter, by kind
-ACTIONS = {"relay": RELAY_ACTIONS, "read": ("",), "clock": ("read", "set")}
+ACTIONS = {"relay": RELAY_ACTIONS, "read": ("", SURVEY), "clock": ("read", "set")}
+#: characters of an action: two dozen items by their names
+LONGEST_ACTION = 1000
 #: what can be asked of a terminal itself
 TERMINAL_ACTIONS = {
     "clock": ("read", "set"),
@@ -161,7 +166,8 @@ def _sensible(wish: _Wish) -> None:
     if bool(wish.asset) == bool(wish.terminal):
         raise OrderError("an order is of a meter or of a terminal: name one of them")
     actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
-    if wish.action not in actions:
+    items = wish.kind == "read" and wish.action.startswith(ITEMS) and len(wish.action) <= LONGEST_ACTION
+    if wish.action not in actions and not items:
         raise OrderError(
             f"no {wish.kind} action {wish.action!r}{' of a terminal' if wish.terminal else ''}; "
             f"there are {', '.join(a or wish.kind for a in actions)}"
@@ -578,7 +584,7 @@ def _sentence(refusals: list[Refusal]) -> str:
 
 
 __all__ = [
-    "ACTIONS", "RELAY_ACTIONS", "STATIONS", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
+    "ACTIONS", "ITEMS", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
     "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
     "expire", "facts", "get", "listing", "request", "reroute", "step", "work",
 ]  # fmt: skip

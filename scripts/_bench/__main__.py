@@ -12,6 +12,7 @@ import codec
 import collect
 import fleet
 import late
+import live
 import million
 import readback
 import recovery
@@ -23,7 +24,7 @@ from servers import KINDS
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
 #: minutes to half an hour each, and nobody to race against: asked for by name
-LONG = ("fleet", "million", "recovery", "late")
+LONG = ("fleet", "million", "recovery", "late", "live")
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,6 +68,8 @@ def _arguments() -> argparse.Namespace:
     )
     sizes.add_argument("--protocol", default="dlt645", help="of `fleet` (default dlt645)")
     sizes.add_argument("--dead", type=int, default=0, help="meters of `fleet` that never answer (default 0)")
+    sizes.add_argument("--lines", type=_positive, default=6, help="radio lines of `live` (default 6)")
+    sizes.add_argument("--reads", type=_positive, default=40, help="reads on each of them (default 40)")
     sizes.add_argument(
         "--server", choices=KINDS, action="append", help="only this one (repeatable; default: both)"
     )
@@ -105,6 +108,8 @@ def main() -> None:
         races += loaded
     if "fleet" in wanted:
         notes = fleet.run(kinds[0], told.terminals, told.customers, told.protocol, told.dead)
+    if "live" in wanted:
+        _, notes = live.run(kinds, told.lines, told.reads)
     if "collect" in wanted:
         collected, notes = collect.run(kinds, told.fleet)
         races += collected

@@ -85,4 +85,7 @@ def _brought(carrying: Any, content: Content) -> Script[bytes]:
         back = yield carrying
     except Refused as refused:
         raise NotReached(f"the meter was not reached: {refused}") from None
-    return content(back)
+    brought = content(back)
+    if not brought:
+        raise NotReached("the meter was not reached: the terminal brought nothing back")
+    return brought

@@ -4,7 +4,8 @@
     date = "2026-03-11T10:00:00+08:00"
 
     [[moment]]
-    direction = "sent"          # by the head-end; "received"; "lost", then `reason` instead of `hex`
+    direction = "sent"          # by the head-end; "received"; "late": it had come before the next request was sent; "silent": nothing
+                                # came for as long as was waited; "opened", "failed", "lost": the link, then `reason` instead of `hex`
     at = 0.0                    # seconds since the first moment
     hex = "68 AA AA AA AA AA AA 68 13 00 DF 16"
 
@@ -20,12 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Direction = Literal["sent", "received", "lost"]
+Direction = Literal["sent", "received", "late", "silent", "opened", "failed", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Bytes that passed, or the loss of the link. `at` in seconds since the first moment."""
+    """Bytes that passed, silence, or what became of the link. `at` in seconds since the first moment."""
 
     direction: Direction
     data: bytes = b""
@@ -51,9 +52,9 @@ def head(source: str, date: str) -> str:
 def entry(moment: Moment) -> str:
     """One moment as it stands in the file; files grow by appending these."""
     lines = ["", "[[moment]]", f"direction = {_quoted(moment.direction)}", f"at = {moment.at:.6f}"]
-    if moment.direction == "lost":
+    if moment.direction in ("opened", "failed", "lost"):
         lines.append(f"reason = {_quoted(moment.reason)}")
-    else:
+    elif moment.direction != "silent":
         lines.append(f'hex = "{moment.data.hex(" ").upper()}"')
     return "\n".join(lines) + "\n"
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from terminals.links.link import LinkError, LinkLost, Volume
 from terminals.links.recording import Moment
+
+#: What a script passes over before something is sent: its link is open from the beginning, and waits for nothing.
+_UNREAD: Final = ("received", "late", "silent", "opened")
 
 
 class Departed(LinkError):
@@ -86,5 +90,5 @@ class ScriptLink:
 
     def _skip_unread(self) -> None:
         """The recorded head-end read more before it wrote again (a stale answer, noise); we need not have."""
-        while not self._owed and self._upcoming("received"):
+        while not self._owed and any(self._upcoming(passed) for passed in _UNREAD):
             self._next += 1

@@ -11,7 +11,7 @@ from typing import Final
 import serial
 import serial_asyncio_fast
 
-from terminals.links.link import CannotConnect
+from terminals.links.link import CannotConnect, Link, Wrapper
 from terminals.links.pipe import Pipe
 
 PARITIES: Final = {"E": serial.PARITY_EVEN, "O": serial.PARITY_ODD, "N": serial.PARITY_NONE}
@@ -38,7 +38,9 @@ class Port:
 
     @property
     def name(self) -> str:
-        return f"serial://{self.device}?baud={self.baud}&parity={self.parity}"
+        unusual = f"&stop={self.stop_bits}" if self.stop_bits != 1 else ""
+        unusual += "&echo=1" if self.echo else ""
+        return f"serial://{self.device}?baud={self.baud}&parity={self.parity}{unusual}"
 
 
 class SerialPipe(Pipe):
@@ -80,6 +82,16 @@ class SerialPipe(Pipe):
         swallowed = bytes(self._swallowed)
         self._swallowed.clear()
         return super().discard() + swallowed
+
+
+async def retune(link: Link, baud: int, pause: float) -> None:
+    """Set a serial link to another speed, `pause` seconds after what was written: it must have left by then. Other links, and recordings,
+    have no speed and no pause."""
+    while isinstance(link, Wrapper):
+        link = link.link
+    if isinstance(link, SerialPipe):
+        await asyncio.sleep(pause)
+        link.transport.serial.baudrate = baud  # type: ignore[attr-defined]  # pyserial's transport
 
 
 async def open_port(port: Port) -> SerialPipe:

@@ -292,3 +292,94 @@ async def test_a_guard_that_forbids_the_goodbye_fails_the_line(line, meters, toy
             pytest.fail("no turn")
     await bus.close()
     assert line.asked == ["1 hello"]
+
+
+# --- a line that is lent ---
+
+
+async def test_a_long_job_lends_the_line_between_its_requests(bus, line, toy_meter, toy_driver):
+    """A day of records is many requests: somebody at a screen waits for one of them, not for all."""
+    driver, told = toy_driver(), []
+
+    async def curve():
+        async with bus.turn(toy_meter(1), driver, Priority.SCHEDULED) as session:
+            for _ in range(5):
+                await session.request("curve")
+            told.append("curve")
+
+    async def reading():
+        async with bus.turn(toy_meter(2), driver, Priority.ORDER) as session:
+            await session.request("volts")
+            told.append("volts")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(curve())
+        await asyncio.sleep(0)
+        group.create_task(reading())
+    assert 0 < line.asked.index("2 volts") < 3
+    assert line.asked.count("1 curve") == 5
+    assert told == ["volts", "curve"]
+
+
+async def test_it_lends_again_after_an_order_for_the_same_meter(bus, line, toy_meter, toy_driver):
+    driver = toy_driver()
+
+    async def curve():
+        async with bus.turn(toy_meter(1), driver, Priority.SCHEDULED) as session:
+            for _ in range(12):
+                await session.request("curve")
+
+    async def readings():
+        for _ in range(3):
+            async with bus.turn(toy_meter(1), driver, Priority.ORDER) as session:
+                await session.request("volts")
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(curve())
+        await asyncio.sleep(0)
+        group.create_task(readings())
+    last = max(k for k, asked in enumerate(line.asked) if asked == "1 volts")
+    assert last < 12, line.asked
+
+
+async def test_a_session_that_was_opened_with_words_is_not_lent(bus, line, toy_meter, toy_driver):
+    driver = toy_driver(association=True)
+
+    async def curve():
+        async with bus.turn(toy_meter(1), driver, Priority.SCHEDULED) as session:
+            for _ in range(3):
+                await session.request("curve")
+
+    async def reading():
+        async with bus.turn(toy_meter(2), driver, Priority.ORDER) as session:
+            await session.request("volts")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(curve())
+        await asyncio.sleep(0)
+        group.create_task(reading())
+    assert line.asked == ["1 hello", *["1 curve"] * 3, "1 bye", "2 hello", "2 volts"]
+
+
+async def test_a_line_lost_while_it_was_lent_ends_both_jobs(bus, line, toy_meter, toy_driver):
+    driver, ended = toy_driver(), []
+
+    async def job(meter, priority, requests):
+        try:
+            async with bus.turn(toy_meter(meter), driver, priority) as session:
+                for _ in range(requests):
+                    await session.request("volts")
+                    if meter == 2:
+                        line.lost = True
+        except LinkLost:
+            ended.append(meter)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(job(1, Priority.SCHEDULED, 5))
+        await asyncio.sleep(0)
+        group.create_task(job(2, Priority.ORDER, 2))
+    assert sorted(ended) == [1, 2]
+    with pytest.raises(LinkLost):
+        async with bus.turn(toy_meter(3), driver, Priority.ORDER):
+            pass

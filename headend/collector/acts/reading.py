@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from headend.collector.inquiry import inquire
 from headend.collector.job import Job, Looked, WireTrouble
 from headend.collector.tasks import SPOT, script
 from headend.control.order_state import Event
@@ -23,6 +24,9 @@ class ReadingAct:
         return Looked()
 
     async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
+        if job.order["action"]:
+            await _inquire(job)
+            return
         desk, meter, now = job.desk, job.whom, job.now()
         try:
             with desk.recorder.listening(meter, SPOT, NO_TIMES, now) as so_far:
@@ -54,6 +58,16 @@ class ReadingAct:
 
     def resolved_by_reading(self, order: dict[str, Any]) -> bool:
         return False
+
+
+async def _inquire(job: Job) -> None:
+    """A survey, or single items: what came is the order's result, and no reading of the store."""
+    found = await inquire(job.session, job.desk.driver, job.whom, job.order["action"], job.now)
+    if found.failed:
+        await job.step(Event.REJECT, found.failed, found.result)
+        return
+    await job.step(Event.ANSWER, "read", found.result)
+    await job.step(Event.PROVE, found.outcome)
 
 
 def _plain(code: str, value: Any) -> str | float:

@@ -33,6 +33,7 @@ def _dlt645(text: str) -> str:
 
 _ADDRESSES: dict[str, Callable[[str], str]] = {
     "dlt645": _dlt645,
+    "dlt645-1997": _dlt645,
     # the terminal knows the meter by number or by address; relay and clock commands go through it to the meter's own address
     "gdw376": _dlt645,
     "dlt698": _dlt645,
@@ -40,6 +41,11 @@ _ADDRESSES: dict[str, Callable[[str], str]] = {
         ""
         if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536
         else "is not a wrapper port from 1 to 65535 (DLMS)"
+    ),
+    "dlms-hdlc": lambda text: (
+        ""
+        if re.fullmatch(r"[0-9]{1,5}(/[0-9]{1,5})?", text)
+        else "is not LOGICAL or LOGICAL/PHYSICAL, such as 1/17 (DLMS over HDLC)"
     ),
     "modbus-tcp": lambda text: _modbus(text, 255),
     "modbus-rtu": lambda text: _modbus(text, 247),

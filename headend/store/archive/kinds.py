@@ -30,7 +30,9 @@ HEADEND: Final = "headend"
 ROLES: Final = ("supply", "receive", "auxiliary")
 OBJECTS: Final = ("area", "line", "bus", "substation", "transformer", "organisation", "voltage")
 #: what terminals speak: those that the collector has a driver for
-PROTOCOLS: Final = ("dlt645", "dlms", "gdw376", "dlt698", "modbus-tcp", "modbus-rtu", "mqtt")
+PROTOCOLS: Final = (
+    "dlt645", "dlt645-1997", "dlms", "dlms-hdlc", "gdw376", "dlt698", "modbus-tcp", "modbus-rtu", "mqtt",
+)  # fmt: skip
 #: the higher may be parent of the lower
 RANKS: Final = {"province": 0, "city": 1, "county": 2, "station": 3}
 

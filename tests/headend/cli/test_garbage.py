@@ -18,7 +18,7 @@ def test_diagnose_of_garbage_names_it(bare, garbage):
     told = said.json()
     step = next(s for s in told["steps"] if s["step"] == "address")
     assert (step["state"], step["cause"]) == ("failed", "garbled")
-    assert "garbage" in step["en"]
+    assert "no valid frame" in step["en"]
     assert said.err == ""
 
 
@@ -53,20 +53,38 @@ def test_diagnose_of_a_real_line_and_its_recording(bare, tmp_path: Path):
         with (ready.parent / "archive" / "terminals.csv").open(encoding="utf-8") as handle:
             line = next(f"tcp://{r['endpoint']}" for r in csv.DictReader(handle) if r["link"] == "dial-out")
         file = tmp_path / "case.toml"
-        said = bare("diagnose", line, "--address", "410000010002", "--record", str(file), "--json")
+        asked = ("diagnose", line, "--address", "410000010001")
+        for options in (("--json", "--frames"), ("--lang", "zh"), ("--frames", "--ascii")):
+            said = bare(*asked, "--record", str(file), *options)
+            again = bare("diagnose", str(file), *options)
+            assert (again.code, again.out) == (said.code, said.out) == (0, said.out)
         nowhere = bare("diagnose", line, "--record", str(tmp_path / "none" / "case.toml"))
+        said = bare(*asked, "--record", str(file), "--json")
     finally:
         simulator.terminate()
         simulator.wait(20)
     told = said.json()
-    assert (told["address"], told["protocol"]) == ("410000010002", "dlt645-2007")
-    recording = load(file)
-    assert recording.source == line
-    assert {moment.direction for moment in recording.moments} == {"sent", "received"}
+    assert (told["address"], told["protocol"]) == ("410000010001", "dlt645-2007")
+    assert [phase["source"] for phase in told["phasors"]["phases"]] == ["P and Q"] * 3
+    assert load(file).source == line
     assert str(tmp_path / "none") in nowhere.line
+    assert bare("diagnose", str(file), "--json").json() == told  # the line is gone, the answer is not
+    picture = bare("diagnose", f"recording://{file}", "--lang", "zh").out
+    assert "Ua" in picture
+    assert "接线：未判断" in picture
 
-    again = bare("diagnose", f"recording://{file}", "--address", "410000010002", "--json").json()
-    assert again["steps"][3]["en"] == told["steps"][3]["en"]  # the registers, played back
+
+def test_a_file_that_is_no_recorded_diagnosis(bare, tmp_path: Path):
+    for text, why in (
+        ("source = 1\n", "there is no [asked] in it"),
+        ("[asked]\nurl = 1\n", "is not what `--record` writes"),
+        ("=", "Invalid"),
+    ):
+        (tmp_path / "case.toml").write_text(text)
+        said = bare("diagnose", str(tmp_path / "case.toml"))
+        assert said.code == 1
+        assert why in said.line
+    assert "No such file" in bare("diagnose", str(tmp_path / "none.toml")).line
 
 
 def test_diagnose_of_nobody(bare):

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from protocols.dlt645.exchange import Master, ReadAddress, Write
-from terminals.diagnose.candidates import known_candidates
+from protocols.errors import Refused
+from terminals.diagnose.candidates import Candidate, known_candidates
 from terminals.diagnose.diagnosis import Cause, State
-from terminals.diagnose.engine import Candidate, diagnose
+from terminals.diagnose.engine import diagnose
+from terminals.diagnose.lockout import Lockout
+from terminals.diagnose.probes.dlt645 import Dlt645Probe
+from terminals.diagnose.search import Target
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.links.link import BadAddress
 from terminals.links.tap import Tap
@@ -23,7 +27,19 @@ ZONE = ZoneInfo("Asia/Shanghai")
 NOW = np.datetime64("2026-03-11T02:00:00", "us")  # 10:00 there
 ADDRESS = "000000000012"
 QUICK = Timing(first=0.1, floor=0.03, ceiling=0.2, gap=0.02, attempts=2, pause=0.0, whole=1.0)
-C645 = Candidate(Dlt645Driver(), find=lambda: (Master(), ReadAddress()))
+C645 = Candidate(Dlt645Probe(Dlt645Driver()), find=lambda: (Master(), ReadAddress()))
+STEPS = [
+    "link",
+    "address",
+    "identity",
+    "clock",
+    "registers",
+    "voltages",
+    "phasors",
+    "status",
+    "battery",
+    "relay",
+]
 
 
 @pytest.fixture
@@ -35,25 +51,24 @@ def meters(meter645, server):
         0x00010000: bytes.fromhex("78563412"),
         0x02010100: bytes.fromhex("0522"),
         0x02030000: bytes.fromhex("563400"),
+        0x02070100: bytes.fromhex("5003"),
+        0x02020100: bytes.fromhex("005000"),
+        0x04000402: bytes.fromhex("120000000000"),
+        0x02800008: bytes.fromhex("6003"),
+        0x040005FF: bytes(14),
         0x04000503: bytes.fromhex("0000"),
     }
     server.answer = meters.answer
     return meters
 
 
-async def _diagnose(url, address=None, candidates=(C645,), passwords=(), **options):
+async def _diagnose(url, address="", candidates=(C645,), passwords=(), terminal="", **options):
     reported = []
+    target = Target(address, terminal, 0, tuple(passwords))
     settings = {"now": lambda: NOW, "zone": ZONE, "timing": QUICK, "connect_timeout": 1.0} | options
-    diagnosis = await diagnose(url, address, candidates, passwords, reported.append, **settings)
+    diagnosis = await diagnose(url, target, candidates, reported.append, **settings)
     assert tuple(reported) == diagnosis.steps
-    assert [step.key for step in diagnosis.steps] == [
-        "link",
-        "address",
-        "clock",
-        "registers",
-        "voltages",
-        "relay",
-    ]
+    assert [step.key for step in diagnosis.steps] == STEPS
     return diagnosis
 
 
@@ -63,7 +78,7 @@ def _step(diagnosis, key):
 
 async def test_a_healthy_meter_is_found_and_read(server, meters):
     diagnosis = await _diagnose(server.url)
-    assert [step.state for step in diagnosis.steps] == [State.OK] * 6
+    assert [step.state for step in diagnosis.steps] == [State.OK] * 10
     assert diagnosis.ok
     assert (diagnosis.protocol, diagnosis.address) == ("dlt645-2007", ADDRESS)
     assert diagnosis.clock_offset == 30.0
@@ -149,7 +164,7 @@ async def test_nothing_listens():
         diagnosis = await _diagnose(f"tcp://127.0.0.1:{taken.getsockname()[1]}")
     assert _step(diagnosis, "link").cause is Cause.CANNOT_OPEN
     assert "could not be opened" in diagnosis.verdict.en
-    assert [step.state for step in diagnosis.steps[1:]] == [State.UNKNOWN] * 5
+    assert [step.state for step in diagnosis.steps[1:]] == [State.UNKNOWN] * 9
 
 
 async def test_a_bad_address_is_the_caller_s(server):
@@ -180,7 +195,7 @@ async def test_a_recording_is_diagnosed_offline(server, meters, tmp_path):
     async def tapped(timeout):
         return Tap(await connect("127.0.0.1", server.port, timeout), path, "2026-03-11")
 
-    live = await _diagnose(Opener(server.url, tapped))
+    live = await _diagnose([Opener(server.url, tapped)])
     offline = await _diagnose(f"recording://{path}")
     assert [(s.state, s.detail) for s in offline.steps[1:]] == [(s.state, s.detail) for s in live.steps[1:]]
 
@@ -197,15 +212,31 @@ class Guarded(Dlt645Driver):
 
 
 async def test_a_refused_password_is_told_and_few_are_tried(server, meters):
-    diagnosis = await _diagnose(server.url, ADDRESS, [Candidate(Guarded())], ["one", "two", "three", "four"])
+    diagnosis = await _diagnose(
+        server.url,
+        ADDRESS,
+        [Candidate(Dlt645Probe(Guarded()), secret="password")],
+        ["one", "two", "three", "four"],
+    )
+    assert _step(diagnosis, "address").cause is Cause.LOCKING
+    assert "2 wrong passwords tried" in _step(diagnosis, "address").detail.en
+    assert "before the meter locks" in diagnosis.verdict.en
+    assert len(meters.asked) == 2  # and none on the other settings or protocols
+
+
+async def test_one_wrong_password_is_a_refusal_and_says_how_many_are_left(server, meters):
+    guarded = Candidate(Dlt645Probe(Guarded()), secret="password")
+    diagnosis = await _diagnose(server.url, ADDRESS, [guarded], ["one"])
     assert _step(diagnosis, "address").cause is Cause.REFUSED
     assert "Check the password" in diagnosis.verdict.en
-    assert len(meters.asked) == 2
+    assert [note.en for note in diagnosis.notes] == [
+        "1 wrong password tried in this run; taken to lock at 3, so 2 left before the lock"
+    ]
 
 
 async def test_an_unanswered_protocol_gives_way_to_the_next(server, meters):
     dlms = next(c for c in known_candidates() if c.driver.name == "dlms")
-    diagnosis = await _diagnose(server.url, None, [dlms, C645])
+    diagnosis = await _diagnose(server.url, "", [dlms, C645])
     assert diagnosis.protocol == "dlt645-2007"
 
 
@@ -216,3 +247,25 @@ async def test_passwords_are_blotted_out_of_the_dump(server, meters):
     sent = " ".join(trip.sent for trip in _step(diagnosis, "address").trips)
     assert "2A 2A 2A 2A 2A 2A 2A 2A" in sent
     assert b"secret77".hex(" ").upper() not in sent
+
+
+async def test_a_password_that_went_out_unanswered_may_have_been_counted(server, meters):
+    """The answer may be lost, not the question: the meter counts all the same."""
+    server.answer = lambda data: b""
+    dlms = next(c for c in known_candidates() if c.driver.name == "dlms")
+    lockout = Lockout(limit=3)
+    await _diagnose(server.url, "1", [dlms], ["secret77"], lockout=lockout)
+    assert lockout.left("dlms") == 2
+
+
+async def test_the_right_one_after_a_wrong_one_is_told_with_what_is_left(server, meters):
+    class Picky(Dlt645Driver):
+        def open(self, meter):
+            if meter.secrets.get("password") != "right":
+                raise Refused("wrong password", code=4)
+            yield from ()
+
+    picky = Candidate(Dlt645Probe(Picky()), secret="password")
+    diagnosis = await _diagnose(server.url, ADDRESS, [picky], ["left", "right"])
+    assert diagnosis.address == ADDRESS
+    assert "1 wrong password tried" in diagnosis.notes[0].en

@@ -73,12 +73,17 @@ def test_nobody_waits_for_an_answer_to_a_broadcast():
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize("spoil", [lambda b: b[:-3], lambda b: b[:-2] + b"\x00\x16", lambda b: b""])
+@pytest.mark.parametrize("spoil", [lambda b: b[:-3], lambda b: b[:-2] + b"\x00\x16"])
 def test_what_is_no_whole_answer_is_an_error(meter645, spoil):
     meter = meter645(ADDRESS)
     meter.data[0x02010100] = bytes((0x25, 0x22))
     with pytest.raises(FrameError):
         carried(reading(0x02010100), lambda frame: spoil(meter.answer(frame)))
+
+
+def test_a_terminal_that_brings_nothing_back_has_not_reached_the_meter(meter645):
+    with pytest.raises(NotReached, match="brought nothing back"):
+        carried(reading(0x02010100), lambda frame: b"")
 
 
 def test_another_meters_frame_is_passed_over(meter645):

@@ -1,0 +1,1 @@
+"""One protocol's probe a file."""
