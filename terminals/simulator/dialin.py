@@ -19,6 +19,8 @@ BACK_OFF: Final = (0.2, 15.0)
 HELD_LIMIT: Final = 0.2
 #: Seconds between two looks at who may dial: finer than that no head-end tells the difference.
 TICK: Final = 0.02
+#: Logins whose time is kept: those of the largest fleet, twice.
+WAITS: Final = 20_000
 #: Connections that may be on their way at once: more would only stand in the head-end's queue (a listener's is a few hundred long),
 #: and those that fall off it come a second late.
 MOST_DIALLING: Final = 256
@@ -31,6 +33,8 @@ class Dialler:
         self._listener = listener
         self._rate = rate
         self._waiting: deque[DialIn] = deque()
+        #: seconds from dialling to the head-end's answer, of the newest logins
+        self.waits: deque[float] = deque(maxlen=WAITS)
         self._dialling: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._allowed = 0.0
@@ -75,10 +79,10 @@ class Dialler:
         if caller.terminal.away or caller.terminal.silent:
             caller.lost()  # no network: he tries again later
             return
+        loop = asyncio.get_running_loop()
+        caller.dialled = loop.time()
         try:
-            await asyncio.get_running_loop().create_connection(
-                caller.line, *self._listener, local_addr=caller.source
-            )
+            await loop.create_connection(caller.line, *self._listener, local_addr=caller.source)
         except OSError:
             caller.lost()
 
@@ -92,7 +96,7 @@ class DialIn:
     """
 
     __slots__ = (
-        "_around", "_dialler", "_heartbeat", "_line", "_phase", "_retry", "_text", "_wait", "identity", "logins", "source",
+        "_around", "_dialler", "_heartbeat", "_line", "_phase", "_retry", "_text", "_wait", "dialled", "identity", "logins", "source",
         "stopped", "terminal",
     )  # fmt: skip
 
@@ -112,6 +116,7 @@ class DialIn:
         self.stopped = False
         self._around = around
         self._dialler = dialler
+        self.dialled = 0.0
         self._heartbeat = heartbeat
         self._phase = phase
         self._text = _TEXT
@@ -167,6 +172,7 @@ class DialIn:
         first, line.confirmed = not line.confirmed, True
         if first:
             self.logins += 1
+            self._dialler.waits.append(asyncio.get_running_loop().time() - self.dialled)
             self._wait = BACK_OFF[0]
         line.later(self._heartbeat * (self._phase if first else 1.0), line.heartbeat)
 

@@ -127,8 +127,10 @@ class Fleet:
         archive.write(self.directory / "archive", world, self.endpoints)
         self._announce()
 
-    def status(self) -> dict[str, int]:
-        """How the fleet is: terminals, those online, logins, answers made and answers that the line swallowed."""
+    def status(self) -> dict[str, float]:
+        """How the fleet is: terminals, those online, logins, answers made and answers that the line swallowed; how long it took from dialling
+        until the head-end answered, since all were told to come back [s]."""
+        waits = sorted(self._dialler.waits)
         dialling = [wire for wire in self.wires if isinstance(wire, DialIn)]
         return {
             "terminals": len(self.terminals),
@@ -136,6 +138,8 @@ class Fleet:
             "logins": sum(wire.logins for wire in dialling),
             "answered": sum(terminal.answered for terminal in self.terminals),
             "swallowed": sum(terminal.swallowed for terminal in self.terminals),
+            "login_p99": waits[len(waits) * 99 // 100] if waits else 0.0,
+            "login_worst": waits[-1] if waits else 0.0,
         }
 
     def reconnect(self, seconds: float = 0.0) -> int:
@@ -145,6 +149,7 @@ class Fleet:
         dialling = [wire for wire in self.wires if isinstance(wire, DialIn)]
         for timer in self._hanging_up:
             timer.cancel()
+        self._dialler.waits.clear()
         loop = asyncio.get_running_loop()
         self._hanging_up = [
             loop.call_later(seconds * k / len(dialling), wire.hang_up, 0.0) for k, wire in enumerate(dialling)
