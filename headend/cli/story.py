@@ -29,6 +29,20 @@ _BECAUSE: Final = {
         Words("the connection broke while the meter was being asked", "召测过程中通信中断"),
         Words("it is asked again when the line is back; if this repeats, look at the signal", "链路恢复后自动重采；反复出现请检查信号"),
     ),
+    "not-in-terminal": (
+        Words("the terminal answered, but had not got it from the meter", "终端有应答，但终端未从电表采到该点"),
+        Words(
+            "it is asked again; two hours after its time the meter itself is asked, past the terminal; if the meter is silent there too, look at it",
+            "将继续重采；超过两小时后改为经终端透传直接召测电表；若电表仍不应答，请检查电表",
+        ),
+    ),
+    "allowance": (
+        Words("the SIM's bytes of this month are used up, and the curve waits", "SIM 卡本月流量用尽，曲线暂停采集"),
+        Words(
+            "freezes and orders go on, and what would be lost within a day is read; raise the plan in the archive's sims if the operator has",
+            "冻结数据与命令照常；临近覆盖的曲线仍会补采；如运营商已扩容，请更新档案中的 SIM 套餐流量",
+        ),
+    ),
     "no-answer": (
         Words("the terminal was there, but the meter did not answer it", "终端在线，但电表不应答"),
         Words(

@@ -20,7 +20,10 @@ VERSION: Final = 2
 CAUSES: Final[dict[str, tuple[str, str, str, str]]] = {
     "offline": ("terminal offline", "terminal offline all day", "终端离线", "终端全天离线"),
     "not-published": ("intervals not published", "nothing published all day", "部分时段未上报", "全天未上报"),
+    "allowance": ("SIM data used up", "SIM data used up all day", "SIM卡流量用尽", "SIM卡全天流量用尽"),
     "link-lost": ("connection lost during exchanges", "connection lost at every exchange", "通信时有中断", "通信全部中断"),
+    "not-in-terminal": ("intervals that the terminal has not collected", "terminal collected nothing of the meter",
+                        "终端部分时段未采到", "终端全天未采到"),
     "no-answer": ("meter did not answer at times", "meter not answering", "电表时有无应答", "电表无应答"),
     "garbled": ("garbled answers", "only garbled answers", "应答校验错误", "应答全部校验错误"),
     "refused": ("meter refused requests", "meter refused every request", "电表拒绝请求", "电表拒绝所有请求"),

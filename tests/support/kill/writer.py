@@ -101,7 +101,7 @@ def _next(conn: Connection, chance: np.random.Generator, who: int, name: str) ->
         + int(chance.integers(0, 60_000_000))
     )
     ledger = coverage.day_matrix(
-        conn, CURVE, owner, now=np.datetime64(day * DAY_LONG + 3 * DAY_LONG, "us"), zone=ZONE, reasons=False
+        conn, CURVE, owner, now=np.datetime64(day * DAY_LONG + 3 * DAY_LONG, "us"), zone=ZONE, reasons=()
     )
     items: dict[tuple[str, int], Item] = {}
     for _ in range(int(chance.integers(1, 5))):
