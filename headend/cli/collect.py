@@ -25,6 +25,9 @@ from terminals.links.mqtt import parse_broker
 from terminals.links.tls import server_context
 from terminals.pace import Timing
 
+#: seconds: the longest that our own work between two statements takes on a machine that is busy
+LEAST_IDLE = 5.0
+
 
 @click.command(name="collect")
 @click.option(
@@ -63,8 +66,10 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
     app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off
 
     async def run() -> None:
-        with pool(app.dsn, size=4) as opened:
-            daemon = Daemon(Database(app.dsn, opened, zone), clock, options)
+        # a collector that stands still in the middle of a transaction must not keep its terminals locked for whoever takes them over
+        idle = max(LEAST_IDLE, settings.lease_seconds)
+        with pool(app.dsn, size=4, idle=idle) as opened:
+            daemon = Daemon(Database(app.dsn, opened, zone, idle), clock, options)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, daemon.stop)

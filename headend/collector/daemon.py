@@ -269,9 +269,17 @@ class Daemon:
 
         def renew(conn: Connection) -> tuple[leases.Epochs, leases.Epochs, list[Terminal]]:
             ours = leases.renew(conn, self.owner, seconds=seconds)
-            room = self._options.quota - len(ours)
-            new = leases.claim(conn, self.owner, quota=room, seconds=seconds) if room > 0 else {}
-            return ours, new, archive.terminals(conn)
+            known = archive.terminals(conn)
+            conn.commit()  # what is ours stays so, whatever comes of what is not yet
+            room, new = self._options.quota - len(ours), {}
+            try:
+                new = dict(leases.claim(conn, self.owner, quota=room, seconds=seconds)) if room > 0 else {}
+            except psycopg.errors.LockNotAvailable:
+                conn.rollback()
+                log.info(
+                    "terminals that are free cannot be taken yet: somebody's transaction holds their leases"
+                )
+            return ours, new, known
 
         ours, new, known = await self._database.at_once(renew)
         self._by_login = _callers(known)

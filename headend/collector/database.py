@@ -13,7 +13,7 @@ import structlog
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from headend.store.db import Connection, Unreachable, connect
+from headend.store.db import IDLE, Connection, Unreachable, connect
 
 log = structlog.get_logger()
 
@@ -30,8 +30,12 @@ class Crowded(psycopg.OperationalError):
 class Database:
     """A pool and the store's time zone."""
 
-    def __init__(self, dsn: str, pool: ConnectionPool[Connection], zone: ZoneInfo) -> None:
+    def __init__(
+        self, dsn: str, pool: ConnectionPool[Connection], zone: ZoneInfo, idle: float = IDLE
+    ) -> None:
+        """`idle`: as the pool's."""
         self._dsn = dsn
+        self._idle = idle
         self._pool = pool
         self._own_thread = ThreadPoolExecutor(1, "leases")
         self.zone = zone
@@ -87,7 +91,7 @@ class Database:
 
         def run() -> T:
             try:
-                with connect(self._dsn) as conn:
+                with connect(self._dsn, self._idle) as conn:
                     return work(conn)
             except Unreachable as error:
                 raise psycopg.OperationalError(str(error)) from None

@@ -17,7 +17,7 @@ STATEMENT_TIMEOUT = "10min"
 #: timescaledb…: a completion in a compressed chunk unpacks the meters it touches, which a batch bounds; TimescaleDB's own bound of 100,000 rows
 #: would refuse a batch of 150 meters for ever. A server without the extension takes the name for a placeholder.
 OPTIONS = (
-    f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c idle_in_transaction_session_timeout=5min"
+    f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT}"
     " -c timescaledb.max_tuples_decompressed_per_dml_transaction=0"
 )
 #: seconds after which a pool's try to connect is given up, and begun anew by the next who asks: a pool's tries come at ever longer intervals,
@@ -33,14 +33,19 @@ class Unreachable(StoreError):
     """The database does not answer."""
 
 
-def _kwargs() -> dict[str, Any]:
-    return {"row_factory": dict_row, "options": OPTIONS, "connect_timeout": 10, "application_name": "headend"}
+#: seconds that a session may keep its locks in a transaction in which nothing happens
+IDLE = 300.0
 
 
-def connect(dsn: str) -> Connection:
+def _kwargs(idle: float) -> dict[str, Any]:
+    options = f"{OPTIONS} -c idle_in_transaction_session_timeout={int(idle * 1000)}"
+    return {"row_factory": dict_row, "options": options, "connect_timeout": 10, "application_name": "headend"}
+
+
+def connect(dsn: str, idle: float = IDLE) -> Connection:
     """One connection. Unreachable names the server without its password."""
     try:
-        return psycopg.connect(dsn, **_kwargs())
+        return psycopg.connect(dsn, **_kwargs(idle))
     except psycopg.ProgrammingError as error:
         raise Unreachable(f"the DSN is not valid: {str(error).strip()}; check HEADEND_DSN") from None
     except psycopg.OperationalError as error:
@@ -52,10 +57,16 @@ def connect(dsn: str) -> Connection:
 
 
 @contextmanager
-def pool(dsn: str, size: int = 4) -> Iterator[ConnectionPool[Connection]]:
+def pool(dsn: str, size: int = 4, idle: float = IDLE) -> Iterator[ConnectionPool[Connection]]:
     """A bounded pool; `size` is the number of statements that may run at once for this process."""
     with ConnectionPool[Connection](
-        dsn, min_size=1, max_size=size, kwargs=_kwargs(), timeout=30, open=True, reconnect_timeout=RECONNECT
+        dsn,
+        min_size=1,
+        max_size=size,
+        kwargs=_kwargs(idle),
+        timeout=30,
+        open=True,
+        reconnect_timeout=RECONNECT,
     ) as opened:
         yield opened
 

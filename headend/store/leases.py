@@ -10,8 +10,14 @@ from headend.store.db import Connection
 Epochs = Mapping[int, int]  # terminal_id -> epoch
 
 
+#: how long is waited for a lease that somebody is just looking at; a collector that stands still may do so until its session is ended
+PATIENCE = "2s"
+
+
 def claim(conn: Connection, owner: str, *, quota: int, seconds: float) -> Epochs:
-    """Take up to `quota` terminals we dial (dial-out and serial) that nobody holds. Returns what was taken."""
+    """Take up to `quota` terminals we dial (dial-out and serial) that nobody holds. Returns what was taken. LockNotAvailable after
+    PATIENCE."""
+    conn.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
     rows = conn.execute(
         """
         WITH free AS (
@@ -30,7 +36,9 @@ def claim(conn: Connection, owner: str, *, quota: int, seconds: float) -> Epochs
 
 
 def take(conn: Connection, owner: str, terminals: Collection[int], *, seconds: float) -> Epochs:
-    """Terminals that dialled in here: a lease follows the newest socket, whoever held it. Returns the new epochs."""
+    """Terminals that dialled in here: a lease follows the newest socket, whoever held it. Returns the new epochs. LockNotAvailable after
+    PATIENCE."""
+    conn.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
     rows = conn.execute(
         """
         INSERT INTO lease AS l (terminal_id, owner, epoch, until)

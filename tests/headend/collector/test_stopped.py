@@ -145,6 +145,7 @@ async def test_a_lease_that_passed_while_its_owner_stood_still_sends_nothing(pai
     assert orders.get(house.conn, order)["state"] == "verified"
 
 
+@pytest.mark.timeout(60 + 60 * STOPS)
 async def test_stopped_at_any_moment_it_moves_no_order_afterwards(pair: Pair) -> None:
     house, chance = pair.house, random.Random(STOPS)
     await until(house, lambda: pair.owner() != "")

@@ -22,7 +22,7 @@ from headend.collector.throttle import Throttle
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import CURVE
-from headend.store import archive, leases
+from headend.store import archive, db, leases
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES
@@ -146,6 +146,28 @@ async def test_a_worker_that_failed_is_begun_anew_with_the_lease_as_it_is(
     await daemon._keep_leases()
     await asyncio.sleep(1.1)
     assert here not in daemon._held
+
+
+async def test_an_owner_frozen_in_a_transaction_keeps_nobody_else_from_renewing(
+    daemon: Daemon, store: Connection, store_dsn: str
+) -> None:
+    """It held the lock on its lease, and whoever wanted to take over waited there until his own leases had run out."""
+    mine = place(store, "1", terminal="T1").terminal
+    await daemon._keep_leases()
+    assert set(daemon._held) == {mine}
+    theirs = place(store, "2", terminal="T2").terminal
+    with db.connect(store_dsn) as frozen:
+        leases.take(frozen, "frozen", [theirs], seconds=0.01)
+        frozen.commit()
+        frozen.execute("SELECT FROM lease WHERE owner = 'frozen' FOR SHARE")
+        await asyncio.sleep(0.05)
+        until = daemon._valid_until[mine]
+        await daemon._keep_leases()
+        assert daemon._valid_until[mine] > until
+        assert set(daemon._held) == {mine}
+        frozen.rollback()
+    await daemon._keep_leases()
+    assert set(daemon._held) == {mine, theirs}
 
 
 async def test_a_terminal_that_hangs_up_is_nobodys_and_its_points_are_owed_because_of_that(
