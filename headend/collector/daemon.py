@@ -59,6 +59,8 @@ log = structlog.get_logger()
 
 #: real seconds between updates of the terminals' on-line state
 STATUS = 2.0
+#: so many looks later each terminal's state has been compared with what was told of it
+STATUS_TURNS = 8
 #: domain time by which a terminal has been heard of since the archive was told, for it to be told again
 HEARD = np.timedelta64(30, "s")
 #: real seconds between looks at what workers wait for
@@ -151,6 +153,7 @@ class Daemon:
         self._pulse = Pulse(self._context.throttle.note)
         self._logins: Gather[int, int] = Gather(self._take_leases, LOGINS)
         self._told_of: dict[int, TerminalState] = {}  # as the archive has it
+        self._status_turn = 0
         self._held: dict[int, _Held] = {}
         self._valid_until: dict[int, float] = {}
         self._epochs: dict[int, int] = {}  # of all that are ours as far as we know
@@ -477,12 +480,20 @@ class Daemon:
 
     async def _tell_status(self) -> None:
         """Tell the archive what has changed since it was told: who is there, and who was heard of since a while."""
-        states = {terminal_id: held.worker.state for terminal_id, held in self._held.items()}
-        news = {
-            terminal_id: state
-            for terminal_id, state in states.items()
-            if state.differs(self._told_of.get(terminal_id), HEARD)
-        }
+        self._status_turn = (self._status_turn + 1) % STATUS_TURNS
+        news = {}
+        for terminal_id, held in self._held.items():
+            told = self._told_of.get(terminal_id)
+            # who came or went at once; of the others a share each time, so that ten thousand do not hold up the loop
+            if (
+                told is not None
+                and told.online == held.worker.online
+                and terminal_id % STATUS_TURNS != self._status_turn
+            ):
+                continue
+            state = held.worker.state
+            if state.differs(told, HEARD):
+                news[terminal_id] = state
         gone = {terminal_id: GONE for terminal_id in self._told_of if terminal_id not in self._held}
         if not news and not gone:
             return

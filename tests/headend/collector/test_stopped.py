@@ -27,7 +27,7 @@ from tests.support.cli import environment
 from tests.support.collecting import STAND_IN, House, Open
 from tests.support.house import at, one, table
 
-STOPS = int(os.environ.get("STOPS", "4"))
+STOPS = int(os.environ.get("STOPS", "2"))
 #: seconds; and for how long the owner stands still beyond that
 LEASE, BEYOND = 2.0, 1.0
 NOW = "2026-03-11 10:07"
