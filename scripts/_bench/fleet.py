@@ -46,6 +46,8 @@ SETTLE = np.timedelta64(60, "s")
 PATIENCE, ROUND = 300.0, 290.0
 #: seconds in which all hang up, and until all must be back
 AGAIN, BACK = 60.0, 120.0
+#: seconds until the collector has told how its loop was
+PULSE = 65
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -249,6 +251,7 @@ def _round(stage: _Stage, conn: psycopg.Connection[tuple[int]], slot: np.datetim
     spent = {name: now - cpu[name] for name, now in stage.cpu().items()}
     values = found * _values(conn, at)
     shares = ", ".join(f"{name} {used / seconds:.2f}" for name, used in spent.items())
+    time.sleep(PULSE)
     lag = stage.lag(said)
     return (
         f"{as_datetime(slot, ZONE):%H:%M}: {found} of {expected} points in {seconds:.0f} s (90 % in {ninety:.0f} s); cores used: {shares}; "
@@ -267,7 +270,7 @@ def _again(stage: _Stage) -> str:
     )  # fmt: skip
     took = time.monotonic() - begun
     spent = {name: now - cpu[name] for name, now in stage.cpu().items()}
-    time.sleep(65)  # the collector's next line about its loop
+    time.sleep(PULSE)
     after = stage.status()
     more = int(after["logins"] - before["logins"] - stage.terminals)
     lag = stage.lag(said)
