@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import rich_click as click
+from click.exceptions import Exit
 from rich.markup import escape
 
-from headend.cli.common import App
+from headend.cli.common import App, json_option, pass_app, person_option, print_json
 from headend.store import orders
+from headend.store.db import StoreError
+
+T = TypeVar("T")
 
 #: states in which nothing more will happen without somebody else: a person, or the customer's key
 RESTING = ("wanted", "pending")
@@ -66,3 +71,71 @@ def failure(order: dict[str, Any], wait: float) -> str:
 
 
 wait_option = click.option("--wait", default=15.0, show_default=True, help="Seconds to wait for the outcome.")
+
+
+def moved(move: Callable[[], T], what: str) -> T:
+    """Move an order; a refusal and a step that is none are said in one line."""
+    try:
+        return move()
+    except orders.Refused as refused:
+        record = f"; on record as order {refused.order_id}" if refused.order_id else ""
+        hint = (
+            "; `headend relay check` asks every gate"
+            if what.startswith(("trip", "approval of relay"))
+            else ""
+        )
+        raise StoreError(f"{what} refused: {refused}{record}{hint}") from None
+    except orders.NoSuchStep as error:
+        raise StoreError(str(error)) from None
+
+
+def finish(app: App, order: dict[str, Any], as_json: bool) -> None:
+    """Show the order; exit code 1 where it came to nothing."""
+    if as_json:
+        print_json(order)
+    else:
+        show(app, order)
+    if order["state"] in ("failed", "refused", "expired"):
+        raise Exit(1)
+
+
+# --- what can be done with any order; the groups of its kinds have these ---
+
+
+@click.command()
+@click.argument("order", type=int)
+@person_option
+@wait_option
+@json_option
+@pass_app
+def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
+    """Approve what somebody else asked for, and wait for its outcome."""
+    kind = orders.get(app.conn, order)["kind"]
+    moved(
+        lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()),
+        f"approval of {kind} order {order}",
+    )
+    finish(app, wait_for(app, order, wait), as_json)
+
+
+@click.command()
+@click.argument("order", type=int)
+@person_option
+@json_option
+@pass_app
+def cancel(app: App, order: int, person: str, as_json: bool) -> None:
+    """Withdraw an order that has not been sent."""
+    moved(
+        lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()),
+        f"withdrawal of order {order}",
+    )
+    finish(app, orders.get(app.conn, order), as_json)
+
+
+@click.command(name="show")
+@click.argument("order", type=int)
+@json_option
+@pass_app
+def one(app: App, order: int, as_json: bool) -> None:
+    """One order, with all that it would write, and step by step."""
+    finish(app, orders.get(app.conn, order), as_json)

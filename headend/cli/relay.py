@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 import rich_click as click
-from click.exceptions import Exit
 
 from headend.cli import orders as shown
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
 from headend.control import gates
 from headend.store import cluster, orders
-from headend.store.db import StoreError
 
 T = TypeVar("T")
 
@@ -34,14 +31,14 @@ def _add(action: str, help_: str) -> None:
     @pass_app
     def _(app: App, meter: str, reason: str, hours: float, person: str, wait: float, as_json: bool) -> None:
         now = app.clock.now()
-        order_id = moved(
+        order_id = shown.moved(
             lambda: orders.request(
                 app.conn, kind="relay", action=action, asset=meter, reason=reason, who=person, now=now,
                 expires=now + np.timedelta64(round(hours * 3600), "s"), priority=1,
             ),
             f"{action} of meter {meter}",
         )  # fmt: skip
-        finish(app, shown.wait_for(app, order_id, wait), as_json)
+        shown.finish(app, shown.wait_for(app, order_id, wait), as_json)
 
 
 _add("trip", "Ask to cut METER off (跳闸). Waits for another person's `headend relay approve`.")
@@ -54,41 +51,8 @@ _add("keep-power", "Make METER refuse every trip (保电).")
 _add("end-keep-power", "End keep-power of METER (保电解除).")
 
 
-@command.command()
-@click.argument("order", type=int)
-@person_option
-@shown.wait_option
-@json_option
-@pass_app
-def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
-    """Approve a trip that somebody else asked for."""
-    moved(
-        lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()), f"approval of order {order}"
-    )
-    finish(app, shown.wait_for(app, order, wait), as_json)
-
-
-@command.command()
-@click.argument("order", type=int)
-@person_option
-@json_option
-@pass_app
-def cancel(app: App, order: int, person: str, as_json: bool) -> None:
-    """Withdraw an order that has not been sent."""
-    moved(
-        lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()),
-        f"withdrawal of order {order}",
-    )
-    finish(app, orders.get(app.conn, order), as_json)
-
-
-@command.command()
-@click.argument("order", type=int)
-@json_option
-@pass_app
-def show(app: App, order: int, as_json: bool) -> None:
-    """One order, step by step."""
-    finish(app, orders.get(app.conn, order), as_json)
+for _shared in (shown.approve, shown.cancel, shown.one):
+    command.add_command(_shared)
 
 
 @command.command(name="list")
@@ -161,25 +125,3 @@ def limits_(app: App, changes: tuple[str, ...], as_json: bool) -> None:
         print_json(current)
         return
     app.show("limits for trips", ("limit", "value"), list(current.items()))
-
-
-def moved(move: Callable[[], T], what: str) -> T:
-    """Move an order; a refusal and a step that is none are said in one line."""
-    try:
-        return move()
-    except orders.Refused as refused:
-        record = f"; on record as order {refused.order_id}" if refused.order_id else ""
-        hint = "; `headend relay check` asks every gate" if what.startswith(("trip", "approval")) else ""
-        raise StoreError(f"{what} refused: {refused}{record}{hint}") from None
-    except orders.NoSuchStep as error:
-        raise StoreError(str(error)) from None
-
-
-def finish(app: App, order: dict[str, Any], as_json: bool) -> None:
-    """Show the order; exit code 1 where it came to nothing."""
-    if as_json:
-        print_json(order)
-    else:
-        shown.show(app, order)
-    if order["state"] in ("failed", "refused", "expired"):
-        raise Exit(1)

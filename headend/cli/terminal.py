@@ -13,7 +13,7 @@ from click.exceptions import Exit
 
 from headend.cli import orders as shown
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
-from headend.cli.relay import finish, moved
+from headend.cli.orders import finish, moved
 from headend.collector import wanted
 from headend.collector.books import Item, items_of
 from headend.control.commissioning import ZH
@@ -381,41 +381,9 @@ def _spelled(name: str, raw: str | None) -> str:
 # --- orders ----------------------------------------------------------------------------------------------------
 
 
-@command.command()
-@click.argument("number", type=int)
-@json_option
-@pass_app
-def order(app: App, number: int, as_json: bool) -> None:
-    """One order, with all that it would write, and step by step."""
-    finish(app, orders.get(app.conn, number), as_json)
-
-
-@command.command()
-@click.argument("order", type=int)
-@person_option
-@shown.wait_option
-@json_option
-@pass_app
-def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
-    """Approve a write that somebody else asked for, and wait for its outcome."""
-    moved(
-        lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()), f"approval of order {order}"
-    )
-    finish(app, shown.wait_for(app, order, wait), as_json)
-
-
-@command.command()
-@click.argument("order", type=int)
-@person_option
-@json_option
-@pass_app
-def cancel(app: App, order: int, person: str, as_json: bool) -> None:
-    """Withdraw an order that has not been sent."""
-    moved(
-        lambda: orders.cancel(app.conn, order, who=person, now=app.clock.now()),
-        f"withdrawal of order {order}",
-    )
-    finish(app, orders.get(app.conn, order), as_json)
+command.add_command(shown.approve)
+command.add_command(shown.cancel)
+command.add_command(shown.one, "order")
 
 
 def _read(

@@ -352,6 +352,10 @@ class Daemon:
         if self._database.away and terminal.terminal_id in self._epochs:
             # no lease can be taken now: it is read on, and told nothing once the lease that we had has ended
             return self._epochs[terminal.terminal_id]
+        if terminal.terminal_id not in self._held and len(self._held) >= self._options.quota:
+            why = f"this collector serves {self._options.quota} terminals already (HEADEND_QUOTA)"
+            log.warning("terminal dialled in and is not served", identity=identity, kind=kind, why=why)
+            return why
         return await self._logins.ask(terminal.terminal_id)
 
     async def _take_leases(self, terminals: Sequence[int]) -> Sequence[int]:

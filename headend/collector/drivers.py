@@ -18,8 +18,6 @@ from terminals.drivers.gdw376 import Gdw376Driver
 from terminals.drivers.modbus import TOLERANCE, ModbusDriver
 from terminals.drivers.published import PublishedDriver
 from terminals.drivers.station import Station
-from terminals.drivers.station376 import Station376
-from terminals.drivers.station698 import Station698
 
 
 def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Mapping[str, Driver]:
@@ -39,13 +37,9 @@ def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Ma
     }
 
 
-def stations(driver: Driver | None = None) -> Mapping[str, Station]:
-    """Who speaks with terminals themselves: protocols whose terminals have an address. `driver`: who speaks with the meters behind them;
-    what the terminal says unasked is told to both."""
-    return {
-        "gdw376": Station376(ears=driver.ears if isinstance(driver, Gdw376Driver) else None),
-        "dlt698": Station698(ears=driver.ears if isinstance(driver, Dlt698Driver) else None),
-    }
+def station_for(driver: Driver) -> Station | None:
+    """Who speaks with the terminal itself, where terminals of the driver's protocol have an address."""
+    return driver.station if isinstance(driver, Gdw376Driver | Dlt698Driver) else None
 
 
 def machine_of(name: str) -> CipherMachine | None:

@@ -87,8 +87,10 @@ def lost_because(plan: Plan, kept: Kept) -> str:
     return "older than the meter keeps"
 
 
-def open_gaps(matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64) -> list[Gap]:
-    """What can still be read, earliest deadline first, at most MOST_POINTS a gap (the rest comes next time)."""
+def open_gaps(
+    matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64, most: int | None = MOST_POINTS
+) -> list[Gap]:
+    """What can still be read, earliest deadline first, at most so many points a gap (the rest comes next time)."""
     owed: dict[tuple[int, int, bool], tuple[Plan, list[Times]]] = {}
     for matrix in matrices:
         readable = matrix.open & (matrix.times + kept.anywhere(matrix.plan) > now)
@@ -99,7 +101,7 @@ def open_gaps(matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64) -> 
                 owed.setdefault(key, (matrix.plan, []))[1].append(matrix.times[chosen[row]])
     gaps = []
     for (meter, _, behind), (plan, parts) in owed.items():
-        times = np.sort(np.concatenate(parts))[:MOST_POINTS]
+        times = np.sort(np.concatenate(parts))[:most]
         gaps.append(Gap(meter, plan, times, times[0] + kept.anywhere(plan), behind))
     gaps.sort(key=lambda gap: (gap.deadline, gap.meter, gap.plan.id, gap.behind))
     return gaps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -63,6 +64,26 @@ class Allowances:
         """The terminal's allowance, if nothing is left of it."""
         found = self._known.get(terminal)
         return found if found is not None and found.spent else None
+
+
+class PutOff:
+    """Which points have been said to wait for their SIM's next month, so that each is said once. By meter and plan the newest: all before it
+    were told."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[int, int], np.datetime64] = {}
+
+    def news(self, waiting: Iterable[Gap]) -> list[Gap]:
+        """What of it has not been told yet."""
+        found = []
+        for gap in waiting:
+            key = gap.meter, gap.plan.id
+            told = self._told.get(key)
+            times = gap.times if told is None else gap.times[gap.times > told]
+            if len(times):
+                self._told[key] = times[-1]
+                found.append(replace(gap, times=times))
+        return found
 
 
 def spare(gaps: Iterable[Gap], now: np.datetime64) -> tuple[list[Gap], list[Gap]]:

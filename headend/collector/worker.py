@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ import structlog
 from headend.clock import Clock
 from headend.collector.commands import Commands, LeaseLost
 from headend.collector.database import Database
-from headend.collector.drivers import stations
+from headend.collector.drivers import station_for
 from headend.collector.gaps import Gap, Kept, ahead, look_back, lost_because, open_gaps, overwritten
-from headend.collector.limits import Allowances, Starts, spare
+from headend.collector.limits import Allowances, PutOff, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.rounds import Rhythm, Rounds
@@ -113,9 +113,7 @@ class Worker:
         )
         self._owes = 0  # questions of this round that are still to be asked
         self._turn_seconds = FIRST_TURN
-        self._put_off: np.datetime64 | None = (
-            None  # up to when points were said to wait for their SIM's next month
-        )
+        self._put_off = PutOff()
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
         self._retry = RETRY_SAMPLE if driver.retention.sampled else RETRY
@@ -183,10 +181,10 @@ class Worker:
         self.online, self._link = True, link
         commands = Commands(
             context.database, context.clock, self._driver, self._fence, self._guard, self._recorder,
-            stations(self._driver).get(self.terminal.protocol),
+            station_for(self._driver),
         )  # fmt: skip
         rounds = Rounds(
-            context.database, context.clock, context.throttle, self.terminal, self._driver, stations(self._driver).get(self.terminal.protocol),
+            context.database, context.clock, context.throttle, self.terminal, self._driver, station_for(self._driver),
             self._recorder, lambda: self._memory.meters, context.rhythm,
         )  # fmt: skip
         try:
@@ -232,7 +230,7 @@ class Worker:
                 self._driver.retention.sampled
             ):  # one minute for all: who was silent last waits until the others have been asked
                 gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
-            gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], now)
+            gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], matrices, now)
             self._owes = len(gaps)
             for gap in gaps:
                 async with context.throttle.turn():
@@ -241,19 +239,16 @@ class Worker:
             self._owes = 0
             await self._sleep(now, still_open=bool(gaps))
 
-    async def _affordable(self, gaps: list[Gap], now: np.datetime64) -> list[Gap]:
-        """Those that the terminal's SIM has bytes for; the others are told so, each point once."""
+    async def _affordable(self, gaps: list[Gap], matrices: list[DayMatrix], now: np.datetime64) -> list[Gap]:
+        """Those that the terminal's SIM has bytes for. Of the others the ledger is told why they wait: of all there are, not only of those
+        whose turn it would be."""
         spent = self._context.allowances.spent(self.terminal.terminal_id)
         if spent is None:
             return gaps
-        read, wait = spare(gaps, now)
-        for gap in wait:
-            new = gap.times if self._put_off is None else gap.times[gap.times > self._put_off]
-            if len(new):
-                why = f"SIM {spent.sim} has used {spent.used} of {spent.plan} bytes this month; freezes and orders go on"
-                await self._book(replace(gap, times=new), Outcome(no_reads(), NO_TIMES), "allowance", why)
-        self._put_off = now
-        return read
+        why = f"SIM {spent.sim} has used {spent.used} of {spent.plan} bytes this month; freezes and orders go on"
+        for gap in self._put_off.news(spare(open_gaps(matrices, self._kept, now, most=None), now)[1]):
+            await self._book(gap, Outcome(no_reads(), NO_TIMES), "allowance", why)
+        return spare(gaps, now)[0]
 
     async def _sleep(self, begun: np.datetime64, *, still_open: bool) -> None:
         """Until the next point falls due; sooner if something stayed open."""

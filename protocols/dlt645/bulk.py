@@ -221,7 +221,8 @@ class _Place:
     end: int
     signed: bool
     code: str
-    scale: float  # of registers a whole number to multiply by, of others what to divide by
+    whole: bool  # a register or a count: `scale` multiplies its digits, else it divides them
+    scale: int
 
 
 @lru_cache(maxsize=64)  # shapes that a fleet has: one or two
@@ -235,7 +236,7 @@ def _places(shape: tuple[tuple[int, int], ...]) -> tuple[_Place, ...]:
             code = field.quantity if field.quantity in SLOT_QUANTITIES else ""
             kind = quantities()[code].kind if code else "instant"
             scale = 10 ** (4 - decimals) if kind == "register" else 1 if kind == "event" else 10**decimals
-            found.append(_Place(at, end, field.signed, code, scale))
+            found.append(_Place(at, end, field.signed, code, kind in ("register", "event"), scale))
             at = end
     return tuple(found)
 
@@ -278,9 +279,8 @@ def _numbers(block: bytes) -> dict[str, float]:
             raw = raw[:-1] + bytes((raw[-1] & 0x7F,))
         number = int(raw[::-1].hex())
         if place.code:
-            whole = -number if negative else number
-            register = quantities()[place.code].kind in ("register", "event")
-            found[place.code] = whole * place.scale if register else whole / place.scale
+            number = -number if negative else number
+            found[place.code] = number * place.scale if place.whole else number / place.scale
     return found
 
 

@@ -54,7 +54,7 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
-from terminals.drivers.through import NothingBehind
+from terminals.drivers.without import NothingBehind
 
 #: Layouts kept: more meters than one collector has. The longest unused one goes, and is read again if needed.
 CACHE: Final = 65_536

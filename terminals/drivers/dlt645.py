@@ -51,7 +51,7 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
-from terminals.drivers.through import NothingBehind
+from terminals.drivers.without import NoSession, NothingBehind
 
 DATE, TIME = 0x04000101, 0x04000102
 DATE_AND_TIME: Final = 0x0400010C
@@ -85,7 +85,7 @@ _PRESENT: Final = (
 )
 
 
-class Dlt645Driver(NothingBehind):
+class Dlt645Driver(NoSession, NothingBehind):
     """terminals.drivers.driver.Driver for DL/T 645-2007.
 
     blocks_per_request   of the load record: a full block is 103 bytes and a frame holds 200, so 9 are 5 frames, as full as those of any larger
@@ -123,13 +123,6 @@ class Dlt645Driver(NothingBehind):
 
     def exchange(self, meter: Meter) -> Master:
         return Master(self._wakeup)
-
-    def open(self, meter: Meter) -> Script[None]:
-        """Nothing to say: the protocol has no association."""
-        yield from ()
-
-    def close(self, meter: Meter) -> Script[None]:
-        yield from ()
 
     # --- interval data ---
 

@@ -18,7 +18,6 @@ from protocols.localtime import from_local, local_fields
 from protocols.reading import Reads, Times, empty_column, no_reads
 from terminals.drivers.driver import (
     ClockWay,
-    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -27,8 +26,7 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
-from terminals.drivers.happening import Happening, News
-from terminals.drivers.through import NothingBehind
+from terminals.drivers.without import NoEvents, NoSession, NothingBehind
 
 DATE: Final = 0xC010
 TIME: Final = 0xC011
@@ -47,11 +45,10 @@ TOLERANCE: Final = dt.timedelta(seconds=60)
 NOT_POSSIBLE: Final = -1
 
 
-class Dlt645Driver1997(NothingBehind):
+class Dlt645Driver1997(NoSession, NothingBehind, NoEvents):
     """terminals.drivers.driver.Driver for DL/T 645-1997. `tolerance`: how late a point may be read and still bear its name."""
 
     name = "dlt645-1997"
-    events_of: EventsOf = ""
     clock_ways = frozenset({ClockWay.BROADCAST})
 
     def __init__(self, *, wakeup: int = 4, tolerance: dt.timedelta = TOLERANCE) -> None:
@@ -67,12 +64,6 @@ class Dlt645Driver1997(NothingBehind):
 
     def exchange(self, meter: Meter) -> Master:
         return Master(self._wakeup)
-
-    def open(self, meter: Meter) -> Script[None]:
-        yield from ()
-
-    def close(self, meter: Meter) -> Script[None]:
-        yield from ()
 
     def curve(self, meter: Meter, slots: Times) -> Script[Outcome]:
         """The quarter-hour that ends now. Misuse: more than one."""
@@ -134,14 +125,6 @@ class Dlt645Driver1997(NothingBehind):
         """Misuse: no source has the password that a write to C010 and C011 would need."""
         raise Misuse(f"the clock of {meter.address} can be told by broadcast only")
         yield
-
-    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
-        """None: the edition counts a few and dates none."""
-        yield from ()
-        return ()
-
-    def news(self, meter: Meter) -> News:
-        return News()
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         raise _no_relay()

@@ -16,23 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.dlt645 import security
-from protocols.dlt698 import bulk, clock, values
+from protocols.dlt698 import bulk, clock
 from protocols.dlt698.apdu import RecordResult, Reply, Result, Target
 from protocols.dlt698.bulk import Records
 from protocols.dlt698.exchange import Master
-from protocols.dlt698.frame import ANYBODY, Address, tsa
+from protocols.dlt698.frame import Address, tsa
 from protocols.dlt698.requests import (
-    Connect,
-    Get,
     GetList,
     GetRecords,
     ProxyFrame,
     ProxyGet,
-    Release,
-    Set,
     refusal,
 )
-from protocols.dlt698.values import Comdcb, Csd, Data, Ms, Road, Rsd, Ti
+from protocols.dlt698.values import Comdcb, Csd, Ms, Road, Rsd, Ti
 from protocols.errors import FrameError, Misuse
 from protocols.localtime import Times, from_local, local_fields
 from protocols.reading import (
@@ -59,9 +55,8 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
-from terminals.drivers.ears import Ears
 from terminals.drivers.happening import Happening, News
-from terminals.drivers.listening import Listening698
+from terminals.drivers.station698 import Station698
 from terminals.drivers.through import through
 
 #: Records of all tasks (6012, attribute 3); columns: target server, storage time; in a ROAD, the time of the freeze.
@@ -69,7 +64,6 @@ TASK_RECORDS: Final = 0x60120300
 SERVER: Final = 0x202A0200
 STORED: Final = 0x60420200
 FROZEN: Final = 0x20210200
-CLOCK: Final = 0x40000200
 #: What `registers` asks for: import and export by tariff, voltages, currents, active and reactive power.
 PRESENT: Final = (0x00100200, 0x00200200, 0x20000200, 0x20010200, 0x20040200, 0x20050200)
 
@@ -159,7 +153,8 @@ class Dlt698Driver:
         self.retention = Retention(curve_kept, freezes_kept, months_kept)
         self._curve, self._day, self._month = curve, day, month
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
-        self.ears = Ears()
+        #: the terminal itself
+        self.station = Station698()
         self.behind: Driver | None = self._meters
 
     def known(self, meter: Meter) -> str:
@@ -171,17 +166,14 @@ class Dlt698Driver:
 
     def exchange(self, meter: Meter) -> Master:
         """Misuse: the terminal's address has no whole bytes."""
-        return Listening698(_server(meter), meter.terminal, meter.zone, self.ears)
+        return self.station.exchange(meter)
 
     def open(self, meter: Meter) -> Script[None]:
         """CONNECT with the terminal's password, where it has one. Refused: it is wrong."""
-        password = meter.secrets.get("terminal_password")
-        if password is not None:
-            yield Connect(password.encode("ascii"))
+        yield from self.station.open(meter)
 
     def close(self, meter: Meter) -> Script[None]:
-        if "terminal_password" in meter.secrets:
-            yield Release()
+        yield from self.station.close(meter)
 
     # --- what the terminal has collected ---
 
@@ -234,34 +226,22 @@ class Dlt698Driver:
     def clock(self, meter: Meter) -> Script[np.datetime64]:
         """The meter's own clock, through the terminal: that is the one which ends a relay command."""
         if _itself(meter):
-            return (yield from self.terminal_clock(meter))
+            return (yield from self.station.clock(meter))
         return (yield from self.through(meter, self._meters.clock(meter)))
 
     def set_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """As of DL/T 645: a broadcast on the meter's port, small corrections only, and nobody answers."""
         if _itself(meter):
-            yield from self.set_terminal_clock(meter, now)
+            yield from self.station.set_clock(meter, now)
         else:
             yield from self.through(meter, self._meters.set_clock(meter, now))
 
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         """As of DL/T 645, to this meter alone; of the terminal itself a SET."""
         if _itself(meter):
-            yield from self.set_terminal_clock(meter, now)
+            yield from self.station.set_clock(meter, now)
         else:
             yield from self.through(meter, self._meters.write_clock(meter, now))
-
-    def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
-        """The terminal's clock (4000) as UTC. FrameError: no time, or one that does not exist."""
-        shown: Data = yield Get(CLOCK)
-        if shown.tag != values.DATE_TIME_S:
-            raise FrameError(f"clock: {values.NAMES.get(shown.tag, shown.tag)} where a date_time_s must be")
-        local = np.array([clock.decode_time_s(shown.value)])
-        return np.datetime64(from_local(local, meter.zone)[0], "us")
-
-    def set_terminal_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
-        """SET 4000. Refused: the terminal wants security, or none at all."""
-        yield Set(CLOCK, Data(values.DATE_TIME_S, clock.encode_time_s(_local(np.array([now]), meter)[0])))
 
     # --- events ---
 
@@ -273,7 +253,7 @@ class Dlt698Driver:
 
     def news(self, meter: Meter) -> News:
         """Reports that were acknowledged, and bit ACD of its answers."""
-        return self.ears.news(meter.terminal)
+        return self.station.ears.news(meter.terminal)
 
     # --- relay ---
 
@@ -299,10 +279,6 @@ class Dlt698Driver:
 
 
 # --- whom ---
-
-
-def _server(meter: Meter) -> Address:
-    return Address(meter.terminal) if meter.terminal else ANYBODY
 
 
 def _tsa(meter: Meter) -> bytes:

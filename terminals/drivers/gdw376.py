@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import count
 from typing import Final
 
 import numpy as np
@@ -21,11 +20,11 @@ from numpy.typing import NDArray
 from protocols.dlt645 import security
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.gdw376.bulk import Curve, current_reads, curve_reads, freeze_reads
-from protocols.gdw376.exchange import Forward, Master, Order, Read, ReadCurve, ReadFrozen, Reply
-from protocols.gdw376.frame import PW_SIZE, Address, parse_address
+from protocols.gdw376.exchange import Forward, Master, Read, ReadCurve, ReadFrozen, Reply
+from protocols.gdw376.frame import Address
 from protocols.gdw376.items import Field, items
-from protocols.gdw376.units import LAST_POINT, ident
-from protocols.gdw376.values import Clock, Unit, encode
+from protocols.gdw376.units import LAST_POINT
+from protocols.gdw376.values import Unit
 from protocols.localtime import Times, from_local, local_day, local_fields
 from protocols.reading import (
     REGISTER_QUANTITIES,
@@ -51,10 +50,10 @@ from terminals.drivers.driver import (
     Script,
     T,
 )
-from terminals.drivers.ears import Ears
 from terminals.drivers.happening import Happening, News
-from terminals.drivers.listening import Listening376
+from terminals.drivers.station376 import Station376, password
 from terminals.drivers.through import through
+from terminals.drivers.without import NoSession
 
 SLOT: Final = np.timedelta64(15, "m")
 #: Density m of a curve: 1 is 15 minutes.
@@ -64,14 +63,11 @@ BRIDGE: Final = 4
 #: The register without which a point is none: asked first, and the rest only where it came.
 FIRST: Final = "active_import"
 #: AFN 0C F2 and AFN 05 F31: the terminal's clock.
-CLOCK, SET_CLOCK = 2, 31
 #: Ports of a terminal (AFN 04 F10).
 LAST_PORT: Final = 31
-#: Every session begins with another frame number, so that an answer that comes late to the one before is known by it. Odd: all 16 come.
-STRIDE: Final = 5
 
 
-class Gdw376Driver:
+class Gdw376Driver(NoSession):
     """terminals.drivers.driver.Driver for Q/GDW 376.1.
 
     quantities           of the curves, by code; those of phases B and C are asked of three-phase meters only
@@ -118,12 +114,11 @@ class Gdw376Driver:
         self._present = tuple(present_functions)
         self._points = points_per_request
         self._functions = functions_per_request
-        self._master = master
         self._port = port
         self._seconds = meter_seconds
-        self._sessions = count()
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
-        self.ears = Ears()
+        #: the terminal itself
+        self.station = Station376(master=master)
         self.behind: Driver | None = self._meters
 
     def known(self, meter: Meter) -> str:
@@ -136,14 +131,7 @@ class Gdw376Driver:
     def exchange(self, meter: Meter) -> Master:
         """Fresh protocol state. Misuse: the archive does not say where the meter is to be found."""
         self._address(meter)
-        return Listening376(next(self._sessions) * STRIDE & 0xFF, meter.terminal, meter.zone, self.ears)
-
-    def open(self, meter: Meter) -> Script[None]:
-        """Nothing to say: login is the terminal's business."""
-        yield from ()
-
-    def close(self, meter: Meter) -> Script[None]:
-        yield from ()
+        return self.station.exchange(meter)
 
     # --- what the terminal has frozen ---
 
@@ -261,27 +249,6 @@ class Gdw376Driver:
         """DL/T 645 14H through the terminal, to this meter alone."""
         yield from self.through(meter, self._meters.write_clock(meter, now))
 
-    def terminal_clock(self, meter: Meter) -> Script[np.datetime64]:
-        """AFN 0C F2 of the terminal before the meter, as UTC."""
-        reply: Reply = yield Read(self._address(meter), (0,), (CLOCK,))
-        for unit in reply.units:
-            if (
-                (unit.point, unit.function) == (0, CLOCK)
-                and unit.values
-                and isinstance(unit.values[0].value, Clock)
-            ):
-                local = np.array([unit.values[0].value.time], "datetime64[us]")
-                return np.datetime64(from_local(local, meter.zone)[0], "us")
-        raise FrameError(f"clock: terminal {meter.terminal} gives no time")
-
-    def set_terminal_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
-        """AFN 05 F31. Without Tp: a terminal whose clock is wrong would find the frame expired."""
-        local: dt.datetime = local_fields(np.array([now]), meter.zone)[0].astype(dt.datetime)
-        data = encode(
-            0x05, SET_CLOCK, [Clock(local.replace(microsecond=0), local.isoweekday())], uplink=False
-        )
-        yield Order(self._address(meter), 0x05, ((ident([0], [SET_CLOCK]), [data]),), _password(meter))
-
     # --- events ---
 
     def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
@@ -290,7 +257,7 @@ class Gdw376Driver:
 
     def news(self, meter: Meter) -> News:
         """Bit ACD with EC1 and EC2 in whatever it answered, and records that it sent by itself."""
-        return self.ears.news(meter.terminal)
+        return self.station.ears.news(meter.terminal)
 
     # --- relay ---
 
@@ -313,7 +280,7 @@ class Gdw376Driver:
     def _forward(self, meter: Meter, frame: bytes) -> Forward:
         wait = 0x80 | self._seconds  # D7: the unit is a second
         return Forward(
-            self._address(meter), self._port_of(meter), frame, message_timeout=wait, pw=_password(meter)
+            self._address(meter), self._port_of(meter), frame, message_timeout=wait, pw=password(meter)
         )
 
     def _port_of(self, meter: Meter) -> int:
@@ -327,7 +294,7 @@ class Gdw376Driver:
             raise Misuse(
                 f"meter {meter.address} has no point number (pn) in its terminal: the archive must give one"
             )
-        return parse_address(meter.terminal, self._master)
+        return self.station.address(meter)
 
 
 class _Grid:
@@ -419,14 +386,3 @@ def _chunks(functions: Sequence[int], most: int) -> Iterator[Sequence[int]]:
         chunk.append(function)
     if chunk:
         yield chunk
-
-
-def _password(meter: Meter) -> bytes:
-    """PW of the terminal. Misuse: not 16 bytes of hex digits."""
-    try:
-        pw = bytes.fromhex(meter.secrets.get("terminal_password", "00" * PW_SIZE))
-    except ValueError:
-        pw = b""
-    if len(pw) != PW_SIZE:
-        raise Misuse(f"terminal_password of meter {meter.address}: it must be {2 * PW_SIZE} hex digits")
-    return pw

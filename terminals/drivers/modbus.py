@@ -32,7 +32,6 @@ from protocols.reading import (
 )
 from terminals.drivers.driver import (
     ClockWay,
-    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -41,8 +40,7 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
-from terminals.drivers.happening import Happening, News
-from terminals.drivers.through import NothingBehind
+from terminals.drivers.without import NoEvents, NothingBehind
 
 #: How long after its instant a point may be read and still bear its name. No source gives a number: a minute is 7 % of a quarter-hour, and
 #: room for some hundred meters on one line.
@@ -61,14 +59,13 @@ class Unit:
     table: MeterMap
 
 
-class ModbusDriver(NothingBehind):
+class ModbusDriver(NothingBehind, NoEvents):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps.
 
     line       "tcp" (Modbus TCP) or "rtu" (the frames of the serial line, whatever carries them)
     tolerance  see TOLERANCE
     """
 
-    events_of: EventsOf = ""
     clock_ways: frozenset[ClockWay] = frozenset()
 
     def __init__(self, line: LineName, *, tolerance: dt.timedelta = TOLERANCE) -> None:
@@ -147,13 +144,6 @@ class ModbusDriver(NothingBehind):
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         raise _without(meter, "clock")
         yield
-
-    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
-        yield from ()
-        return ()
-
-    def news(self, meter: Meter) -> News:
-        return News()
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Refused: an undocumented register is not written to cut somebody off."""

@@ -14,7 +14,6 @@ from protocols.published.exchange import Listen, Listener
 from protocols.reading import Reads, Times
 from terminals.drivers.driver import (
     ClockWay,
-    EventsOf,
     Meter,
     Outcome,
     RelayAction,
@@ -23,14 +22,13 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
-from terminals.drivers.happening import Happening, News
-from terminals.drivers.through import NothingBehind
+from terminals.drivers.without import NoEvents, NoSession, NothingBehind
 
 #: `code` of a Refused that this driver decides: nothing is ever asked.
 NOT_POSSIBLE: Final = -1
 
 
-class PublishedDriver(NothingBehind):
+class PublishedDriver(NoSession, NothingBehind, NoEvents):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is the meter's name in the topic.
 
     retention  how long a terminal may take to publish what it kept while it was cut off. No source gives one: a month, and what comes
@@ -38,7 +36,6 @@ class PublishedDriver(NothingBehind):
     """
 
     name = "mqtt"
-    events_of: EventsOf = ""  # they come by themselves
     clock_ways: frozenset[ClockWay] = frozenset()
     retention = Retention(curve=dt.timedelta(days=31), day_freeze=dt.timedelta(days=62))
 
@@ -50,12 +47,6 @@ class PublishedDriver(NothingBehind):
 
     def exchange(self, meter: Meter) -> Listener:
         return Listener()
-
-    def open(self, meter: Meter) -> Script[None]:
-        yield from ()
-
-    def close(self, meter: Meter) -> Script[None]:
-        yield from ()
 
     def curve(self, meter: Meter, slots: Times) -> Script[Outcome]:
         """The quarter-hours of the message. What is not in it may still come."""
@@ -96,13 +87,6 @@ class PublishedDriver(NothingBehind):
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         raise _deaf()
         yield
-
-    def events(self, meter: Meter, since: np.datetime64, now: np.datetime64) -> Script[tuple[Happening, ...]]:
-        yield from ()
-        return ()
-
-    def news(self, meter: Meter) -> News:
-        return News()
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Refused: no topic for commands is defined, and a broker may deliver one hours later or twice."""

@@ -17,39 +17,33 @@ from protocols.localtime import from_local, local_fields
 from terminals.drivers.driver import Meter, Script
 from terminals.drivers.ears import Ears
 from terminals.drivers.listening import Listening376
+from terminals.drivers.without import NoSession
 
 #: AFN 0C F2 and AFN 05 F31: the terminal's clock.
 CLOCK: Final = 2
 SET_CLOCK: Final = 31
-#: as in the driver: every session begins with another frame number, so that a late answer to the one before is known by it
+#: Every session begins with another frame number, so that an answer that comes late to the one before is known by it. Odd: all 16 come.
 STRIDE: Final = 5
 
 
-class Station376:
+class Station376(NoSession):
     """terminals.drivers.station.Station. Secret: `terminal_password`, the 16 bytes PW of AUX as hex digits; zeros without.
 
     master   MSA, which the terminal echoes
-    ears     where it is told what the terminal says unasked: the driver's, for both speak with it
+    ears     told what the terminal says unasked, whoever speaks with it: the driver of the meters behind it has its station
     """
 
     name = "gdw376"
 
-    def __init__(self, *, master: int = 1, ears: Ears | None = None) -> None:
+    def __init__(self, *, master: int = 1) -> None:
         self._master = master
         self._sessions = count()
-        self._ears = Ears() if ears is None else ears
+        self.ears = Ears()
 
     def exchange(self, whom: Meter) -> Master:
         """Fresh protocol state. Misuse: the archive gives no address."""
         self.address(whom)
-        return Listening376(next(self._sessions) * STRIDE & 0xFF, whom.terminal, whom.zone, self._ears)
-
-    def open(self, whom: Meter) -> Script[None]:
-        """Nothing to say: login is the terminal's business."""
-        yield from ()
-
-    def close(self, whom: Meter) -> Script[None]:
-        yield from ()
+        return Listening376(next(self._sessions) * STRIDE & 0xFF, whom.terminal, whom.zone, self.ears)
 
     def clock(self, whom: Meter) -> Script[np.datetime64]:
         """AFN 0C F2, as UTC. FrameError: it gives no time."""
@@ -59,7 +53,7 @@ class Station376:
             if (unit.point, unit.function) == (0, CLOCK) and isinstance(told, Clock):
                 local = np.array([told.time], "datetime64[us]")
                 return np.datetime64(from_local(local, whom.zone)[0], "us")
-        raise FrameError(f"clock: terminal {whom.address} gives no time")
+        raise FrameError(f"clock: terminal {whom.terminal} gives no time")
 
     def set_clock(self, whom: Meter, now: np.datetime64) -> Script[None]:
         """AFN 05 F31. Without Tp: a terminal whose clock is wrong would find the frame expired."""
@@ -83,5 +77,5 @@ def password(whom: Meter) -> bytes:
     except ValueError:
         pw = b""
     if len(pw) != PW_SIZE:
-        raise Misuse(f"terminal_password of terminal {whom.address}: it must be {2 * PW_SIZE} hex digits")
+        raise Misuse(f"terminal_password of terminal {whom.terminal}: it must be {2 * PW_SIZE} hex digits")
     return pw

@@ -24,18 +24,18 @@ CLOCK: Final = 0x40000200
 class Station698:
     """terminals.drivers.station.Station. Secret: `terminal_password` for a CONNECT; without it the pre-established connection is used.
 
-    ears     where it is told what the terminal says unasked: the driver's, for both speak with it
+    ears     told what the terminal says unasked, whoever speaks with it: the driver of the meters behind it has its station
     """
 
     name = "dlt698"
 
-    def __init__(self, *, ears: Ears | None = None) -> None:
-        self._ears = Ears() if ears is None else ears
+    def __init__(self) -> None:
+        self.ears = Ears()
 
     def exchange(self, whom: Meter) -> Master:
         """Misuse: the terminal's address has no whole bytes."""
         server = Address(whom.terminal) if whom.terminal else ANYBODY
-        return Listening698(server, whom.terminal, whom.zone, self._ears)
+        return Listening698(server, whom.terminal, whom.zone, self.ears)
 
     def open(self, whom: Meter) -> Script[None]:
         """CONNECT with the terminal's password, where it has one. Refused: it is wrong."""

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from protocols.errors import FrameError, Misuse, ProtocolError, Refused
+from protocols.errors import FrameError, ProtocolError, Refused
 from protocols.exchange import NEED_DATA, Answer, Exchange, Send
 from protocols.machine import AskMachine
-from terminals.drivers.driver import Meter, Script, T
+from terminals.drivers.driver import Script, T
 
 #: A frame for the meter -> the terminal's request that carries it.
 Carry = Callable[[bytes], Any]
@@ -19,16 +19,6 @@ Content = Callable[[Any], bytes]
 
 class NotReached(ProtocolError):
     """The terminal brought no answer from the meter. What the meter has heard and done is unknown, so this is no refusal."""
-
-
-class NothingBehind:
-    """A driver's part where there is nothing behind what it asks."""
-
-    behind = None
-
-    def through(self, meter: Meter, script: Script[T]) -> Script[T]:
-        """Misuse, always."""
-        raise Misuse(f"{meter.address} is no terminal that forwards anything")
 
 
 def through(script: Script[T], meter: Exchange, carry: Carry, content: Content = bytes) -> Script[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -192,7 +193,7 @@ class DialIn:
 _TEXT: Final = DtuText()
 
 
-class _Called(Line):
+class _Called(Line, ABC):
     """A line on which the terminal says who it is and that it lives, and expects an answer to that."""
 
     __slots__ = ("_caller", "_timer", "confirmed")
@@ -213,11 +214,13 @@ class _Called(Line):
             self._timer.cancel()
         self._caller.lost()
 
+    @abstractmethod
     def login(self) -> bytes:
-        raise NotImplementedError
+        """What it says first."""
 
+    @abstractmethod
     def beat(self) -> bytes:
-        raise NotImplementedError
+        """What it says to show that it lives."""
 
     def heartbeat(self) -> None:
         self.say(self.beat())

@@ -32,7 +32,7 @@ class Gdw376Probe(Probe):
 
     def clock(self, meter: Meter) -> Script[np.datetime64]:
         if not meter.address:
-            return (yield from self._terminal.terminal_clock(_placed(meter)))
+            return (yield from self._terminal.station.clock(_placed(meter)))
         return (yield from self._terminal.clock(_placed(meter)))
 
     def registers(self, meter: Meter, now: np.datetime64) -> Script[Reads]:

@@ -64,7 +64,7 @@ def test_the_same_person_cannot_approve(fleet, trip):
     assert state(fleet, trip) == "wanted"
     said = fleet("relay", "approve", trip, "--person", "陈晓")
     assert said.code == 1
-    assert said.line.startswith(f"headend: approval of order {trip} refused: ")
+    assert said.line.startswith(f"headend: approval of relay order {trip} refused: ")
     assert "陈晓" in said.line
     assert state(fleet, trip) == "wanted"
 

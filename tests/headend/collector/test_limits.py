@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headend.collector.gaps import Gap
-from headend.collector.limits import CELLS, Allowances, Starts, spare
+from headend.collector.limits import CELLS, Allowances, PutOff, Starts, spare
 from headend.plans import CURVE, DAY
 from headend.store import traffic
 from headend.store.db import Connection
@@ -74,6 +74,22 @@ def test_a_spent_sim_reads_freezes_and_what_would_be_lost_within_the_day() -> No
         gap(CURVE, "2026-03-20 00:00"),
     )
     assert spare([later, freeze, soon], at("2026-03-11 10:00")) == ([freeze, soon], [later])
+
+
+def test_each_point_is_told_to_wait_once_also_one_that_falls_due_later_than_its_neighbours() -> None:
+    """A point has its time a minute before it is due: what was told at 10:15:30 said nothing of 10:15."""
+    put_off = PutOff()
+
+    def waiting(meter: int, *times: str) -> Gap:
+        return Gap(meter, CURVE, np.array([at(f"2026-03-11 {t}") for t in times]), at("2026-03-20 00:00"))
+
+    def told(*gaps: Gap) -> list[tuple[int, int]]:
+        return [(one.meter, len(one.times)) for one in put_off.news(gaps)]
+
+    assert told(waiting(1, "09:45", "10:00"), waiting(2, "10:00")) == [(1, 2), (2, 1)]
+    assert told(waiting(1, "09:45", "10:00"), waiting(2, "10:00")) == []
+    assert told(waiting(1, "09:45", "10:00", "10:15"), waiting(2, "10:00")) == [(1, 1)]
+    assert told(waiting(2, "10:00", "10:15")) == [(2, 1)]
 
 
 def test_what_a_network_counts() -> None:

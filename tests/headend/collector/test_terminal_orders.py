@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headend.collector.drivers import stations
+from headend.collector.drivers import drivers, station_for
 from headend.control.order_state import State
 from headend.store import orders
 from terminals.simulator.scenario import Group
@@ -60,4 +60,4 @@ async def test_what_became_a_mere_line_is_told_nothing(open_house: Open) -> None
 
 
 def test_the_store_takes_orders_for_whom_somebody_can_speak_with() -> None:
-    assert set(stations()) == set(orders.STATIONS)
+    assert {name for name, driver in drivers().items() if station_for(driver)} == set(orders.STATIONS)

@@ -209,7 +209,7 @@ async def test_a_verdict_counts_only_of_who_holds_the_terminal(
 ) -> None:
     here, there = place(store, "1"), place(store, "2", terminal="T2")
     old = Fence("me", here.terminal, leases.take(store, "me", [here.terminal], seconds=60)[here.terminal])
-    leases.take(store, "another", [here.terminal], seconds=60)[here.terminal]
+    leases.take(store, "another", [here.terminal], seconds=60)
     mine = Fence("me", there.terminal, leases.take(store, "me", [there.terminal], seconds=60)[there.terminal])
     store.commit()
     async with running(database, tmp_path) as made:

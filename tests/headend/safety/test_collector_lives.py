@@ -134,18 +134,28 @@ async def test_a_worker_that_failed_is_begun_anew_with_the_lease_as_it_is(
     failed.task.cancel()
     await asyncio.gather(failed.task, return_exceptions=True)
     assert here not in daemon._held
-    leases.take(store, daemon.owner, [here], seconds=20)[here]  # lost and claimed again meanwhile
+    leases.take(store, daemon.owner, [here], seconds=20)  # lost and claimed again meanwhile
     store.commit()
     await daemon._keep_leases()
     assert daemon._held[here].worker.epoch == failed.worker.epoch + 1
     await asyncio.sleep(0.05)
     daemon._held[here].task.cancel()
     await asyncio.gather(daemon._held[here].task, return_exceptions=True)
-    leases.take(store, "somebody else", [here], seconds=20)[here]
+    leases.take(store, "somebody else", [here], seconds=20)
     store.commit()
     await daemon._keep_leases()
     await asyncio.sleep(1.1)
     assert here not in daemon._held
+
+
+async def test_who_dials_in_beyond_the_quota_is_told_so_and_takes_no_lease(
+    database_of: Database, store: Connection, clock: HandClock, tmp_path: Path
+) -> None:
+    place(store, "1", terminal="DTU1", link="dial-in")
+    daemon = Daemon(database_of, clock, Options(listen=None, spool=tmp_path, quota=0))
+    await daemon._keep_leases()
+    assert "serves 0 terminals already" in str(await daemon._resolve("DTU1", "dtu"))
+    assert one(store, "SELECT count(*) FROM lease") == 0
 
 
 async def test_an_owner_frozen_in_a_transaction_keeps_nobody_else_from_renewing(

@@ -239,7 +239,7 @@ def test_clocks_of_the_meter_and_of_the_terminal(table):
     assert table.run(itself, table.driver.clock(itself)) == table.now
     told = table.now - np.timedelta64(3, "m")
     table.run(itself, table.driver.set_clock(itself, told))
-    assert table.run(meter, table.driver.terminal_clock(meter)) == told
+    assert table.run(meter, table.driver.station.clock(meter)) == told
     assert table.run(meter, table.driver.clock(meter)) == table.now  # and nobody else's
 
 

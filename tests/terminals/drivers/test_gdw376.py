@@ -450,7 +450,7 @@ def test_the_meters_own_clock_and_the_terminals() -> None:
     terminal.items[0x04000102] = bytes.fromhex("10 31 00")
     assert run(terminal, Gdw376Driver().clock(METER)) == utc(2026, 3, 11, 0, 31, 10)
     terminal.present[2] = [Clock(dt.datetime(2026, 3, 11, 0, 29, 59), 3)]
-    assert run(terminal, Gdw376Driver().terminal_clock(METER)) == utc(2026, 3, 11, 0, 29, 59)
+    assert run(terminal, Gdw376Driver().station.clock(METER)) == utc(2026, 3, 11, 0, 29, 59)
 
 
 def test_setting_clocks() -> None:
@@ -459,7 +459,7 @@ def test_setting_clocks() -> None:
     assert [type(event) for event in terminal.heard] == [BroadcastTime]
     terminal.denies_forwarding = True  # nobody answers a broadcast
     run(terminal, Gdw376Driver().set_clock(METER, NOW))
-    run(terminal, Gdw376Driver().set_terminal_clock(METER, NOW))
+    run(terminal, Gdw376Driver().station.set_clock(METER, NOW))
     order = terminal.asked[-1]
     assert (order.afn, order.units[0].function, order.frame.tp) == (0x05, 31, None)
     told = order.units[0].values[0].value
@@ -525,7 +525,7 @@ def test_an_answer_of_another_meter_is_no_answer() -> None:
     [
         (Meter(1, METER.address, ZONE, terminal="02001234"), "has no point number"),
         (Meter(1, METER.address, ZONE, terminal="2001234", point=1), "not eight hex digits"),
-        (Meter(1, METER.address, ZONE, point=1), "not eight hex digits"),
+        (Meter(1, METER.address, ZONE, point=1), "the archive must give its address"),
     ],
 )
 def test_who_cannot_be_found_is_not_asked(meter: Meter, complaint: str) -> None:

@@ -174,8 +174,8 @@ async def test_the_terminals_clock_is_set_and_the_meters_is_not(desk, at):
     desk = await desk()
     meter = next(m for m in desk.meters if m.address not in desk.expected.faults["dead"])
     before = await desk.run(meter, lambda driver, meter: driver.clock(meter))
-    await desk.run(meter, lambda driver, meter: driver.set_terminal_clock(meter, at("2026-03-12 00:17")))
-    assert await desk.run(meter, lambda driver, meter: driver.terminal_clock(meter)) == at("2026-03-12 00:17")
+    await desk.run(meter, lambda driver, meter: driver.station.set_clock(meter, at("2026-03-12 00:17")))
+    assert await desk.run(meter, lambda driver, meter: driver.station.clock(meter)) == at("2026-03-12 00:17")
     assert await desk.run(meter, lambda driver, meter: driver.clock(meter)) == before
     # a broadcast through the terminal reaches the meters
     await desk.run(meter, lambda driver, meter: driver.set_clock(meter, at("2026-03-12 00:09")))
@@ -274,7 +274,7 @@ async def test_what_a_terminal_says_by_itself_is_confirmed_and_no_answer(at):
     try:
         for _ in range(2):
             async with bus.turn(meter, driver, Priority.SCHEDULED) as session:
-                assert await session.run(driver.terminal_clock(meter)) == at("2026-03-12 00:07:05")
+                assert await session.run(driver.station.clock(meter)) == at("2026-03-12 00:07:05")
         async with asyncio.timeout(5):
             while len(terminal.told) < 4:
                 await asyncio.sleep(0.01)
