@@ -19,7 +19,6 @@ from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES
 LOAD_PROFILE: Final = "1.0.99.1.0.255"
 DAY_PROFILE: Final = "1.0.99.2.0.255"
 EVENT_LOG: Final = "0.0.99.98.0.255"
-EVENT_CODE: Final = "0.0.96.11.0.255"
 CLOCK: Final = "0.0.1.0.0.255"
 DISCONNECT: Final = "0.0.96.3.10.255"
 
