@@ -192,7 +192,7 @@ async def test_a_terminal_that_hangs_up_is_nobodys_and_its_points_are_owed_becau
         await daemon._keep_leases()
         _, terminal = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
         terminal.write(b"REG,DTU1\r\n")
-        await _until(lambda: here.terminal in daemon._held)
+        await _until(lambda: any(held.worker.online for held in daemon._held.values()))
         await daemon._tell_status()
         online = "SELECT online FROM terminal"
         assert one(store, online) is True
