@@ -11,6 +11,7 @@ from pathlib import Path
 import codec
 import collect
 import fleet
+import holes
 import late
 import live
 import million
@@ -24,7 +25,7 @@ from servers import KINDS
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
 #: minutes to half an hour each, and nobody to race against: asked for by name
-LONG = ("fleet", "million", "recovery", "late", "live")
+LONG = ("fleet", "holes", "million", "recovery", "late", "live")
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,8 +67,18 @@ def _arguments() -> argparse.Namespace:
     sizes.add_argument(
         "--customers", type=_positive, default=7, help="meters of each beside the area's own (default 7)"
     )
+    sizes.add_argument("--hours", type=float, default=1.0, help="of points that `holes` follows (default 1)")
+    sizes.add_argument(
+        "--rate", type=float, default=20.0, help="of `holes`: domain seconds a second (default 20)"
+    )
+    sizes.add_argument("--seed", type=int, default=1, help="of `holes` (default 1)")
     sizes.add_argument("--protocol", default="dlt645", help="of `fleet` (default dlt645)")
-    sizes.add_argument("--dead", type=int, default=0, help="meters of `fleet` that never answer (default 0)")
+    sizes.add_argument(
+        "--dead",
+        type=int,
+        default=0,
+        help="meters of `fleet` that die after two rounds: two more are run (default 0)",
+    )
     sizes.add_argument("--lines", type=_positive, default=6, help="radio lines of `live` (default 6)")
     sizes.add_argument("--reads", type=_positive, default=40, help="reads on each of them (default 40)")
     sizes.add_argument(
@@ -108,6 +119,8 @@ def main() -> None:
         races += loaded
     if "fleet" in wanted:
         notes = fleet.run(kinds[0], told.terminals, told.customers, told.protocol, told.dead)
+    if "holes" in wanted:
+        notes = holes.run(kinds[0], min(told.terminals, 1000), told.hours, told.rate, told.seed)
     if "live" in wanted:
         _, notes = live.run(kinds, told.lines, told.reads)
     if "collect" in wanted:
