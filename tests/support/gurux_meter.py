@@ -308,7 +308,10 @@ def objects() -> dict[tuple[int, bytes, int], Tree]:
         (8, obis("0.0.1.0.0.255"), 2): octets(date_time(600)),
         (3, import_, 2): {"t": DataType.UINT32, "v": 123456},
         (3, import_, 3): scaler,
+        (3, obis("1.0.2.8.0.255"), 3): scaler,
         (70, obis("0.0.96.3.10.255"), 2): {"t": DataType.BOOLEAN, "v": True},
+        (70, obis("0.0.96.3.10.255"), 3): {"t": DataType.ENUM, "v": 1},  # connected
+        (70, obis("0.0.96.3.10.255"), 4): {"t": DataType.ENUM, "v": 4},  # remote reconnect closes at once
         (7, profile, 2): {"t": DataType.ARRAY, "v": [row(number) for number in range(1, ROWS + 1)]},
         (7, profile, 3): {"t": DataType.ARRAY, "v": captured},
         (7, profile, 4): {"t": DataType.UINT32, "v": 900},
@@ -548,6 +551,7 @@ class Meter:
             return head + (b"\x0b\x00" if proof is None else b"\0\1\0\x09" + bytes((len(proof),)) + proof)
         if class_id == 70 and (70, name, 2) in self.objects:
             self.objects[70, name, 2] = {"t": DataType.BOOLEAN, "v": method == 2}
+            self.objects[70, name, 3] = {"t": DataType.ENUM, "v": int(method == 2)}
             return head + b"\0\0"
         return head + bytes((OBJECT_UNDEFINED, 0))
 
