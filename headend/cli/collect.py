@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import signal
 import ssl
+import sys
 
 import rich_click as click
 
@@ -25,6 +26,9 @@ from terminals.links.mqtt import parse_broker
 from terminals.links.tls import server_context
 from terminals.pace import Timing
 
+#: seconds after which a thread that works for the store gives way to the loop: with Python's 5 ms each byte that comes in waits that long
+#: whenever one works, and many come in during one turn of the loop
+GIVE_WAY = 0.0005
 #: seconds: the longest that our own work between two statements takes on a machine that is busy
 LEAST_IDLE = 5.0
 
@@ -75,6 +79,7 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
                 loop.add_signal_handler(number, daemon.stop)
             await daemon.run()
 
+    sys.setswitchinterval(GIVE_WAY)
     run_loop(run())
 
 

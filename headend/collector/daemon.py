@@ -479,6 +479,7 @@ class Daemon:
                 rows=tally.rows,
                 lag_p99_ms=round(1e3 * beat.p99, 1),
                 lag_worst_ms=round(1e3 * beat.worst, 1),
+                garbage_worst_ms=round(1e3 * beat.collecting, 1),
                 at_once=round(self._context.throttle.limit.value),
             )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -38,3 +39,15 @@ async def test_a_loop_that_stands_still_is_found_out() -> None:
     await asyncio.sleep(0.06)
     task.cancel()
     assert pulse.take().worst > 0.2
+
+
+async def test_the_search_for_garbage_is_measured_while_it_runs() -> None:
+    pulse, before = Pulse(), len(gc.callbacks)
+    task = asyncio.create_task(pulse.run())
+    await asyncio.sleep(0)
+    gc.collect()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert pulse.take().collecting > 0.0
+    assert pulse.take().collecting == 0.0
+    assert len(gc.callbacks) == before
