@@ -137,20 +137,17 @@ async def test_schemes_of_another_system_are_not_overwritten_by_the_way(open_hou
     assert said.line.endswith("say something else already; --replace overwrites them")
 
 
-@pytest.mark.parametrize(("text", "why"), [("[F3", "Expected"), ("F3 = 1", "'F3' stands in no table")])
-async def test_a_file_that_is_none(open_house: Open, tmp_path: Path, text: str, why: str) -> None:
+async def test_what_is_refused_before_anybody_is_asked(open_house: Open, tmp_path: Path) -> None:
+    """A file that is none, and a terminal that nobody knows."""
     _, headend, code = await opened(open_house, "gdw376")
     file = tmp_path / "master.toml"
-    file.write_text(text, encoding="utf-8")
-    said = await headend("terminal", "parameters", code, str(file))
-    assert (said.code, why in said.line) == (1, True), said
-
-
-@pytest.mark.parametrize("what", [("show",), ("archive", "compare"), ("tasks",)])
-async def test_no_such_terminal(open_house: Open, what: tuple[str, ...]) -> None:
-    _, headend, _ = await opened(open_house, "gdw376")
-    said = await headend("terminal", *what, "nobody")
-    assert said.line == "headend: no terminal nobody in the archive; `headend terminal list` shows them"
+    for text, why in (("[F3", "Expected"), ("F3 = 1", "'F3' stands in no table")):
+        file.write_text(text, encoding="utf-8")
+        said = await headend("terminal", "parameters", code, str(file))
+        assert (said.code, why in said.line) == (1, True), said
+    for what in (("show",), ("archive", "compare"), ("tasks",)):
+        said = await headend("terminal", *what, "nobody")
+        assert said.line == "headend: no terminal nobody in the archive; `headend terminal list` shows them"
 
 
 @pytest.mark.parametrize("protocol", ["gdw376", "dlt698"])
