@@ -13,6 +13,7 @@ import rich_click as click
 from headend.cli.common import App, HostPort, pass_app
 from headend.cli.loop import run_loop
 from headend.cli.trust import trust_of
+from headend.collector import garbage
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
@@ -77,7 +78,11 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, daemon.stop)
-            await daemon.run()
+            searching = asyncio.create_task(garbage.keep_short(lambda: daemon.calm))
+            try:
+                await daemon.run()
+            finally:
+                searching.cancel()
 
     sys.setswitchinterval(GIVE_WAY)
     run_loop(run())

@@ -148,6 +148,7 @@ class Daemon:
         self._context = Context(
             database, self._writer, Survey(database, clock), clock, options.timing, self.owner,
             Starts(options.dial_rate, options.cell_dial_rate, self._loop.time), Allowances(), Throttle(), options.rhythm,
+            lambda: len(self._held),
         )  # fmt: skip
         self._passed: Counter[int] = Counter()  # bytes by terminal that the store has not been told of
         self._pulse = Pulse(self._context.throttle.note)
@@ -173,6 +174,11 @@ class Daemon:
             on_logout=self._logged_out,
             rules=Rules(heartbeat=options.heartbeat),
         )
+
+    @property
+    def calm(self) -> bool:
+        """No line is at work."""
+        return self._context.throttle.active == 0
 
     def stop(self) -> None:
         """Drain: finish what is on the wire, write what was read, leave."""

@@ -23,6 +23,7 @@ from headend.collector import clockwork, tidings
 from headend.collector.clockwork import ITSELF
 from headend.collector.database import Database
 from headend.collector.recorder import Recorder
+from headend.collector.spread import share
 from headend.collector.tasks import EVENTS, station_of
 from headend.collector.throttle import Throttle
 from headend.store import archive, clocks, events, exchanges, visits
@@ -312,5 +313,4 @@ class Rounds:
 
 
 def _share(number: int, of: np.timedelta64) -> np.timedelta64:
-    """Always the same part of it for one number, and evenly over all numbers (multiples of the golden ratio)."""
-    return np.timedelta64(int(number * 0.6180339887498949 % 1.0 * float(of / np.timedelta64(1, "us"))), "us")
+    return np.timedelta64(int(share(number) * float(of / np.timedelta64(1, "us"))), "us")

@@ -22,6 +22,7 @@ from headend.collector.limits import Allowances, PutOff, Starts, spare
 from headend.collector.memory import Memory
 from headend.collector.recorder import Recorder
 from headend.collector.rounds import Rhythm, Rounds
+from headend.collector.spread import share
 from headend.collector.survey import Owed, Question, Survey
 from headend.collector.tasks import PAST, script, station_of
 from headend.collector.throttle import Throttle
@@ -58,6 +59,8 @@ RESEND = np.timedelta64(30, "s")
 REDIAL, REDIAL_CAP = 1.0, 30.0
 #: seconds that one question with its answers takes on a line that has not been heard yet, and over how many turns the pace is learned
 FIRST_TURN, LEARN = 2.0, 8
+#: seconds of the loop that one terminal takes to see what it owes
+WAKE = 0.001
 #: seconds a connection may take
 DIAL = 5.0
 
@@ -76,6 +79,8 @@ class Context:
     allowances: Allowances
     throttle: Throttle
     rhythm: Rhythm = field(default_factory=Rhythm)
+    #: terminals of this process: they do not all wake with the point that falls due for all of them
+    crowd: Callable[[], int] = lambda: 0
 
 
 class Worker:
@@ -268,7 +273,13 @@ class Worker:
         if still_open:
             until = min(until, clock.now() + self._retry)
         # never a busy loop, however fast domain time runs
-        await asyncio.sleep(max(0.05, clock.seconds_until(until)))
+        await asyncio.sleep(max(0.05, clock.seconds_until(until)) + self._place())
+
+    def _place(self) -> float:
+        """Seconds after everybody was to wake until this one does. A meter without memory is asked at its instant."""
+        if self._driver.retention.sampled:
+            return 0.0
+        return share(self.terminal.terminal_id) * WAKE * self._context.crowd()
 
     async def _owed(self, now: np.datetime64) -> tuple[dict[int, Meter], list[DayMatrix]]:
         """The meters behind the terminal, and the ledger of every day that they still remember, without the days known to be closed, and

@@ -1,0 +1,38 @@
+"""Python's search for garbage, kept short.
+
+Objects that refer to each other in a circle are found by a search through all that there are: with ten thousand terminals they are millions,
+and the loop stands still for a second or two each time. So what has lived for a second is taken out of the search; once a day, in a quiet
+moment, everything is searched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from typing import Final
+
+#: seconds between looks: what is allocated meanwhile is searched in some ten milliseconds, in the busiest second too
+EVERY: Final = 1.0
+#: seconds after which everything is searched again, if nobody is at work; and after which that is done all the same
+WHOLE, AT_LAST = 24 * 3600.0, 30 * 3600.0
+
+
+async def keep_short(calm: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
+    """Until cancelled; then everything is searched again as Python does. `calm`: nobody is at work.
+
+    For a process that does nothing else: the whole process's objects are meant.
+    """
+    searched = clock()
+    try:
+        while True:
+            age = clock() - searched
+            if age > AT_LAST or (age > WHOLE and calm()):
+                gc.unfreeze()
+                searched = clock()
+            gc.collect()
+            gc.freeze()
+            await asyncio.sleep(EVERY)
+    finally:
+        gc.unfreeze()
