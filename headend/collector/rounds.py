@@ -45,6 +45,8 @@ from terminals.turns import Priority
 
 log = structlog.get_logger()
 
+#: no stop is due
+NEVER: Final = np.datetime64("9999-01-01", "us")
 #: domain time from one visit to the next
 DAILY: Final = np.timedelta64(24 * 3600, "s")
 #: Rhythm.settle: ten minutes: ten thousand terminals that have come together are looked up at seventeen a second
@@ -100,6 +102,9 @@ class Rounds:
     meters: Callable[[], Mapping[int, Meter] | None]
     rhythm: Rhythm = field(default_factory=Rhythm)
     _stops: dict[Key, _Stop] = field(default_factory=dict)
+    _first: np.datetime64 = (
+        NEVER  # none of them is due before: most looks find nothing, and must cost nothing
+    )
     _planned: frozenset[int] = frozenset()
     _marks: dict[str, str] = field(default_factory=dict)
     _ahead: dict[int, float] = field(default_factory=dict)
@@ -122,14 +127,15 @@ class Rounds:
         await asyncio.sleep(max(0.05, self.clock.seconds_until(self.clock.now() + span)))
 
     async def _once(self, bus: Bus, meters: Mapping[int, Meter]) -> None:
-        if frozenset(meters) != self._planned:
+        if meters.keys() != self._planned:
             await self._plan(meters)
         await self._hear(meters)
-        for key, stop in sorted(self._stops.items(), key=lambda item: item[1].due):
-            if stop.due > self.clock.now():
-                break
-            await self._visit(bus, meters, key, stop)
-            await self._hear(meters)
+        while self._first <= self.clock.now():
+            key, stop = min(self._stops.items(), key=lambda item: item[1].due)
+            if stop.due <= self.clock.now():
+                await self._visit(bus, meters, key, stop)
+                await self._hear(meters)
+            self._first = min(stop.due for stop in self._stops.values())
         await self._mind_clocks(meters)
 
     # --- what is due ---
@@ -148,6 +154,7 @@ class Rounds:
         elif self.driver.events_of == "terminal":
             wanted.append(("terminal", number, "events"))
         self._stops = {key: self._stop(key, made.get(key), now) for key in wanted}
+        self._first = min((stop.due for stop in self._stops.values()), default=NEVER)
         self._planned = frozenset(meters)
 
     def _stop(self, key: Key, visit: Visit | None, now: np.datetime64) -> _Stop:
@@ -170,7 +177,7 @@ class Rounds:
                 self._marks[name] = news.mark
                 for key, stop in self._stops.items():
                     if key[2] == "events":
-                        stop.due = now
+                        stop.due = self._first = now
 
     async def _keep_told(self, found: Sequence[Event]) -> None:
         # until it is in the store nothing else is done here: the terminal believes that we have it
@@ -288,6 +295,7 @@ class Rounds:
         stop = self._stops.get(key)
         if stop is not None and (stop.asked is None or now - stop.asked >= REREAD):
             stop.due = min(stop.due, now)
+            self._first = min(self._first, stop.due)
 
     async def _order(self, on: clockwork.Line, wanted: Sequence[clockwork.Wanted]) -> None:
         number = self.terminal.terminal_id

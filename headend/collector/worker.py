@@ -60,7 +60,7 @@ REDIAL, REDIAL_CAP = 1.0, 30.0
 #: seconds that one question with its answers takes on a line that has not been heard yet, and over how many turns the pace is learned
 FIRST_TURN, LEARN = 2.0, 8
 #: seconds of the loop that one terminal takes to see what it owes
-WAKE = 0.001
+WAKE = 0.003
 #: seconds a connection may take
 DIAL = 5.0
 
