@@ -13,7 +13,7 @@ import socket
 import ssl
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ NUDGE = 1.0
 BOOKED = 500
 #: real seconds between lines of the log that say how the process is
 PULSE = 60.0
+#: terminals looked at in one turn of the loop: a few milliseconds
+TURN = 500
 #: real seconds between looks at what has passed over the air, and at what SIMs may still take
 TRAFFIC = 60.0
 #: terminals that dial in whose leases are taken together
@@ -447,15 +449,23 @@ class Daemon:
         for order in await self._database.call(look):
             waiting[order["terminal_id"]].append(order)
         for terminal_id, held in self._held.items():
-            held.worker.give(waiting.get(terminal_id, []))
+            if terminal_id in waiting or held.worker.has_orders:
+                held.worker.give(waiting.get(terminal_id, []))
+
+    async def _in_turns(self) -> AsyncIterator[tuple[int, _Held]]:
+        """Those held at the moment, some in one turn of the loop: who looks at ten thousand must not hold it up."""
+        for place, item in enumerate(list(self._held.items())):
+            if place % TURN == TURN - 1:
+                await asyncio.sleep(0)
+            yield item
 
     async def _nudge(self) -> None:
-        for held in self._held.values():
+        async for _, held in self._in_turns():
             held.worker.nudge()
 
     async def _tell_traffic(self) -> None:
         """What has passed over the air goes to the store, and what each SIM may still take comes from there."""
-        for terminal_id, held in self._held.items():
+        async for terminal_id, held in self._in_turns():
             self._passed[terminal_id] += held.worker.take_volume()
         passed = {terminal_id: count for terminal_id, count in self._passed.items() if count}
         now = self._clock.now()
@@ -493,7 +503,7 @@ class Daemon:
         """Tell the archive what has changed since it was told: who is there, and who was heard of since a while."""
         self._status_turn = (self._status_turn + 1) % STATUS_TURNS
         news = {}
-        for terminal_id, held in self._held.items():
+        async for terminal_id, held in self._in_turns():
             told = self._told_of.get(terminal_id)
             # who came or went at once; of the others a share each time, so that ten thousand do not hold up the loop
             if (

@@ -1,7 +1,7 @@
 """Python's search for garbage, kept short.
 
 Objects that refer to each other in a circle are found by a search through all that there are: with ten thousand terminals they are millions,
-and the loop stands still for a second or two each time. So what has lived for a second is taken out of the search; once a day, in a quiet
+and the loop stands still for a second or two each time. So what has lived for a moment is taken out of the search; once a day, in a quiet
 moment, everything is searched.
 """
 
@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: seconds between looks: what is allocated meanwhile is searched in some ten milliseconds, in the busiest second too
-EVERY: Final = 1.0
+#: seconds between looks: what is allocated meanwhile is searched in some ten milliseconds, in the busiest of times too
+EVERY: Final = 0.25
 #: seconds after which everything is searched again, if nobody is at work; and after which that is done all the same
 WHOLE, AT_LAST = 24 * 3600.0, 30 * 3600.0
 

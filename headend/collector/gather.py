@@ -15,7 +15,7 @@ COMPANY: Final = 0.02
 
 
 #: callers that go on in one turn of the loop
-AT_ONCE: Final = 20
+AT_ONCE: Final = 8
 
 
 class Gather(Generic[Q, A]):

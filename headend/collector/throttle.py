@@ -14,7 +14,7 @@ from typing import Final
 
 #: lines at work at the beginning, at least (enough that the processor need not wait for an answer, whatever the loop's delay comes from; and
 #: what they all want of it in one turn of the loop is little), and at most: all there are
-FIRST, FLOOR, MOST = 256.0, 16.0, 20_000.0
+FIRST, FLOOR, MOST = 256.0, 8.0, 20_000.0
 #: delays of the loop [s]: above the first it has too much to do, below the second it could do more
 LATE, EASY = 0.05, 0.02
 #: what is done about it at each look: less by a share, more by a number, as TCP does (RFC 5681): the share wins when it is serious

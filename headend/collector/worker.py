@@ -132,6 +132,11 @@ class Worker:
         self._orders = open_orders
         self.nudge()
 
+    @property
+    def has_orders(self) -> bool:
+        """Some were given that are not done as far as it knows."""
+        return bool(self._orders)
+
     def nudge(self) -> None:
         """To be called each second: look at orders that wait, and at a link that has been lost while nothing was said on it. Not a timer of
         each worker's own: ten thousand of them would be all that the process does."""
