@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from headend.api.auth import Reader
 from headend.api.documents import single
 from headend.api.house import Here
-from headend.store import clocks, coverage, fleet
+from headend.store import callers, clocks, coverage, fleet
 from protocols.localtime import as_datetime
 
 router = APIRouter(prefix="/fleet", tags=["fleet"])
@@ -28,3 +29,15 @@ def overview(request: Request, house: Here, _: Reader) -> Response:
         spread = clocks.spread(conn, as_datetime(now))
     told = {"bands_seconds": clocks.BANDS, **(spread[0] if spread else {})}
     return single(request, {**counts, "today": curve, "yesterday": freeze, "clocks": told})
+
+
+@router.get("/callers")
+def unserved(
+    request: Request,
+    house: Here,
+    _: Reader,
+    limit: Annotated[int, Query(ge=1, le=callers.MOST, description="callers, the latest first")] = 100,
+) -> Response:
+    """Who dials in and is not served, and why: not in the archive, or speaking otherwise than the archive says."""
+    with house.connection() as conn:
+        return single(request, {"items": callers.listing(conn, limit)})

@@ -18,7 +18,7 @@ from headend.collector import wanted
 from headend.collector.books import Item, items_of
 from headend.control.commissioning import ZH
 from headend.store import archive as archives
-from headend.store import orders, stations
+from headend.store import callers, orders, stations
 from headend.store.db import StoreError
 from headend.store.orders import Writing
 from protocols.gdw376.spelling import plain
@@ -27,7 +27,7 @@ from terminals.drivers.settings376 import changed, told
 
 #: seconds that a write waits for its second person, and then for its terminal
 VALID = np.timedelta64(8, "h")
-#: differences shown for people before the rest is only counted; --json has them all
+#: differences or callers shown before the rest is only counted; of differences --json has them all
 MOST = 200
 
 yes_option = click.option("--yes", is_flag=True, help="Ask for it. Without: show what would be written.")
@@ -57,6 +57,30 @@ def list_(app: App, as_json: bool) -> None:
             (
                 r["code"], r["name"], r["protocol"], _stage(r), r["meters"], r["bringing"], app.local(r["archive"], "%Y-%m-%d %H:%M"),
                 "now" if r["online"] else app.local(r["last_seen"], "%m-%d %H:%M"),
+            )
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+@command.command(name="callers")
+@json_option
+@pass_app
+def callers_(app: App, as_json: bool) -> None:
+    """Who dials in and is not served: nobody has put it into the archive, or it speaks otherwise than the archive says.
+
+    To serve one, import a terminal with link dial-in and its identity as login."""
+    rows = callers.listing(app.conn, limit=MOST)
+    if as_json:
+        print_json(rows)
+        return
+    app.show(
+        f"{len(rows)} callers that are not served",
+        ("identity", "speaks", "~why", "from", "first", "last", ">attempts"),
+        [
+            (
+                r["identity"], r["kind"] or "–", r["why"], r["peer"], app.local(r["first_seen"], "%m-%d %H:%M"),
+                app.local(r["last_seen"], "%m-%d %H:%M"), r["attempts"],
             )
             for r in rows
         ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 import os
 import socket
@@ -38,8 +39,9 @@ from headend.collector.throttle import Throttle
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED
-from headend.store import archive, coverage, leases, orders, tables, traffic
+from headend.store import archive, callers, coverage, leases, orders, tables, traffic
 from headend.store.archive import GONE, Terminal, TerminalState
+from headend.store.callers import Caller
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES
@@ -52,6 +54,7 @@ from terminals.links.link import BadAddress, Link
 from terminals.links.listener import Listener
 from terminals.links.trust import Trust
 from terminals.links.url import parse
+from terminals.lobby import Unconfirmed
 from terminals.pace import Timing
 from terminals.roster import Presence, Roster, Rules
 
@@ -69,6 +72,8 @@ NUDGE = 1.0
 BOOKED = 500
 #: real seconds between lines of the log that say how the process is
 PULSE = 60.0
+#: seconds between tellings of who dials in and is not served
+CALLERS = 10.0
 #: terminals looked at in one turn of the loop: a few milliseconds
 TURN = 500
 #: real seconds between looks at what has passed over the air, and at what SIMs may still take
@@ -127,6 +132,11 @@ def _opener(terminal: Terminal, trust: Trust) -> Callable[[float], Awaitable[Lin
         return never
 
 
+def _caller(who: Unconfirmed) -> Caller:
+    first, last = (dt.datetime.fromtimestamp(when, dt.UTC) for when in (who.first_seen, who.last_seen))
+    return Caller(who.identity, who.kind, who.reason, who.peer, first, last, who.attempts)
+
+
 def _mismatch(terminal: Terminal | None, kind: str) -> str:
     """Why a terminal that dialled in is not served; '' if it is. A DTU passes any protocol on."""
     if terminal is None:
@@ -157,6 +167,7 @@ class Daemon:
         self._logins: Gather[int, int] = Gather(self._take_leases, LOGINS)
         self._told_of: dict[int, TerminalState] = {}  # as the archive has it
         self._status_turn = 0
+        self._told_callers: frozenset[tuple[str, int, str]] = frozenset()
         self._held: dict[int, _Held] = {}
         self._valid_until: dict[int, float] = {}
         self._epochs: dict[int, int] = {}  # of all that are ours as far as we know
@@ -207,6 +218,7 @@ class Daemon:
                     (NUDGE, self._nudge, "nudging"),
                     (PULSE, self._tell_pulse, "pulse"),
                     (TRAFFIC, self._tell_traffic, "traffic"),
+                    (CALLERS, self._tell_callers, "callers"),
                 )
             ),
         ]
@@ -485,6 +497,14 @@ class Daemon:
                     "SIM has used up its plan", sim=allowance.sim, bytes=allowance.used, plan=allowance.plan
                 )
         before.learn(known)
+
+    async def _tell_callers(self) -> None:
+        """Who is not served stands where people look, not only in this process."""
+        known = {(who.identity, who.attempts, who.reason): who for who in self._roster.unconfirmed()}
+        news = [_caller(who) for key, who in known.items() if key not in self._told_callers]
+        if news:
+            await self._database.call(lambda conn: callers.note(conn, self.owner, news))
+        self._told_callers = frozenset(known)
 
     async def _tell_pulse(self) -> None:
         beat, tally = self._pulse.take(), self._writer.tally

@@ -177,8 +177,10 @@ class Worker:
             else:
                 heard = self._heard
                 await self.serve(link)
-                if self._heard > heard:  # not where the other side takes every call and hangs up
+                if self._heard > heard:
                     wait = REDIAL
+                else:  # the other side takes every call and hangs up
+                    await self._unreachable("it takes the call and hangs up before a word")
             await asyncio.sleep(wait)
             wait = min(wait * 2, REDIAL_CAP)
 

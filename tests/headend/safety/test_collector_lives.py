@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from headend.collector.throttle import Throttle
 from headend.collector.worker import Context, Worker
 from headend.collector.writer import Writer
 from headend.plans import CURVE
-from headend.store import archive, db, leases
+from headend.store import archive, callers, db, leases
+from headend.store.callers import Caller
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.exchanges import NO_TIMES
@@ -240,7 +242,7 @@ def alone(database_of: Database, clock: HandClock, store: Connection, tmp_path: 
 
 
 async def test_a_line_that_hangs_up_at_once_is_called_less_and_less(
-    alone: Worker, monkeypatch: pytest.MonkeyPatch
+    alone: Worker, store: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "REDIAL", 0.02)
     calls = 0
@@ -255,11 +257,58 @@ async def test_a_line_that_hangs_up_at_once_is_called_less_and_less(
     writing = asyncio.create_task(alone._context.writer.run())
     dialling = asyncio.create_task(alone.dial(lambda timeout: connect("127.0.0.1", port, timeout)))
     await asyncio.sleep(2.0)
+    await alone._context.writer.flush()
     for task in (dialling, writing):
         task.cancel()
     await asyncio.gather(dialling, writing, return_exceptions=True)
     server.close()
     assert 1 <= calls <= 8
+    (row,) = table(store, "SELECT DISTINCT detail FROM gap_reason WHERE reason = 'offline'")
+    assert row == ("it takes the call and hangs up before a word",)
+
+
+async def test_who_is_not_served_stands_where_people_look(
+    daemon: Daemon, store: Connection, unused_tcp_port: int
+) -> None:
+    """Unknown, and speaking otherwise than the archive says; told once each call; gone from the list when it is served."""
+    place(store, "1", terminal="DTU1", link="dial-in")
+    listener = Listener("127.0.0.1", unused_tcp_port, daemon._roster.admit)
+    await listener.start()
+    try:
+        for attempt in (1, 2):
+            _, stranger = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+            stranger.write(b"REG,DTU9\r\n")
+            await _until(
+                lambda n=attempt: [w.attempts for w in daemon._roster.unconfirmed()] == [n]  # type: ignore[misc]
+            )
+            await daemon._tell_callers()
+            stranger.close()
+        (row,) = callers.listing(store)
+        assert (row["identity"], row["kind"], row["attempts"]) == ("DTU9", "dtu", 2)
+        assert row["why"] == "no terminal of the archive has this login"
+        store.commit()
+        place(store, "2", terminal="DTU9", link="dial-in")
+        await daemon._keep_leases()
+        _, known = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        known.write(b"REG,DTU9\r\n")
+        await _until(lambda: any(held.worker.online for held in daemon._held.values()))
+        await daemon._tell_status()
+        assert callers.listing(store) == []
+        store.commit()
+        known.close()
+    finally:
+        await listener.close()
+        await daemon._roster.close()
+
+
+def test_a_caller_with_a_new_name_each_time_does_not_fill_the_store(
+    store: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "MOST", 5)
+    for n in range(8):
+        at = dt.datetime(2026, 3, 11, 10, n, tzinfo=dt.UTC)
+        callers.note(store, "here", [Caller(f"?{n:02x}", "", "nobody", "tcp://10.0.0.1:9", at, at, 1)])
+    assert [row["identity"] for row in callers.listing(store)] == ["?07", "?06", "?05", "?04", "?03"]
 
 
 async def test_what_cannot_be_reached_is_written_down_now_and_then(
