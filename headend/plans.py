@@ -15,9 +15,9 @@ from protocols.localtime import Times, day_slots, local_day, midnight
 from protocols.reading import Reads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Points that must exist.
+    """Points that must exist. One object a plan: it is itself, and a key in no time.
 
     `every`: a point for each slot of `minutes`, or one for the day or the month, named by the midnight that closes it.
     `settle`: how long after its end the meter has a point stored. `grace`: a point that comes later than this after its end is late.

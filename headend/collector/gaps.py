@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,7 @@ class Kept:
         return self.here(plan) if self.behind is None else max(self.here(plan), _span(plan, self.behind))
 
 
+@lru_cache(maxsize=256)
 def _span(plan: Plan, retention: Retention) -> np.timedelta64:
     spans = {CURVE.id: retention.curve, DAY.id: retention.day_freeze, MONTH.id: retention.month_freeze}
     return np.timedelta64(spans[plan.id])
@@ -94,14 +96,24 @@ def open_gaps(
     owed: dict[tuple[int, int, bool], tuple[Plan, list[Times]]] = {}
     for matrix in matrices:
         readable = matrix.open & (matrix.times + kept.anywhere(matrix.plan) > now)
-        past = _past_the_terminal(matrix, kept, now)
-        for behind, chosen in ((False, readable & ~past), (True, readable & past)):
-            for row in np.flatnonzero(chosen.any(axis=1)):
-                key = (int(matrix.meters[row]), matrix.plan.id, behind)
-                owed.setdefault(key, (matrix.plan, []))[1].append(matrix.times[chosen[row]])
+        if not readable.any():
+            continue
+        pieces = [(False, readable)]
+        if kept.behind is not None:
+            past = _past_the_terminal(matrix, kept, now)
+            pieces = [(False, readable & ~past), (True, readable & past)]
+        for behind, chosen in pieces:
+            rows, columns = np.nonzero(chosen)
+            begins = np.flatnonzero(np.diff(rows, prepend=-1))
+            for meter, times in zip(
+                matrix.meters[rows[begins]].tolist(),
+                np.split(matrix.times[columns], begins[1:]),
+                strict=False,
+            ):
+                owed.setdefault((meter, matrix.plan.id, behind), (matrix.plan, []))[1].append(times)
     gaps = []
     for (meter, _, behind), (plan, parts) in owed.items():
-        times = np.sort(np.concatenate(parts))[:most]
+        times = (parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))[:most]
         gaps.append(Gap(meter, plan, times, times[0] + kept.anywhere(plan), behind))
     gaps.sort(key=lambda gap: (gap.deadline, gap.meter, gap.plan.id, gap.behind))
     return gaps
@@ -110,8 +122,6 @@ def open_gaps(
 def _past_the_terminal(matrix: DayMatrix, kept: Kept, now: np.datetime64) -> NDArray[np.bool_]:
     """bool[meter, point]: what the terminal keeps no longer, and what it has not got although it had the time to collect it."""
     none = np.zeros(matrix.present.shape, dtype=np.bool_)
-    if kept.behind is None:
-        return none
     wanting = np.logical_or.reduce([none, *(matrix.failed[why] for why in IN_VAIN if why in matrix.failed)])
     wanting &= matrix.times + COLLECTING <= now
     return np.asarray(wanting | (matrix.times + kept.here(matrix.plan) <= now))

@@ -7,7 +7,9 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import psycopg
@@ -35,6 +37,7 @@ from headend.store.exchanges import NO_TIMES, Exchange
 from headend.store.intake import Delivery
 from headend.store.orders import Fence
 from protocols.errors import ProtocolError, Refused
+from protocols.localtime import Times
 from protocols.reading import no_reads
 from terminals.bus import Bus, BusError, BusFull, NoTurn, Quarantined
 from terminals.drivers.driver import Driver, Meter, Outcome, Retention
@@ -105,6 +108,9 @@ class Worker:
         self._context = context
         self._driver = driver
         self._kept = Kept.of(driver)
+        self._look_back = {
+            plan.id: -int(-look_back(plan, self._kept) // np.timedelta64(1, "D")) for plan in COLLECTED
+        }  # days
         self._lease_valid = lease_valid
         self._memory = Memory() if memory is None else memory
         self._fence = Fence(context.owner, terminal.terminal_id, epoch)
@@ -266,17 +272,9 @@ class Worker:
         """Until the next point falls due; sooner if something stayed open."""
         clock = self._context.clock
         zone = self._context.database.zone
-        day = coverage.today(begun, zone)
-        settle = np.timedelta64(0) if self._driver.retention.sampled else np.timedelta64(CURVE.settle)
-        falls = np.concatenate(
-            [
-                points(plan, day, zone) + (settle if plan is CURVE else np.timedelta64(plan.settle))
-                for plan in COLLECTED
-            ]
-            + [points(CURVE, coverage.today(begun + np.timedelta64(1, "D"), zone), zone)[:1] + settle]
-        )
-        later = falls[falls > begun]
-        until = later.min() if len(later) else begun + np.timedelta64(15, "m")
+        falls = _falls(coverage.today(begun, zone), zone, sampled=self._driver.retention.sampled)
+        place = int(np.searchsorted(falls, begun, side="right"))
+        until = falls[place] if place < len(falls) else begun + np.timedelta64(15, "m")
         if still_open:
             until = min(until, clock.now() + self._retry)
         # never a busy loop, however fast domain time runs
@@ -324,15 +322,12 @@ class Worker:
         zone = self._context.database.zone
         today = coverage.today(now, zone)
         done = self._memory.done_on(today)
-        wanted = []
-        for plan in COLLECTED:
-            oldest = coverage.today(now - look_back(plan, self._kept), zone)
-            span = (today - oldest).days
-            days = [today - dt.timedelta(days=k) for k in range(span + 1)]
-            wanted += [
-                (plan, day) for day in days if (plan.id, day) not in done and len(points(plan, day, zone))
-            ]
-        return wanted
+        return [
+            wanted
+            for plan in COLLECTED
+            for key, wanted in _days(plan, today, self._look_back[plan.id], zone)
+            if key not in done
+        ]
 
     async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
         """One attempt at one gap; its outcome, whatever it is, goes to the ledger."""
@@ -438,6 +433,28 @@ class Worker:
         looked = self._looked.get(order["order_id"])
         pause = RESEND if order["state"] == "approved" else RECHECK
         return bool(looked is None or abs(now - looked) >= pause)
+
+
+@lru_cache(maxsize=64)
+def _days(
+    plan: Plan, today: dt.date, back: int, zone: ZoneInfo
+) -> tuple[tuple[tuple[int, dt.date], tuple[Plan, dt.date]], ...]:
+    """The days of so many before today that have points of the plan, with what Memory calls them. Once for all terminals: each asks for them
+    whenever it wakes."""
+    days = (today - dt.timedelta(days=k) for k in range(back + 1))
+    return tuple(((plan.id, day), (plan, day)) for day in days if len(points(plan, day, zone)))
+
+
+@lru_cache(maxsize=16)
+def _falls(today: dt.date, zone: ZoneInfo, *, sampled: bool) -> Times:
+    """When the points of a day, and the first of the next, fall due; ascending."""
+    settle = np.timedelta64(0) if sampled else np.timedelta64(CURVE.settle)
+    tomorrow = points(CURVE, today + dt.timedelta(days=1), zone)[:1] + settle
+    own = [
+        points(plan, today, zone) + (settle if plan is CURVE else np.timedelta64(plan.settle))
+        for plan in COLLECTED
+    ]
+    return np.unique(np.concatenate([*own, tomorrow]))
 
 
 def _cause(trouble: Exception) -> str:
