@@ -14,11 +14,14 @@ from typing import Final
 
 #: lines at work at the beginning, at least (enough that the processor need not wait for an answer, whatever the loop's delay comes from; and
 #: what they all want of it in one turn of the loop is little), and at most: all there are
-FIRST, FLOOR, MOST = 256.0, 8.0, 20_000.0
+FIRST, FLOOR, MOST = 32.0, 8.0, 20_000.0
 #: delays of the loop [s]: above the first it has too much to do, below the second it could do more
 LATE, EASY = 0.05, 0.02
 #: what is done about it at each look: less by a share, more by a number, as TCP does (RFC 5681): the share wins when it is serious
 LESS, MORE = 0.7, 8.0
+#: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
+#: quarter-hour wakes all of them (as RFC 2861 has it)
+STALE = 0.95
 
 
 class Throttle:
@@ -44,7 +47,7 @@ class Throttle:
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""
-        self.limit.note(delay, crowded=bool(self._waiting))
+        self.limit.note(delay, self.active, crowded=bool(self._waiting))
         self._admit()
 
     async def _wait(self) -> None:
@@ -72,9 +75,11 @@ class _Limit:
     def __init__(self) -> None:
         self.value = FIRST
 
-    def note(self, delay: float, *, crowded: bool) -> None:
-        """Not more where nobody waits: what was never tried is not known to work."""
+    def note(self, delay: float, active: int, *, crowded: bool) -> None:
+        """`active` are at work. Not more where nobody waits: what was never tried is not known to work."""
         if delay > LATE:
             self.value = max(FLOOR, self.value * LESS)
-        elif crowded and delay < EASY:
+        elif not crowded:
+            self.value = max(min(self.value, FIRST), active, self.value * STALE)
+        elif delay < EASY:
             self.value = min(MOST, self.value + MORE)

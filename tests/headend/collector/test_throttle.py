@@ -61,12 +61,25 @@ async def test_who_is_cancelled_just_as_he_is_admitted_gives_his_place_on() -> N
 def test_it_narrows_when_the_loop_is_late_and_widens_where_somebody_waits() -> None:
     limit = Throttle().limit
     for _ in range(50):
-        limit.note(LATE * 2, crowded=True)
+        limit.note(LATE * 2, 8, crowded=True)
     assert limit.value == FLOOR
-    limit.note(EASY / 2, crowded=False)
+    limit.note(EASY / 2, 8, crowded=False)
     assert limit.value == FLOOR
-    limit.note((EASY + LATE) / 2, crowded=True)
+    limit.note((EASY + LATE) / 2, 8, crowded=True)
     assert limit.value == FLOOR
     for _ in range(5000):
-        limit.note(EASY / 2, crowded=True)
+        limit.note(EASY / 2, 8, crowded=True)
     assert limit.value == MOST
+
+
+def test_what_is_not_used_is_not_kept_for_the_next_flood() -> None:
+    limit = Throttle().limit
+    for _ in range(500):
+        limit.note(EASY / 2, 2000, crowded=True)
+    assert limit.value > 3000
+    for _ in range(500):
+        limit.note(EASY / 2, 2000, crowded=False)
+    assert limit.value == 2000
+    for _ in range(500):
+        limit.note(EASY / 2, 0, crowded=False)
+    assert limit.value == FIRST
