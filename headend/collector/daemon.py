@@ -464,21 +464,24 @@ class Daemon:
             if terminal_id in waiting or held.worker.has_orders:
                 held.worker.give(waiting.get(terminal_id, []))
 
-    async def _in_turns(self) -> AsyncIterator[tuple[int, _Held]]:
+    async def _in_turns(self) -> AsyncIterator[list[tuple[int, _Held]]]:
         """Those held at the moment, some in one turn of the loop: who looks at ten thousand must not hold it up."""
-        for place, item in enumerate(list(self._held.items())):
-            if place % TURN == TURN - 1:
+        everybody = list(self._held.items())
+        for begin in range(0, len(everybody), TURN):
+            if begin:
                 await asyncio.sleep(0)
-            yield item
+            yield everybody[begin : begin + TURN]
 
     async def _nudge(self) -> None:
-        async for _, held in self._in_turns():
-            held.worker.nudge()
+        async for some in self._in_turns():
+            for _, held in some:
+                held.worker.nudge()
 
     async def _tell_traffic(self) -> None:
         """What has passed over the air goes to the store, and what each SIM may still take comes from there."""
-        async for terminal_id, held in self._in_turns():
-            self._passed[terminal_id] += held.worker.take_volume()
+        async for some in self._in_turns():
+            for terminal_id, held in some:
+                self._passed[terminal_id] += held.worker.take_volume()
         passed = {terminal_id: count for terminal_id, count in self._passed.items() if count}
         now = self._clock.now()
         month = local_day(now, self._database.zone).replace(day=1)
@@ -523,18 +526,19 @@ class Daemon:
         """Tell the archive what has changed since it was told: who is there, and who was heard of since a while."""
         self._status_turn = (self._status_turn + 1) % STATUS_TURNS
         news = {}
-        async for terminal_id, held in self._in_turns():
-            told = self._told_of.get(terminal_id)
-            # who came or went at once; of the others a share each time, so that ten thousand do not hold up the loop
-            if (
-                told is not None
-                and told.online == held.worker.online
-                and terminal_id % STATUS_TURNS != self._status_turn
-            ):
-                continue
-            state = held.worker.state
-            if state.differs(told, HEARD):
-                news[terminal_id] = state
+        async for some in self._in_turns():
+            for terminal_id, held in some:
+                told = self._told_of.get(terminal_id)
+                # who came or went at once; of the others a share each time, so that ten thousand do not hold up the loop
+                if (
+                    told is not None
+                    and told.online == held.worker.online
+                    and terminal_id % STATUS_TURNS != self._status_turn
+                ):
+                    continue
+                state = held.worker.state
+                if state.differs(told, HEARD):
+                    news[terminal_id] = state
         gone = {terminal_id: GONE for terminal_id in self._told_of if terminal_id not in self._held}
         if not news and not gone:
             return

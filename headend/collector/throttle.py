@@ -17,8 +17,9 @@ from typing import Final
 FIRST, FLOOR, MOST = 32.0, 8.0, 20_000.0
 #: delays of the loop [s]: above the first it has too much to do, below the second it could do more
 LATE, EASY = 0.05, 0.02
-#: what is done about it at each look: less by a share, more by a number, as TCP does (RFC 5681): the share wins when it is serious
-LESS, MORE = 0.7, 8.0
+#: what is done about it at each look, as TCP does (RFC 5681): less by a share; more by a share up to what was too much last time, from there on
+#: one by one
+LESS, GROW, MORE = 0.7, 1.1, 1.0
 #: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
 #: quarter-hour wakes all of them (as RFC 2861 has it)
 STALE = 0.95
@@ -74,12 +75,14 @@ class _Limit:
 
     def __init__(self) -> None:
         self.value = FIRST
+        self._enough = MOST  # what was right after it had been too much
 
     def note(self, delay: float, active: int, *, crowded: bool) -> None:
         """`active` are at work. Not more where nobody waits: what was never tried is not known to work."""
         if delay > LATE:
-            self.value = max(FLOOR, self.value * LESS)
+            self.value = self._enough = max(FLOOR, self.value * LESS)
         elif not crowded:
             self.value = max(min(self.value, FIRST), active, self.value * STALE)
         elif delay < EASY:
-            self.value = min(MOST, self.value + MORE)
+            more = self.value * GROW if self.value < self._enough else self.value + MORE
+            self.value = min(MOST, more)

@@ -67,9 +67,20 @@ def test_it_narrows_when_the_loop_is_late_and_widens_where_somebody_waits() -> N
     assert limit.value == FLOOR
     limit.note((EASY + LATE) / 2, 8, crowded=True)
     assert limit.value == FLOOR
-    for _ in range(5000):
+    for _ in range(20):
+        limit.note(EASY / 2, 8, crowded=True)
+    assert limit.value == FLOOR + 20  # one by one: more was too much before
+    for _ in range(20_000):
         limit.note(EASY / 2, 8, crowded=True)
     assert limit.value == MOST
+
+
+def test_slow_lines_are_soon_under_way_by_the_thousand() -> None:
+    """Where the loop has never been late, the number grows by a tenth at each look."""
+    limit = Throttle().limit
+    for _ in range(60):
+        limit.note(EASY / 2, 8, crowded=True)
+    assert limit.value > 5000
 
 
 def test_what_is_not_used_is_not_kept_for_the_next_flood() -> None:
