@@ -334,13 +334,16 @@ class Daemon:
             lambda: self._loop.time() < self._valid_until.get(terminal.terminal_id, 0.0),
             self._memories.setdefault(terminal.terminal_id, Memory()),
         )  # fmt: skip
-        work = worker.serve(link) if link is not None else worker.dial(_opener(terminal, self._options.trust))
-        self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(terminal, work)))
+        self._held[terminal.terminal_id] = _Held(worker, asyncio.create_task(self._supervise(worker, link)))
 
-    async def _supervise(self, terminal: Terminal, work: Awaitable[None]) -> None:
+    async def _supervise(self, worker: Worker, link: Link | None) -> None:
         """A worker's mistake must be seen and must not take others with it; the next lease round starts it anew."""
+        terminal = worker.terminal
         try:
-            await work
+            if link is not None:
+                await worker.serve(link)
+            else:
+                await worker.dial(_opener(terminal, self._options.trust))
         except Exception:
             log.exception("worker failed", terminal=terminal.code)
         finally:
