@@ -80,31 +80,31 @@ def _run(stage: Stage, terminals: int, customers: int, protocol: str, dead: int)
     return lines
 
 
-def _round(stage: Stage, conn: psycopg.Connection[tuple[int]], slot: np.datetime64, expected: int) -> str:
-    due = stage.clock.seconds_until(slot + SETTLE)
-    time.sleep(due)
-    cpu, begun, said = stage.cpu(), time.monotonic(), stage.programs["collector"].log.stat().st_size
-    at = as_datetime(slot)
-    found, last, ninety = 0, begun, 0.0
-
-    def whole() -> bool:
-        nonlocal found, last, ninety
+def _complete(
+    stage: Stage, conn: psycopg.Connection[tuple[int]], slot: np.datetime64, expected: int
+) -> tuple[int, float, float]:
+    """(points that came, seconds until the last of them, until nine in ten) from when they are due on, for as long as a round may take."""
+    stage.rest(stage.clock.seconds_until(slot + SETTLE))
+    begun, at = time.monotonic(), as_datetime(slot)
+    found, last, ninety = 0, 0.0, 0.0
+    while found < expected and time.monotonic() - begun < ROUND:
         now = _count(conn, at)
         if now > found:
-            found, last = now, time.monotonic()
+            found, last = now, time.monotonic() - begun
             if not ninety and found >= 0.9 * expected:
-                ninety = last - begun
-        time.sleep(0.5)
-        return found >= expected
+                ninety = last
+        stage.rest(0.5)
+    return found, last, ninety
 
-    while not whole() and time.monotonic() - begun < ROUND:
-        for program in stage.programs.values():
-            program.watch()
-    seconds = last - begun
+
+def _round(stage: Stage, conn: psycopg.Connection[tuple[int]], slot: np.datetime64, expected: int) -> str:
+    stage.rest(stage.clock.seconds_until(slot + SETTLE))
+    cpu, said = stage.cpu(), stage.programs["collector"].log.stat().st_size
+    found, seconds, ninety = _complete(stage, conn, slot, expected)
     spent = {name: now - cpu[name] for name, now in stage.cpu().items()}
-    values = found * _values(conn, at)
+    values = found * _values(conn, as_datetime(slot))
     shares = ", ".join(f"{name} {used / seconds:.2f}" for name, used in spent.items())
-    time.sleep(PULSE)
+    stage.rest(PULSE)
     lag = stage.lag(said)
     return (
         f"{as_datetime(slot, ZONE):%H:%M}: {found} of {expected} points in {seconds:.0f} s (90 % in {ninety:.0f} s); cores used: {shares}; "

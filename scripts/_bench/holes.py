@@ -81,7 +81,7 @@ def _terminals(scene: Stage) -> dict[str, list[str]]:
     with (scene.fleet / "archive" / "meters.csv").open(encoding="utf-8") as rows:
         found: dict[str, list[str]] = {}
         for row in csv.DictReader(rows):
-            found.setdefault(row["terminal"], []).append(row["asset"])
+            found.setdefault(row["terminal"], []).append(row["meter"])
     return found
 
 
