@@ -92,7 +92,8 @@ def lost_because(plan: Plan, kept: Kept) -> str:
 def open_gaps(
     matrices: Iterable[DayMatrix], kept: Kept, now: np.datetime64, most: int | None = MOST_POINTS
 ) -> list[Gap]:
-    """What can still be read, earliest deadline first, at most so many points a gap (the rest comes next time)."""
+    """What can still be read, earliest deadline first, at most so many points a gap: a meter that owes more has several. All of them, for each
+    must be asked in its turn, or be told why not: a meter that never answers would have holes without a cause behind its first ones."""
     owed: dict[tuple[int, int, bool], tuple[Plan, list[Times]]] = {}
     for matrix in matrices:
         readable = matrix.open & (matrix.times + kept.anywhere(matrix.plan) > now)
@@ -113,8 +114,10 @@ def open_gaps(
                 owed.setdefault((meter, matrix.plan.id, behind), (matrix.plan, []))[1].append(times)
     gaps = []
     for (meter, _, behind), (plan, parts) in owed.items():
-        times = (parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))[:most]
-        gaps.append(Gap(meter, plan, times, times[0] + kept.anywhere(plan), behind))
+        whole = parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
+        for begin in range(0, len(whole), most or len(whole)):
+            times = whole[begin:][:most]
+            gaps.append(Gap(meter, plan, times, times[0] + kept.anywhere(plan), behind))
     gaps.sort(key=lambda gap: (gap.deadline, gap.meter, gap.plan.id, gap.behind))
     return gaps
 

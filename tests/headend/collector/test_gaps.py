@@ -88,13 +88,16 @@ def test_the_earliest_deadline_first() -> None:
     assert (np.diff(gaps[0].times) > np.timedelta64(0)).all()
 
 
-def test_at_most_a_day_and_a_bit_at_once() -> None:
+def test_at_most_a_day_and_a_bit_at_once_and_the_rest_in_its_turn() -> None:
+    """The rest was left for the next look: of a meter that never answers that was always the same hundred, and the others had no cause."""
     now = "2026-03-12 12:00"
-    (gap,) = open_gaps(
-        [matrix(day, now) for day in (WEDNESDAY, WEDNESDAY + dt.timedelta(days=1))], KEPT, at(now)
-    )
-    assert len(gap.times) == MOST_POINTS
-    assert gap.times[0] == points(CURVE, WEDNESDAY, SHANGHAI)[0]
+    days = (WEDNESDAY, WEDNESDAY + dt.timedelta(days=1))
+    first, second = open_gaps([matrix(day, now) for day in days], KEPT, at(now))
+    assert len(first.times) == MOST_POINTS
+    owed = np.concatenate([points(CURVE, day, SHANGHAI) for day in days])
+    owed = owed[owed + np.timedelta64(CURVE.settle) <= at(now)]
+    assert np.concatenate([first.times, second.times]).tolist() == owed.tolist()
+    assert first.deadline < second.deadline == second.times[0] + KEPT.anywhere(CURVE)
 
 
 def test_what_was_overwritten_is_lost_and_not_asked_for() -> None:
