@@ -67,9 +67,11 @@ def _arguments() -> argparse.Namespace:
     sizes.add_argument(
         "--customers", type=_positive, default=7, help="meters of each beside the area's own (default 7)"
     )
-    sizes.add_argument("--hours", type=float, default=1.0, help="of points that `holes` follows (default 1)")
     sizes.add_argument(
-        "--rate", type=float, default=20.0, help="of `holes`: domain seconds a second (default 20)"
+        "--hours", type=float, default=0.5, help="of points that `holes` follows (default 0.5)"
+    )
+    sizes.add_argument(
+        "--rate", type=float, default=4.0, help="of `holes`: domain seconds a second (default 4)"
     )
     sizes.add_argument("--seed", type=int, default=1, help="of `holes` (default 1)")
     sizes.add_argument("--protocol", default="dlt645", help="of `fleet` (default dlt645)")

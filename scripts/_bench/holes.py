@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -16,6 +17,7 @@ import numpy as np
 import psycopg
 from stage import Lines, Stage, stage
 
+from headend.clock import ScaledClock
 from headend.plans import CURVE, points
 from headend.store import coverage
 from headend.store.db import connect
@@ -24,8 +26,8 @@ from terminals.simulator import troubles
 from terminals.simulator.scenario import ZONE
 from terminals.simulator.troubles import KINDS, Trouble
 
-#: domain time: meters are there from the first hour on, so that four hours are owed when the clock begins to run at the second
-COMMISSIONED, START = "2026-03-11T06:00", "2026-03-11 10:01"
+#: domain time: meters are there from the first hour on, so that two hours are owed when the clock begins to run at the second
+COMMISSIONED, START = "2026-03-11T08:00", "2026-03-11 10:01"
 CUSTOMERS = 7
 #: protocol and link, and which share of the terminals they are
 KIND = (
@@ -36,7 +38,7 @@ LOSS, DELAY = 0.3, 2.0
 #: a point that is younger has not been asked for yet by everybody
 HEARD: Final = np.timedelta64(15 * 60, "s")
 #: after that a point must be there, and the share of points that must
-IN_TIME = np.timedelta64(4 * 3600, "s")
+IN_TIME, SHARE = np.timedelta64(4 * 3600, "s"), 0.985
 #: troubles of the other half, in turn: kind and value of terminals; then of one meter behind each
 OF_TERMINALS = (
     ("silence", 1.0), ("away", 1.0), ("loss", 1.0), ("foreign", 1.0), ("garble", 1.0),
@@ -59,8 +61,9 @@ def _run(scene: Stage, terminals: int, hours: float, rate: float, seed: int) -> 
         for word in ("--group", f"{protocol}:{link}:{max(1, round(share * terminals))}")
     ]
     fleet = (*groups, "--seed", str(seed), "--customers", str(CUSTOMERS), "--commissioned", COMMISSIONED)
-    scene.prepare(*fleet)
-    scene.simulate(*fleet)
+    scene.clock = ScaledClock(scene.start_at, time.time(), rate)
+    scene.simulate(*fleet)  # once: those who wait for a call have the ports that the archive says
+    scene.install()
     codes = _terminals(scene)
     chance = np.random.default_rng(seed)
     order = [list(codes)[k] for k in chance.permutation(len(codes))]
@@ -99,25 +102,27 @@ def _plant(
 
 
 def _in_time(scene: Stage, rough: Sequence[str], hours: float) -> str:
-    """How many points of the rough lines were in the store four hours after they were due."""
+    """When so many points of the rough lines as must be were in the store; no longer than they have time for."""
     begun = scene.clock.now()
-    there = wanted = 0
-    day = coverage.today(begun, ZONE)
-    times = points(CURVE, day, ZONE)
+    times = points(CURVE, coverage.today(begun, ZONE), ZONE)
     followed = times[(times > begun) & (times <= begun + np.timedelta64(round(hours * 3600), "s"))]
+    worst, least = np.timedelta64(0, "s"), 1.0
     with psycopg.connect(scene.dsn, autocommit=True) as conn:
         for slot in followed:
-            scene.rest(scene.clock.seconds_until(slot + IN_TIME))
-            row = conn.execute(
-                "SELECT count(*), count(s.meter_id) FROM installation i JOIN terminal t USING (terminal_id) "
-                "LEFT JOIN slot_read s ON s.meter_id = i.meter_id AND s.ts = %s WHERE t.code = ANY(%s)",
-                (as_datetime(slot), list(rough)),
-            ).fetchone()
-            assert row is not None
-            wanted, there = wanted + row[0], there + row[1]
+            scene.rest(scene.clock.seconds_until(slot))
+            share = 0.0
+            while share < SHARE and scene.clock.now() < slot + IN_TIME:
+                scene.rest(1.0)
+                row = conn.execute(
+                    "SELECT count(s.meter_id)::float8 / count(*) FROM installation i JOIN terminal t USING (terminal_id) "
+                    "LEFT JOIN slot_read s ON s.meter_id = i.meter_id AND s.ts = %s WHERE t.code = ANY(%s)",
+                    (as_datetime(slot), list(rough)),
+                ).fetchone()
+                share = row[0] if row else 0.0
+            worst, least = max(worst, scene.clock.now() - slot), min(least, share)
     return (
-        f"rough lines: {there} of {wanted} points of {len(followed)} quarter-hours ({there / wanted:.2%}) were here within four hours; "
-        "goal 98.50 %"
+        f"rough lines: of each of {len(followed)} quarter-hours {least:.2%} or more were here {worst / np.timedelta64(1, 'm'):.0f} minutes after it, "
+        f"or earlier; goal {SHARE:.2%} within 240"
     )
 
 

@@ -104,11 +104,16 @@ class Stage:
         """A fleet of such options stands in the archive; seconds that the import took. From now on the clock runs."""
         self.simulate(*fleet)
         self.stop("simulator")  # the archive is written
+        took = self.install()
+        self.clock = ScaledClock(self.start_at, time.time(), self.rate)
+        return took
+
+    def install(self) -> float:
+        """The fleet's archive is imported; seconds that it took."""
         begun = time.monotonic()
         with connect(self.dsn) as conn:
             archive.load(conn, self.fleet / "archive", zone=zone(conn))
             conn.commit()
-        self.clock = ScaledClock(self.start_at, time.time(), self.rate)
         return time.monotonic() - begun
 
     def simulate(self, *fleet: str) -> None:
