@@ -432,7 +432,7 @@ class Daemon:
                 matrix = coverage.day_matrix(
                     conn, plan, day, now=now, zone=zone, terminals=terminals, reasons=("expired",)
                 )
-                owed = open_gaps([matrix], Kept.of(self._drivers[protocol]), now)
+                owed = open_gaps([matrix], Kept.of(self._drivers[protocol]), now, most=None)
                 attempts = [Attempt(g.meter, g.plan, g.times, NO_TIMES, now, "offline", why) for g in owed]
                 found += [tuple(attempts[k : k + BOOKED]) for k in range(0, len(attempts), BOOKED)]
         return found

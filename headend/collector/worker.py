@@ -395,7 +395,7 @@ class Worker:
         if self._booked_offline is not None and abs(now - self._booked_offline) < self._retry:
             return  # no new reason: a day without a network must not be a day of writing that down
         self._booked_offline = now
-        for gap in open_gaps((await self._owed(now))[1], self._kept, now):
+        for gap in open_gaps((await self._owed(now))[1], self._kept, now, most=None):
             await self._book(gap, Outcome(no_reads(), NO_TIMES), "offline", why)
 
     # --- obeying -----------------------------------------------------------------------------------------
