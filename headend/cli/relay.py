@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import rich_click as click
@@ -11,8 +11,6 @@ from headend.cli import orders as shown
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
 from headend.control import gates
 from headend.store import cluster, orders
-
-T = TypeVar("T")
 
 
 @click.group(name="relay")

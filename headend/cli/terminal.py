@@ -27,7 +27,7 @@ from terminals.drivers.settings376 import changed, told
 
 #: seconds that a write waits for its second person, and then for its terminal
 VALID = np.timedelta64(8, "h")
-#: differences or callers shown before the rest is only counted; of differences --json has them all
+#: differences or callers shown for people before the rest is only counted; --json has them all
 MOST = 200
 
 yes_option = click.option("--yes", is_flag=True, help="Ask for it. Without: show what would be written.")
@@ -70,19 +70,19 @@ def callers_(app: App, as_json: bool) -> None:
     """Who dials in and is not served: nobody has put it into the archive, or it speaks otherwise than the archive says.
 
     To serve one, import a terminal with link dial-in and its identity as login."""
-    rows = callers.listing(app.conn, limit=MOST)
+    rows = callers.listing(app.conn)
     if as_json:
         print_json(rows)
         return
     app.show(
-        f"{len(rows)} callers that are not served",
+        f"{len(rows)} callers that are not served" + (f", the latest {MOST}" if len(rows) > MOST else ""),
         ("identity", "speaks", "~why", "from", "first", "last", ">attempts"),
         [
             (
                 r["identity"], r["kind"] or "–", r["why"], r["peer"], app.local(r["first_seen"], "%m-%d %H:%M"),
                 app.local(r["last_seen"], "%m-%d %H:%M"), r["attempts"],
             )
-            for r in rows
+            for r in rows[:MOST]
         ],
     )  # fmt: skip
 

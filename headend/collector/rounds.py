@@ -102,9 +102,8 @@ class Rounds:
     meters: Callable[[], Mapping[int, Meter] | None]
     rhythm: Rhythm = field(default_factory=Rhythm)
     _stops: dict[Key, _Stop] = field(default_factory=dict)
-    _first: np.datetime64 = (
-        NEVER  # none of them is due before: most looks find nothing, and must cost nothing
-    )
+    #: none of the stops is due before: most looks find nothing, and must cost nothing
+    _first: np.datetime64 = NEVER
     _planned: frozenset[int] = frozenset()
     _marks: dict[str, str] = field(default_factory=dict)
     _ahead: dict[int, float] = field(default_factory=dict)

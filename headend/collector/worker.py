@@ -182,17 +182,17 @@ class Worker:
                 await self._unreachable(str(error))
             else:
                 heard = self._heard
-                await self.serve(link)
+                lost = await self.serve(link)
                 if self._heard > heard:
                     wait = REDIAL
-                else:  # the other side takes every call and hangs up
-                    await self._unreachable("it takes the call and hangs up before a word")
+                elif lost:  # whoever takes every call and hangs up must leave no hole without a cause either
+                    await self._unreachable(f"it takes the call and says nothing: {lost}")
             await asyncio.sleep(wait)
             wait = min(wait * 2, REDIAL_CAP)
 
-    async def serve(self, link: Link) -> None:
-        """Serve the meters behind an open link until it is lost or we are cancelled."""
-        context = self._context
+    async def serve(self, link: Link) -> str:
+        """Serve the meters behind an open link until it is lost or we are cancelled. How it was lost; '' where our lease ended instead."""
+        context, why = self._context, ""
         bus = Bus(
             link, pace=self._pace, quarantine=self._quarantine, on_exchange=self._exchanged,
         )  # fmt: skip
@@ -211,13 +211,15 @@ class Worker:
                 group.create_task(rounds.run(bus))
                 group.create_task(self._obey_for_ever(bus, commands))
         except* LinkLost as lost:
-            log.info("link lost", terminal=self.terminal.code, why=str(lost.exceptions[0]))
+            why = str(lost.exceptions[0])
+            log.info("link lost", terminal=self.terminal.code, why=why)
         except* LeaseLost:
             log.info("lease lost", terminal=self.terminal.code)
         finally:
             self.online, self._link = False, None
             self._past_volume += link.volume.on_air
             await bus.close()
+        return why
 
     def _guard(self) -> None:
         if not self._lease_valid():
