@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from headend.demo.check import proven_once
 from headend.demo.world import DAY
 from headend.store.embedded import Embedded
 from tests.support.cli import Said, Shell, environment
@@ -236,3 +237,30 @@ def test_another_truth_is_noticed(day):
 def test_put_back_all_holds_again(day, database):
     """Last: every test before has put back what it changed."""
     assert day.check() == (0, [])
+
+
+def sent(state: str, is_open: bool | None) -> dict[str, Any]:
+    return {
+        "sent_at": "12:00",
+        "state": state,
+        "result": {} if is_open is None else {"relay": {"open": is_open}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("orders", "good"),
+    [
+        ([sent("verified", True)], True),
+        ([sent("failed", False), sent("verified", True)], True),  # the first was lost on the line
+        ([{"sent_at": None, "state": "refused", "result": {}}, sent("verified", True)], True),
+        ([], False),
+        ([sent("failed", False)], False),
+        ([sent("verified", True), sent("verified", True)], False),
+        ([sent("unknown", None), sent("verified", True)], False),  # nobody has read what the first one did
+        ([sent("failed", True), sent("verified", True)], False),  # it was open before the second one
+    ],
+)
+def test_a_command_that_was_lost_on_the_line_and_proven_so_is_not_a_second_one(
+    orders: list[dict[str, Any]], good: bool
+) -> None:
+    assert proven_once(orders) is good

@@ -9,7 +9,7 @@ import csv
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -342,6 +342,19 @@ def _findings(g: _Ground) -> Iterator[Check]:
     )
 
 
+def proven_once(orders: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last order that was sent is verified, and each before it failed with the relay read back as it was: one that was lost on
+    the line moved nothing, and the next one is the first that acts. What the relay really did, the simulator's own record says."""
+    sent = [order for order in orders if order["sent_at"]]
+    if not sent or sent[-1]["state"] != "verified":
+        return False
+    after = sent[-1]["result"].get("relay", {}).get("open")
+    return all(
+        order["state"] == "failed" and order["result"].get("relay", {}).get("open") is (not after)
+        for order in sent[:-1]
+    )
+
+
 def _relays(g: _Ground) -> Iterator[Check]:
     orders = g.conn.execute(
         "SELECT o.*, m.asset FROM orders o JOIN meter m USING (meter_id) WHERE kind = 'relay' ORDER BY order_id"
@@ -356,7 +369,7 @@ def _relays(g: _Ground) -> Iterator[Check]:
     proof = trips[-1]["result"].get("relay", {}) if trips else {}
     yield Check(
         "the broke customer was cut off, once, and the relay is proven open",
-        [o["state"] for o in trips if o["sent_at"]] == ["verified"]
+        proven_once(trips)
         and acts.count((broke, "trip")) == 1
         and bool(proof.get("open"))
         and proof.get("load_kw") == 0,
@@ -373,8 +386,8 @@ def _relays(g: _Ground) -> Iterator[Check]:
     cut, given = by.get((late, "trip"), []), by.get((late, "permit"), [])
     yield Check(
         "the paying customer was cut off, permitted, pressed the key, and is proven closed",
-        [o["state"] for o in cut if o["sent_at"]] == ["verified"]
-        and [o["state"] for o in given] == ["verified"]
+        proven_once(cut)
+        and proven_once(given)
         and [a for m, a in acts if m == late] == ["trip", "permit", "key"]
         and not given[-1]["result"]["relay"]["open"],
         f"meter {late}: {given[-1]['outcome'] if given else 'no permit'}",
