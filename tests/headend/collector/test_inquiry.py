@@ -8,6 +8,7 @@ import pytest
 from headend.collector.inquiry import inquire
 from headend.control.order_state import State
 from headend.store import exchanges, orders
+from headend.store.exchanges import Exchange
 from headend.store.orders import ITEMS, SURVEY
 from terminals.bus import Bus
 from terminals.diagnose.document import phasors_in, steps_of
@@ -94,12 +95,17 @@ async def test_what_is_said_on_a_lent_line_is_no_evidence_of_the_lender(open_hou
     for k in range(12):
         order = house.ask(asked[k % 3], (SURVEY, ITEMS + "02010100", "")[k % 3], "read")
         await house.until(lambda order=order: house.state(order) is State.VERIFIED)
-    await house.until(lambda: house.open_points() == 0)
     first, last = moment("2026-03-10 00:00"), moment("2026-03-12 00:00")
-    kept = list(exchanges.taken(house.conn, first, last))
-    house.conn.commit()
-    assert {exchange.task for exchange in kept} == {"curve", "day", "spot"}
-    for exchange in kept:
+
+    def kept() -> list[Exchange]:
+        found = list(exchanges.taken(house.conn, first, last))
+        house.conn.commit()
+        return found
+
+    await house.until(
+        lambda: house.open_points() == 0 and {said.task for said in kept()} == {"curve", "day", "spot"}
+    )
+    for exchange in kept():
         address = bytes.fromhex(exchange.address)[::-1]
         assert all(address in said.raw for said in exchange.said)
 

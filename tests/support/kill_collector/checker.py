@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headend.plans import COLLECTED
+from headend.plans import COLLECTED, CURVE, DAY, Plan
 from headend.store import check, coverage, db
 from headend.store.db import Connection
 from headend.store.tables import DAY_FREEZE
@@ -68,13 +68,13 @@ def verify(dsn: str, fleet: Path, cut: np.datetime64) -> Counted:
         with check.snapshot(conn):
             wrong = [str(found) for found in check.everything(conn, ZONE, truth_begin(), last)][:TOLD]
         points, faults = _compare(
-            conn, "slot_read", SLOT_QUANTITIES, "true", expected.meters, expected.slots, expected.curve,
+            conn, CURVE, "slot_read", SLOT_QUANTITIES, "true", expected.meters, expected.slots, expected.curve,
             expected.available, cut,
         )  # fmt: skip
         wrong += faults
         there = np.repeat(expected.answers[:, None], len(expected.midnights), axis=1)
         freezes, faults = _compare(
-            conn, "register_read", REGISTER_QUANTITIES, f"kind = {DAY_FREEZE}", expected.meters, expected.midnights,
+            conn, DAY, "register_read", REGISTER_QUANTITIES, f"kind = {DAY_FREEZE}", expected.meters, expected.midnights,
             expected.freezes, there, cut,
         )  # fmt: skip
         wrong += faults
@@ -87,6 +87,7 @@ def verify(dsn: str, fleet: Path, cut: np.datetime64) -> Counted:
 
 def _compare(
     conn: Connection,
+    plan: Plan,
     table: str,
     codes: tuple[str, ...],
     where: str,
@@ -96,8 +97,8 @@ def _compare(
     there: Any,
     cut: np.datetime64,
 ) -> tuple[int, list[str]]:
-    """(points found as they must be, what is wrong): all that a terminal has up to `cut` since its meters were installed, and nothing that it
-    has not."""
+    """(points found as they must be, what is wrong): all that was due of a terminal at `cut`, since its meters were installed, and nothing that
+    it has not. A point in its first minute is not due: nobody has waited for it."""
     row_of = {asset: k for k, asset in enumerate(meters)}
     column_of = {when: k for k, when in enumerate(times.astype("datetime64[us]").tolist())}
     seen = np.zeros(there.shape, dtype=np.int64)
@@ -117,7 +118,7 @@ def _compare(
             if not _same(code, row[code], values[code][k][j])
         ]
     installed = instant(dt.datetime(2026, 3, 10, 23, tzinfo=ZONE))
-    owed = there & (times > installed) & (times <= cut)
+    owed = there & (times > installed) & (times + np.timedelta64(plan.settle) <= cut)
     for what, which in (("is lost", owed & (seen == 0)), ("is there twice", seen > 1)):
         wrong += [
             f"{table}: {meters[k]} at {as_datetime(times[j], ZONE):%m-%d %H:%M} {what}"
