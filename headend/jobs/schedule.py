@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle
+from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, vee
 from headend.jobs.frame import Job, Run, run
 from headend.store.coverage import today
 from headend.store.db import Connection, Unreachable, connect
@@ -37,6 +37,8 @@ TICK = 2.0
 JOBS: dict[str, Job] = {
     "settle": settle.job,
     "prepaid": prepaid.job,
+    vee.JOB: vee.job,
+    vee.LATE: vee.late,
     "lineloss": lineloss.job,
     "anomalies": anomalies.job,
     "clocks": clocks.job,
@@ -44,7 +46,7 @@ JOBS: dict[str, Job] = {
     "retention": retention.job,
 }
 #: these commit by themselves
-STEPWISE = frozenset({"rollup", "retention"})
+STEPWISE = frozenset({"rollup", "retention", vee.JOB, vee.LATE})
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Schedule:
     stop: threading.Event = field(default_factory=threading.Event)
     _last: dict[str, np.datetime64] = field(default_factory=dict)
     _more: bool = False  # the roll-ups stopped with changes left, so that others had their turn
+    _late: bool = False  # so did the validation of what came late
 
     def forever(self) -> None:
         """Until stopped; a database that is away is waited for."""
@@ -85,9 +88,13 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            for name in ("settle", "lineloss", "anomalies"):
+            self._run(conn, "settle", before)
+            self._validate(conn, before)
+            for name in ("lineloss", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
+        elif self._late:
+            self._follow(conn, before)
         if self._due("clocks", now, LATE, AFTER):
             self._run(conn, "clocks", day)
         if self._due("hour", now, LATE, AFTER) or self._more:
@@ -109,6 +116,19 @@ class Schedule:
             return False
         self._last[name] = period
         return True
+
+    def _validate(self, conn: Connection, day: dt.date) -> None:
+        """`day`, the newest that is over, as a whole, until that was done once; and what came late for other days."""
+        self._follow(conn, day)
+        whole = midnight(day + dt.timedelta(days=1), self.zone)
+        if self._last.get(vee.JOB) != whole and self._run(conn, vee.JOB, day):
+            self._last[vee.JOB] = whole
+
+    def _follow(self, conn: Connection, day: dt.date) -> None:
+        """What came late: for `day` too if it has been looked at as a whole, else that look is still to come."""
+        following = day + dt.timedelta(days=1)
+        done = self._last.get(vee.JOB) == midnight(following, self.zone)
+        self._late = self._run(conn, vee.LATE, following if done else day).endswith(vee.MORE)
 
     def _run(self, conn: Connection, name: str, day: dt.date) -> str:
         """Its summary; '' if it failed."""
