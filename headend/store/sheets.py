@@ -382,8 +382,8 @@ def own_value(conn: Connection, table: Table, code: str, meters: I64, times: Tim
             SELECT u.k FROM unnest(%(m)s::int[], %(t)s::timestamptz[]) WITH ORDINALITY AS u (m, t, k)
             LEFT JOIN {table.name} r ON r.meter_id = u.m AND r.ts = u.t AND r.ts BETWEEN %(lo)s AND %(hi)s {kind}
             LEFT JOIN LATERAL (
-                SELECT nullif(method, %(withdrawn)s) AS method FROM revision v WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s)
-                ORDER BY version DESC LIMIT 1
+                SELECT nullif(method, %(withdrawn)s) AS method FROM revision v
+                WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s) ORDER BY version DESC LIMIT 1
             ) v ON true
             WHERE coalesce(v.method IN ('read', 'edit'), r.{code} IS NOT NULL)
             """,

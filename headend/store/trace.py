@@ -27,7 +27,8 @@ class NoSuchValue(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a cell. `value` None: what stood there was taken back. `evidence` 0: it came of no exchange; `exchange` None: its bytes are gone, or there were none."""
+    """One version of a cell. `value` None: what stood there was taken back. `evidence` 0: it came of no exchange; `exchange` None: its bytes
+    are gone, or there were none."""
 
     number: int
     value: int | float | dt.datetime | None

@@ -17,6 +17,9 @@ from protocols.reading import MISSING
 
 #: times of a hole beyond which nothing is estimated: a week. Who was not heard for longer has perhaps moved, and a person should look.
 MOST: Final = 7 * 96
+#: Shares are whole numbers of this part of 1e-4 kWh: sums of whole floats are exact below 2^53, so that what a hole gets does not hang on the
+#: other holes that are worked out with it.
+PARTS: Final = 1024.0
 
 
 #: row, time, register [n] of what one method (its number) made
@@ -131,7 +134,8 @@ def _weights(method: ModuleType, curve: Curve, wanted: Holes, slots: Slots, extr
     found: F64 = (
         method.weights(curve, wanted, slots) if extra is None else method.weights(curve, wanted, slots, extra)
     )
-    return np.maximum(found, 0.0)  # nothing flows backwards through a register; NaN stays
+    # nothing flows backwards through a register; NaN stays
+    return np.asarray(np.rint(np.maximum(found, 0.0) * PARTS))
 
 
 def _usable(wanted: Holes, slots: Slots, weights: F64) -> Bits:
@@ -156,17 +160,17 @@ def _registers(curve: Curve, wanted: Holes, slots: Slots, weights: F64, good: Bi
     energy = np.where(two, advance(before, after, roll_over), 0)
     # rounding the running sum and not the shares: what is left over is spread, and the sum is exact
     with np.errstate(invalid="ignore", divide="ignore"):
-        between = np.floor(np.where(two, energy * (running / total), 0.0)).astype(np.int64)
-    ahead = np.round(running).astype(np.int64)
+        between = np.rint(np.where(two, energy * (running / total), 0.0)).astype(np.int64)
+    ahead = np.rint(running / PARTS).astype(np.int64)
     # from the register after backwards: what its own slot holds lies between the last time and it
-    back = np.round(total - running).astype(np.int64)
+    back = np.rint((total - running) / PARTS).astype(np.int64)
     value = np.where(
         two, (before + np.clip(between, 0, energy)) % roll_over,
         np.where(one, (before + ahead) % roll_over, np.maximum(after - back, 0)),
     )  # fmt: skip
     inside = slots.time <= wanted.last[hole]
     time, value, row = slots.time[inside], value[inside], row[inside]
-    return _with_first(curve, wanted, row, time, value, total, hole)
+    return _with_first(curve, wanted, row, time, value, total / PARTS, hole)
 
 
 def _with_first(
@@ -181,7 +185,7 @@ def _with_first(
     return (
         np.concatenate([row, wanted.row[alone]]),
         np.concatenate([time, wanted.first[alone]]),
-        np.concatenate([value, np.maximum(after - np.round(whole).astype(np.int64), 0)]),
+        np.concatenate([value, np.maximum(after - np.rint(whole).astype(np.int64), 0)]),
     )
 
 

@@ -87,7 +87,8 @@ def load(
     """The block of local days `day` to `last` (that day alone) with the given quantities of the curve; all meters, or those named.
 
     Registers carry the opening midnight too. `until` leaves out what ended later (a job's view at an instant). `freezes`: quantities of
-    the day freeze; none costs nothing. Revisions lie over the first readings; `estimates`: which of them count. BadCode for a quantity that the curve does not keep.
+    the day freeze; none costs nothing. Revisions lie over the first readings; `estimates`: which of them count. BadCode for a quantity
+    that the curve does not keep.
     For many meters see `stream`: this takes what memory it takes, about 0.8 kB a meter, day and register.
     """
     chosen = choose(CURVES.tables, codes)

@@ -18,8 +18,8 @@ METERS: Final = 5
 
 
 def weights(curve: Curve, wanted: Holes, slots: Slots, profile: F64) -> F64:
-    """float64[n]; `profile` float64[meter, quarter] as `shape` makes it, NaN for meters without one."""
-    return profile[slots.row, curve.quarter[slots.time]]
+    """float64[n], millionths of the day; `profile` float64[meter, quarter] as `shape` makes it, NaN for meters without one."""
+    return profile[slots.row, curve.quarter[slots.time]] * 1e6
 
 
 def shape(energy: I64, quarter: I64) -> F64:

@@ -25,21 +25,20 @@ RATIO: Final = 1.8
 LEAST: Final = KWH // 2
 #: and one below this share of the greatest day before is within what the household does
 SHARE: Final = 0.25
+#: days before that must be known: over whose habits nothing is known, nothing towers
+DAYS: Final = 7
 #: known slots below which a day has no shape
 SLOTS: Final = 24
 
 
 def find(facts: Facts, *, ratio: float = RATIO, least: int = LEAST, share: float = SHARE) -> Verdict:
     top = facts.energy.max(axis=1)
-    before = extent(facts.history).greatest
-    rows = np.flatnonzero((top >= least) & (top > share * before))
+    before = extent(facts.history)
+    rows = np.flatnonzero((top >= least) & (top > share * before.greatest) & (before.count >= DAYS))
     energy = facts.energy[rows]
     known = (energy != MISSING).sum(axis=1) >= SLOTS
     rows, energy = rows[known], energy[known]
-    if not len(rows):
-        third = np.zeros(0, dtype=np.int64)
-    else:
-        third = np.partition(energy, -3, axis=1)[:, -3]
+    third = np.partition(energy, -3, axis=1)[:, -3]
     towers = top[rows] - third > ratio * third
     rows, third = rows[towers], third[towers]
     slot = facts.energy[rows].argmax(axis=1) + 1
