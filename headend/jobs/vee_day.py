@@ -19,6 +19,7 @@ from headend.store.blocks.block import fetch
 from headend.store.blocks.grid import by_key
 from headend.store.blocks.installed import Rows
 from headend.store.tables import DAY_FREEZES
+from headend.store.vee import Sets
 from lineloss.registers import advance
 from lineloss.vee.facts import Facts, amperes
 from protocols.localtime import Times, midnight
@@ -44,13 +45,15 @@ class Around:
     zone: ZoneInfo
     midnights: Times
     alike: Bits
+    sets: Sets
 
 
 def around(run: Run, day: dt.date) -> Around:
     first = day - dt.timedelta(days=HISTORY)
     kinds = vee.kinds(run.conn, first, day)
     midnights = [midnight(first + dt.timedelta(days=k), run.zone) for k in range(HISTORY + 2)]
-    return Around(day, run.zone, np.array(midnights), kinds[:-1] == kinds[-1])
+    sets = vee.clock_sets(run.conn, *midnights[-2:])
+    return Around(day, run.zone, np.array(midnights), kinds[:-1] == kinds[-1], sets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def facts(run: Run, block: Block, of: Around) -> Tile:
             installed=installed,
             due=installed & owing & due(CURVE, block.day, run.zone, run.now - PATIENCE),
             again=_again(block)[pick],
-            cut=vee.cut(run.conn, meter, times),
+            cut=of.sets.cut(meter, times),
             strange=vee.strange(run.conn, meter, times[0], times[-1]),
             before=before,
             before_hours=hours,

@@ -39,8 +39,10 @@ REACH: Final = dt.timedelta(days=MOST // QUARTERS)
 BACK: Final = REACH + dt.timedelta(days=likeday.DAYS)
 #: meters worked out at once: six weeks of quarter-hours of two registers are 64 kB a meter, of which a handful of copies are made
 METERS: Final = 400
-#: check meters that one tile of meters is compared with: who has more in an area has generators there, not check meters
-CANDIDATES: Final = 50
+#: meters that watch in an area without being summed, and may check another: where there are more, they watch generators
+PER_AREA: Final = 5
+#: and those that the meters of a tile are compared with: 100 kB each
+CANDIDATES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,10 @@ def _proxied(
     """float64[meter, time] [1e-4 kWh]: what check meters say of these meters' energies, on their side; None where nobody has one."""
     there = np.unique(areas[areas >= 0])
     watching, of = vee.auxiliaries(run.conn, there.tolist(), block.times[-1])
-    if not 0 < len(watching) <= CANDIDATES:
+    number = np.arange(len(of)) - np.searchsorted(of, of)
+    few = ~np.isin(of, of[number >= PER_AREA])
+    watching, of = watching[few][:CANDIDATES], of[few][:CANDIDATES]
+    if not len(watching):
         return None
     other = blocks.load(
         run.conn, block.day, run.zone, (code,), last=block.last, meters=np.unique(watching), until=run.now, freezes=(),

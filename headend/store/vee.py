@@ -107,30 +107,48 @@ def clocks(conn: Connection, meters: I64, when: np.datetime64) -> tuple[F64, F64
     return told[0], told[1]
 
 
-def cut(conn: Connection, meters: I64, times: Times) -> Bits:
-    """bool[meter, slot] of the slots between `times` [slot + 1]: a set of the meter's clock, or of its terminal's, skipped a part of the
-    slot or counted it twice."""
-    first, last = as_datetime(times[0]), as_datetime(times[-1])
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Stretches of time that a set of a clock skipped or counted twice, [n]: whose meter, from when to when."""
+
+    meter: I64
+    low: Times
+    high: Times
+
+    def cut(self, meters: I64, times: Times) -> Bits:
+        """bool[meter, slot] of the slots between `times` [slot + 1]: such a stretch lies in it. `meters` ascending."""
+        mask = np.zeros((len(meters), len(times) - 1), dtype=np.bool_)
+        for k in np.flatnonzero(np.isin(self.meter, meters)).tolist():  # a set a day at most, and of few
+            row = int(np.searchsorted(meters, self.meter[k]))
+            mask[row] |= (times[:-1] <= self.high[k]) & (times[1:] > self.low[k])
+        return mask
+
+
+def clock_sets(conn: Connection, first: np.datetime64, last: np.datetime64) -> Sets:
+    """Those of meters' clocks, and of the clocks of the terminals that collect them, between two instants."""
+    begin, end = as_datetime(first), as_datetime(last)
     day = dt.timedelta(days=1)
     rows = conn.execute(
         """
-        SELECT i.meter_id, e.occurred, e.detail FROM event e
-        JOIN installation i ON i.meter_id = ANY(%(meters)s) AND i.valid_from < %(last)s AND i.valid_to > %(first)s
-          AND e.subject_id = CASE e.subject_kind WHEN 'meter' THEN i.meter_id ELSE i.terminal_id END
-        WHERE e.occurred >= %(from)s AND e.occurred < %(to)s AND e.detail->>'kind' = %(kind)s
+        WITH told AS (
+            SELECT subject_kind, subject_id, occurred, detail FROM event
+            WHERE occurred >= %(from)s AND occurred < %(to)s AND detail->>'kind' = %(kind)s)
+        SELECT subject_id AS meter, occurred, detail FROM told WHERE subject_kind = 'meter'
+        UNION ALL
+        SELECT i.meter_id, t.occurred, t.detail FROM told t JOIN installation i ON i.terminal_id = t.subject_id
+        WHERE t.subject_kind = 'terminal' AND i.valid_from < %(last)s AND i.valid_to > %(first)s
         """,
-        {
-            "meters": meters.tolist(), "first": first, "last": last, "from": first - day, "to": last + day, "kind": CLOCK_SET,
-        },
-    ).fetchall()  # fmt: skip
-    mask = np.zeros((len(meters), len(times) - 1), dtype=np.bool_)
-    for row in rows:  # a set a day at most, and of few
+        {"first": begin, "last": end, "from": begin - day, "to": end + day, "kind": CLOCK_SET},
+    ).fetchall()
+    spans = []
+    for row in rows:
         told = [_moment(row["detail"].get(name)) for name in ("before", "after")]
         stretch = sorted(at for at in told if at is not None) or [row["occurred"]]
-        low, high = instant(stretch[0]), instant(stretch[-1])
-        k = int(np.searchsorted(meters, row["meter_id"]))
-        mask[k] |= (times[:-1] <= high) & (times[1:] > low)
-    return mask
+        spans.append((row["meter"], instant(stretch[0]), instant(stretch[-1])))
+    return Sets(
+        np.array([meter for meter, _, _ in spans], dtype=np.int64),
+        *(np.array([span[k] for span in spans], dtype="datetime64[us]") for k in (1, 2)),
+    )
 
 
 def _moment(text: Any) -> dt.datetime | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import ModuleType
 from typing import Final
@@ -80,16 +80,7 @@ def estimate(
     """
     frozen = freeze.there(curve)
     registers = np.where(frozen, curve.freezes, curve.registers)
-    whole = Curve(
-        registers,
-        curve.alive,
-        curve.day,
-        curve.quarter,
-        curve.kind,
-        curve.roll_over,
-        curve.most,
-        curve.freezes,
-    )
+    whole = replace(curve, registers=registers)
     wanted = holes(whole)
     # a midnight that a freeze fills may have closed a hole: it is wanted for itself
     seen = np.concatenate([[0], np.cumsum(look)])

@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 
 from headend.jobs import lineloss, network, vee
+from headend.jobs.frame import Run
 from headend.plans import CURVE, points
-from headend.store import blocks, check, edits, feed, results, revisions, rollups
+from headend.store import blocks, check, edits, events, feed, results, revisions, rollups
 from headend.store import vee as store_vee
 from headend.store.blocks import Quality
+from headend.store.clocks import CLOCK_SET
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.edits import Cell
+from headend.store.events import Event
 from headend.store.reads import Note
 from headend.store.tables import CURVES, DAYS
 from protocols.localtime import midnight
 from protocols.reading import MISSING
-from tests.support.house import MADRID, SHANGHAI, Place, at, deliver, place, rows, table
+from tests.support.house import MADRID, SHANGHAI, Place, at, deliver, moment, place, rows, table
 from tests.support.household import run
 
 #: an ordinary Wednesday with two weeks before it
@@ -121,6 +124,7 @@ def test_a_short_hole(store: Connection, home: Place) -> None:
 
 def test_twice_is_once(store: Connection, home: Place) -> None:
     bring(store, home, DAY, lost=[*range(30, 34), *range(60, 90)])
+    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))  # from here on changes are followed
     validate(store)
     before = (
         table(store, "SELECT * FROM revision ORDER BY ts, version"),
@@ -129,7 +133,8 @@ def test_twice_is_once(store: Connection, home: Place) -> None:
     assert (
         validate(store) == "1 meter-days, 0 findings, 0 estimates new or changed, 0 withdrawn, 0 holes stay"
     )
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    # what it has laid itself is no news to it
+    assert vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1)).startswith("0 meter-days")
     assert (
         table(store, "SELECT * FROM revision ORDER BY ts, version"),
         table(store, "SELECT count(*) FROM feed"),
@@ -440,10 +445,21 @@ def test_every_kind_of_fact_comes_from_the_store(store: Connection, home: Place)
         at(NIGHT),
         attempts=(attempt,),
     )
+    moved = moment("2026-03-11 12:05")
+    events.write(
+        store,
+        [Event("terminal", home.terminal, moved, "x", moved, detail={"kind": CLOCK_SET, "before": "2026-03-11T12:07:00+08:00"})],
+        SHANGHAI,
+    )  # fmt: skip
+    store.commit()
     validate(store)
     told = {f["rule"]: f["evidence"] for f in results.findings(store, day=DAY)}
     assert set(told) == {"vee-inactive", "vee-interval"}
     assert told["vee-interval"]["between"] == 5
+    assert [span[0][11:16] for span in told["vee-interval"]["slots"]] == [
+        "16:15",
+        "04:15",
+    ]  # 12:15 by the clock on the wall
     assert told["vee-inactive"]["kwh"] == pytest.approx(np.diff(register(DAY)).sum() / 10_000)
 
 
@@ -465,12 +481,12 @@ def test_a_day_of_23_hours(store: Connection) -> None:
         )  # fmt: skip
         value = int(values[-1])
         day += dt.timedelta(days=1)
-    vee.job(vee.Run(store, MADRID, at("2026-03-30 00:40", MADRID)), dt.date(2026, 3, 29))
+    vee.job(Run(store, MADRID, at("2026-03-30 00:40", MADRID)), dt.date(2026, 3, 29))
     # a Sunday, of which only one lies before it: no like days, and no neighbours
     assert counts(store) == []
     store.execute("INSERT INTO calendar_day (day, kind) VALUES ('2026-03-23', 'holiday')")
     store.commit()
-    vee.job(vee.Run(store, MADRID, at("2026-03-30 00:40", MADRID)), dt.date(2026, 3, 29))
+    vee.job(Run(store, MADRID, at("2026-03-30 00:40", MADRID)), dt.date(2026, 3, 29))
     assert counts(store) == [("vee-like-day", 30)]
     block = blocks.load(store, dt.date(2026, 3, 29), MADRID, ("active_import",))
     assert set(np.diff(block.registers["active_import"][0]).tolist()) == {100}
