@@ -15,6 +15,7 @@ import structlog
 from headend.clock import Clock
 from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, vee
 from headend.jobs.frame import Job, Run, run
+from headend.plans import CURVE
 from headend.store.coverage import today
 from headend.store.db import Connection, Unreachable, connect
 from protocols.localtime import midnight
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 #: domain minutes after midnight at which yesterday is settled, judged and billed; the freezes need some time to come in
 NIGHT = np.timedelta64(35 * 60, "s")
+#: domain time after midnight at which yesterday is validated and its holes estimated: what comes later is late by the curve's plan, and what is
+#: merely on its way is not guessed at
+GRACE = np.timedelta64(CURVE.grace)
 #: jobs of the running day are repeated this often, in domain time: with each quarter-hour's readings
 EVERY = np.timedelta64(15 * 60, "s")
 #: how long after a quarter-hour, so that its readings are in
@@ -88,11 +92,13 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            self._run(conn, "settle", before)
-            self._validate(conn, before)
-            for name in ("lineloss", "anomalies"):
+            for name in ("settle", "lineloss", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
+        if self._due("late", now, LATE, AFTER):
+            self._follow(conn, before)
+            if now - opened >= GRACE:
+                self._validate(conn, before)
         elif self._late:
             self._follow(conn, before)
         if self._due("clocks", now, LATE, AFTER):
@@ -118,8 +124,7 @@ class Schedule:
         return True
 
     def _validate(self, conn: Connection, day: dt.date) -> None:
-        """`day`, the newest that is over, as a whole, until that was done once; and what came late for other days."""
-        self._follow(conn, day)
+        """`day`, the newest that is over, as a whole, until that was done once."""
         whole = midnight(day + dt.timedelta(days=1), self.zone)
         if self._last.get(vee.JOB) != whole and self._run(conn, vee.JOB, day):
             self._last[vee.JOB] = whole
