@@ -170,10 +170,8 @@ def _tile(run: Run, of: Around, block: Block) -> tuple[Done, I64]:
     worked = list(vee_holes.within(tile, block.times))
     deep = np.unique(np.concatenate([w.meter[np.unique(w.estimates.left.row)] for w in worked]))
     done = Done(meters=len(tile.facts), found=found)
-    with run.conn.transaction():
-        for w in worked:
-            done += _lay(run, w.without(np.isin(w.meter, deep)))
-    run.conn.commit()
+    for w in worked:
+        done += _lay(run, w.without(np.isin(w.meter, deep)))
     return done, deep
 
 
@@ -197,23 +195,24 @@ def _deep(run: Run, day: dt.date, meters: I64) -> Done:
     for begin in range(0, len(meters), vee_holes.METERS):
         worked = vee_holes.around(run, day, meters[begin : begin + vee_holes.METERS])
         run.conn.commit()
-        with run.conn.transaction():
-            for w in worked:
-                done += _lay(run, w) + Done(left=len(w.estimates.left))
-        run.conn.commit()
+        for w in worked:
+            done += _lay(run, w) + Done(left=len(w.estimates.left))
     return done
 
 
 def _lay(run: Run, worked: Worked) -> Done:
-    """The estimates go in where they differ from what stands; what stands and is none of them goes."""
+    """The estimates go in where they differ from what stands; what stands and is none of them goes. A transaction of its own: the ledger's
+    rows are locked in one go, in their order, so that nobody waits for each other."""
     if not len(worked.meter):
         return Done()
     new = worked.laying()
-    stands = vee.standing(run.conn, worked.code, worked.meter, worked.times[0], worked.times[-1])
-    same, stale = _compared(worked, new, stands)
-    laid, gone = vee.lay(
-        run.conn, worked.code, new.take(~same), (stands.meter[stale], stands.time[stale]), now=run.now, who=WHO, zone=run.zone
-    )  # fmt: skip
+    with run.conn.transaction():
+        stands = vee.standing(run.conn, worked.code, worked.meter, worked.times[0], worked.times[-1])
+        same, stale = _compared(worked, new, stands)
+        laid, gone = vee.lay(
+            run.conn, worked.code, new.take(~same), (stands.meter[stale], stands.time[stale]), now=run.now, who=WHO, zone=run.zone
+        )  # fmt: skip
+    run.conn.commit()
     return Done(laid=laid, withdrawn=gone)
 
 

@@ -91,7 +91,7 @@ class Worked:
         )  # fmt: skip
 
 
-def within(tile: Tile, times: Times, exports: bool = True) -> Iterator[Worked]:
+def within(tile: Tile, times: Times) -> Iterator[Worked]:
     """What the day alone allows: holes between two of its own registers, level or short. `times` [slot + 1]."""
     facts = tile.facts
     n = len(times)
