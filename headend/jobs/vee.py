@@ -121,7 +121,9 @@ def _step(run: Run, before: dt.date) -> tuple[Done, bool]:
 def _days(changed: feed.Touched, before: dt.date) -> Iterable[tuple[dt.date, I64]]:
     """Days before one and their meters, ascending: those told of, and the days beside them, since a hole may reach over midnight."""
     last = (before - EPOCH).days - 1
-    keys = np.stack([changed.day, changed.meter], axis=1)[changed.topic != "phase"]  # of that group no rule asks
+    keys = np.stack([changed.day, changed.meter], axis=1)[
+        changed.topic != "phase"
+    ]  # of that group no rule asks
     beside = np.concatenate([keys + np.array([k, 0]) for k in (-1, 0, 1)])
     beside = np.unique(beside[(beside[:, 0] <= last) & (beside[:, 0] > last - KEPT)], axis=0)
     for number in np.unique(beside[:, 0]).tolist():
