@@ -193,7 +193,8 @@ source_option = click.option(
 why_option = click.option("--why", required=True, help="The reason, which stays beside the value.")
 
 
-@command.command()
+# a value below zero is no option
+@command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("meter")
 @click.argument("when", type=Moment())
 @click.argument("number", metavar="VALUE")

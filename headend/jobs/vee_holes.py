@@ -19,11 +19,11 @@ from headend.store.blocks.installed import Rows
 from headend.store.coverage import today
 from headend.store.vee import Laying
 from lineloss.registers import Registers, advance
+from lineloss.vee import follow
 from lineloss.vee.curve import QUARTERS, Curve
 from lineloss.vee.estimate import MOST, Estimates, Left, estimate
 from lineloss.vee.facts import amperes, most
 from lineloss.vee.methods import METHODS, likeday, profile, proxy
-from lineloss.vee.rules import register
 from protocols.localtime import Times, local_fields, midnight
 from protocols.reading import MISSING
 
@@ -100,7 +100,7 @@ def within(tile: Tile, times: Times) -> Iterator[Worked]:
         rows = np.ones(len(facts), dtype=np.bool_) if code == CODES[0] else _moves(registers)
         if not rows.any():
             continue
-        false, _ = register.judge(
+        false, _ = follow.judge(
             registers[rows], np.full(int(rows.sum()), MISSING), facts.roll_over[rows], facts.most[rows], np.zeros(int(rows.sum()))
         )  # fmt: skip
         curve = Curve(
@@ -188,9 +188,7 @@ def _worked(run: Run, block: Block, frame: _Frame, code: str, begins: I64, rows:
     registers = block.registers[code][begins]
     roll_over, phases, multiplier = who.roll_over[begins], who.phases[begins], who.multiplier[begins]
     limit = most(phases, amperes(multiplier), CURVE.minutes / 60)
-    false, _ = register.judge(
-        registers, np.full(len(begins), MISSING), roll_over, limit, np.zeros(len(begins))
-    )
+    false, _ = follow.judge(registers, np.full(len(begins), MISSING), roll_over, limit, np.zeros(len(begins)))
     curve = Curve(
         registers=np.where(false, MISSING, registers),
         alive=_alive(who, times)[rows] & _heard(registers, frame.write),

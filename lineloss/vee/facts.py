@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineloss.registers import Registers, advance
+from lineloss.vee import follow
 from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
@@ -58,9 +59,12 @@ class Facts:
     ahead         float64[meter]          how far its clock is ahead [s]
     unsure        float64[meter]          to within how much that is known [s]
 
-    energy        int64[meter, slot]      of each slot, made of imports
     known         bool[meter, slot + 1]   where imports has a register
-    day           int64[meter]            energy of the whole day, from the curve's ends or the freezes
+    false         bool[meter, slot + 1]   where that cannot be true (lineloss/vee/follow.py)
+    fell          bool[meter, slot + 1]   where it does not follow the one before it, and neither is false
+    good          int64[meter, slot + 1]  imports without what is false
+    energy        int64[meter, slot]      of each slot, made of what is good
+    day           int64[meter]            energy of the whole day, from the good curve's ends or the freezes
     """
 
     meter: I64
@@ -88,23 +92,29 @@ class Facts:
     open: Bits
     ahead: F64
     unsure: F64
-    energy: I64 = field(init=False)
     known: Bits = field(init=False)
+    false: Bits = field(init=False)
+    fell: Bits = field(init=False)
+    good: Registers = field(init=False)
+    energy: I64 = field(init=False)
     day: I64 = field(init=False)
 
     def __post_init__(self) -> None:
-        # asked for by most rules
-        object.__setattr__(
-            self, "energy", advance(self.imports[:, :-1], self.imports[:, 1:], self.roll_over[:, None])
+        # what most rules ask for
+        false, fell = follow.judge(
+            self.imports, self.before, self.roll_over, self.most, self.before_hours / self.hours
         )
-        object.__setattr__(self, "known", self.imports != MISSING)
-        object.__setattr__(self, "day", self._day())
-
-    def _day(self) -> I64:
-        ends = [
-            np.where(self.imports[:, k] == MISSING, self.freezes[:, k], self.imports[:, k]) for k in (0, -1)
-        ]
-        return advance(ends[0], ends[1], self.roll_over)
+        good = np.where(false, MISSING, self.imports) if false.any() else self.imports
+        ends = [np.where(good[:, k] == MISSING, self.freezes[:, k], good[:, k]) for k in (0, -1)]
+        for name, made in (
+            ("known", self.imports != MISSING),
+            ("false", false),
+            ("fell", fell),
+            ("good", good),
+            ("energy", advance(good[:, :-1], good[:, 1:], self.roll_over[:, None])),
+            ("day", advance(ends[0], ends[1], self.roll_over)),
+        ):
+            object.__setattr__(self, name, made)
 
     def __len__(self) -> int:
         return len(self.meter)

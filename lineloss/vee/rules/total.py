@@ -20,7 +20,7 @@ TOLERANCE: Final = 2 * RESOLUTION
 
 
 def find(facts: Facts, *, tolerance: int = TOLERANCE) -> Verdict:
-    curve = advance(facts.imports[:, 0], facts.imports[:, -1], facts.roll_over)
+    curve = advance(facts.good[:, 0], facts.good[:, -1], facts.roll_over)
     freezes = advance(facts.freezes[:, 0], facts.freezes[:, 1], facts.roll_over)
     both = (curve != MISSING) & (freezes != MISSING)
     apart = np.abs(np.where(both, curve, 0) - np.where(both, freezes, 0)) > tolerance

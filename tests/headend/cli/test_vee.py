@@ -59,9 +59,9 @@ def test_run_and_show(headend: Shell) -> None:
         ("07:30", "22:15", "no like days, check meter or profile to go by")
     ]
     people = headend("vee", "show", "1", str(DAY)).out
-    for words in ("同类日平均", "Register does not follow the one before", "job:vee"):
-        assert words in people.replace("\n", " ")
-    assert "无同类日" in headend("vee", "show", "2", str(DAY)).out
+    for words in ("register", "vee-like-day", "job:vee", "12:30"):
+        assert words in people
+    assert "what stays missing" in headend("vee", "show", "2", str(DAY)).out
     assert headend("vee", "run", "--day", str(DAY)).out.startswith(
         "2 meter-days, 1 findings, 0 estimates new or changed, 0 withdrawn"
     )

@@ -467,7 +467,7 @@ def test_a_day_of_23_hours(store: Connection) -> None:
     """In Madrid the clocks went forward on 29 March 2026: 92 slots, compared by the clock on the wall."""
     here = place(store, "1", zone=MADRID)
     value = 5_000_000
-    day = dt.date(2026, 3, 22)
+    day = dt.date(2026, 3, 24)
     while day <= dt.date(2026, 3, 29):
         ends = points(CURVE, day, MADRID)
         values = value + np.cumsum(np.full(len(ends), 100))
@@ -482,9 +482,9 @@ def test_a_day_of_23_hours(store: Connection) -> None:
         value = int(values[-1])
         day += dt.timedelta(days=1)
     vee.job(Run(store, MADRID, at("2026-03-30 00:40", MADRID)), dt.date(2026, 3, 29))
-    # a Sunday, of which only one lies before it: no like days, and no neighbours
+    # a Sunday, before which lies one day of rest: no habit, and no neighbours
     assert counts(store) == []
-    store.execute("INSERT INTO calendar_day (day, kind) VALUES ('2026-03-23', 'holiday')")
+    store.execute("INSERT INTO calendar_day (day, kind) VALUES ('2026-03-25', 'holiday')")
     store.commit()
     vee.job(Run(store, MADRID, at("2026-03-30 00:40", MADRID)), dt.date(2026, 3, 29))
     assert counts(store) == [("vee-like-day", 30)]
