@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ def command() -> None:
 @pass_app
 def run(app: App, day: dt.date) -> None:
     """Validate a day and estimate what is missing of it; then follow what came late."""
+    if day >= app.today():
+        raise vee.NotOver(day)
     click.echo(frame.run(vee.JOB, vee.job, app.conn, app.zone, app.clock, day, stepwise=True))
     told = vee.MORE
     while told.endswith(vee.MORE):
@@ -88,7 +90,10 @@ def show(app: App, meter: str, day: dt.date, as_json: bool) -> None:
         )
     tile = vee_day.facts(given, block, vee_day.around(given, day))
     said = [one for verdict in validate(tile.facts).values() for one in _said(verdict, block.times, app)]
-    versions = store.versions(app.conn, number, block.times[0], block.times[-1])
+    versions = [
+        replace(version, time=version.time.astimezone(app.zone))
+        for version in store.versions(app.conn, number, block.times[0], block.times[-1])
+    ]
     stays = [
         hole for worked in vee_holes.around(given, day, ids) for hole in _stays(worked, block.times, app)
     ]

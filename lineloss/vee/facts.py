@@ -121,7 +121,7 @@ class Facts:
 
     @property
     def slots(self) -> int:
-        return self.imports.shape[1] - 1
+        return int(self.imports.shape[1]) - 1
 
     @property
     def most(self) -> I64:

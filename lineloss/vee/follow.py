@@ -107,7 +107,7 @@ def _odd(registers: Registers, before: I64, most: I64, since: F64) -> I64:
     highest = np.maximum.accumulate(np.concatenate([before[odd, None], values], axis=1), axis=1)
     falls = (known & (values < highest[:, :-1])).any(axis=1) | (known & (values < 0)).any(axis=1)
     jumps = _jumps(values, known, before[odd], most[odd], since[odd])
-    return odd[falls | jumps]
+    return np.asarray(odd[falls | jumps], dtype=np.int64)
 
 
 def _jumps(values: Registers, known: Bits, before: I64, most: I64, since: F64) -> Bits:

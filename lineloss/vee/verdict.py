@@ -75,10 +75,10 @@ def of_slots(rule: str, version: int, mask: Bits, severity: Severity, **evidence
 
 
 def of_days(
-    rule: str, version: int, rows: Bits | I64, slots: int, severity: Severity, **evidence: NDArray[Any]
+    rule: str, version: int, rows: Bits, slots: int, severity: Severity, **evidence: NDArray[Any]
 ) -> Verdict:
     """A verdict on whole days of these meters; evidence [meter], registers and energies in kWh."""
-    row = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    row = np.flatnonzero(rows)
     n = len(row)
     return Verdict(
         rule, version, row, np.ones(n, dtype=np.int64), np.full(n, slots), _all(n, severity),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from lineloss.vee.curve import Bits, Curve
 from protocols.reading import MISSING
 
@@ -13,4 +15,4 @@ WORDS: Final = ("the day freeze of that midnight", "取自日冻结")
 
 def there(curve: Curve) -> Bits:
     """bool[meter, time]: where it can stand."""
-    return (curve.registers == MISSING) & (curve.freezes != MISSING) & curve.alive
+    return np.asarray((curve.registers == MISSING) & (curve.freezes != MISSING) & curve.alive, dtype=np.bool_)

@@ -37,7 +37,7 @@ def weights(curve: Curve, wanted: Holes, slots: Slots) -> F64:
         energy = grid[row[:, None], days, curve.quarter[time, None]]
         made[part] = _mean(energy, there & ~np.isnan(energy))
     most = curve.most[slots.row].astype(np.float64)
-    return np.minimum(made, most)  # NaN stays
+    return np.asarray(np.minimum(made, most), dtype=np.float64)  # NaN stays
 
 
 def _mean(energy: F64, known: Bits) -> F64:

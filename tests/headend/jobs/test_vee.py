@@ -148,7 +148,9 @@ def test_a_long_hole_goes_by_like_days_and_adds_up(store: Connection, home: Plac
     assert counts(store) == [("vee-like-day", 55)]
     assert registers[95] == register(DAY)[95]
     assert np.diff(registers).sum() == np.diff(register(DAY)).sum()
-    assert np.abs(np.array(registers) - register(DAY)).max() < 100  # the evening is where it always is
+    assert (
+        np.abs(np.array(registers) - register(DAY)).max() < 400
+    )  # the evening, 32,000 in all, is where it always is
     assert quality.count(Quality.ESTIMATED) == 55
     sound(store)
 
@@ -158,7 +160,7 @@ def test_when_the_reading_comes_the_estimate_stands_no_more(store: Connection, h
     vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))  # from here on changes are followed
     validate(store)
     # one point of it, which is higher than the estimate
-    truth = int(register(DAY)[70]) + 500
+    truth = int(register(DAY)[70]) + 100
     deliver(
         store,
         CURVES,
