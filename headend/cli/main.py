@@ -34,6 +34,7 @@ COMMANDS = {
     "relay": "relay",
     "clock": "clock",
     "events": "events",
+    "vee": "vee",
     "lineloss": "lineloss",
     "anomalies": "anomalies",
     "prepaid": "prepaid",
@@ -75,7 +76,10 @@ click.rich_click.COMMAND_GROUPS = {
                 "mqtt",
             ],
         },
-        {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
+        {
+            "name": "Results",
+            "commands": ["vee", "lineloss", "anomalies", "prepaid", "billing", "export", "reads"],
+        },
     ]
 }
 

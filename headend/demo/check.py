@@ -141,7 +141,7 @@ def _slots(g: _Ground) -> Iterator[Check]:
         f"{values} values compared"
         + (f"; {len(wrong)} differ, first: {wrong[0]}" if wrong else ", none differs"),
     )
-    revisions = g.conn.execute("SELECT count(*) AS n FROM revision").fetchone()
+    revisions = g.conn.execute("SELECT count(*) AS n FROM revision WHERE method = 'read'").fetchone()
     doubles = g.conn.execute(
         "SELECT count(*) AS n FROM (SELECT meter_id, ts FROM slot_read GROUP BY 1, 2 HAVING count(*) > 1) d"
     ).fetchone()

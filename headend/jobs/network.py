@@ -55,7 +55,8 @@ def load(run: Run, day: dt.date) -> Network | None:
     slots = int(np.searchsorted(times, run.now - PATIENCE, side="right"))
     if slots < 1:
         return None
-    block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES)
+    # the bounds of a loss know of classes and digits, not of estimates: without them an area that misses a register is unknown
+    block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES, estimates="none")
     if not len(block.rows):
         return None
     # nobody's register is needed of a moment that the day has not come to yet

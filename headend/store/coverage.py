@@ -357,6 +357,16 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
     )
 
 
+def reserve(conn: Connection, plan: Plan, there: Points, zone: ZoneInfo) -> Locked:
+    """The ledger's rows of these points, made where there are none, and locked: until the transaction ends nobody else writes these
+    meters' days. The points are the plan's, in order of meter and time."""
+    entry = Entry.of(plan, there, (), zone)
+    widths = [len(points(plan, _date(day), zone)) for day in (entry.keys & _DAY_MASK).tolist()]
+    if widths:
+        _make_rows(conn, plan, entry.keys, widths, there)
+    return lock(conn, entry)
+
+
 def mark_estimates(conn: Connection, plan: Plan, there: Points, zone: ZoneInfo, *, standing: bool) -> None:
     """Note that estimates stand at these points, or stand there no more. The points are the plan's, in order of meter and time."""
     there = there.take(there.index >= 0)

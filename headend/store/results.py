@@ -93,10 +93,17 @@ class Found:
 
 
 def save_findings(
-    conn: Connection, day: dt.date, rules: Sequence[str], found: Sequence[Found], *, now: Any
+    conn: Connection,
+    day: dt.date,
+    rules: Sequence[str],
+    found: Sequence[Found],
+    *,
+    now: Any,
+    meters: Sequence[int] | None = None,
 ) -> tuple[int, int]:
     """Replace what `rules` say about a day, in the caller's transaction: new ones are added, seen ones renewed, vanished ones
-    withdrawn (not deleted: somebody may have acted on them). Returns (added or changed, withdrawn)."""
+    withdrawn (not deleted: somebody may have acted on them). `meters`: only of these was anything looked at; None: of everybody.
+    Returns (added or changed, withdrawn)."""
     at = as_datetime(now)
     changed: list[int] = []
     for f in found:
@@ -123,8 +130,9 @@ def save_findings(
     gone = [
         row["finding_id"]
         for row in conn.execute(
-            "SELECT finding_id, rule, subject_kind, subject_id FROM finding WHERE day = %s AND rule = ANY(%s) AND state <> 'withdrawn'",
-            (day, list(rules)),
+            "SELECT finding_id, rule, subject_kind, subject_id FROM finding WHERE day = %s AND rule = ANY(%s) AND state <> 'withdrawn' "
+            "AND (%s::int[] IS NULL OR subject_kind = 'meter' AND subject_id = ANY(%s::int[]))",
+            (day, list(rules), *2 * (None if meters is None else list(meters),)),
         )
         if (row["rule"], row["subject_kind"], row["subject_id"]) not in kept
     ]

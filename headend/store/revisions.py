@@ -21,6 +21,9 @@ from protocols.reading import MISSING, Column, Reads
 #: methods that are no estimates
 READ: Final = "read"
 EDIT: Final = "edit"
+#: no version at all: what stood there was taken back, and the first reading stands again, or nothing. Its value is NaN.
+WITHDRAWN: Final = "withdrawn"
+NO_ESTIMATES: Final = (READ, EDIT, WITHDRAWN)
 
 
 class BadRevision(StoreError):
@@ -45,9 +48,9 @@ def revise(
     meter, times, values: [n], distinct cells in order of meter and time; registers int64 in 1e-4 of the unit, all else as in Reads.
     `method`: 'edit' for a person's, else the name of the estimation; 'read' is for the meter alone.
     `evidence`: the exchange (a file) that brought them, 0 for none."""
-    if method == READ or not method:
+    if method in (READ, WITHDRAWN) or not method:
         raise BadRevision(
-            f"method {method!r}: name the estimation, or 'edit'; 'read' is what the meter itself says"
+            f"method {method!r}: name the estimation, or 'edit'; 'read' is what the meter itself says, and `withdraw` takes back"
         )
     if table.plan is None or code not in table.codes:
         raise BadRevision(f"{code} has no column in {table.source} readings that could be revised")
@@ -87,7 +90,7 @@ def replace_estimates(
         ),
     ).fetchall()  # fmt: skip
     cells = {
-        (row["meter_id"], row["ts"], row["quantity"]) for row in standing if row["method"] not in (READ, EDIT)
+        (row["meter_id"], row["ts"], row["quantity"]) for row in standing if row["method"] not in NO_ESTIMATES
     }
     told = Note(note.now, "the meter's own value came", note.who)
     for code in dict.fromkeys(quantity for _, _, quantity in sorted(cells)):
@@ -143,6 +146,75 @@ def _insert(
         },
     ).fetchall()  # fmt: skip
     cells = {(row["meter_id"], row["ts"]) for row in made}
+    return np.array(
+        [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
+    )
+
+
+def withdraw(
+    conn: Connection,
+    table: Table,
+    code: str,
+    meter: NDArray[np.int64],
+    times: Times,
+    note: Note,
+    *,
+    zone: ZoneInfo,
+) -> int:
+    """What stands over the meter's own word at these cells stands no more, in the caller's transaction; at how many something did.
+
+    meter, times: [n], distinct cells in order of meter and time. The newest that the meter said stands again, or, where it never said
+    anything, nothing: a version of method 'withdrawn' says so, and whoever reads versions passes over it."""
+    if table.plan is None or code not in table.codes:
+        raise BadRevision(f"{code} has no column in {table.source} readings that could be revised")
+    made = conn.execute(
+        """
+        INSERT INTO revision (meter_id, ts, source, quantity, version, value, method, reason, who, at, evidence)
+        SELECT u.m, u.t, %(source)s, %(code)s, top.version + 1, coalesce(own.value, 'NaN'),
+               CASE WHEN own.value IS NULL THEN %(withdrawn)s ELSE %(read)s END, %(reason)s, %(who)s, %(at)s, own.evidence
+        FROM unnest(%(m)s::int[], %(t)s::timestamptz[]) AS u(m, t)
+        JOIN LATERAL (
+            SELECT version, method FROM revision v
+            WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s) ORDER BY version DESC LIMIT 1
+        ) top ON top.method NOT IN (%(read)s, %(withdrawn)s)
+        LEFT JOIN LATERAL (
+            SELECT value, evidence FROM revision v
+            WHERE (v.meter_id, v.ts, v.source, v.quantity, v.method) = (u.m, u.t, %(source)s, %(code)s, %(read)s) ORDER BY version DESC LIMIT 1
+        ) own ON true
+        ORDER BY u.m, u.t
+        RETURNING meter_id, ts
+        """,
+        {
+            "source": table.source, "code": code, "read": READ, "withdrawn": WITHDRAWN, "reason": note.reason, "who": note.who,
+            "at": as_datetime(note.now), "m": meter.tolist(), "t": [as_datetime(when) for when in times],
+        },
+    ).fetchall()  # fmt: skip
+    cells = {(row["meter_id"], row["ts"]) for row in made}
+    gone = np.array(
+        [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
+    )
+    if not gone.any():
+        return 0
+    day, index = locate(table.plan, times, zone)
+    there = Points(meter, times, day, index, np.full(len(meter), note.now))
+    coverage.mark_estimates(
+        conn, table.plan, there.take(gone & ~_estimated(conn, table, meter, times)), zone, standing=False
+    )
+    news = feed.Readings()
+    news.note(table.plan.name, "corrected", meter[gone], day[gone])
+    news.publish(conn)
+    return len(made)
+
+
+def _estimated(conn: Connection, table: Table, meter: NDArray[np.int64], times: Times) -> Bits:
+    """bool[n]: where an estimate of any quantity stands."""
+    rows = conn.execute(
+        "SELECT DISTINCT meter_id, ts FROM (SELECT DISTINCT ON (v.meter_id, v.ts, v.quantity) v.meter_id, v.ts, v.method FROM revision v "
+        "JOIN unnest(%s::int[], %s::timestamptz[]) AS u(m, t) ON v.meter_id = u.m AND v.ts = u.t "
+        "WHERE v.source = %s ORDER BY v.meter_id, v.ts, v.quantity, v.version DESC) n WHERE method <> ALL(%s)",
+        (meter.tolist(), [as_datetime(when) for when in times], table.source, list(NO_ESTIMATES)),
+    ).fetchall()
+    cells = {(row["meter_id"], row["ts"]) for row in rows}
     return np.array(
         [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
     )

@@ -4,7 +4,7 @@ from headend.store.blocks.block import CELLS_AT_ONCE, Block, load
 from headend.store.blocks.energy import Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
-from headend.store.blocks.overlay import Quality, Standing, standing
+from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
 from headend.store.blocks.points import Boundary, Daily, PointBlock, boundaries, daily, energies
 from headend.store.blocks.stream import stream, stream_energies
 
@@ -15,6 +15,7 @@ __all__ = [
     "Block",
     "Boundary",
     "Daily",
+    "Estimates",
     "PointBlock",
     "Quality",
     "Rows",

@@ -15,6 +15,7 @@ import numpy as np
 from headend.store.blocks.block import CELLS_AT_ONCE, Block, fill
 from headend.store.blocks.grid import choose
 from headend.store.blocks.installed import Rows, rows
+from headend.store.blocks.overlay import Estimates
 from headend.store.blocks.points import ENERGIES, PointBlock, choose_registers, fill_points
 from headend.store.db import Connection
 from headend.store.tables import CURVES
@@ -36,6 +37,7 @@ def stream(
     last: dt.date | None = None,
     until: np.datetime64 | None = None,
     freezes: Sequence[str] = REGISTER_QUANTITIES,
+    estimates: Estimates = "all",
     meters_at_once: int | None = None,
 ) -> Iterator[Block]:
     """`load` of all meters of local days `day` to `last` (that day alone), in blocks of so many meters, meters ascending.
@@ -52,7 +54,9 @@ def stream(
     yield from _ahead(
         conns,
         _cut(who, change // size),
-        lambda conn, part: fill(conn, part, day, last or day, zone, chosen, until=until, freezes=freezes),
+        lambda conn, part: fill(
+            conn, part, day, last or day, zone, chosen, until=until, freezes=freezes, estimates=estimates
+        ),
     )
 
 
