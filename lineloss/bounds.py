@@ -28,7 +28,9 @@ _erf: Final = np.frompyfunc(erf, 1, 1)
 
 def half_width(largest: Floats, deviation: Floats, confidence: float = CONFIDENCE) -> Floats:
     """x with P(|U + N| <= x) = confidence, U even in [-largest, largest], N normal with `deviation`; any equal shapes, any one unit."""
-    a, s = np.maximum(largest, 1e-12), np.maximum(deviation, 1e-12)
+    # a ten-thousandth of the other is nothing, and keeps the difference of two nearly equal integrals exact enough
+    a = np.maximum(np.maximum(largest, 1e-4 * deviation), 1e-12)
+    s = np.maximum(deviation, 1e-6 * a)
     low, high = np.zeros_like(a), a + 10 * s
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

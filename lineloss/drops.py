@@ -27,6 +27,8 @@ Bools = NDArray[np.bool_]
 COMPARABLE: Final = 0.6
 #: Fewer common samples than this determine nothing: five unknowns, and four times as many to tell their errors [slot].
 SAMPLES: Final = 24
+#: Where no current changes by a twentieth of itself, what it takes of the voltage is not told from what the voltmeters differ.
+_CHANGES: Final = 0.05
 #: A gram matrix's direction with less than this share of the largest is rounding, not information.
 _TINY: Final = 1e-9
 
@@ -34,7 +36,7 @@ _TINY: Final = 1e-9
 @dataclass(frozen=True, slots=True)
 class Source:
     """What is measured at an area's supply: volts float64[3, slot] [V], amps float64[3, slot] [A], primary side, signed (negative: the
-    area feeds back); NaN where not delivered.
+    area feeds back); NaN where not delivered, or where their direction is not known.
     """
 
     volts: Floats
@@ -172,6 +174,8 @@ def fit(supply: Source, where: Ports, phase: Ints | None, *, steps: bool = False
     coefficient = (inverse @ right[:, :, None])[:, :, 0]
     left = y - (coefficient[:, None, :] @ x)[:, 0]
     count = there.sum(axis=1)
+    if not steps:
+        count = np.where(_changing(own, amps, there), count, 0)
     variance = (left**2).sum(axis=1) / np.maximum(count - 5, 1)
     alike = persistence(left)
     error = np.sqrt(np.diagonal(inverse, axis1=1, axis2=2) * (variance * alike)[:, None])
@@ -185,6 +189,19 @@ def fit(supply: Source, where: Ports, phase: Ints | None, *, steps: bool = False
         count,
         count * 0.5 if steps else count / alike,
     )
+
+
+def _changing(own: Floats, amps: Floats, there: Bools) -> Bools:
+    """bool[port]: its own current, or the supply's, changes enough over the samples that are `there`."""
+    total = np.broadcast_to(np.abs(amps).sum(axis=0), own.shape)
+    result = np.zeros(len(own), dtype=np.bool_)
+    count = np.maximum(there.sum(axis=1), 1)
+    for values in (np.abs(own), total):
+        known = np.where(there, values, 0.0)
+        mean = known.sum(axis=1) / count
+        spread = np.sqrt(np.where(there, (known - mean[:, None]) ** 2, 0.0).sum(axis=1) / count)
+        result |= spread > _CHANGES * mean
+    return result
 
 
 def persistence(left: Floats) -> Floats:

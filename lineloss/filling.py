@@ -34,10 +34,10 @@ def fill(registers: Registers, *, roll_over: RollOver = ROLL_OVER, day: int = 96
     total = _unrolled(registers, roll_over)
     there = ~np.isnan(total)
     measured = there[:, 1:] & there[:, :-1]
-    energy = np.full(measured.shape, np.nan)
+    energy = np.diff(total, axis=1)
     variance = np.zeros(measured.shape)
     instants = np.arange(registers.shape[1])
-    for row in range(len(total)):
+    for row in np.flatnonzero(~there.all(axis=1)).tolist():
         at = np.flatnonzero(there[row])
         if len(at) < 2:
             continue
