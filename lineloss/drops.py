@@ -43,6 +43,16 @@ class Source:
     amps: Floats
 
     @property
+    def measured(self) -> Bools:
+        """bool[slot]: every phase was, of those that are measured at all."""
+        never = np.isnan(self.volts).all(axis=1) | np.isnan(self.amps).all(axis=1)
+        return np.asarray(~np.isnan((self.volts + self.amps)[~never]).any(axis=0))
+
+    def only(self, slots: Bools) -> Source:
+        """The same as if it had been measured in `slots` alone."""
+        return Source(np.where(slots, self.volts, np.nan), np.where(slots, self.amps, np.nan))
+
+    @property
     def mean(self) -> Floats:
         """float64[slot]: of the phases that are measured at all."""
         measured = ~np.isnan(self.volts).all(axis=1)

@@ -84,14 +84,16 @@ def find_moves(
         where = drops.ports(topology, customers, own, voltage, current, net)
         if not len(where):
             continue
-        here = _spread(own, where)
         place = np.searchsorted(customers, where.row)
         judged[where.row] = True
         table = np.full((len(customers), len(others)), -np.inf)
         for n, other in enumerate(others):
             there = sources[other]
             if there is not None:
-                table[:, n] = np.bincount(place, _ahead(here, _spread(there, where)), len(customers))
+                # both are judged by the slots in which both were measured: a night alone is quieter than a day
+                slots = own.measured & there.measured
+                here, beyond = (_spread(s.only(slots), where) for s in (own, there))
+                table[:, n] = np.bincount(place, _ahead(here, beyond), len(customers))
         ahead, which = table.max(axis=1), table.argmax(axis=1)
         enough = CERTAIN + np.log(len(others) * max(int((topology.role == Role.RECEIVE).sum()), 1))
         for k in np.flatnonzero(judged[customers] & (ahead > enough)).tolist():

@@ -61,7 +61,7 @@ def identify(supply: Source, where: Ports) -> Hangs:
     """The phase of each port. Phases of the supply that are not measured are never chosen."""
     measured = ~np.isnan(supply.volts).all(axis=1) & ~np.isnan(supply.amps).all(axis=1)
     # slots in which the supply was measured; a customer's gaps in them are bridged, and what that adds of error is counted
-    use = np.flatnonzero(~np.isnan(supply.volts[measured] + supply.amps[measured]).any(axis=0))
+    use = np.flatnonzero(supply.measured)
     slots = len(use)
     score = np.where(measured, np.zeros((len(where), 3)), -np.inf)
     if measured.sum() > 1 and slots >= SAMPLES:

@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from statistics import NormalDist
 from typing import Final
 
@@ -103,7 +104,7 @@ class Suspects:
                                    nothing
     ranked       int64[area, RANKED]    rows of the customers likeliest to explain the loss, likeliest first, named or not; -1: none.
                                         Where to look first if the loss is too high, and no accusation
-    odds         float64[area, RANKED]  how likely each is, if it is one of the customers at all
+    odds         float64[area, RANKED]  how likely each is, of those who are suspected for the same reason, if it is one of them at all
     """
 
     area: NDArray[np.int64]
@@ -326,18 +327,31 @@ def _places(
 def _ranking(
     likelihood: Floats, usable: NDArray[np.int64], witness: _Witness | None
 ) -> list[tuple[int, float]]:
-    """(customer, odds), likeliest first: by his profile and the voltages, or by the voltages alone where he may have no profile."""
-    score = dict(zip(usable.tolist(), likelihood.tolist(), strict=True))
+    """(customer, odds), likeliest first. Two lists in turns, where voltages are asked: who passes a part of his use by the meter, by profile and
+    place; and at whose place all that no meter measures is drawn, whatever his profile. The second takes every meter's error for a part of
+    the current, so its likelihoods are not those of the first, and each has odds of its own.
+    """
+    lists = [_odds(dict(zip(usable.tolist(), likelihood.tolist(), strict=True)))]
     if witness is not None:
         taps = [(c, tap) for c in np.unique(witness.owner).tolist() for tap in witness.tap(c)]
         said = reciprocity.likelihoods(witness.drop, witness.current, [tap for _, tap in taps])
+        best: dict[int, float] = {}
         for (customer, _), value in zip(taps, said.tolist(), strict=True):
-            score[customer] = max(score.get(customer, -np.inf), value)
+            best[customer] = max(best.get(customer, -np.inf), value)
+        lists.append(_odds(best))
+    order: dict[int, float] = {}
+    for pair in zip_longest(*lists):
+        for entry in pair:
+            if entry is not None:
+                order.setdefault(*entry)
+    return list(order.items())
+
+
+def _odds(score: dict[int, float]) -> list[tuple[int, float]]:
+    """(customer, odds) by log-likelihood, likeliest first; who explains nothing is left out."""
     order = sorted(((c, v) for c, v in score.items() if np.isfinite(v)), key=lambda pair: -pair[1])
-    if not order:
-        return []
-    weight = np.exp(np.array([v for _, v in order]) - order[0][1])
-    return list(zip([c for c, _ in order], (weight / weight.sum()).tolist(), strict=True))
+    weight = np.exp(np.array([v for _, v in order]) - order[0][1]) if order else np.zeros(0)
+    return list(zip([c for c, _ in order], (weight / max(weight.sum(), 1.0)).tolist(), strict=True))
 
 
 def _witness(
