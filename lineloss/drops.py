@@ -46,7 +46,8 @@ class Source:
     def measured(self) -> Bools:
         """bool[slot]: every phase was, of those that are measured at all."""
         never = np.isnan(self.volts).all(axis=1) | np.isnan(self.amps).all(axis=1)
-        return np.asarray(~np.isnan((self.volts + self.amps)[~never]).any(axis=0))
+        gaps: Bools = np.isnan((self.volts + self.amps)[~never])
+        return np.asarray(~gaps.any(axis=0), dtype=np.bool_)
 
     def only(self, slots: Bools) -> Source:
         """The same as if it had been measured in `slots` alone."""
@@ -166,7 +167,7 @@ def fit(supply: Source, where: Ports, phase: Ints | None, *, steps: bool = False
     """
     drop = (supply.mean if phase is None else supply.volts[phase]) - where.volts
     # a phase that is never measured takes part in nothing; a sample that is missing takes the slot with it
-    never = np.isnan(supply.amps).all(axis=1)
+    never: Bools = np.isnan(supply.amps).all(axis=1)
     amps = np.where(never[:, None], 0.0, supply.amps)
     shared = np.broadcast_to(amps, (len(where), *amps.shape))
     own, one = where.amps, np.ones_like(drop)

@@ -76,7 +76,7 @@ def _log_likelihood(s: Floats, k: Floats, power: float, tau: float, samples: flo
     both = value[:, None] + value[None, :] + tau
     left = max(power - 0.5 * float(np.sum(c**2 / both)), 1e-12)
     upper = np.triu_indices(len(s))
-    return -0.5 * samples * np.log(left / power) - 0.5 * float(np.sum(np.log(both[upper] / tau)))
+    return -0.5 * samples * float(np.log(left / power)) - 0.5 * float(np.sum(np.log(both[upper] / tau)))
 
 
 def _independent(drop: Floats, current: Floats) -> float:
@@ -84,5 +84,5 @@ def _independent(drop: Floats, current: Floats) -> float:
     fitted, *_ = np.linalg.lstsq(current.T, drop.T, rcond=1e-6)
     left = drop.T - current.T @ fitted
     size = float(np.sum(left**2))
-    alike = float(np.sum(left[1:] * left[:-1])) / size if size > 0 else 0.0
-    return drop.size * (1 - np.clip(alike, 0.0, 0.95)) / (1 + np.clip(alike, 0.0, 0.95))
+    alike = min(max(float(np.sum(left[1:] * left[:-1])) / size if size > 0 else 0.0, 0.0), 0.95)
+    return drop.size * (1 - alike) / (1 + alike)
