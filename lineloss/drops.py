@@ -167,7 +167,7 @@ def fit(supply: Source, where: Ports, phase: Ints | None, *, steps: bool = False
     """
     drop = (supply.mean if phase is None else supply.volts[phase]) - where.volts
     # a phase that is never measured takes part in nothing; a sample that is missing takes the slot with it
-    never: Bools = np.isnan(supply.amps).all(axis=1)
+    never = np.asarray(np.isnan(supply.amps).all(axis=1), dtype=np.bool_)
     amps = np.where(never[:, None], 0.0, supply.amps)
     shared = np.broadcast_to(amps, (len(where), *amps.shape))
     own, one = where.amps, np.ones_like(drop)

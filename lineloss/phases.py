@@ -59,7 +59,8 @@ class Phases:
 
 def identify(supply: Source, where: Ports) -> Hangs:
     """The phase of each port. Phases of the supply that are not measured are never chosen."""
-    measured: NDArray[np.bool_] = ~np.isnan(supply.volts).all(axis=1) & ~np.isnan(supply.amps).all(axis=1)
+    gone = np.isnan(supply.volts).all(axis=1) | np.isnan(supply.amps).all(axis=1)
+    measured = np.asarray(~gone, dtype=np.bool_)
     # slots in which the supply was measured; a customer's gaps in them are bridged, and what that adds of error is counted
     use = np.flatnonzero(supply.measured)
     slots = len(use)

@@ -24,7 +24,7 @@ other smooth unmetered load from being blamed on the customer who happens to res
 
 Two customers of the same habits explain a loss equally well: a profile tells when energy is lost and not where. Where voltages and
 currents are given they are asked as well (reciprocity.py), and both are likelihoods of the same hypotheses, so they add up. Somebody is
-named only if he alone is left, 99 to 1; else there is a ranking, and nobody is named.
+named only if his profile alone leaves nobody else, 99 to 1, and the voltages do not speak for him; else there is a ranking, and nobody is named.
 
 How many days? One finds who takes some per cent of what the area is supplied with; the error of a coefficient falls with the root
 of the number of days, so seven find a third of that.
@@ -236,14 +236,14 @@ def find_suspects(
     )
 
 
-def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int, cleared: NDArray[np.bool_]) -> bool:
-    """No other single customer, set free beside this one, takes the loss away from him; cleared bool[term]: those whom the voltages clear.
+def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> bool:
+    """No other single customer, set free beside this one, takes the loss away from him.
 
     A rival who would have to give energy away, a negative coefficient, takes nothing.
     """
     rest = grams.without(inside)[at]
     size = np.diagonal(rest)
-    rivals = (size > 1e-9 * np.diagonal(grams.table[at])) & ~cleared
+    rivals = size > 1e-9 * np.diagonal(grams.table[at])
     rivals[[*inside, term, -1]] = False
     own, other, loss = rest[rivals, term], size[rivals], rest[rivals, -1]
     determinant = size[term] * other - own**2
@@ -288,7 +288,10 @@ def _explain(
         if not result:
             order = _ranking(likelihood[nuisance:-1], usable, witness if ranking else None)
         term = int(np.argmax(likelihood))
-        chance = 1 / float(np.exp(likelihood - likelihood[term]).sum())
+        # The voltages may clear the one whom his profile points at; they do not convict one of several whom it points at alike.
+        chance = min(1 / float(np.exp(part - part[term]).sum()) for part in (profile, likelihood))
+        if witness is not None and np.isfinite(place[term]) and place[term] < 0:
+            break  # with nobody hiding anything there the voltages are likelier than with him
         coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], slots))
         named = np.array([*terms[nuisance:], term]) - nuisance
         energy = coefficient * used[named]
@@ -297,8 +300,7 @@ def _explain(
         possible = float(np.sum(energy - error * used[named])) <= curves.most
         if not (significant and possible and bool(np.all(energy >= settings.energy)) and chance >= SURE):
             break
-        cleared = np.isfinite(place) & (place < place[term] + np.log(1 - SURE))
-        if not _survives_rivals(grams, at, terms, term, cleared):
+        if not _survives_rivals(grams, at, terms, term):
             break
         terms.append(term)
         result = list(zip(usable[named].tolist(), coefficient.tolist(), error.tolist(), strict=True))
