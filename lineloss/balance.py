@@ -4,20 +4,33 @@
     rate = loss / (main forward + users' export)
 
 Surplus photovoltaic energy counts at the billing meter's reverse register, never at the generation meter. An
-area in which one meter lacks one end of the day is *unknown*: a missing register is never a zero.
+area in which one meter lacks one end of the day is *unknown*: a missing register is never a zero. Unless the day itself says what it
+was (ends.py), to within little enough; then the limits are wider by it.
+
+There are two pairs of limits. The hard ones hold when every meter keeps its class, whatever the others do: with fifty meters they are far
+too wide to act on. The likely ones contain the truth 19 times in 20 (bounds.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lineloss.bounds import half_width
+from lineloss.ends import Ends, estimate
 from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver, advance, decreased
 from lineloss.topology import Role, Topology
 from protocols.reading import MISSING
+
+#: An area whose estimated registers may be wrong by more than this share of what was supplied, at two standard deviations, is unknown: the
+#: usual limit of an area's loss rate is a few per cent, and what is estimated must not decide on which side of it the area is.
+ESTIMATED: Final = 0.02
+#: The hard limits take an estimate to be wrong by at most so many standard deviations.
+_HARD: Final = 3.0
 
 
 class Reason(IntEnum):
@@ -41,11 +54,13 @@ class Balance:
     loss_low         int64[area]    the true loss lies in [loss_low, loss_high] when every meter keeps its
                                     class
     loss_high        int64[area]
+    likely_low       int64[area]    the true loss lies in [likely_low, likely_high] 19 times in 20
+    likely_high      int64[area]
     rate             float64[area]  loss / supplied as a fraction; NaN where unknown or nothing was supplied
     reason           int8[area]     Reason; KNOWN is 0
     meters_due       int64[area]    meters in the formula
-    meters_complete  int64[area]    of these, those whose energy is known
-    missing_area     int64[k]       index of the area of each meter that is not complete
+    meters_complete  int64[area]    of these, those whose energy was read
+    missing_area     int64[k]       index of the area of each meter that is not complete: estimated in an area that is known
     missing_meter    int64[k]       that meter's id
     """
 
@@ -55,6 +70,8 @@ class Balance:
     loss: NDArray[np.int64]
     loss_low: NDArray[np.int64]
     loss_high: NDArray[np.int64]
+    likely_low: NDArray[np.int64]
+    likely_high: NDArray[np.int64]
     rate: NDArray[np.float64]
     reason: NDArray[np.int8]
     meters_due: NDArray[np.int64]
@@ -76,7 +93,7 @@ class Balance:
         return np.asarray(np.where(self.known, "known", "unknown"), dtype=np.str_)
 
     def missing_in(self, area: int) -> NDArray[np.int64]:
-        """int64[n]: the meters that keep area (an index) from being known."""
+        """int64[n]: the meters of area (an index) whose energy was not read."""
         return np.asarray(self.missing_meter[self.missing_area == area], dtype=np.int64)
 
 
@@ -122,6 +139,9 @@ def day_balance(
     *,
     freeze_imports: Registers | None = None,
     freeze_exports: Registers | None = None,
+    usual: Registers | None = None,
+    clock: NDArray[np.float64] | None = None,
+    interval: int = 15,
     resolution: int | NDArray[np.int64] = RESOLUTION,
     roll_over: RollOver = ROLL_OVER,
 ) -> Balance:
@@ -131,31 +151,39 @@ def day_balance(
                                     begin
     freeze_imports, freeze_exports  int64[meter, 2]: registers at both midnights, used where the curve lacks
                                     an end
+    usual                           int64[meter, day] [1e-4 kWh]: energies of other days like this one, MISSING where unknown, for meters
+                                    that are silent
+    clock                           float64[meter] [s]: how far each meter's clock is off, NaN where nobody knows (taken as right)
+    interval                        minutes of one slot
     resolution                      worth of a register's last digit [1e-4 kWh], scalar or [meter]
     roll_over                       what a register counts modulo [1e-4 kWh], scalar or [meter]
 
     A point that does not export (topology.exports) may lack its reverse register; one that does may not. A
     reverse register that is there counts in either case: what flowed, flowed.
     """
+    counted = topology.counted()
     first, last = day_ends(imports, freeze_imports)
-    forward = advance(first, last, roll_over)
     bad = decreased(first, last, roll_over)
+    ends = _ends(imports, first, last, usual, counted)
+    forward = advance(ends.first, ends.last, roll_over)
     if exports is None:
         exports = np.full((len(topology), 2), MISSING, dtype=np.int64)
-    first, last = day_ends(exports, freeze_exports)
-    reverse = advance(first, last, roll_over)
-    bad = bad | decreased(first, last, roll_over)
-    reverse = np.where((reverse == MISSING) & ~topology.exports & ~bad, 0, reverse)
+    first_out, last_out = day_ends(exports, freeze_exports)
+    bad = bad | decreased(first_out, last_out, roll_over)
+    out = _ends(exports, first_out, last_out, None, counted & topology.exports)
+    reverse = advance(out.first, out.last, roll_over)
+    stands = ~topology.exports & ~bad
+    reverse = np.where((reverse == MISSING) & stands, 0, reverse)
 
-    counted = topology.counted()
-    complete = (forward != MISSING) & (reverse != MISSING)
+    usable = counted & (forward != MISSING) & (reverse != MISSING)
+    read = (first != MISSING) & (last != MISSING) & (stands | (first_out != MISSING) & (last_out != MISSING))
+    complete = usable & read
     due = topology.sum_by_area(counted.astype(np.int64))
-    have = topology.sum_by_area((counted & complete).astype(np.int64))
-    reason = _reasons(topology, counted, due, have, bad)
-    known = reason == Reason.KNOWN
+    have = topology.sum_by_area(complete.astype(np.int64))
+    told = topology.sum_by_area(usable.astype(np.int64))
 
-    usable = counted & complete
     forward, reverse = np.where(usable, forward, 0), np.where(usable, reverse, 0)
+    guess = np.where(usable, np.hypot(ends.deviation, out.deviation), 0.0) * topology.multiplier
     forward_low, forward_high = _true_energy(forward, usable, topology, resolution)
     # The reverse register of a point that cannot feed in hides no digit: it stands still because nothing
     # flows.
@@ -166,11 +194,24 @@ def day_balance(
     supply = topology.role == Role.SUPPLY
     supplied = topology.sum_by_area(np.where(supply, forward, reverse) * topology.multiplier)
     sold = topology.sum_by_area(np.where(supply, reverse, forward) * topology.multiplier)
-    low = topology.sum_by_area(np.where(supply, forward_low - reverse_high, reverse_low - forward_high))
-    high = topology.sum_by_area(np.where(supply, forward_high - reverse_low, reverse_high - forward_low))
+    hard = np.ceil(_HARD * guess).astype(np.int64)
+    low = np.where(supply, forward_low - reverse_high, reverse_low - forward_high) - hard
+    high = np.where(supply, forward_high - reverse_low, reverse_high - forward_low) + hard
+    low, high = topology.sum_by_area(low), topology.sum_by_area(high)
+
+    doubt = np.sqrt(topology.sum_by_area(guess**2))
+    reason = _reasons(topology, counted, due, told, bad)
+    vague = (reason == Reason.KNOWN) & (2 * doubt > ESTIMATED * supplied)
+    reason = np.where(vague, np.int8(Reason.MISSING_REGISTER), reason)
+    known = reason == Reason.KNOWN
+
+    loss = supplied - sold
+    slip = _clock_slip(imports, clock, interval) * topology.multiplier
+    wide = _likely(topology, usable, forward, reverse, live, np.hypot(guess, slip), resolution)
+    likely_low, likely_high = np.maximum(loss - wide, low), np.minimum(loss + wide, high)
 
     absent = np.flatnonzero(counted & ~complete)
-    loss = _masked(supplied - sold, known)
+    loss = _masked(loss, known)
     supplied, sold = _masked(supplied, known), _masked(sold, known)
     return Balance(
         area_id=topology.area_id,
@@ -179,6 +220,8 @@ def day_balance(
         loss=loss,
         loss_low=_masked(low, known),
         loss_high=_masked(high, known),
+        likely_low=_masked(likely_low, known),
+        likely_high=_masked(likely_high, known),
         rate=_rate(loss, supplied),
         reason=reason,
         meters_due=due,
@@ -186,6 +229,51 @@ def day_balance(
         missing_area=topology.area[absent],
         missing_meter=topology.meter[absent],
     )
+
+
+def _ends(
+    curve: Registers,
+    first: Registers,
+    last: Registers,
+    usual: Registers | None,
+    due: NDArray[np.bool_],
+) -> Ends:
+    """The ends of every meter's day, those of meters that are due estimated where they were not read."""
+    at = np.flatnonzero(due & ((first == MISSING) | (last == MISSING)))
+    some = estimate(curve[at], first[at], last[at], None if usual is None else usual[at])
+    ends = Ends(first.copy(), last.copy(), np.zeros(len(first)))
+    ends.first[at], ends.last[at], ends.deviation[at] = some.first, some.last, some.deviation
+    return ends
+
+
+def _clock_slip(curve: Registers, clock: NDArray[np.float64] | None, interval: int) -> NDArray[np.float64]:
+    """float64[meter] [1e-4 kWh]: what a clock that is off takes from one end of the day and gives to the other, at most."""
+    if clock is None or curve.shape[1] < 2:
+        return np.zeros(len(curve))
+    share = np.minimum(np.abs(np.nan_to_num(clock, nan=0.0)) / (60 * interval), 1.0)
+    ends = [advance(curve[:, 0], curve[:, 1]), advance(curve[:, -2], curve[:, -1])]
+    return np.asarray(share * np.maximum(*(np.where(e == MISSING, 0, e) for e in ends)))
+
+
+def _likely(
+    topology: Topology,
+    usable: NDArray[np.bool_],
+    forward: Registers,
+    reverse: Registers,
+    live: NDArray[np.bool_],
+    guess: NDArray[np.float64],
+    resolution: int | NDArray[np.int64],
+) -> Registers:
+    """int64[area]: half the width within which the truth lies with bounds.CONFIDENCE."""
+    through = np.where(usable, (forward + reverse) * topology.multiplier, 0)
+    limit = through * topology.accuracy
+    # two ends, each with a digit cut off evenly: variance 2/12
+    digits = (usable.astype(np.int64) + live) * (resolution * topology.multiplier) ** 2 / 6
+    largest = np.zeros(topology.areas)
+    inside = topology.area >= 0
+    np.maximum.at(largest, topology.area[inside], limit[inside])
+    spread = topology.sum_by_area(limit**2 / 3 + digits + guess**2) - largest**2 / 3
+    return np.ceil(half_width(largest, np.sqrt(np.maximum(spread, 0.0)))).astype(np.int64)
 
 
 def slot_energy(

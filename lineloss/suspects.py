@@ -19,36 +19,50 @@ squares with
     cov = q (2, -1 tridiagonal) + w (white) + v (smooth, two hours) + class errors of the customers
           + errors of the services' losses
 
-uses that. w and v are unknown (estimated by maximum likelihood on a grid): v keeps a street lamp or any
+uses that, day by day. w and v are unknown (estimated by maximum likelihood on a grid): v keeps a street lamp or any
 other smooth unmetered load from being blamed on the customer who happens to resemble it most.
+
+Two customers of the same habits explain a loss equally well: a profile tells when energy is lost and not where. Where voltages and
+currents are given they are asked as well (reciprocity.py), and both are likelihoods of the same hypotheses, so they add up. Somebody is
+named only if his profile alone leaves nobody else, 99 to 1, and the voltages do not speak for him; else there is a ranking, and nobody is named.
+
+How many days? One finds who takes some per cent of what the area is supplied with; the error of a coefficient falls with the root
+of the number of days, so seven find a third of that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss.balance import SlotBalance, slot_balance, slot_energy
+from lineloss import drops, phases, reciprocity, regression
 from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver
+from lineloss.regression import Curves, Energies, Grams
 from lineloss.topology import Role, Topology
 
 Floats = NDArray[np.float64]
 
-#: Unknown noise variances tried, as shares of the loss curve's own variance: white x smooth.
-_GRID: Final = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])
-#: Correlation length of the smooth noise [slots]: two hours of quarters, the time scale of a household's
-#: load curve.
-_SMOOTH: Final = 8.0
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
-#: Standard error of a service's loss, as a fraction: samples stand for means, power factors are not all one,
-#: and a part of the drop belongs to the main that others share.
-_SERVICE: Final = 0.3
 _KWH: Final = 1e-4
+
+
+#: Odds against all others together at which a customer may be named.
+SURE: Final = 0.99
+#: How many of the likeliest customers the ranking of an area holds.
+RANKED: Final = 5
+#: Customers whose profile alone makes them less likely than the likeliest by this factor (its logarithm) are not asked about voltages:
+#: a sum over a hundred of them does not reach the hundredth part that matters.
+_HOPELESS: Final = 10.0
+#: Log-likelihood from which a profile points at somebody at all (three standard errors): only then the voltages are asked.
+_PROMISING: Final = 4.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +99,12 @@ class Suspects:
     share        float64[suspect]  of the area's loss over the slots used, as a fraction
     service      float64[suspect]  deducted beforehand: loss in the service per metered energy; 0 where no
                                    voltages were given
-    slots        int64[area]       complete slots, of which the regression used all or none
+    slots        int64[area]       slots of which every meter's energy is known, of which the regression used all or none
     examined     bool[area]        False: too few slots or nothing to regress on; absence of suspects proves
                                    nothing
+    ranked       int64[area, RANKED]    rows of the customers likeliest to explain the loss, likeliest first, named or not; -1: none.
+                                        Where to look first if the loss is too high, and no accusation
+    odds         float64[area, RANKED]  how likely each is, of those who are suspected for the same reason, if it is one of them at all
     """
 
     area: NDArray[np.int64]
@@ -100,52 +117,35 @@ class Suspects:
     service: Floats
     slots: NDArray[np.int64]
     examined: NDArray[np.bool_]
+    ranked: NDArray[np.int64]
+    odds: Floats
 
     def __len__(self) -> int:
         return len(self.meter)
 
 
 @dataclass(frozen=True, slots=True)
-class _Curves:
-    """One area, all kWh: loss [slot] without the services', nuisance terms [slot, 1 to 3], profiles [slot, customer]; the known
-    part of the covariance and the shape of its smooth part [slot, slot]; the most that can have been lost at
-    all.
+class _Witness:
+    """What voltages and currents say of one area: drop and current float64[port, slot] without gaps, the customer (column) of each port,
+    and the current that the supply measures and no customer does, on each port's phase.
     """
 
-    loss: Floats
-    nuisance: Floats
-    profiles: Floats
-    known: Floats
-    smooth: Floats
-    most: float
+    drop: Floats
+    current: Floats
+    owner: NDArray[np.int64]
+    missing: Floats
 
+    def bypass(self, customer: int, coefficient: float) -> reciprocity.Hidden:
+        """He draws `coefficient` times his metered current beside it."""
+        at = np.flatnonzero(self.owner == customer)
+        return reciprocity.Hidden(at, coefficient * self.current[at])
 
-@dataclass(frozen=True, slots=True)
-class _Grams:
-    """Everything least squares needs, once per area: inner products under each covariance of the grid.
-
-    table        float64[grid, term, term]: Z' cov^-1 Z, terms being nuisance, customers, loss
-    determinant  float64[grid]: log determinant of cov
-    """
-
-    table: Floats
-    determinant: Floats
-
-    def without(self, inside: list[int]) -> Floats:
-        """float64[grid, term, term]: the same after projecting the terms `inside` out of all the others."""
-        part = self.table[:, inside, :]
-        return self.table - np.swapaxes(part, 1, 2) @ np.linalg.solve(part[:, :, inside], part)
-
-    def fit(self, at: int, terms: list[int], slots: int) -> tuple[Floats, Floats]:
-        """(coefficients, standard errors) float64[term] under covariance `at`."""
-        gram = self.table[at]
-        inverse = np.linalg.inv(gram[np.ix_(terms, terms)])
-        coefficient = inverse @ gram[terms, -1]
-        left = float(gram[-1, -1] - gram[terms, -1] @ coefficient)
-        # A covariance that does not cover the residuals widens the errors; one that more than covers them
-        # narrows nothing.
-        spread = max(1.0, left / max(slots - len(terms), 1))
-        return coefficient, np.sqrt(np.diagonal(inverse) * spread)
+    def tap(self, customer: int) -> list[reciprocity.Hidden]:
+        """All that no customer's meter measures is drawn at his, on one of his phases."""
+        return [
+            reciprocity.Hidden(np.array([p]), self.missing[[p]])
+            for p in np.flatnonzero(self.owner == customer).tolist()
+        ]
 
 
 def find_suspects(
@@ -154,55 +154,68 @@ def find_suspects(
     exports: Registers | None = None,
     *,
     service: Floats | None = None,
+    voltage: Floats | None = None,
+    current: Floats | None = None,
     resolution: int | NDArray[np.int64] = RESOLUTION,
     roll_over: RollOver = ROLL_OVER,
     settings: Settings | None = None,
     only: NDArray[np.bool_] | None = None,
+    ranking: bool = False,
 ) -> Suspects:
     """The customers of every area whose profile explains its loss.
 
-    imports, exports  int64[meter, slots + 1] [1e-4 kWh], secondary side, as for balance.day_balance
-    service           float64[meter, slot] [kWh], primary side: service_loss() of the same slots, NaN where not
+    imports, exports  int64[meter, slots + 1] [1e-4 kWh], secondary side, as for balance.day_balance; one day or, better, several
+    service           float64[meter, slot] [kWh], primary side: service_loss() or technical_loss().lost of the same slots, NaN where not
                       measured: there a customer's mean share stands in
+    voltage, current  float64[meter, 3, slot] [V], [A] at the meter, as for technical_loss(): who is where
     resolution        worth of a register's last digit [1e-4 kWh], scalar or [meter]
     only              bool[area]: areas to examine; all by default
+    ranking           asks the voltages of every customer of every area, whether or not a profile points at somebody: a second or two an area, for
+                      areas whose loss is known to be too high
 
-    A customer who is not metered at all (100 % bypass) has no profile and cannot be found here.
+    A customer who is not metered at all (100 % bypass) has no profile and cannot be named here; where voltages are given he is ranked.
     """
     settings = settings or Settings()
-    slots = slot_balance(topology, imports, exports, roll_over=roll_over)
-    forward, _ = slot_energy(topology, imports, exports, roll_over=roll_over)
+    energies = regression.energies(topology, imports, exports, roll_over)
     digit = (
         np.broadcast_to(np.asarray(resolution, dtype=np.float64), (len(topology),))
         * topology.multiplier
         * _KWH
     )
     rows, start = topology.rows_by_area()
-    complete = slots.known.sum(axis=1)
-    examined = complete >= settings.slots
-    if only is not None:
-        examined &= only
+    complete = np.zeros(topology.areas, dtype=np.int64)
+    examined = np.zeros(topology.areas, dtype=np.bool_)
+    ranked = np.full((topology.areas, RANKED), -1)
+    odds = np.zeros(ranked.shape)
 
     found: list[tuple[int, int, float, float, float, float, float]] = []
-    for area in np.flatnonzero(examined).tolist():
+    for area in range(topology.areas):
         members = rows[start[area] : start[area + 1]]
-        customers = members[topology.role[members] == Role.RECEIVE]
-        at = np.flatnonzero(slots.known[area])
-        energy = forward[np.ix_(customers, at)]
-        primary = energy * topology.multiplier[customers, None] * _KWH
-        usable = (primary.std(axis=1) > 0) & (primary.sum(axis=1) > 0)
-        if not usable.any() or not np.any(slots.supplied[area][slots.known[area]] > 0):
-            examined[area] = False
-            continue
-        customers, primary = customers[usable], primary[usable]
         counted = members[topology.role[members] != Role.AUXILIARY]
-        explained = _explained(primary, None if service is None else service[np.ix_(customers, at)])
-        curves = _curves(slots, area, primary, explained, topology.accuracy[customers], digit[counted])
-        whole = float(slots.loss[area, at].sum()) * _KWH
-        for column, coefficient, error in _explain(curves, settings):
-            energy_lost = coefficient * float(primary[column].sum())
+        supplied, loss, variance = regression.losses(topology, counted, energies)
+        at = np.flatnonzero(~np.isnan(loss))
+        complete[area] = len(at)
+        if len(at) < settings.slots or (only is not None and not only[area]) or not np.any(supplied[at] > 0):
+            continue
+        customers = members[topology.role[members] == Role.RECEIVE]
+        primary = energies.forward[customers]
+        explained = regression.explained(primary, None if service is None else service[customers])
+        usable = (primary[:, at].std(axis=1) > 0) & (primary[:, at].sum(axis=1) > 0)
+        if not usable.any():
+            continue
+        examined[area] = True
+        witness = partial(_witness, topology, members, customers, voltage, current, energies)
+        curves = regression.curves(
+            loss, supplied, variance, primary, explained, topology.accuracy[customers], usable, digit[counted]
+        )
+        whole = float(loss[at].sum())
+        named, order = _explain(curves, settings, np.flatnonzero(usable), witness, ranking)
+        for place, (column, chance) in enumerate(order[:RANKED]):
+            ranked[area, place], odds[area, place] = customers[column], chance
+        for column, coefficient, error in named:
+            energy_lost = coefficient * float(primary[column, at].sum())
             share = energy_lost / whole if whole > 0 else np.nan
-            deducted = float(explained[column].sum() / primary[column].sum())
+            deducted = float(explained[column, at].sum() / primary[column, at].sum())
             found.append((area, int(customers[column]), coefficient, error, energy_lost, share, deducted))
 
     table = np.array(found, dtype=np.float64).reshape(-1, 7)
@@ -216,85 +229,14 @@ def find_suspects(
         energy=table[:, 4],
         share=table[:, 5],
         service=table[:, 6],
-        slots=complete.astype(np.int64),
+        slots=complete,
         examined=examined,
+        ranked=ranked,
+        odds=odds,
     )
 
 
-def _explained(profiles: Floats, service: Floats | None) -> Floats:
-    """What the services lose, [customer, slot] [kWh]; a gap is filled with the customer's own share."""
-    if service is None:
-        return np.zeros_like(profiles)
-    measured = ~np.isnan(service)
-    lost = np.where(measured, service, 0.0)
-    used = np.where(measured, profiles, 0.0).sum(axis=1)
-    share = lost.sum(axis=1) / np.where(used > 0, used, np.inf)
-    return np.where(measured, lost, share[:, None] * profiles)
-
-
-def _curves(
-    slots: SlotBalance, area: int, profiles: Floats, explained: Floats, accuracy: Floats, digits: Floats
-) -> _Curves:
-    """The regression of one area: profiles and the services' losses [customer, slot] [kWh], worth of each
-    register's last digit [kWh].
-    """
-    at = np.flatnonzero(slots.known[area])
-    loss, supply = slots.loss[area, at] * _KWH - explained.sum(axis=0), slots.supplied[area, at] * _KWH
-    level = supply / supply.mean()
-    # An orthogonal basis, because coarse registers can make the supply two-valued and its square the same
-    # term again.
-    basis, spread, _ = np.linalg.svd(
-        np.stack([np.ones(len(at)), level, level**2], axis=1), full_matrices=False
-    )
-    distance = np.abs(at[:, None] - at[None, :])
-    # A digit cut off is evenly spread: variance 1/12. Two slots that share a register share its digit, with
-    # opposite signs.
-    cut = np.where(distance == 0, 2.0, np.where(distance == 1, -1.0, 0.0)) * float(np.sum(digits**2)) / 12
-    # Errors within a class are taken as evenly spread too, so their standard deviation is class / sqrt(3).
-    honest = profiles * (accuracy[:, None] / np.sqrt(3.0))
-    guessed = _SERVICE * explained
-    # Whoever explains the loss cannot explain more than was lost, with all meters erring his way.
-    metered = float(supply.sum()) * float(accuracy.max()) + float((profiles.sum(axis=1) * accuracy).sum())
-    return _Curves(
-        loss=loss,
-        nuisance=basis[:, spread > 1e-6 * spread[0]],
-        profiles=profiles.T,
-        known=cut + honest.T @ honest + guessed.T @ guessed,
-        smooth=np.exp(-distance / _SMOOTH),
-        most=float(loss.sum()) + metered + float(digits.sum()),
-    )
-
-
-def _grams(curves: _Curves) -> _Grams:
-    """Tries every covariance of the grid; the scale is what the nuisance terms leave of the loss."""
-    left = curves.loss - curves.nuisance @ np.linalg.lstsq(curves.nuisance, curves.loss, rcond=None)[0]
-    scale = max(float(left.var()), 1e-12) * _GRID
-    white, smooth = (grid.ravel() for grid in np.meshgrid(scale, np.concatenate([[0.0], scale])))
-    terms = np.concatenate([curves.nuisance, curves.profiles, curves.loss[:, None]], axis=1)
-    table, determinant = [], []
-    for w, v in zip(white.tolist(), smooth.tolist(), strict=True):
-        covariance = curves.known + w * np.eye(len(terms)) + v * curves.smooth
-        table.append(terms.T @ np.linalg.solve(covariance, terms))
-        determinant.append(2 * float(np.log(np.diagonal(np.linalg.cholesky(covariance))).sum()))
-    return _Grams(np.array(table), np.array(determinant))
-
-
-def _best(grams: _Grams, inside: list[int]) -> tuple[int, int] | None:
-    """(covariance, term) of the customer who, added to the terms `inside`, makes the loss likeliest; None:
-    nobody.
-    """
-    rest = grams.without(inside)
-    size = np.diagonal(rest, axis1=1, axis2=2)
-    # what the terms inside already span leaves rounding noise, not a profile
-    alive = size > 1e-9 * np.diagonal(grams.table, axis1=1, axis2=2)
-    alive[:, [*inside, -1]] = False
-    gain = np.where(alive & (rest[:, :, -1] > 0), rest[:, :, -1] ** 2 / np.where(alive, size, 1.0), -np.inf)
-    likelihood = 0.5 * (gain - size[:, -1:] - grams.determinant[:, None])
-    at, term = np.unravel_index(int(np.argmax(likelihood)), likelihood.shape)
-    return (int(at), int(term)) if np.isfinite(likelihood[at, term]) else None
-
-
-def _survives_rivals(grams: _Grams, at: int, inside: list[int], term: int) -> bool:
+def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> bool:
     """No other single customer, set free beside this one, takes the loss away from him.
 
     A rival who would have to give energy away, a negative coefficient, takes nothing.
@@ -312,29 +254,129 @@ def _survives_rivals(grams: _Grams, at: int, inside: list[int], term: int) -> bo
     return bool(np.all(~takes | (coefficient > _RIVAL * np.sqrt(other / determinant))))
 
 
-def _explain(curves: _Curves, settings: Settings) -> list[tuple[int, float, float]]:
-    """(customer, coefficient, standard error) of each customer named, all fitted together."""
-    nuisance, customers = curves.nuisance.shape[1], curves.profiles.shape[1]
+def _explain(
+    curves: Curves,
+    settings: Settings,
+    usable: NDArray[np.int64],
+    ask: Callable[[], _Witness | None],
+    ranking: bool,
+) -> tuple[list[tuple[int, float, float]], list[tuple[int, float]]]:
+    """((customer, coefficient, standard error) of each customer named, all fitted together; (customer, odds) by likelihood).
+
+    usable  int64[profile]: the customer (column) whose profile it is;  ask  brings what the voltages say, called once at most
+    """
+    nuisance, customers = curves.nuisance.shape[2], curves.profiles.shape[2]
+    slots = int(curves.there.sum())
     z = max(settings.z, NormalDist().inv_cdf(1 - settings.area_error / customers))
-    used = curves.profiles.sum(axis=0)
-    grams = _grams(curves)
+    used = curves.profiles.sum(axis=(0, 1))
+    grams = regression.grams(curves)
     terms = list(range(nuisance))
     result: list[tuple[int, float, float]] = []
+    order: list[tuple[int, float]] = []
     while len(result) < settings.most:
-        best = _best(grams, terms)
-        if best is None:
+        found = regression.best(grams, terms)
+        if found is None:
+            if ranking and not result:
+                order = _ranking(np.full(customers, -np.inf), usable, ask())
             break
-        at, term = best
-        coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], len(curves.loss)))
+        at, profile, alone = found
+        place = np.full(len(profile), -np.inf)
+        witness = ask() if not result and (ranking or profile.max() > _PROMISING) else None
+        if witness is not None:
+            place = _places(witness, profile, alone, nuisance, usable)
+        likelihood = profile + np.where(np.isfinite(place), place, 0.0)
+        if not result:
+            order = _ranking(likelihood[nuisance:-1], usable, witness if ranking else None)
+        term = int(np.argmax(likelihood))
+        # The voltages may clear the one whom his profile points at; they do not convict one of several whom it points at alike.
+        chance = min(1 / float(np.exp(part - part[term]).sum()) for part in (profile, likelihood))
+        if witness is not None and np.isfinite(place[term]) and place[term] < 0:
+            break  # with nobody hiding anything there the voltages are likelier than with him
+        coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], slots))
         named = np.array([*terms[nuisance:], term]) - nuisance
         energy = coefficient * used[named]
         # everybody named must still hold with the new one beside him
         significant = bool(np.all(coefficient - z * error > settings.threshold))
         possible = float(np.sum(energy - error * used[named])) <= curves.most
-        if not (significant and possible and bool(np.all(energy >= settings.energy))):
+        if not (significant and possible and bool(np.all(energy >= settings.energy)) and chance >= SURE):
             break
         if not _survives_rivals(grams, at, terms, term):
             break
         terms.append(term)
-        result = list(zip(named.tolist(), coefficient.tolist(), error.tolist(), strict=True))
+        result = list(zip(usable[named].tolist(), coefficient.tolist(), error.tolist(), strict=True))
+    return result, order
+
+
+def _places(
+    witness: _Witness, profile: Floats, alone: Floats, nuisance: int, usable: NDArray[np.int64]
+) -> Floats:
+    """float64[term]: what the voltages say of each customer who takes what his profile says he takes; -inf for who was not asked."""
+    asked = [
+        term
+        for term in np.flatnonzero(profile > profile.max() - _HOPELESS).tolist()
+        if np.any(witness.owner == usable[term - nuisance])
+    ]
+    result = np.full(len(profile), -np.inf)
+    if asked:
+        result[asked] = reciprocity.likelihoods(
+            witness.drop,
+            witness.current,
+            [witness.bypass(int(usable[term - nuisance]), float(alone[term])) for term in asked],
+        )
     return result
+
+
+def _ranking(
+    likelihood: Floats, usable: NDArray[np.int64], witness: _Witness | None
+) -> list[tuple[int, float]]:
+    """(customer, odds), likeliest first. Two lists in turns, where voltages are asked: who passes a part of his use by the meter, by profile and
+    place; and at whose place all that no meter measures is drawn, whatever his profile. The second takes every meter's error for a part of
+    the current, so its likelihoods are not those of the first, and each has odds of its own.
+    """
+    lists = [_odds(dict(zip(usable.tolist(), likelihood.tolist(), strict=True)))]
+    if witness is not None:
+        taps = [(c, tap) for c in np.unique(witness.owner).tolist() for tap in witness.tap(c)]
+        said = reciprocity.likelihoods(witness.drop, witness.current, [tap for _, tap in taps])
+        best: dict[int, float] = {}
+        for (customer, _), value in zip(taps, said.tolist(), strict=True):
+            best[customer] = max(best.get(customer, -np.inf), value)
+        lists.append(_odds(best))
+    order: dict[int, float] = {}
+    for pair in zip_longest(*lists):
+        for entry in pair:
+            if entry is not None:
+                order.setdefault(*entry)
+    return list(order.items())
+
+
+def _odds(score: dict[int, float]) -> list[tuple[int, float]]:
+    """(customer, odds) by log-likelihood, likeliest first; who explains nothing is left out."""
+    order = sorted(((c, v) for c, v in score.items() if np.isfinite(v)), key=lambda pair: -pair[1])
+    weight = np.exp(np.array([v for _, v in order]) - order[0][1]) if order else np.zeros(0)
+    return list(zip([c for c, _ in order], (weight / max(weight.sum(), 1.0)).tolist(), strict=True))
+
+
+def _witness(
+    topology: Topology,
+    members: NDArray[np.int64],
+    customers: NDArray[np.int64],
+    voltage: Floats | None,
+    current: Floats | None,
+    energies: Energies,
+) -> _Witness | None:
+    """None where the area has no voltages to compare."""
+    if voltage is None or current is None:
+        return None
+    net = energies.forward - energies.reverse
+    supply = drops.source(topology, members, voltage, current, net)
+    if supply is None or np.isnan(supply.volts).all():
+        return None
+    where = drops.ports(topology, customers, supply, voltage, current, net)
+    if len(where) < 2:
+        return None
+    phase = phases.identify(supply, where).phase
+    amps, drop = drops.gapless(where.amps), drops.gapless(supply.volts[phase] - where.volts)
+    on_phase = np.stack([amps[phase == p].sum(axis=0) for p in range(3)])
+    missing = np.nan_to_num(drops.gapless(supply.amps) - on_phase, nan=0.0)
+    column = np.searchsorted(customers, where.row, sorter=np.argsort(customers))
+    return _Witness(drop, amps, np.argsort(customers)[column], missing[phase])

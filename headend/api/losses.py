@@ -12,6 +12,10 @@ from headend.api.documents import energy, single
 from headend.api.house import Here
 from headend.store import fleet, results
 
+ENERGIES = (
+    "supplied", "sold", "loss", "loss_low", "loss_high", "likely_low", "likely_high", "technical", "technical_error",
+)  # fmt: skip
+
 router = APIRouter(prefix="/losses", tags=["losses"])
 
 
@@ -33,7 +37,8 @@ def losses(
         {
             "day": day,
             "unit": "kWh",
-            "bounds": "the true loss lies within [loss_low, loss_high]; rate = loss / supplied",
+            "bounds": "the true loss lies within [loss_low, loss_high] while every meter keeps its class, within [likely_low, likely_high]"
+            " 19 times in 20; rate = loss / supplied; loss = technical + unexplained",
             "areas": [document(row) for row in rows],
         },
     )
@@ -41,11 +46,13 @@ def losses(
 
 def document(row: dict[str, Any]) -> dict[str, Any]:
     """One area's loss; every energy is None where it is unknown."""
+    unexplained = None if row["technical"] is None else row["loss"] - row["technical"]
     return {
         "area": row["area"],
         "name": row["name"],
         "status": row["status"],
-        **{name: energy(row[name]) for name in ("supplied", "sold", "loss", "loss_low", "loss_high")},
+        **{name: energy(row[name]) for name in ENERGIES},
+        "unexplained": energy(unexplained),
         "rate": row["rate"],
         "meters_due": row["meters_due"],
         "meters_complete": row["meters_complete"],

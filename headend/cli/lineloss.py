@@ -34,10 +34,13 @@ def show(app: App, day: dt.date, as_json: bool) -> None:
     unknown = [f"{r['area']} unknown: {_why(r)}" for r in rows if r["status"] == "unknown"]
     app.show(
         f"line loss {day} (kWh)",
-        ("area", "~name", ">supplied", ">sold", ">loss", ">rate", ">truth within", ">meters"),
+        ("area", "~name", ">supplied", ">sold", ">loss", ">rate", ">technical", ">likely within", ">meters"),
         [_row(r) for r in rows],
         note="\n".join(
-            ["'truth within': what register resolution and the meters' class of accuracy allow", *unknown]
+            [
+                "'technical': what voltages and currents explain; 'likely within': 19 times in 20, by class of accuracy and register digits",
+                *unknown,
+            ]
         ),
     )
 
@@ -50,10 +53,22 @@ def _why(r: dict[str, Any]) -> str:
 def _row(r: dict[str, Any]) -> tuple[Any, ...]:
     meters = f"{r['meters_complete']}/{r['meters_due']}"
     if r["status"] == "unknown":
-        return r["area"], r["name"], "–", "–", "–", "unknown", "–", meters
+        return r["area"], r["name"], "–", "–", "–", "unknown", "–", "–", meters
     rate = f"{r['rate']:.2%}" if r["rate"] is not None else "–"
-    within = f"{kwh(r['loss_low'], 1)} … {kwh(r['loss_high'], 1)}"
-    return r["area"], r["name"], kwh(r["supplied"]), kwh(r["sold"]), kwh(r["loss"]), rate, within, meters
+    low, high = ("loss_low", "loss_high") if r["likely_low"] is None else ("likely_low", "likely_high")
+    within = f"{kwh(r[low], 1)} … {kwh(r[high], 1)}"
+    technical = "–" if r["technical"] is None else kwh(r["technical"], 1)
+    return (
+        r["area"],
+        r["name"],
+        kwh(r["supplied"]),
+        kwh(r["sold"]),
+        kwh(r["loss"]),
+        rate,
+        technical,
+        within,
+        meters,
+    )
 
 
 @command.command(name="run")

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headend.jobs import lineloss, network
 from headend.jobs.frame import Run
@@ -17,7 +16,6 @@ from headend.store.coverage import DayMatrix
 from headend.store.results import Found
 from lineloss.finding import Finding
 from lineloss.rules import loss, missing, theft, unbalance, voltage
-from lineloss.service import service_loss
 from lineloss.suspects import find_suspects
 
 RULES = (voltage.RULE, unbalance.RULE, missing.RULE, loss.RULE, theft.RULE)
@@ -55,25 +53,27 @@ def _plain(f: Finding) -> Found:
     )
 
 
-def _phases(net: Network, what: str) -> NDArray[np.float64]:
-    """float64[meter, 3, slot] of `what`_a, _b and _c; NaN where not delivered."""
-    slots = net.imports.shape[1] - 1
-    return np.stack([net.block.instants[f"{what}_{p}"][:, :slots] for p in "abc"], axis=1).astype(np.float64)
-
-
 def _voltage(net: Network) -> Sequence[Finding]:
-    return voltage.find(net.topology.meter, _phases(net, "voltage"))
+    return voltage.find(net.topology.meter, net.phases("voltage"))
 
 
 def _unbalance(net: Network, capacity: Mapping[int, float]) -> Sequence[Finding]:
     kva = np.array([capacity.get(int(area), np.nan) for area in net.block.rows.area])
     rated = unbalance.rated_current(kva, net.topology.multiplier)
-    return unbalance.find(net.topology, _phases(net, "current"), rated)
+    return unbalance.find(net.topology, net.phases("current"), rated)
 
 
 def _theft(net: Network) -> Sequence[Finding]:
-    service = service_loss(net.topology, _phases(net, "voltage"), _phases(net, "current"))
-    suspects = find_suspects(net.topology, net.imports, net.exports, service=service, roll_over=net.roll_over)
+    told, voltage, current = lineloss.technical(net), net.phases("voltage"), net.phases("current")
+    suspects = find_suspects(
+        net.topology,
+        net.imports,
+        net.exports,
+        service=told.lost,
+        voltage=voltage,
+        current=current,
+        roll_over=net.roll_over,
+    )
     return theft.find(net.topology, suspects)
 
 

@@ -48,6 +48,12 @@ class Network:
     roll_over: I64
     complete: bool
 
+    def phases(self, what: str) -> NDArray[np.float64]:
+        """float64[meter, 3, slot] of `what`_a, _b and _c ("voltage", "current"); NaN where not delivered."""
+        slots = self.imports.shape[1] - 1
+        each = [self.block.instants[f"{what}_{p}"][:, :slots] for p in "abc"]
+        return np.stack(each, axis=1).astype(np.float64)
+
 
 def load(run: Run, day: dt.date) -> Network | None:
     """The network of `day` up to the newest slot that may be expected; None before there are two."""

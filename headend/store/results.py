@@ -29,6 +29,10 @@ class Loss:
     loss: int | None
     loss_low: int | None
     loss_high: int | None
+    likely_low: int | None
+    likely_high: int | None
+    technical: int | None
+    technical_error: int | None
     rate: float | None
     meters_due: int
     meters_complete: int
@@ -42,20 +46,25 @@ def save_losses(conn: Connection, day: dt.date, losses: Sequence[Loss], *, now: 
     for loss in losses:
         row = conn.execute(
             """
-            INSERT INTO loss_result AS l (area_id, day, status, supplied, sold, loss, loss_low, loss_high, rate, meters_due,
-                                          meters_complete, missing, why, computed_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            INSERT INTO loss_result AS l (area_id, day, status, supplied, sold, loss, loss_low, loss_high, likely_low, likely_high,
+                                          technical, technical_error, rate, meters_due, meters_complete, missing, why, computed_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (area_id, day) DO UPDATE SET status = excluded.status, supplied = excluded.supplied, sold = excluded.sold,
-                loss = excluded.loss, loss_low = excluded.loss_low, loss_high = excluded.loss_high, rate = excluded.rate,
+                loss = excluded.loss, loss_low = excluded.loss_low, loss_high = excluded.loss_high,
+                likely_low = excluded.likely_low, likely_high = excluded.likely_high, technical = excluded.technical,
+                technical_error = excluded.technical_error, rate = excluded.rate,
                 meters_due = excluded.meters_due, meters_complete = excluded.meters_complete, missing = excluded.missing,
                 why = excluded.why, computed_at = excluded.computed_at
-            WHERE (l.status, l.supplied, l.sold, l.loss, l.loss_low, l.loss_high, l.meters_due, l.meters_complete, l.missing, l.why)
+            WHERE (l.status, l.supplied, l.sold, l.loss, l.loss_low, l.loss_high, l.likely_low, l.likely_high, l.technical,
+                   l.technical_error, l.meters_due, l.meters_complete, l.missing, l.why)
                 IS DISTINCT FROM (excluded.status, excluded.supplied, excluded.sold, excluded.loss, excluded.loss_low,
-                    excluded.loss_high, excluded.meters_due, excluded.meters_complete, excluded.missing, excluded.why)
+                    excluded.loss_high, excluded.likely_low, excluded.likely_high, excluded.technical, excluded.technical_error,
+                    excluded.meters_due, excluded.meters_complete, excluded.missing, excluded.why)
             RETURNING area_id
             """,
             (
-                loss.area_id, day, loss.status, loss.supplied, loss.sold, loss.loss, loss.loss_low, loss.loss_high, loss.rate,
+                loss.area_id, day, loss.status, loss.supplied, loss.sold, loss.loss, loss.loss_low, loss.loss_high,
+                loss.likely_low, loss.likely_high, loss.technical, loss.technical_error, loss.rate,
                 loss.meters_due, loss.meters_complete, list(loss.missing), loss.why, as_datetime(now),
             ),
         ).fetchone()  # fmt: skip

@@ -11,7 +11,7 @@ from lineloss.suspects import Suspects
 from lineloss.topology import Topology
 
 RULE: Final = "theft"
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def find(topology: Topology, suspects: Suspects, *, days: float = 1.0) -> list[Finding]:

@@ -283,7 +283,7 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
         if a in (2, 17):
             missing = [row[m] for m in (4, 11) if m < due]
             losses.append(
-                Loss(area, "unknown", None, None, None, None, None, None, due, due - len(missing), missing,
+                Loss(area, "unknown", *[None] * 10, due, due - len(missing), missing,
                      f"{len(missing)} of {due} day freezes missing (no answer)")
             )  # fmt: skip
             continue
@@ -294,7 +294,8 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
         loss = int(supplied * rate)
         half = int(supplied * 0.0047)
         losses.append(
-            Loss(area, "known", supplied, supplied - loss, loss, loss - half, loss + half, loss / supplied, due, due, [], "")
+            Loss(area, "known", supplied, supplied - loss, loss, loss - half, loss + half, loss - half // 2, loss + half // 2,
+                 None, None, loss / supplied, due, due, [], "")
         )  # fmt: skip
     results.save_losses(conn, YESTERDAY, losses, now=NOW - np.timedelta64(13, "h"))
 

@@ -75,9 +75,38 @@ def test_known(store: Connection, area: list[Place]) -> None:
     assert found["rate"] == pytest.approx((supplied - sold) / supplied)
     assert found["loss_low"] <= found["loss"] <= found["loss_high"]
     assert (found["meters_due"], found["meters_complete"]) == (4, 4)
+    assert found["technical"] is None  # currents that never change do not tell it
     store.commit()
     assert work(store)[0] == "1 of 1 areas known, 0 changed"  # the same again is no news
     assert table(store, "SELECT key, day FROM feed WHERE topic = 'loss'") == [("A1", DAY)]
+
+
+def test_technical_loss_is_stored_where_voltages_and_currents_tell_it(
+    store: Connection, area: list[Place]
+) -> None:
+    """Three customers behind 0.5 ohm each; what they lose is what the supply has more. Their voltmeters are off by a volt or two."""
+    random = np.random.default_rng(1)
+    use = random.uniform(200, 4000, (3, 96)).round()  # [1e-4 kWh a slot]
+    amps = np.round(use / 10_000 * 4000 / 228, 3)
+    lost = 0.5 * amps**2 / 4000
+    supplied = (use.sum(axis=0) + lost.sum(axis=0) * 10_000) / 10
+    for k, (here, energy, current) in enumerate(
+        zip(area, [supplied, *use], [amps.sum(axis=0) / 10, *amps], strict=True)
+    ):
+        drop = np.zeros(96) if k == 0 else 0.5 * current - k
+        volts = np.round(230 - drop, 1).tolist()
+        given = rows(
+            [here.meter] * 97, TIMES, active_import=(5_000_000 + np.r_[0, energy.cumsum()]).round().astype(int).tolist(),
+            active_export=[0] * 97, voltage_a=[230.0, *volts], current_a=[0.0, *current.round(3).tolist()],
+        )  # fmt: skip
+        attempt = Attempt(here.meter, CURVE, TIMES[1:], TIMES[:0], at(NIGHT))
+        deliver(store, CURVES, given, at(NIGHT), attempts=(attempt,))
+    work(store)
+    (found,) = results.losses(store, DAY)
+    true = float(lost.sum()) * 10_000
+    assert found["technical"] == pytest.approx(true, rel=0.05)
+    assert 0 < found["technical_error"] < 0.2 * true
+    assert found["loss_low"] <= found["likely_low"] < true < found["likely_high"] <= found["loss_high"]
 
 
 def test_unknown_until_the_data_come(store: Connection, area: list[Place]) -> None:
