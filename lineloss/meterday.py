@@ -4,7 +4,6 @@ on a point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -21,8 +20,8 @@ I64 = NDArray[np.int64]
 
 #: Phase voltages that meters are made for [V]: behind voltage transformers with four and with three wires (there the line voltage), and direct.
 NOMINAL: Final = (57.7, 100.0, 220.0)
-#: A voltage this far from one that meters are made for says nothing about which it is: the bands around 57.7, 100 and 220 V stay apart.
-_NEAR: Final = 0.25
+#: What is taken for each [V]: from, up to. The last reaches to 380 V, which a broken neutral puts on a meter for 220.
+_BANDS: Final = ((43.0, 72.0), (75.0, 130.0), (165.0, 407.0))
 _KWH: Final = 1e-4
 
 
@@ -38,6 +37,7 @@ class MeterDay:
     contract    float64[meter]         [kVA] what the customer may draw; NaN not known, or no customer's
     feeds_in    bool[meter]            the point may feed in
     roll_over   int64[meter]           [1e-4 kWh] what the registers count modulo
+    nominal     float64[meter]         [V] what its voltage circuits are made for (nominal_of); NaN: nothing says so
     voltage     float64[meter, 3, slot] [V], NaN where not delivered or the meter has no such phase
     current     float64[meter, 3, slot] [A]
     power       float64[meter, slot]   [kW], negative: to the network
@@ -55,6 +55,7 @@ class MeterDay:
     contract: Floats
     feeds_in: Bools
     roll_over: I64
+    nominal: Floats
     voltage: Floats
     current: Floats
     power: Floats
@@ -92,8 +93,8 @@ class MeterDay:
         )
 
 
-def nominal(voltage: Floats) -> Floats:
-    """float64[meter] [V]: what each meter is made for, by the highest of its phases' medians; NaN where no voltage says so.
+def nominal_of(voltage: Floats) -> Floats:
+    """float64[meter] [V]: what each meter is made for, by the median of its highest phase; NaN where no voltage says so.
 
     The archive does not know it. The highest, because a phase that is lost, or has none (three wires: B), says nothing.
     """
@@ -102,17 +103,18 @@ def nominal(voltage: Floats) -> Floats:
     result = np.full(len(voltage), np.nan)
     if not some.any():
         return result
-    # the highest of each slot first: a phase without a single value has no median
-    typical = np.nanmedian(np.nanmax(np.where(np.isnan(there[some]), -np.inf, there[some]), axis=1), axis=1)
-    rated = np.array(NOMINAL)
-    nearest = rated[np.abs(typical[:, None] / rated - 1).argmin(axis=1)]
-    result[some] = np.where(np.abs(typical / nearest - 1) <= _NEAR, nearest, np.nan)
+    highest = np.where(np.isnan(there[some]), -np.inf, there[some]).max(axis=1)
+    typical = np.nanmedian(np.where(np.isinf(highest), np.nan, highest), axis=1)
+    known = np.full(len(typical), np.nan)
+    for rated, (low, high) in zip(NOMINAL, _BANDS, strict=True):
+        known[(typical >= low) & (typical <= high)] = rated
+    result[some] = known
     return result
 
 
-def three_wires(day: MeterDay, rated: Floats) -> Bools:
+def three_wires(day: MeterDay) -> Bools:
     """bool[meter]: a meter between three wires: it has line voltages of A and C against B, and none of B."""
-    return np.asarray((day.phases == 3) & (rated == NOMINAL[1]))
+    return np.asarray((day.phases == 3) & (day.nominal == NOMINAL[1]))
 
 
 def apparent(day: MeterDay) -> Floats:
@@ -141,8 +143,3 @@ def longest(mask: Bools) -> tuple[I64, I64]:
     end = run.argmax(axis=1)
     length = run[np.arange(len(mask)), end]
     return length.astype(np.int64), np.where(length > 0, end - length + 1, 0).astype(np.int64)
-
-
-def of_areas(values: Mapping[int, float], area: I64) -> Floats:
-    """float64[n]: the value of each area id; NaN where there is none."""
-    return np.array([values.get(one, np.nan) for one in area.tolist()], dtype=np.float64)

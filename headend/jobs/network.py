@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +52,7 @@ class Network:
 
 def load(run: Run, day: dt.date) -> Network | None:
     """The network of `day` up to the newest slot that may be expected; None before there are two."""
-    times = points(CURVE, day, run.zone)
-    slots = int(np.searchsorted(times, run.now - PATIENCE, side="right"))
+    slots = slots_due(run, day)
     if slots < 1:
         return None
     block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES)
@@ -61,6 +61,22 @@ def load(run: Run, day: dt.date) -> Network | None:
     # nobody's register is needed of a moment that the day has not come to yet
     ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
     return assemble(block, slots, *ends)
+
+
+def slots_due(run: Run, day: dt.date) -> int:
+    """How many slots of the day may be expected by now."""
+    return int(np.searchsorted(points(CURVE, day, run.zone), run.now - PATIENCE, side="right"))
+
+
+def areas(run: Run, day: dt.date, codes: Sequence[str]) -> Iterator[Network]:
+    """The same by whole transformer areas, so many at a time as one block holds, with these quantities of the curve and the energies."""
+    slots = slots_due(run, day)
+    if slots < 1:
+        return
+    wanted = [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
+    for block in blocks.stream_areas(run.conn, day, run.zone, wanted):
+        ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
+        yield assemble(block, slots, *ends)
 
 
 def assemble(

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import MeterDay, nominal, three_wires
+from lineloss.meterday import MeterDay, three_wires
 from lineloss.norms import norms
 
 RULE: Final = "phase-loss"
@@ -36,8 +36,8 @@ def find(
     """
     gone = norms()["phase_lost"].low if lost is None else lost
     under_load = norms()["phase_lost_loaded"].low if loaded is None else loaded
-    rated = nominal(day.voltage)
-    volts = np.where(three_wires(day, rated)[:, None, None] & (np.arange(3) == 1)[:, None], np.nan, day.voltage)
+    rated = day.nominal
+    volts = np.where(three_wires(day)[:, None, None] & (np.arange(3) == 1)[:, None], np.nan, day.voltage)
     size = np.abs(day.current)
     flows = size >= amperes
     share = volts / rated[:, None, None]

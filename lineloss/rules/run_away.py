@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import Floats, MeterDay, energy, nominal
+from lineloss.meterday import I64, Floats, MeterDay, energy
 from lineloss.norms import norms
 
 RULE: Final = "run-away"
@@ -17,7 +17,8 @@ NEEDS: Final = ("active_import", "voltage_a", "voltage_b", "voltage_c")
 
 def find(
     day: MeterDay,
-    history: Floats,
+    highest: Floats,
+    days_before: I64,
     *,
     largest: Floats | None = None,
     times: float = 5.0,
@@ -26,22 +27,21 @@ def find(
 ) -> list[Finding]:
     """Meters that counted more in a slot than they can carry, or more in the day than `times` their highest of the days before.
 
-    history  float64[meter, day] [kWh], primary side, NaN where not known; fewer than `days` of them say nothing
+    highest      float64[meter] [kWh] of the days before, primary side, NaN where none is known
+    days_before  int64[meter] how many days that is of; fewer than `days` of them say nothing
     largest  float64[meter] [A] what each meter is made for; None: what meters with and without a current transformer are made for at most
     times    a household that comes home from holiday counts three or four times what it did: that is no fault
     kwh      primary side; a day below this is nobody's alarm, however little there was before
     """
     moved = energy(day, day.imports)
     amperes = _largest(day) if largest is None else largest
-    rated = np.where(np.isnan(nominal(day.voltage)), 220.0, nominal(day.voltage))
+    rated = np.where(np.isnan(day.nominal), 220.0, day.nominal)
     # twice, for U above nominal, classes, and a terminal's time-stamp that is a few minutes late
     can = 2 * day.phases * rated * amperes / 1000 * day.hours
     peak = np.where(np.isnan(moved), -np.inf, moved).max(axis=1, initial=-np.inf)
     beyond = peak > can
     total = np.nansum(moved, axis=1) * day.multiplier
-    there = ~np.isnan(history)
-    highest = np.where(there, history, 0.0).max(axis=1, initial=0.0)
-    unusual = (there.sum(axis=1) >= days) & (total > times * highest) & (total >= kwh)
+    unusual = (days_before >= days) & (total > times * highest) & (total >= kwh)
     findings = []
     for row in np.flatnonzero(beyond | unusual).tolist():
         slot = int(np.where(np.isnan(moved[row]), -np.inf, moved[row]).argmax())
@@ -56,15 +56,14 @@ def find(
                 {
                     "why": "capacity" if beyond[row] else "history",
                     "day_kwh": number(total[row], 2),
-                    "highest_day_before_kwh": number(highest[row], 2) if there[row].any() else None,
-                    "days_before": int(there[row].sum()),
+                    "highest_day_before_kwh": number(highest[row], 2),
+                    "days_before": int(days_before[row]),
                     "times": times,
                     "highest_slot": slot,
                     "highest_slot_kwh": number(peak[row] * day.multiplier[row], 2),
                     "slot_limit_kwh": number(can[row] * day.multiplier[row], 2),
                     "interval_minutes": day.interval,
                     "curve_kwh": curve(moved[row] * day.multiplier[row], 2),
-                    "history_kwh": curve(history[row], 2),
                 },
                 f"Register runs away: {total[row]:.1f} kWh in the day, {why[0]}",
                 f"电能表飞走:当日 {total[row]:.1f} kWh,{why[1]}",

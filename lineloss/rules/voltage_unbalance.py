@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import MeterDay, nominal
+from lineloss.meterday import MeterDay
 from lineloss.norms import norms
 from lineloss.topology import Role
 
@@ -47,7 +47,7 @@ def find(
     """
     usual = norms()["voltage_unbalance"].high if limit is None else limit
     most = norms()["voltage_unbalance_short"].high if short is None else short
-    rated = nominal(day.voltage)
+    rated = day.nominal
     judged = (day.phases == 3) & ((day.role == Role.SUPPLY) | (rated == 57.7))
     rows = np.flatnonzero(judged)
     volts = day.voltage[rows]
