@@ -17,8 +17,8 @@ from headend.api import auth, findings, losses
 from headend.api.documents import jsonable, single
 from headend.api.house import Here, House
 from headend.api.problems import Problem
-from headend.plans import REASONS
 from headend.control.finding_state import State
+from headend.plans import REASONS
 from headend.store import coverage, fleet, orders, results
 from headend.store import findings as store_findings
 from headend.store.db import Connection
@@ -44,7 +44,7 @@ _FILES: Final = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     **dict.fromkeys(
-        ("app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
+        ("acts.js", "app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
         "text/javascript; charset=utf-8",
     ),
 }
