@@ -25,6 +25,8 @@ BY_TERMINAL: Final = frozenset({missing.RULE, route.RULE})
 TERMINALS_CAUSES: Final = frozenset({"offline", "link-lost", "not-published"})
 #: Causes that a dark phase explains: a single-phase meter without supply does not answer.
 DARK: Final = frozenset({"no-answer", "not-in-terminal", "not-recorded"})
+#: Causes of holes that a bad route makes.
+UNHEARD: Final = frozenset({"no-answer", "garbled", "not-in-terminal"})
 #: Meters named in a finding of an area or terminal; the numbers count all.
 NAMED: Final = 50
 #: So many findings of one rule in an area, and this share of its meters, have one cause.
@@ -58,7 +60,7 @@ class Places:
 
 def fold(findings: Sequence[Finding], places: Places) -> list[Finding]:
     """The findings of a day with those of one cause in one, and one for each rule and subject."""
-    return _one_each(_areas(_terminals(findings, places), places))
+    return _one_each(_areas(_routes(_terminals(findings, places), places), places))
 
 
 def _terminals(findings: Sequence[Finding], places: Places) -> list[Finding]:
@@ -89,6 +91,18 @@ def _terminal_of(f: Finding, places: Places) -> int:
 
 def _terminals_fault(f: Finding) -> bool:
     return f.rule != missing.RULE or f.evidence.get("cause") in TERMINALS_CAUSES
+
+
+def _routes(findings: Sequence[Finding], places: Places) -> list[Finding]:
+    """Without the holes that a bad route explains: those of the meter, or of the meters of the terminal that has it."""
+    bad = {(f.subject_kind, f.subject_id) for f in findings if f.rule == route.RULE}
+    kept = []
+    for f in findings:
+        weak = f.rule == missing.RULE and f.evidence.get("cause") in UNHEARD and not f.evidence.get("whole_day")
+        of = (f.subject_kind, f.subject_id)
+        if not (weak and (of in bad or ("terminal", _terminal_of(f, places)) in bad)):
+            kept.append(f)
+    return kept
 
 
 def _areas(findings: Sequence[Finding], places: Places) -> list[Finding]:

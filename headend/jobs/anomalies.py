@@ -51,7 +51,7 @@ from lineloss.rules import (
 from lineloss.rules.check_meter import Pairs
 from lineloss.rules.route import Attempts
 from lineloss.service import service_loss
-from lineloss.storm import Places, fold
+from lineloss.storm import fold
 from lineloss.suspects import find_suspects
 from protocols.localtime import midnight
 from protocols.reading import MISSING, SLOT_QUANTITIES
@@ -143,8 +143,8 @@ def look(run: Run, day: dt.date, wanted: Collection[str]) -> str:
     who = blocks.rows(run.conn, day, run.zone)
     if not len(who):
         return "nothing due yet"
-    found = fold([*_by_area(run, day, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)], _places(who))
-    added, withdrawn = findings.save(run.conn, day, rules, [_plain(finding) for finding in found], now=run.now)
+    found = fold([*_by_area(run, day, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)], network.places(who))
+    added, withdrawn = findings.save(run.conn, day, rules, [Found.of(finding) for finding in found], now=run.now)
     faded = findings.fade(run.conn, day, now=run.now) if complete else 0
     return f"{len(found)} findings, {added} new, {withdrawn} withdrawn" + (f", {faded} over" if faded else "")
 
@@ -158,20 +158,7 @@ def judge(net: Network, capacity: Mapping[int, float], ledger: DayMatrix) -> lis
     nothing = np.zeros(len(net.topology), dtype=np.int64)
     tile = Tile(net, meter_day(net, Facts(capacity)), Facts(capacity), np.full(len(nothing), np.nan), nothing)
     found = [f for rule, how in BY_AREA.items() if rule in rules for f in how.find(tile)]
-    return fold([*found, *_missing(ledger)], _places(net.block.rows))
-
-
-def _plain(f: Finding) -> Found:
-    return Found(
-        f.rule, f.rule_version, f.subject_kind, f.subject_id, f.severity, f.title_en, f.title_zh, f.evidence
-    )
-
-
-def _places(who: blocks.Rows) -> Places:
-    """Each meter once: where it hangs in an area, if it does."""
-    order = np.lexsort((-who.area, who.meter))
-    first = order[np.flatnonzero(np.diff(who.meter[order], prepend=-1))]
-    return Places(who.meter[first], who.area[first], who.role[first].astype(np.int8), who.terminal[first])
+    return fold([*found, *_missing(ledger)], network.places(net.block.rows))
 
 
 # --- by area ---

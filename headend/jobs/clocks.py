@@ -10,11 +10,13 @@ import numpy as np
 
 from headend import timesync
 from headend.control.clock_policy import ACTS, Do, Facts, Subject, decide
+from headend.jobs import network
 from headend.jobs.frame import Run
-from headend.store import clocks, findings
+from headend.store import blocks, clocks, findings
 from headend.store.findings import Found
 from lineloss.rules import clock_off
 from lineloss.rules.clock_off import Offsets
+from lineloss.storm import fold
 from protocols.localtime import as_datetime
 
 Judged = tuple[Subject, int, dict[str, Any], str]
@@ -34,15 +36,10 @@ def job(run: Run, day: dt.date) -> str:
             judged.append((kind, number, row, verdict.why))
     # what the policy reports is told of, however little it may be
     found = clock_off.find(_offsets(judged), most=0.0)
+    if found:  # an area whose terminal told its meters a wrong time is one finding
+        found = fold(found, network.places(blocks.rows(run.conn, day, run.zone)))
     changed, gone = findings.save(
-        run.conn,
-        day,
-        [clock_off.RULE],
-        [
-            Found(f.rule, f.rule_version, f.subject_kind, f.subject_id, f.severity, f.title_en, f.title_zh, f.evidence)
-            for f in found
-        ],
-        now=run.now,
+        run.conn, day, [clock_off.RULE], [Found.of(one) for one in found], now=run.now
     )
     return f"{len(found)} clocks off, {changed} new, {gone} withdrawn"
 

@@ -14,6 +14,7 @@ from headend.plans import CURVE, points
 from headend.store import blocks
 from headend.store.blocks import Block, Boundary, Rows
 from lineloss.balance import day_ends
+from lineloss.storm import Places
 from lineloss.topology import Topology
 from protocols.localtime import Times
 from protocols.reading import MISSING, SLOT_QUANTITIES
@@ -77,6 +78,13 @@ def areas(run: Run, day: dt.date, codes: Sequence[str]) -> Iterator[Network]:
     for block in blocks.stream_areas(run.conn, day, run.zone, wanted):
         ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
         yield assemble(block, slots, *ends)
+
+
+def places(who: Rows) -> Places:
+    """Each meter once: where it hangs in an area, if it does, for what is to be told of many meters together."""
+    order = np.lexsort((-who.area, who.meter))
+    first = order[np.flatnonzero(np.diff(who.meter[order], prepend=-1))]
+    return Places(who.meter[first], who.area[first], who.role[first].astype(np.int8), who.terminal[first])
 
 
 def assemble(

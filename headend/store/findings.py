@@ -16,6 +16,7 @@ from headend.control.finding_state import OPEN, Act, NoSuchAct, State, after
 from headend.store import cluster, feed
 from headend.store.coverage import today
 from headend.store.db import Connection, StoreError
+from lineloss.finding import Finding
 from protocols.localtime import as_datetime
 
 #: who acts where no person does
@@ -53,6 +54,12 @@ class Found:
     title_en: str
     title_zh: str
     evidence: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, f: Finding) -> Found:
+        return cls(
+            f.rule, f.rule_version, f.subject_kind, f.subject_id, f.severity, f.title_en, f.title_zh, f.evidence
+        )
 
     @property
     def key(self) -> Key:
