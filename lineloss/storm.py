@@ -18,7 +18,9 @@ from lineloss.rules import clock_off, flat, missing, offline, phase_loss, route,
 from lineloss.topology import Role
 
 #: Findings of meters that become one of their area where so many share them.
-OF_AREAS: Final = frozenset({phase_loss.RULE, voltage.RULE, voltage_unbalance.RULE, flat.RULE, clock_off.RULE})
+OF_AREAS: Final = frozenset(
+    {phase_loss.RULE, voltage.RULE, voltage_unbalance.RULE, flat.RULE, clock_off.RULE}
+)
 #: What a terminal that is not reached explains: data that did not come, and meters that seem to answer seldom.
 BY_TERMINAL: Final = frozenset({missing.RULE, route.RULE})
 #: Causes of missing data that are the terminal's, not its meters'.
@@ -98,7 +100,9 @@ def _routes(findings: Sequence[Finding], places: Places) -> list[Finding]:
     bad = {(f.subject_kind, f.subject_id) for f in findings if f.rule == route.RULE}
     kept = []
     for f in findings:
-        weak = f.rule == missing.RULE and f.evidence.get("cause") in UNHEARD and not f.evidence.get("whole_day")
+        weak = (
+            f.rule == missing.RULE and f.evidence.get("cause") in UNHEARD and not f.evidence.get("whole_day")
+        )
         of = (f.subject_kind, f.subject_id)
         if not (weak and (of in bad or ("terminal", _terminal_of(f, places)) in bad)):
             kept.append(f)

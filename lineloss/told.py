@@ -38,7 +38,9 @@ class Told:
 def findings(told: Told, kinds: Sequence[str], rule: str, version: int, en: str, zh: str) -> list[Finding]:
     """One alarm for each subject that told of any of these kinds and was not being fitted. `en`, `zh`: titles with {n} for how often."""
     # NaT compares False
-    fitted = (np.abs(told.occurred - told.installed) <= FITTER) | (np.abs(told.removed - told.occurred) <= FITTER)
+    fitted = (np.abs(told.occurred - told.installed) <= FITTER) | (
+        np.abs(told.removed - told.occurred) <= FITTER
+    )
     rows = np.flatnonzero(np.isin(told.kind, list(kinds)) & ~fitted)
     result = []
     for of in ("meter", "terminal"):

@@ -31,6 +31,8 @@ WEAK: Final = 0.05
 FAINT: Final = 0.02
 #: Below this share of the highest voltage a voltage circuit is open (失压).
 LOST: Final = 0.78
+#: What meters without voltage transformers are made for, a phase [V].
+DIRECT: Final = 220.0
 #: Voltages further apart than this, none of them lost, are a neutral that is adrift.
 ADRIFT: Final = 0.15
 #: How sure: the only explanation; the one that needs two mistakes less than any other.
@@ -162,15 +164,24 @@ def judge(moment: Moment, lags: tuple[float, float] = LAGS) -> Verdict:
         return Verdict(0.0, (), why, lost, weak, sequence, adrift)
     found = _explain(moment, known, lags, sequence)
     if not found:
-        why = ("no wiring explains these angles: phases with very different loads", "无接线方式可解释该相角:各相负载差异过大")
+        why = (
+            "no wiring explains these angles: phases with very different loads",
+            "无接线方式可解释该相角:各相负载差异过大",
+        )
         return Verdict(0.0, (), why, lost, weak, sequence, adrift)
-    return Verdict(_sure(found, whole=len(known) == len(moment.names)), tuple(found), None, lost, weak, sequence, adrift)
+    return Verdict(
+        _sure(found, whole=len(known) == len(moment.names)), tuple(found), None, lost, weak, sequence, adrift
+    )
 
 
 def _sure(found: Sequence[Candidate], *, whole: bool) -> float:
     """How sure the first of these is. An element that was not seen may be turned as well: never certain."""
     best = found[0]
-    rest = [c for c in found[1:] if c.wiring.turns != best.wiring.turns or c.wiring.mistakes <= best.wiring.mistakes]
+    rest = [
+        c
+        for c in found[1:]
+        if c.wiring.turns != best.wiring.turns or c.wiring.mistakes <= best.wiring.mistakes
+    ]
     if not rest:
         return CERTAIN if whole else LIKELY
     return LIKELY if whole and min(c.wiring.mistakes for c in rest) >= best.wiring.mistakes + 2 else 0.0
@@ -223,7 +234,9 @@ def _single() -> Iterable[Wiring]:
 
 
 def _four_wires() -> Iterable[Wiring]:
-    for volts, amps, back in product(permutations(range(3)), permutations(range(3)), product((False, True), repeat=3)):
+    for volts, amps, back in product(
+        permutations(range(3)), permutations(range(3)), product((False, True), repeat=3)
+    ):
         # exchanged alike is read alike, however the phases are called: one of each order stands for all
         if volts == amps and volts not in ((0, 1, 2), (0, 2, 1)):
             continue
@@ -233,11 +246,14 @@ def _four_wires() -> Iterable[Wiring]:
 
 def _three_wires() -> Iterable[Wiring]:
     """Elements AB and CB: the voltage of the first against the second terminal, and of the third against it."""
-    for volts, amps, back in product(permutations(range(3)), ((0, 2), (2, 0)), product((False, True), repeat=2)):
+    for volts, amps, back in product(
+        permutations(range(3)), ((0, 2), (2, 0)), product((False, True), repeat=2)
+    ):
         star = [cmath.rect(1, math.radians(-120.0 * phase)) for phase in volts]
         lines = (star[0] - star[1], star[2] - star[1])
         turns = tuple(
-            _turned(round(120.0 * amps[k] + math.degrees(cmath.phase(lines[k])) + 180.0 * back[k], 6)) for k in range(2)
+            _turned(round(120.0 * amps[k] + math.degrees(cmath.phase(lines[k])) + 180.0 * back[k], 6))
+            for k in range(2)
         )
         yield Wiring(volts, amps, back, turns)
 
@@ -245,7 +261,11 @@ def _three_wires() -> Iterable[Wiring]:
 def _voltages(moment: Moment) -> tuple[tuple[str, ...], bool]:
     """(elements whose voltage is lost, whether the neutral is adrift)."""
     highest = max(moment.voltage, default=0.0)
-    lost = tuple(n for n, u in zip(moment.names, moment.voltage, strict=True) if not u >= LOST * highest or u <= 0)
+    # behind a broken neutral one voltage may be far too high: no reason to take the others for lost
+    usual = min(highest, DIRECT) if len(moment.names) == 3 and highest > 0.75 * DIRECT else highest
+    lost = tuple(
+        n for n, u in zip(moment.names, moment.voltage, strict=True) if not u >= LOST * usual or u <= 0
+    )
     if lost or len(moment.names) != 3:
         return lost, False
     apart = 1 - min(moment.voltage) / highest
@@ -260,7 +280,9 @@ def _voltages(moment: Moment) -> tuple[tuple[str, ...], bool]:
 def _weak(moment: Moment) -> tuple[str, ...]:
     largest = max((i for i in moment.current if not math.isnan(i)), default=0.0)
     return tuple(
-        n for n, i in zip(moment.names, moment.current, strict=True) if not (i >= FAINT and i >= WEAK * largest)
+        n
+        for n, i in zip(moment.names, moment.current, strict=True)
+        if not (i >= FAINT and i >= WEAK * largest)
     )
 
 
@@ -270,7 +292,9 @@ def _sequence(moment: Moment) -> str:
         return ""
     lag = _turned(moment.star[1] - moment.star[0])
     first = -60.0 if moment.three_wires else 120.0
-    return "positive" if abs(_turned(lag - first)) < 45 else "negative" if abs(_turned(lag + first)) < 45 else ""
+    return (
+        "positive" if abs(_turned(lag - first)) < 45 else "negative" if abs(_turned(lag + first)) < 45 else ""
+    )
 
 
 def _swaps(order: tuple[int, ...]) -> int:
@@ -313,7 +337,9 @@ def words(verdict: Verdict) -> Words:
     parts.append(_said(verdict))
     if verdict.weak and verdict.candidates:
         names = "/".join(verdict.weak)
-        parts.append((f"Nothing can be said of {names}: too little current.", f"{names} 相电流过小,无法判断。"))
+        parts.append(
+            (f"Nothing can be said of {names}: too little current.", f"{names} 相电流过小,无法判断。")
+        )
     return " ".join(en for en, _ in parts), "".join(zh for _, zh in parts)
 
 
@@ -335,7 +361,10 @@ def _said(verdict: Verdict) -> Words:
             if others
             else ("", "")
         )
-        return f"Wiring: {sure[0]} {en} ({numbers[0]}).{less[0]}", f"接线:{sure[1]}{zh}({numbers[1]})。{less[1]}"
+        return (
+            f"Wiring: {sure[0]} {en} ({numbers[0]}).{less[0]}",
+            f"接线:{sure[1]}{zh}({numbers[1]})。{less[1]}",
+        )
     wrong = verdict.right is False
     en = "; or ".join(f"{c.wiring.words[0]} ({_numbers(c)[0]})" for c in named)
     zh = ";或 ".join(f"{c.wiring.words[1]}({_numbers(c)[1]})" for c in named)

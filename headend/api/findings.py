@@ -84,12 +84,20 @@ def one(request: Request, finding: int, house: Here, _: Reader) -> Response:
 def acknowledge(request: Request, finding: int, house: Here, key: Operator, once_key: OnceKey) -> Response:
     """Take note of a finding, by name."""
     return _act(
-        request, finding, house, key, once_key, {}, lambda conn: store.acknowledge(conn, finding, key.person, house.now)
+        request,
+        finding,
+        house,
+        key,
+        once_key,
+        {},
+        lambda conn: store.acknowledge(conn, finding, key.person, house.now),
     )
 
 
 @router.post("/{finding}/work-order")
-def order(request: Request, finding: int, body: OrderIn, house: Here, key: Operator, once_key: OnceKey) -> Response:
+def order(
+    request: Request, finding: int, body: OrderIn, house: Here, key: Operator, once_key: OnceKey
+) -> Response:
     """Somebody is sent: from now on only a person closes the finding."""
     return _act(
         request, finding, house, key, once_key, body.model_dump(),
@@ -98,7 +106,9 @@ def order(request: Request, finding: int, body: OrderIn, house: Here, key: Opera
 
 
 @router.post("/{finding}/close")
-def close(request: Request, finding: int, body: WhyIn, house: Here, key: Operator, once_key: OnceKey) -> Response:
+def close(
+    request: Request, finding: int, body: WhyIn, house: Here, key: Operator, once_key: OnceKey
+) -> Response:
     """It is done. What is seen of a later day is a new finding, recurred, that names this one."""
     return _act(
         request, finding, house, key, once_key, body.model_dump(),
@@ -107,7 +117,9 @@ def close(request: Request, finding: int, body: WhyIn, house: Here, key: Operato
 
 
 @router.post("/{finding}/reopen")
-def reopen(request: Request, finding: int, body: WhyIn, house: Here, key: Operator, once_key: OnceKey) -> Response:
+def reopen(
+    request: Request, finding: int, body: WhyIn, house: Here, key: Operator, once_key: OnceKey
+) -> Response:
     """It was closed by mistake."""
     return _act(
         request, finding, house, key, once_key, body.model_dump(),

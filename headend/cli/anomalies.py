@@ -101,7 +101,13 @@ def log(app: App, finding: int, as_json: bool) -> None:
         "",
         ("when", "who", "what", "state", "~why"),
         [
-            (app.local(r["at"]), r["who"], r["act"], r["state"], " ".join(filter(None, (r["work_order"], r["why"]))))
+            (
+                app.local(r["at"]),
+                r["who"],
+                r["act"],
+                r["state"],
+                " ".join(filter(None, (r["work_order"], r["why"]))),
+            )
             for r in row["events"]
         ],
     )
@@ -119,7 +125,13 @@ which = click.argument("numbers", metavar="FINDING...", type=int, nargs=-1, requ
 @pass_app
 def ack(app: App, numbers: tuple[int, ...], why: str, person: str) -> None:
     """Note that somebody has seen each FINDING."""
-    _each(app, numbers, "acknowledged", person, lambda k: findings.acknowledge(app.conn, k, person, app.clock.now(), why))
+    _each(
+        app,
+        numbers,
+        "acknowledged",
+        person,
+        lambda k: findings.acknowledge(app.conn, k, person, app.clock.now(), why),
+    )
 
 
 @command.command()
@@ -153,7 +165,9 @@ def close(app: App, numbers: tuple[int, ...], why: str, person: str) -> None:
 @pass_app
 def reopen(app: App, numbers: tuple[int, ...], why: str, person: str) -> None:
     """Note that each FINDING was closed by mistake."""
-    _each(app, numbers, "reopened", person, lambda k: findings.reopen(app.conn, k, person, app.clock.now(), why))
+    _each(
+        app, numbers, "reopened", person, lambda k: findings.reopen(app.conn, k, person, app.clock.now(), why)
+    )
 
 
 def _each(app: App, numbers: tuple[int, ...], done: str, who: str, step: Callable[[int], Any]) -> None:

@@ -100,12 +100,39 @@ class OfAreas:
     whole: bool = False
 
 
+def _voltage(day: MeterDay) -> list[Finding]:
+    """By the limits of what each meter measures: a 220 V supply, or the secondary side of a voltage transformer."""
+    direct, behind = norms()["voltage_220"], norms()["voltage_3phase"]
+    low_voltage = day.nominal == 220.0
+    return voltage.find(
+        day.meter,
+        day.voltage,
+        nominal=day.nominal,
+        low=np.where(low_voltage, direct.low, behind.low),
+        high=np.where(low_voltage, direct.high, behind.high),
+    )
+
+
+def _unbalance(tile: Tile) -> list[Finding]:
+    net = tile.net
+    kva = np.array([tile.facts.capacity.get(int(area), np.nan) for area in net.block.rows.area])
+    rated = unbalance.rated_current(kva, net.topology.multiplier)
+    return unbalance.find(net.topology, tile.day.current, rated)
+
+
+def _theft(tile: Tile) -> list[Finding]:
+    net = tile.net
+    service = service_loss(net.topology, tile.day.voltage, tile.day.current)
+    suspects = find_suspects(net.topology, net.imports, net.exports, service=service, roll_over=net.roll_over)
+    return theft.find(net.topology, suspects)
+
+
 #: rule -> how it is asked
 BY_AREA: Final[Mapping[str, OfAreas]] = {
     voltage.RULE: OfAreas(voltage.NEEDS, lambda t: _voltage(t.day)),
     phase_loss.RULE: OfAreas(phase_loss.NEEDS, lambda t: phase_loss.find(t.day)),
     voltage_unbalance.RULE: OfAreas(voltage_unbalance.NEEDS, lambda t: voltage_unbalance.find(t.day)),
-    unbalance.RULE: OfAreas(unbalance.NEEDS, lambda t: _unbalance(t)),
+    unbalance.RULE: OfAreas(unbalance.NEEDS, _unbalance),
     overload.RULE: OfAreas(overload.NEEDS, lambda t: overload.find(t.day, t.facts.capacity)),
     demand.RULE: OfAreas(demand.NEEDS, lambda t: demand.find(t.day)),
     power_factor.RULE: OfAreas(power_factor.NEEDS, lambda t: power_factor.find(t.day)),
@@ -115,9 +142,9 @@ BY_AREA: Final[Mapping[str, OfAreas]] = {
     stopped.RULE: OfAreas(stopped.NEEDS, lambda t: stopped.find(t.day)),
     decreased.RULE: OfAreas(decreased.NEEDS, lambda t: decreased.find(t.day)),
     loss.RULE: OfAreas((), lambda t: loss.find(lineloss.balance(t.net)), whole=True),
-    theft.RULE: OfAreas((*voltage.NEEDS, *unbalance.NEEDS), lambda t: _theft(t), whole=True),
+    theft.RULE: OfAreas((*voltage.NEEDS, *unbalance.NEEDS), _theft, whole=True),
 }
-#: the others, and whether each wants the day to be over
+#: the others, by what they look at
 BY_LEDGER: Final = (missing.RULE, route.RULE)
 BY_EVENTS: Final = (cover.RULE, magnetic.RULE)
 BY_CONTACT: Final = (offline.RULE, flapping.RULE)
@@ -143,8 +170,13 @@ def look(run: Run, day: dt.date, wanted: Collection[str]) -> str:
     who = blocks.rows(run.conn, day, run.zone)
     if not len(who):
         return "nothing due yet"
-    found = fold([*_by_area(run, day, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)], network.places(who))
-    added, withdrawn = findings.save(run.conn, day, rules, [Found.of(finding) for finding in found], now=run.now)
+    found = fold(
+        [*_by_area(run, day, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)],
+        network.places(who),
+    )
+    added, withdrawn = findings.save(
+        run.conn, day, rules, [Found.of(finding) for finding in found], now=run.now
+    )
     faded = findings.fade(run.conn, day, now=run.now) if complete else 0
     return f"{len(found)} findings, {added} new, {withdrawn} withdrawn" + (f", {faded} over" if faded else "")
 
@@ -190,7 +222,9 @@ def meter_day(net: Network, facts: Facts) -> MeterDay:
         role=net.topology.role,
         phases=net.topology.phases,
         multiplier=net.topology.multiplier,
-        contract=np.array([facts.contract.get(point, np.nan) for point in who.point.tolist()], dtype=np.float64),
+        contract=np.array(
+            [facts.contract.get(point, np.nan) for point in who.point.tolist()], dtype=np.float64
+        ),
         feeds_in=np.isin(who.point, facts.feeders),
         roll_over=net.roll_over,
         nominal=nominal_of(volts),
@@ -215,33 +249,6 @@ def _phases(net: Network, what: str) -> Floats:
     """float64[meter, 3, slot] of `what`_a, _b and _c; NaN where not delivered."""
     slots = net.imports.shape[1] - 1
     return np.stack([_instants(net, f"{what}_{p}", slots) for p in "abc"], axis=1)
-
-
-def _voltage(day: MeterDay) -> list[Finding]:
-    """By the limits of what each meter measures: a 220 V supply, or the secondary side of a voltage transformer."""
-    direct, behind = norms()["voltage_220"], norms()["voltage_3phase"]
-    low_voltage = day.nominal == 220.0
-    return voltage.find(
-        day.meter,
-        day.voltage,
-        nominal=day.nominal,
-        low=np.where(low_voltage, direct.low, behind.low),
-        high=np.where(low_voltage, direct.high, behind.high),
-    )
-
-
-def _unbalance(tile: Tile) -> list[Finding]:
-    net = tile.net
-    kva = np.array([tile.facts.capacity.get(int(area), np.nan) for area in net.block.rows.area])
-    rated = unbalance.rated_current(kva, net.topology.multiplier)
-    return unbalance.find(net.topology, tile.day.current, rated)
-
-
-def _theft(tile: Tile) -> list[Finding]:
-    net = tile.net
-    service = service_loss(net.topology, tile.day.voltage, tile.day.current)
-    suspects = find_suspects(net.topology, net.imports, net.exports, service=service, roll_over=net.roll_over)
-    return theft.find(net.topology, suspects)
 
 
 # --- by ledger ---

@@ -58,7 +58,8 @@ def _offsets(judged: Sequence[Judged]) -> Offsets:
         ahead=np.array([row["ahead"] for _, _, row, _ in judged], dtype=np.float64),
         uncertainty=np.array([row["uncertainty"] or 0.0 for _, _, row, _ in judged], dtype=np.float64),
         read=np.array(
-            [row["read_at"].astimezone(dt.UTC).replace(tzinfo=None) for _, _, row, _ in judged], dtype="datetime64[us]"
+            [row["read_at"].astimezone(dt.UTC).replace(tzinfo=None) for _, _, row, _ in judged],
+            dtype="datetime64[us]",
         ),
         why=np.array([why for _, _, _, why in judged], dtype="U200"),
     )

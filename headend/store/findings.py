@@ -58,7 +58,14 @@ class Found:
     @classmethod
     def of(cls, f: Finding) -> Found:
         return cls(
-            f.rule, f.rule_version, f.subject_kind, f.subject_id, f.severity, f.title_en, f.title_zh, f.evidence
+            f.rule,
+            f.rule_version,
+            f.subject_kind,
+            f.subject_id,
+            f.severity,
+            f.title_en,
+            f.title_zh,
+            f.evidence,
         )
 
     @property
@@ -129,7 +136,11 @@ def _chosen(rows: Iterable[dict[str, Any]], day: dt.date) -> dict[str, Any] | No
     def rank(row: dict[str, Any]) -> tuple[bool, bool, int]:
         return row["state"] in OPEN, row["of_day"], row["finding_id"]
 
-    usable = [row for row in rows if row["of_day"] or row["state"] in OPEN or (row["closed_day"] or dt.date.min) >= day]
+    usable = [
+        row
+        for row in rows
+        if row["of_day"] or row["state"] in OPEN or (row["closed_day"] or dt.date.min) >= day
+    ]
     closed = [row for row in usable if row["of_day"] and row["state"] == State.CLOSED]
     # what was closed for this very day is not opened by looking at the day again
     return max(closed or usable, key=rank, default=None)
@@ -313,7 +324,14 @@ def _move(
 
 
 def _log(
-    conn: Connection, number: int, at: dt.datetime, who: str, act: str, state: str, why: str = "", work_order: str = ""
+    conn: Connection,
+    number: int,
+    at: dt.datetime,
+    who: str,
+    act: str,
+    state: str,
+    why: str = "",
+    work_order: str = "",
 ) -> None:
     conn.execute(
         "INSERT INTO finding_event (finding_id, at, who, act, state, why, work_order) VALUES (%s, %s, %s, %s, %s, %s, %s)",
@@ -323,7 +341,8 @@ def _log(
 
 def _publish(conn: Connection, numbers: Iterable[int]) -> None:
     rows = conn.execute(
-        "SELECT finding_id, day FROM finding WHERE finding_id = ANY(%s) ORDER BY finding_id", (sorted(set(numbers)),)
+        "SELECT finding_id, day FROM finding WHERE finding_id = ANY(%s) ORDER BY finding_id",
+        (sorted(set(numbers)),),
     )
     feed.publish(conn, "finding", [(str(row["finding_id"]), row["day"]) for row in rows])
 
@@ -363,7 +382,13 @@ def listing(
               AND (%(rule)s::text IS NULL OR f.rule = %(rule)s) AND (%(before)s::bigint IS NULL OR f.finding_id < %(before)s)
             ORDER BY f.finding_id DESC LIMIT %(limit)s
             """,
-            {"day": day, "states": None if states is None else list(states), "rule": rule, "before": before, "limit": limit},
+            {
+                "day": day,
+                "states": None if states is None else list(states),
+                "rule": rule,
+                "before": before,
+                "limit": limit,
+            },
         ).fetchall()
     return conn.execute(
         f"""

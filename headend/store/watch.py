@@ -80,7 +80,9 @@ def usual(conn: Connection, day: dt.date, meters: I64) -> tuple[Floats, I64]:
         low = np.searchsorted(meters[order], known)
         high = np.searchsorted(meters[order], known, side="right")
         count = high - low
-        at = order[np.repeat(low, count) + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)]
+        at = order[
+            np.repeat(low, count) + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        ]
         highest[at] = np.repeat(np.array(rows[1], dtype=np.float64) * _KWH, count)
         days[at] = np.repeat(np.array(rows[2], dtype=np.int64), count)
     return highest, days

@@ -13,7 +13,9 @@ RULE: Final = "flapping"
 VERSION: Final = 1
 
 
-def find(contacts: Contacts, *, logins: int = 12, alarm: int = 48, everybody: float = 0.5, few: int = 4) -> list[Finding]:
+def find(
+    contacts: Contacts, *, logins: int = 12, alarm: int = 48, everybody: float = 0.5, few: int = 4
+) -> list[Finding]:
     """Terminals that came (back) `logins` times or more in the day.
 
     logins     once every two hours: a network that moves its terminals over is slower than that

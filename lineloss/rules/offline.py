@@ -13,7 +13,9 @@ RULE: Final = "offline"
 VERSION: Final = 1
 
 
-def find(contacts: Contacts, now: np.datetime64, *, minutes: int = 120, alarm_minutes: int = 24 * 60) -> list[Finding]:
+def find(
+    contacts: Contacts, now: np.datetime64, *, minutes: int = 120, alarm_minutes: int = 24 * 60
+) -> list[Finding]:
     """Terminals with meters behind them that have not been heard of for `minutes`; an alarm after a day.
 
     minutes  the time within which operators are usually asked to bring a terminal back

@@ -30,7 +30,9 @@ def find(day: MeterDay, *, kwh: float = 0.1, slots: int = 4) -> list[Finding]:
     findings = []
     for k in np.flatnonzero(found).tolist():
         # all of a load that flows backwards is no generator but a wrong connection
-        wrong_way = bool(sent[k] > 0 and taken[k] < 0.01 * sent[k] and back[k].sum() == (some.power[k] != 0).sum())
+        wrong_way = bool(
+            sent[k] > 0 and taken[k] < 0.01 * sent[k] and back[k].sum() == (some.power[k] != 0).sum()
+        )
         total = float(told[k]) * int(some.multiplier[k])
         findings.append(
             Finding(
@@ -51,7 +53,8 @@ def find(day: MeterDay, *, kwh: float = 0.1, slots: int = 4) -> list[Finding]:
                 },
                 f"{total:.1f} kWh fed in without a contract"
                 + ("; nothing flows forwards: look at the current circuits first" if wrong_way else ""),
-                f"无合同反向送电 {total:.1f} kWh" + (",且全天无正向电量:先查电流回路接线" if wrong_way else ""),
+                f"无合同反向送电 {total:.1f} kWh"
+                + (",且全天无正向电量:先查电流回路接线" if wrong_way else ""),
             )
         )
     return findings

@@ -45,7 +45,11 @@ def find(
     findings = []
     for row in np.flatnonzero(beyond | unusual).tolist():
         slot = int(np.where(np.isnan(moved[row]), -np.inf, moved[row]).argmax())
-        why = ("more than it can carry", "超出表计承载能力") if beyond[row] else ("far above its own history", "远高于历史用电")
+        why = (
+            ("more than it can carry", "超出表计承载能力")
+            if beyond[row]
+            else ("far above its own history", "远高于历史用电")
+        )
         findings.append(
             Finding(
                 RULE,

@@ -32,7 +32,10 @@ def find(day: MeterDay, *, slots: int = 4, kwh: float = 0.1, watts: float = 10.0
     load = _load(day)
     length, first = longest(still & (load * 1000 >= watts))
     used = np.array(
-        [np.nansum(load[row, f : f + n]) for row, (f, n) in enumerate(zip(first.tolist(), length.tolist(), strict=True))]
+        [
+            np.nansum(load[row, f : f + n])
+            for row, (f, n) in enumerate(zip(first.tolist(), length.tolist(), strict=True))
+        ]
         if (length >= slots).any()
         else np.zeros(len(day))
     )

@@ -30,7 +30,10 @@ def names(findings: list[Finding]) -> set[tuple[str, str, int]]:
 
 def test_a_terminal_that_is_gone_is_one_finding() -> None:
     gone = said("offline", 100, kind="terminal", minutes=200)
-    holes = [said("missing", 100, kind="terminal", cause="offline"), *(said("missing", m, cause="link-lost") for m in range(10))]
+    holes = [
+        said("missing", 100, kind="terminal", cause="offline"),
+        *(said("missing", m, cause="link-lost") for m in range(10)),
+    ]
     weak = [said("route", 100, kind="terminal"), said("route", 3)]
     other = said("missing", 12, cause="offline")
     dead = said("missing", 4, cause="no-answer", whole_day=True)

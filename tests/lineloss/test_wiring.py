@@ -23,7 +23,13 @@ def lag(value: complex) -> float:
 
 
 def seen(
-    true: True_, load: float, rng: np.random.Generator, *, three_wires: bool, error: float = 1.0, uneven: float = 5.0
+    true: True_,
+    load: float,
+    rng: np.random.Generator,
+    *,
+    three_wires: bool,
+    error: float = 1.0,
+    uneven: float = 5.0,
 ) -> Moment:
     """What the meter shows: class errors of angles [degrees], phases whose loads differ, magnitudes that differ by some per cent."""
     volts, amps, back = true
@@ -34,9 +40,7 @@ def seen(
     elements = (given[0] - given[1], given[2] - given[1]) if three_wires else tuple(given)
     through = [(-1) ** back[k] * flow[phase] for k, phase in enumerate(amps)]
     names = ("A", "C") if three_wires else ("A", "B", "C")
-    angles = tuple(
-        (lag(i / u) + rng.normal(0, error)) % 360 for i, u in zip(through, elements, strict=True)
-    )
+    angles = tuple((lag(i / u) + rng.normal(0, error)) % 360 for i, u in zip(through, elements, strict=True))
     rated = 100.0 if three_wires else 220.0
     n = len(names)
     return Moment(
@@ -104,7 +108,9 @@ def test_what_happens_in_the_field_is_told_at_every_load(three_wires: bool) -> N
     order, none = (0, 1, 2), (False,) * len(ends)
     usual: list[True_] = [(order, ends, none)]
     usual += [(order, ends, tuple(k == one for k in range(len(ends)))) for one in range(len(ends))]
-    usual += [(order, tuple(sorted(ends, key=lambda k: (k != ends[-1], k))) if three_wires else (0, 2, 1), none)]
+    usual += [
+        (order, tuple(sorted(ends, key=lambda k: (k != ends[-1], k))) if three_wires else (0, 2, 1), none)
+    ]
     for true, load in product(usual, LAGS.tolist()):
         verdict = judge(seen(true, load, rng, three_wires=three_wires))
         assert among(verdict, true)

@@ -21,8 +21,8 @@ from headend.plans import CURVE, DAY, points
 from headend.store import db, findings, intake, migrate, results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
-from headend.store.intake import Delivery
 from headend.store.findings import Found
+from headend.store.intake import Delivery
 from headend.store.results import Loss
 from headend.store.tables import CURVES, DAYS
 from protocols.localtime import as_datetime, instant, midnight

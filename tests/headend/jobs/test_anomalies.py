@@ -28,17 +28,23 @@ TIMES = np.concatenate([[midnight(DAY, SHANGHAI)], points(CURVE, DAY, SHANGHAI)]
 MOVES = (np.arange(97) * 7 % 11) / 10  # no network holds a voltage still
 
 
-def bring(conn: Connection, here: Place, a_slot: float, *, export: float = 0.0, now: str = NIGHT, **columns: Any) -> None:
+def bring(
+    conn: Connection, here: Place, a_slot: float, *, export: float = 0.0, now: str = NIGHT, **columns: Any
+) -> None:
     """A day of a meter: kWh a slot, one value or 97 of each other quantity, and the ledger."""
     import_ = (5_000_000 + np.floor(a_slot * np.arange(97) * 100 + 1e-6) * 100).astype(int).tolist()
     export_ = (np.floor(export * np.arange(97) * 100 + 1e-6) * 100).astype(int).tolist()
     given = {"voltage_a": (229 + MOVES).tolist(), **columns}
     wide = {code: value if isinstance(value, list) else [value] * 97 for code, value in given.items()}
     reads = rows([here.meter] * 97, TIMES, active_import=import_, active_export=export_, **wide)
-    deliver(conn, CURVES, reads, at(now), attempts=(Attempt(here.meter, CURVE, TIMES[1:], TIMES[:0], at(now)),))
+    deliver(
+        conn, CURVES, reads, at(now), attempts=(Attempt(here.meter, CURVE, TIMES[1:], TIMES[:0], at(now)),)
+    )
 
 
-def look(conn: Connection, *rules: str, now: str = NIGHT, day: dt.date = DAY) -> set[tuple[str, str, str, str]]:
+def look(
+    conn: Connection, *rules: str, now: str = NIGHT, day: dt.date = DAY
+) -> set[tuple[str, str, str, str]]:
     """(rule, kind, subject, severity) of what is open after a look by these rules, or all."""
     with conn.transaction():
         anomalies.look(run(conn, now), day, rules or anomalies.RULES)
@@ -158,11 +164,46 @@ def test_what_meters_told_of(store: Connection) -> None:
     here, fresh = place(store, "1"), place(store, "2", since="2026-03-10 08:00")
     heard = moment("2026-03-10 12:00")
     told = [
-        Event("meter", here.meter, moment("2026-03-08 23:00"), "dlt645.03300D01", heard, detail={"kind": "cover-open"}),
-        Event("meter", here.meter, moment("2026-03-08 23:05"), "dlt645.03350001", heard, detail={"kind": "magnetic-field"}),
-        Event("meter", fresh.meter, moment("2026-03-10 08:30"), "dlt645.03300D01", heard, detail={"kind": "cover-open"}),
-        Event("terminal", here.terminal, moment("2026-03-10 09:00"), "gdw376.37", heard, detail={"kind": "cover-open"}),
-        Event("meter", here.meter, moment("2026-03-10 09:00"), "dlt645.03110001", heard, detail={"kind": "power-down"}),
+        Event(
+            "meter",
+            here.meter,
+            moment("2026-03-08 23:00"),
+            "dlt645.03300D01",
+            heard,
+            detail={"kind": "cover-open"},
+        ),
+        Event(
+            "meter",
+            here.meter,
+            moment("2026-03-08 23:05"),
+            "dlt645.03350001",
+            heard,
+            detail={"kind": "magnetic-field"},
+        ),
+        Event(
+            "meter",
+            fresh.meter,
+            moment("2026-03-10 08:30"),
+            "dlt645.03300D01",
+            heard,
+            detail={"kind": "cover-open"},
+        ),
+        Event(
+            "terminal",
+            here.terminal,
+            moment("2026-03-10 09:00"),
+            "gdw376.37",
+            heard,
+            detail={"kind": "cover-open"},
+        ),
+        Event(
+            "meter",
+            here.meter,
+            moment("2026-03-10 09:00"),
+            "dlt645.03110001",
+            heard,
+            detail={"kind": "power-down"},
+        ),
     ]
     events.write(store, told, SHANGHAI)
     store.commit()
@@ -181,8 +222,16 @@ def test_a_terminal_that_is_gone_and_one_that_comes_and_goes(store: Connection) 
     archive.seen(store, {gone.terminal: TerminalState(True, at("2026-03-10 05:00"))}, at("2026-03-10 05:00"))
     archive.seen(store, {gone.terminal: GONE})
     for k in range(13):
-        archive.seen(store, {restless.terminal: TerminalState(True, at("2026-03-10 01:00"))}, at(f"2026-03-10 {k:02}:10"))
-        archive.seen(store, {restless.terminal: TerminalState(True, at("2026-03-10 01:00"))}, at(f"2026-03-10 {k:02}:20"))
+        archive.seen(
+            store,
+            {restless.terminal: TerminalState(True, at("2026-03-10 01:00"))},
+            at(f"2026-03-10 {k:02}:10"),
+        )
+        archive.seen(
+            store,
+            {restless.terminal: TerminalState(True, at("2026-03-10 01:00"))},
+            at(f"2026-03-10 {k:02}:20"),
+        )
         if k < 12:
             archive.seen(store, {restless.terminal: GONE})
     store.commit()
@@ -201,10 +250,14 @@ def test_a_terminal_that_is_gone_and_one_that_comes_and_goes(store: Connection) 
 def test_logins_are_kept_in_bounds(store: Connection) -> None:
     here = place(store, "1")
     for k in range(205):
-        archive.seen(store, {here.terminal: TerminalState(True)}, at("2026-03-10 00:00") + np.timedelta64(k, "m"))
+        archive.seen(
+            store, {here.terminal: TerminalState(True)}, at("2026-03-10 00:00") + np.timedelta64(k, "m")
+        )
         archive.seen(store, {here.terminal: GONE})
     store.commit()
-    assert table(store, "SELECT cardinality(ats), ats[1] FROM terminal_login") == [(200, moment("2026-03-10 00:05"))]
+    assert table(store, "SELECT cardinality(ats), ats[1] FROM terminal_login") == [
+        (200, moment("2026-03-10 00:05"))
+    ]
 
 
 def test_a_meter_that_answers_seldom(store: Connection) -> None:
@@ -213,7 +266,9 @@ def test_a_meter_that_answers_seldom(store: Connection) -> None:
         now = at("2026-03-10 12:00") + np.timedelta64(k, "m")
         for here, why in ((good, ""), (weak, "no-answer" if k % 2 else ""), (dead, "no-answer")):
             tried = Attempt(here.meter, CURVE, TIMES[1 + k : 2 + k], TIMES[:0], now, why)
-            reads = rows([here.meter], TIMES[1 + k : 2 + k], active_import=[100 + k]) if not why else no_reads()
+            reads = (
+                rows([here.meter], TIMES[1 + k : 2 + k], active_import=[100 + k]) if not why else no_reads()
+            )
             deliver(store, CURVES, reads, now, attempts=(tried,))
     assert look(store, "route", now="2026-03-10 12:40") == {("route", "meter", "weak", "warning")}
     (told,) = findings.listing(store)
@@ -242,5 +297,14 @@ def test_far_above_its_own_history(store: Connection) -> None:
 def test_a_voltage_of_the_whole_area_is_one_finding(store: Connection) -> None:
     for k in range(6):
         bring(store, place(store, str(k)), 0.1, voltage_a=(240 + MOVES).tolist(), current_a=1.7)
-    bring(store, place(store, "far", area="A2", terminal="T2"), 0.1, voltage_a=(240 + MOVES).tolist(), current_a=1.7)
-    assert look(store, "voltage") == {("voltage", "area", "A1", "alarm"), ("voltage", "meter", "far", "alarm")}
+    bring(
+        store,
+        place(store, "far", area="A2", terminal="T2"),
+        0.1,
+        voltage_a=(240 + MOVES).tolist(),
+        current_a=1.7,
+    )
+    assert look(store, "voltage") == {
+        ("voltage", "area", "A1", "alarm"),
+        ("voltage", "meter", "far", "alarm"),
+    }

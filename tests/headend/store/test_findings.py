@@ -21,7 +21,9 @@ def found(meter: int, severity: str = "warning", rule: str = "voltage", **eviden
     return Found(rule, 1, "meter", meter, severity, f"{severity} of {meter}", "电压越限", evidence)
 
 
-def save(conn: Connection, day: dt.date, *some: Found, rules: tuple[str, ...] = ("voltage",)) -> tuple[int, int]:
+def save(
+    conn: Connection, day: dt.date, *some: Found, rules: tuple[str, ...] = ("voltage",)
+) -> tuple[int, int]:
     with conn.transaction():
         told = findings.save(conn, day, rules, some, now=at(f"{day + dt.timedelta(days=1)} 00:40"))
     conn.commit()
@@ -29,7 +31,10 @@ def save(conn: Connection, day: dt.date, *some: Found, rules: tuple[str, ...] = 
 
 
 def states(conn: Connection) -> list[tuple[Any, ...]]:
-    return table(conn, "SELECT finding_id - (SELECT min(finding_id) FROM finding), state, first_day, day, days FROM finding ORDER BY 1")
+    return table(
+        conn,
+        "SELECT finding_id - (SELECT min(finding_id) FROM finding), state, first_day, day, days FROM finding ORDER BY 1",
+    )
 
 
 def log(conn: Connection, number: int) -> list[tuple[str, str, str]]:
@@ -55,7 +60,9 @@ def test_one_finding_for_as_many_days_as_it_is_seen(store: Connection, meter: in
     assert findings.listing(store, day=D3) == []
     settle(store)
     # told when it began and when it grew worse, not with every day
-    assert [c.key for c in feed.read(store, None, 100).changes if c.topic == "finding"] == [str(row["finding_id"])] * 2
+    assert [c.key for c in feed.read(store, None, 100).changes if c.topic == "finding"] == [
+        str(row["finding_id"])
+    ] * 2
 
 
 def test_an_earlier_day_that_is_looked_at_later_joins_it(store: Connection, meter: int) -> None:
@@ -111,7 +118,9 @@ def test_from_seen_to_closed_and_recurred(store: Connection, meter: int) -> None
     told = findings.one(store, number)
     assert (told["work_order"], told["who"], told["events"][-1]["why"]) == ("WO-17", "陈晓", "tap changed")
     assert [row["day"] for row in told["seen"]] == [D1, D2, D3]
-    with pytest.raises(CannotAct, match=f"finding {number} has been seen again: finding {again['finding_id']} is open"):
+    with pytest.raises(
+        CannotAct, match=f"finding {number} has been seen again: finding {again['finding_id']} is open"
+    ):
         findings.reopen(store, number, "陈晓", at("2026-03-13 09:00"), "too early")
 
 
@@ -119,7 +128,10 @@ def test_closed_by_mistake(store: Connection, meter: int) -> None:
     save(store, D1, found(meter))
     number = findings.listing(store)[0]["finding_id"]
     findings.close(store, number, "李敏", at("2026-03-10 09:00"), "wrong line")
-    assert findings.reopen(store, number, "李敏", at("2026-03-10 09:01"), "that was another one") == "acknowledged"
+    assert (
+        findings.reopen(store, number, "李敏", at("2026-03-10 09:01"), "that was another one")
+        == "acknowledged"
+    )
     store.commit()
     assert save(store, D2, found(meter)) == (0, 0)
     assert states(store) == [(0, "acknowledged", D1, D2, 2)]
@@ -181,4 +193,7 @@ def test_states_are_asked_for_by_name(store: Connection) -> None:
     assert {row["state"] for row in findings.listing(store, day=D1)} == {"closed", "new"}
     newest = findings.listing(store, states=["closed", "new"], limit=1)
     assert [row["state"] for row in newest] == ["new"]
-    assert findings.listing(store, states=["closed", "new"], before=newest[0]["finding_id"])[0]["state"] == "closed"
+    assert (
+        findings.listing(store, states=["closed", "new"], before=newest[0]["finding_id"])[0]["state"]
+        == "closed"
+    )

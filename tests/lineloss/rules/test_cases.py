@@ -187,7 +187,9 @@ def of_theft(case: Case) -> list[Finding]:
 def of_unbalance(case: Case) -> list[Finding]:
     kva = {row["area"]: float(row["capacity_kva"]) for row in case.table("areas.csv")}
     capacity = np.array([kva.get(row.get("area", ""), np.nan) for row in case.meters])
-    return unbalance.find(case.topology, case.day.current, unbalance.rated_current(capacity, case.day.multiplier))
+    return unbalance.find(
+        case.topology, case.day.current, unbalance.rated_current(capacity, case.day.multiplier)
+    )
 
 
 def of_overload(case: Case) -> list[Finding]:
@@ -214,7 +216,9 @@ def of_missing(case: Case) -> list[Finding]:
 
 def of_route(case: Case) -> list[Finding]:
     table = case.table("attempts.csv")
-    return route.find(Attempts(*(column(table, name, "i8") for name in ("meter", "terminal", "asked", "vain"))))
+    return route.find(
+        Attempts(*(column(table, name, "i8") for name in ("meter", "terminal", "asked", "vain")))
+    )
 
 
 def contacts(case: Case) -> Contacts:
@@ -280,11 +284,15 @@ def test_a_case(folder: Path) -> None:
     found = ASKED[folder.parent.name](Case(folder))
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
     said = [(f"{f.subject_kind} {f.subject_id}", f.severity) for f in found]
-    assert sorted(said) == sorted((e["subject"], e["severity"]) for e in expected), [f.title_en for f in found]
+    assert sorted(said) == sorted((e["subject"], e["severity"]) for e in expected), [
+        f.title_en for f in found
+    ]
     for e in expected:
         (f,) = [f for f in found if f"{f.subject_kind} {f.subject_id}" == e["subject"]]
         shown = {name: f.evidence.get(name) for name in e.get("evidence", {})}
-        wanted = {n: pytest.approx(v) if isinstance(v, float) else v for n, v in e.get("evidence", {}).items()}
+        wanted = {
+            n: pytest.approx(v) if isinstance(v, float) else v for n, v in e.get("evidence", {}).items()
+        }
         assert shown == wanted, f.evidence
         assert e.get("title", f.title_en) == f.title_en
         assert json.loads(json.dumps(f.evidence, allow_nan=False)) == f.evidence
@@ -299,6 +307,10 @@ def test_every_rule_has_cases_and_near_misses() -> None:
     ]
     assert sorted(ASKED) == sorted(rules)
     for rule in rules:
-        sizes = [len(json.loads((path / "expected.json").read_text("utf-8"))) for path in ALL if path.parent.name == rule]
+        sizes = [
+            len(json.loads((path / "expected.json").read_text("utf-8")))
+            for path in ALL
+            if path.parent.name == rule
+        ]
         assert any(sizes), f"{rule}: no case that it finds"
         assert 0 in sizes, f"{rule}: no near miss"
