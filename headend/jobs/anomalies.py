@@ -171,11 +171,11 @@ def look(run: Run, day: dt.date, wanted: Collection[str]) -> str:
     if not len(who):
         return "nothing due yet"
     found = fold(
-        [*_by_area(run, day, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)],
+        [*_by_area(run, day, who, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)],
         network.places(who),
     )
     added, withdrawn = findings.save(
-        run.conn, day, rules, [Found.of(finding) for finding in found], now=run.now
+        run.conn, day, rules, [Found.of(finding) for finding in found], now=run.now, ends=(offline.RULE,)
     )
     faded = findings.fade(run.conn, day, now=run.now) if complete else 0
     return f"{len(found)} findings, {added} new, {withdrawn} withdrawn" + (f", {faded} over" if faded else "")
@@ -196,14 +196,14 @@ def judge(net: Network, capacity: Mapping[int, float], ledger: DayMatrix) -> lis
 # --- by area ---
 
 
-def _by_area(run: Run, day: dt.date, rules: Collection[str]) -> Iterator[Finding]:
+def _by_area(run: Run, day: dt.date, who: blocks.Rows, rules: Collection[str]) -> Iterator[Finding]:
     asked = [how for rule, how in BY_AREA.items() if rule in rules]
     if not asked:
         return
     needs = [code for code in SLOT_QUANTITIES if any(code in how.needs for how in asked)]
     at = midnight(day, run.zone)
     facts = Facts(archive.capacities(run.conn), watch.contracts(run.conn, at), watch.feeders(run.conn))
-    for net in network.areas(run, day, needs):
+    for net in network.areas(run, day, who, needs):
         highest, days = np.full(len(net.topology), np.nan), np.zeros(len(net.topology), dtype=np.int64)
         if run_away.RULE in rules:
             highest, days = watch.usual(run.conn, day, net.topology.meter)

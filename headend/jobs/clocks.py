@@ -39,9 +39,9 @@ def job(run: Run, day: dt.date) -> str:
     if found:  # an area whose terminal told its meters a wrong time is one finding
         found = fold(found, network.places(blocks.rows(run.conn, day, run.zone)))
     changed, gone = findings.save(
-        run.conn, day, [clock_off.RULE], [Found.of(one) for one in found], now=run.now
+        run.conn, day, [clock_off.RULE], [Found.of(one) for one in found], now=run.now, ends=(clock_off.RULE,)
     )
-    return f"{len(found)} clocks off, {changed} new, {gone} withdrawn"
+    return f"{len(found)} clocks off, {changed} new, {gone} over"
 
 
 def _all(run: Run, now: dt.datetime) -> list[tuple[Subject, int, dict[str, Any]]]:

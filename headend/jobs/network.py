@@ -69,13 +69,14 @@ def slots_due(run: Run, day: dt.date) -> int:
     return int(np.searchsorted(points(CURVE, day, run.zone), run.now - PATIENCE, side="right"))
 
 
-def areas(run: Run, day: dt.date, codes: Sequence[str]) -> Iterator[Network]:
-    """The same by whole transformer areas, so many at a time as one block holds, with these quantities of the curve and the energies."""
+def areas(run: Run, day: dt.date, who: Rows, codes: Sequence[str]) -> Iterator[Network]:
+    """The same of these rows by whole transformer areas, so many at a time as one block holds, with these quantities of the curve and the
+    energies."""
     slots = slots_due(run, day)
     if slots < 1:
         return
     wanted = [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
-    for block in blocks.stream_areas(run.conn, day, run.zone, wanted):
+    for block in blocks.stream_areas(run.conn, who, day, run.zone, wanted):
         ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
         yield assemble(block, slots, *ends)
 

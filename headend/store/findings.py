@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,11 +77,19 @@ class Found:
 
 
 def save(
-    conn: Connection, day: dt.date, rules: Sequence[str], found: Sequence[Found], *, now: Any
+    conn: Connection,
+    day: dt.date,
+    rules: Sequence[str],
+    found: Sequence[Found],
+    *,
+    now: Any,
+    ends: Collection[str] = (),
 ) -> tuple[int, int]:
     """Replace what `rules` say about a day, in the caller's transaction. Found things name each rule and subject once.
 
-    Returns (new ones, recurred and returned ones included; withdrawn)."""
+    ends  rules that say how things are now, not how a day was: what they see no more was so, and is over
+
+    Returns (new ones, recurred and returned ones included; withdrawn or over)."""
     at = as_datetime(now)
     # two runs at once would both begin what neither has seen yet
     conn.execute("SELECT pg_advisory_xact_lock(hashtext('findings'))")
@@ -89,7 +97,7 @@ def save(
     fresh = 0
     told: list[int] = []
     for f in found:
-        row = _chosen(rows.get(f.key, ()), day)
+        row = _chosen(rows.get(f.key, ()), day, open_only=f.rule in ends)
         if row is None:
             told.append(_begin(conn, day, f, at))
             fresh += 1
@@ -101,16 +109,13 @@ def save(
         if row["state"] == State.WITHDRAWN or row["severity"] != f.severity:
             told.append(row["finding_id"])
     kept = {f.key for f in found}
-    gone = [
-        row
-        for key, some in rows.items()
-        for row in some
-        if key not in kept and row["of_day"] and not row["day_withdrawn"]
-    ]
-    withdrawn = _withdraw(conn, day, gone, at)
+    unseen = [row for key, some in rows.items() if key not in kept for row in some]
+    gone = [row for row in unseen if row["rule"] not in ends and row["of_day"] and not row["day_withdrawn"]]
+    lost = _withdraw(conn, day, gone, at)
+    lost += _over(conn, day, [row for row in unseen if row["rule"] in ends], at)
     _renew(conn, {row["finding_id"] for some in rows.values() for row in some}, at)
-    _publish(conn, told + withdrawn)
-    return fresh, len(withdrawn)
+    _publish(conn, told + lost)
+    return fresh, len(lost)
 
 
 def _standing(conn: Connection, day: dt.date, rules: Sequence[str]) -> dict[Key, list[dict[str, Any]]]:
@@ -130,20 +135,26 @@ def _standing(conn: Connection, day: dt.date, rules: Sequence[str]) -> dict[Key,
     return found
 
 
-def _chosen(rows: Iterable[dict[str, Any]], day: dt.date) -> dict[str, Any] | None:
-    """Which of a subject's findings a sight of the day belongs to: the one that has it already, the one that is open, one closed since."""
+def _chosen(rows: Iterable[dict[str, Any]], day: dt.date, *, open_only: bool) -> dict[str, Any] | None:
+    """Which of a subject's findings a sight of the day belongs to: the one that was closed for this very day, which is not opened by looking
+    at the day again; else the one that is open, the one that has the day, or one closed since."""
+    some = [row for row in rows if row["state"] in OPEN] if open_only else list(rows)
+    closed = [row for row in some if row["of_day"] and row["state"] == State.CLOSED]
 
     def rank(row: dict[str, Any]) -> tuple[bool, bool, int]:
         return row["state"] in OPEN, row["of_day"], row["finding_id"]
 
-    usable = [
-        row
-        for row in rows
-        if row["of_day"] or row["state"] in OPEN or (row["closed_day"] or dt.date.min) >= day
-    ]
-    closed = [row for row in usable if row["of_day"] and row["state"] == State.CLOSED]
-    # what was closed for this very day is not opened by looking at the day again
-    return max(closed or usable, key=rank, default=None)
+    return max(closed or some, key=rank, default=None)
+
+
+def _over(conn: Connection, day: dt.date, rows: Iterable[dict[str, Any]], at: dt.datetime) -> list[int]:
+    """It was so and is so no more. Should it be so again on this very day, that is news."""
+    ended = []
+    for row in rows:
+        if row["state"] in OPEN and row["state"] != State.ORDERED:
+            _move(conn, row, Act.FADE, RULES, at, why="no longer so", closed_day=day - dt.timedelta(days=1))
+            ended.append(row["finding_id"])
+    return ended
 
 
 def _begin(conn: Connection, day: dt.date, f: Found, at: dt.datetime) -> int:

@@ -11,7 +11,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from lineloss.wiring import CERTAIN, LIKELY, Moment, Verdict, judge, wirings, words
+from lineloss.wiring import CERTAIN, LIKELY, Moment, Verdict, Wiring, judge, wirings, words
 
 #: 0.5 lagging to 0.8 leading, every two degrees
 LAGS = np.arange(-36.0, 60.1, 2.0)
@@ -66,54 +66,154 @@ def every(*, three_wires: bool, star: bool, repeats: int = 2) -> Iterator[tuple[
             yield true, load, judge(moment)
 
 
+def known(true: True_) -> Wiring:
+    """The judge's own name for it."""
+    return next(w for w in wirings(len(true[2])) if (w.voltages, w.currents, w.reversed) == true)
+
+
+def mistakes(true: True_) -> int:
+    """Exchanges of two voltages, of two currents, and reversed currents, counted here."""
+    swaps = sum(
+        {0: 0, 2: 1, 3: 2}[sum(a != b for a, b in zip(sorted(some), some, strict=True))] for some in true[:2]
+    )
+    return swaps + sum(true[2])
+
+
 def is_true(verdict: Verdict, true: True_) -> bool:
-    """Whether the first candidate reads as what is there does: the same turn of every element."""
-    (there,) = [w for w in wirings(len(true[2])) if (w.voltages, w.currents, w.reversed) == true] or [None]
-    first = verdict.candidates[0].wiring
-    return there is None or first.turns == there.turns
+    """Whether the first that is said reads as what is there does."""
+    return same(verdict.candidates[0].wiring, true)
 
 
-def among(verdict: Verdict, true: True_) -> bool:
-    there = [w for w in wirings(len(true[2])) if (w.voltages, w.currents, w.reversed) == true]
-    return any(c.wiring.turns == there[0].turns for c in verdict.candidates) if there else True
+def same(wiring: Wiring, true: True_) -> bool:
+    """Exchanged together, voltages and currents read alike, however the phases are called: compared by the turn of every element."""
+    return reading(wiring.voltages, wiring.currents, wiring.reversed) == reading(*true)
+
+
+def reading(volts: tuple[int, ...], amps: tuple[int, ...], back: tuple[bool, ...]) -> tuple[int, ...]:
+    star = [cmath.rect(1, math.radians(-120 * phase)) for phase in range(3)]
+    given = [star[phase] for phase in volts]
+    elements = (given[0] - given[1], given[2] - given[1]) if len(back) == 2 else tuple(given)
+    through = [(-1) ** back[k] * star[phase] for k, phase in enumerate(amps)]
+    return tuple(round(lag(i / u)) % 360 for i, u in zip(through, elements, strict=True))
 
 
 @pytest.mark.parametrize("three_wires", [False, True])
 @pytest.mark.parametrize("star", [False, True])
 def test_all_48_wirings_at_all_loads(three_wires: bool, star: bool) -> None:
     count: Counter[str] = Counter()
+    weighed = {"likely": 0.0, "likely and right": 0.0}
     for true, _load, verdict in every(three_wires=three_wires, star=star):
         count["all"] += 1
-        assert verdict.candidates, "a load within the band is always explained"
         # whatever is said, what is there is among it
-        count["named"] += among(verdict, true)
+        assert any(same(c.wiring, true) for c in verdict.candidates), (true, words(verdict))
+        right = is_true(verdict, true)
         if verdict.confidence == CERTAIN:
             count["certain"] += 1
-            count["certain and right"] += is_true(verdict, true)
+            assert right, (true, words(verdict))
         elif verdict.confidence == LIKELY:
             count["likely"] += 1
-            count["likely and right"] += is_true(verdict, true)
+            # one connection in twenty is a mistake: what needs two more of them is as much rarer
+            weighed["likely"] += 0.05 ** mistakes(true)
+            weighed["likely and right"] += right * 0.05 ** mistakes(true)
         else:
             count["cannot tell"] += 1
-    assert count["named"] == count["all"]
-    assert count["certain and right"] == count["certain"]
-    assert count["certain"] > 0.1 * count["all"]
+            assert len(verdict.candidates) > 1
+        if verdict.right is not None:
+            count["right or wrong"] += 1
+            if verdict.confidence != LIKELY:
+                assert verdict.right == (mistakes(true) == 0), (true, words(verdict))
+    print(
+        f"\nthree wires {three_wires}, star {star}: {dict(count)}, {weighed['likely and right'] / weighed['likely']:.4f}"
+    )
+    assert weighed["likely and right"] >= LIKELY * weighed["likely"]
+    assert count["certain"] > 0.05 * count["all"]
+    assert count["cannot tell"] < 0.5 * count["all"]
 
 
 @pytest.mark.parametrize("three_wires", [False, True])
-def test_what_happens_in_the_field_is_told_at_every_load(three_wires: bool) -> None:
-    """Right, one current reversed, two currents exchanged: named at every load, and with the right confidence at most loads."""
+def test_what_happens_in_the_field_is_named_at_every_load(three_wires: bool) -> None:
+    """Right, one current reversed, two currents exchanged: said to be so, certainly or most likely, whatever the load."""
     rng = np.random.default_rng(7)
     ends = (0, 2) if three_wires else (0, 1, 2)
     order, none = (0, 1, 2), (False,) * len(ends)
     usual: list[True_] = [(order, ends, none)]
     usual += [(order, ends, tuple(k == one for k in range(len(ends)))) for one in range(len(ends))]
-    usual += [
-        (order, tuple(sorted(ends, key=lambda k: (k != ends[-1], k))) if three_wires else (0, 2, 1), none)
-    ]
+    usual += [(order, (2, 0) if three_wires else (0, 2, 1), none)]
     for true, load in product(usual, LAGS.tolist()):
         verdict = judge(seen(true, load, rng, three_wires=three_wires))
-        assert among(verdict, true)
-        if verdict.confidence:
-            assert is_true(verdict, true), (true, load, words(verdict))
-        assert verdict.right is not (true != usual[0])
+        assert verdict.confidence >= LIKELY, (true, load, words(verdict))
+        assert is_true(verdict, true), (true, load, words(verdict))
+        assert verdict.right is (true == usual[0])
+
+
+def test_who_knows_the_load_is_told_for_certain() -> None:
+    """A motor lags: no more than sixty degrees are left, and nothing else fits."""
+    rng = np.random.default_rng(3)
+    for load in (28.0, 40.0, 52.0):
+        moment = seen(((0, 1, 2), (0, 1, 2), (False,) * 3), load, rng, three_wires=False)
+        assert judge(moment).confidence == LIKELY
+        assert judge(moment, (10.0, 60.0)).confidence == CERTAIN
+
+
+def moment(
+    *angles: float, volts: tuple[float, ...] = (220.0,) * 3, amps: tuple[float, ...] = (3.0,) * 3
+) -> Moment:
+    return Moment(("A", "B", "C"), volts, amps, angles)
+
+
+def test_low_current_is_no_direction() -> None:
+    verdict = judge(moment(10, 10, 10, amps=(0.01, 0.015, 0.005)))
+    assert (verdict.confidence, verdict.candidates, verdict.right) == (0.0, (), None)
+    assert verdict.weak == ("A", "B", "C")
+    assert words(verdict)[0] == "Wiring: cannot tell, the currents are too small to have a direction."
+    assert words(verdict)[1] == "接线:无法判断,电流过小,无法判断相角。"
+    part = judge(moment(10, 12, 77, amps=(3.0, 3.0, 0.05)))
+    assert (part.confidence, part.weak) == (LIKELY, ("C",))  # never certain of what was not seen
+    assert "Nothing can be said of C" in words(part)[0]
+
+
+def test_loads_that_differ_much_are_not_explained_away() -> None:
+    verdict = judge(moment(-30, 25, 85))
+    assert (verdict.confidence, verdict.right) == (0.0, None)
+    assert "cannot tell" in words(verdict)[0]
+
+
+def test_a_lost_voltage_is_wrong_whatever_else_is_right() -> None:
+    verdict = judge(moment(10, 300, 11, volts=(221.0, 30.0, 219.0)))
+    assert (verdict.lost, verdict.right) == (("B",), False)
+    assert words(verdict)[0].startswith("Voltage of B lost.")
+    assert verdict.candidates[0].wiring.mistakes == 0
+
+
+def test_a_neutral_adrift_is_told_from_a_weak_network() -> None:
+    """Behind a broken neutral the phases differ and the line voltages do not; in a network that sags both do."""
+    star = [cmath.rect(220, math.radians(-120 * k)) for k in range(3)]
+    shifted = [u - 45 for u in star]
+    lags = tuple((lag(u) - lag(shifted[0])) % 360 for u in shifted)
+    adrift = Moment(("A", "B", "C"), tuple(map(abs, shifted)), (3.0,) * 3, (10.0,) * 3, lags)
+    assert judge(adrift).adrift
+    sag = Moment(("A", "B", "C"), (178.0, 220.0, 220.0), (3.0,) * 3, (10.0,) * 3, (0.0, 120.0, 240.0))
+    assert not judge(sag).adrift
+    assert not judge(moment(10, 10, 10)).adrift
+
+
+def test_the_order_of_the_phases_where_the_meter_tells_it() -> None:
+    rng = np.random.default_rng(5)
+    wired: True_ = ((0, 2, 1), (0, 2, 1), (False,) * 3)
+    verdict = judge(seen(wired, 12.0, rng, three_wires=False))
+    assert (verdict.sequence, verdict.confidence) == ("negative", CERTAIN)
+    assert known(wired).mistakes == 1
+    assert "right but for the order of the phases" in words(verdict)[0]
+    verdict = judge(seen(((0, 2, 1), (0, 1, 2), (False,) * 3), 12.0, rng, three_wires=False))
+    assert verdict.candidates[0].wiring.voltages == (0, 2, 1)
+    assert "voltages of B and C exchanged" in words(verdict)[0]
+
+
+def test_what_is_counted_of_a_load_is_the_meters_own_share() -> None:
+    rng = np.random.default_rng(5)
+    for true, share in (
+        (((0, 1, 2), (0, 1, 2), (False, False, True)), 1 / 3),
+        (((0, 1, 2), (0, 2, 1), (False,) * 3), 0.0),
+    ):
+        verdict = judge(seen(true, 10.0, rng, three_wires=False, error=0.0, uneven=0.0))
+        assert verdict.candidates[0].metered == pytest.approx(share, abs=0.03)

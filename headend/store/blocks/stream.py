@@ -81,6 +81,7 @@ def stream_energies(
 
 def stream_areas(
     conn: Connection,
+    who: Rows,
     day: dt.date,
     zone: ZoneInfo,
     codes: Sequence[str],
@@ -89,15 +90,13 @@ def stream_areas(
     freezes: Sequence[str] = REGISTER_QUANTITIES,
     meters_at_once: int | None = None,
 ) -> Iterator[Block]:
-    """`load` of all meters of a local day in blocks of whole transformer areas: what is computed of an area never needs two of them.
+    """`load` of these rows of a local day in blocks of whole transformer areas: what is computed of an area never needs two of them.
 
     A meter with roles in two areas has a row in each one's block. An area larger than a block is one all the same; who belongs to no area comes
     last. A block is read when it is asked for.
     """
     chosen = choose(CURVES.tables, codes)
-    who = rows(conn, day, zone)
-    size = meters_at_once or _meters(day, day, zone)
-    for part in by_area(who, size):
+    for part in by_area(who, meters_at_once or _meters(day, day, zone)):
         yield fill(conn, part, day, day, zone, chosen, until=until, freezes=freezes)
 
 

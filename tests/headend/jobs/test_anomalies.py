@@ -245,6 +245,18 @@ def test_a_terminal_that_is_gone_and_one_that_comes_and_goes(store: Connection) 
     assert off["evidence"]["explains"] == 1  # the holes of its meter
     # of yesterday nobody knows how it was; what was said of today stays
     assert ("offline", "terminal", "T1", "warning") in look(store, "offline", now=NIGHT)
+    # back: it was so, and is over; gone again on the same day: recurred
+    archive.seen(store, {gone.terminal: TerminalState(True, at("2026-03-10 14:00"))}, at("2026-03-10 14:00"))
+    store.commit()
+    assert {f for f in look(store, "offline", now="2026-03-10 14:10") if f[0] == "offline"} == set()
+    assert [(f["finding_id"], f["days"]) for f in findings.listing(store, states=["closed"])] == [
+        (off["finding_id"], 1)
+    ]
+    archive.seen(store, {gone.terminal: GONE})
+    store.commit()
+    look(store, "offline", now="2026-03-10 16:10")
+    (again,) = findings.listing(store, rule="offline")
+    assert (again["state"], again["again_of"]) == ("recurred", off["finding_id"])
 
 
 def test_logins_are_kept_in_bounds(store: Connection) -> None:
