@@ -16,7 +16,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 Words = tuple[str, str]
 
@@ -191,25 +194,24 @@ def _explain(
     moment: Moment, known: Sequence[int], lags: tuple[float, float], sequence: str
 ) -> list[Candidate]:
     """Wirings that leave a load possible, fewest mistakes first. Of what turns the elements alike those with the fewest mistakes."""
+    some, turns = wirings(len(moment.names)), _turns(len(moment.names))[:, list(known)]
+    left = _turned(np.array([moment.angle[k] for k in known]) - turns)
+    mean = np.degrees(np.angle(np.exp(1j * np.radians(left)).sum(axis=1)))
+    spread = np.abs(_turned(left - mean[:, None])).max(axis=1)
+    fits = (spread <= SPREAD) & (mean >= lags[0] - MARGIN) & (mean <= lags[1] + MARGIN)
     fewest: dict[tuple[float, ...], int] = {}
     found: list[Candidate] = []
-    for wiring in wirings(len(moment.names)):
+    for row in np.flatnonzero(fits).tolist():
+        wiring = some[row]
         if sequence and wiring.positive != (sequence == "positive"):
             continue
-        turns = tuple(wiring.turns[k] for k in known)
-        if wiring.mistakes > fewest.get(turns, wiring.mistakes):
-            continue
-        left = [_turned(moment.angle[k] - wiring.turns[k]) for k in known]
-        mean = math.degrees(cmath.phase(sum(cmath.rect(1, math.radians(a)) for a in left)))
-        if max(abs(_turned(a - mean)) for a in left) > SPREAD:
-            continue
-        if lags[0] - MARGIN <= mean <= lags[1] + MARGIN:
-            fewest[turns] = wiring.mistakes
-            found.append(Candidate(wiring, mean, _metered(moment, known, wiring, left)))
+        if wiring.mistakes <= fewest.setdefault(tuple(turns[row].tolist()), wiring.mistakes):
+            metered = _metered(moment, known, left[row].tolist())
+            found.append(Candidate(wiring, float(mean[row]), metered))
     return found
 
 
-def _metered(moment: Moment, known: Sequence[int], wiring: Wiring, left: Sequence[float]) -> float:
+def _metered(moment: Moment, known: Sequence[int], left: Sequence[float]) -> float:
     """The share of the load's power that is counted by the elements that are seen; NaN without a load."""
     power = [moment.voltage[k] * moment.current[k] for k in known]
     counted = sum(p * math.cos(math.radians(moment.angle[k])) for p, k in zip(power, known, strict=True))
@@ -226,6 +228,12 @@ def wirings(elements: int) -> tuple[Wiring, ...]:
     """Every way to wire a meter with one, two (three wires) or three elements, fewest mistakes first."""
     made = {1: _single, 2: _three_wires, 3: _four_wires}[elements]()
     return tuple(sorted(made, key=lambda w: w.mistakes))
+
+
+@cache
+def _turns(elements: int) -> NDArray[np.float64]:
+    """float64[wiring, element] [degrees], in the order of `wirings`."""
+    return np.array([wiring.turns for wiring in wirings(elements)])
 
 
 def _single() -> Iterable[Wiring]:
@@ -314,8 +322,8 @@ def _moved(en: str, zh: str, order: tuple[int, ...]) -> list[Words]:
     return [(f"{en} of {' and '.join(sorted(pair))} exchanged", f"{'、'.join(sorted(pair))} 相{zh}互换")]
 
 
-def _turned(degrees: float) -> float:
-    """The same direction over -180 up to 180."""
+def _turned(degrees: Any) -> Any:
+    """The same direction over -180 up to 180; one, or an array of them."""
     return 180.0 - (180.0 - degrees) % 360.0
 
 

@@ -20,7 +20,6 @@ from headend.jobs.network import PATIENCE, Network
 from headend.plans import CURVE, points
 from headend.store import archive, blocks, coverage, findings, watch
 from headend.store.coverage import DayMatrix, today
-from headend.store.findings import Found
 from lineloss.finding import Finding
 from lineloss.meterday import MeterDay, nominal_of
 from lineloss.norms import norms
@@ -175,7 +174,7 @@ def look(run: Run, day: dt.date, wanted: Collection[str]) -> str:
         network.places(who),
     )
     added, withdrawn = findings.save(
-        run.conn, day, rules, [Found.of(finding) for finding in found], now=run.now, ends=(offline.RULE,)
+        run.conn, day, rules, findings.named(run.conn, found), now=run.now, ends=(offline.RULE,)
     )
     faded = findings.fade(run.conn, day, now=run.now) if complete else 0
     return f"{len(found)} findings, {added} new, {withdrawn} withdrawn" + (f", {faded} over" if faded else "")

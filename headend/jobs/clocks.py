@@ -13,7 +13,6 @@ from headend.control.clock_policy import ACTS, Do, Facts, Subject, decide
 from headend.jobs import network
 from headend.jobs.frame import Run
 from headend.store import blocks, clocks, findings
-from headend.store.findings import Found
 from lineloss.rules import clock_off
 from lineloss.rules.clock_off import Offsets
 from lineloss.storm import fold
@@ -39,7 +38,7 @@ def job(run: Run, day: dt.date) -> str:
     if found:  # an area whose terminal told its meters a wrong time is one finding
         found = fold(found, network.places(blocks.rows(run.conn, day, run.zone)))
     changed, gone = findings.save(
-        run.conn, day, [clock_off.RULE], [Found.of(one) for one in found], now=run.now, ends=(clock_off.RULE,)
+        run.conn, day, [clock_off.RULE], findings.named(run.conn, found), now=run.now, ends=(clock_off.RULE,)
     )
     return f"{len(found)} clocks off, {changed} new, {gone} over"
 

@@ -55,25 +55,58 @@ class Found:
     title_zh: str
     evidence: Mapping[str, Any]
 
-    @classmethod
-    def of(cls, f: Finding) -> Found:
-        return cls(
-            f.rule,
-            f.rule_version,
-            f.subject_kind,
-            f.subject_id,
-            f.severity,
-            f.title_en,
-            f.title_zh,
-            f.evidence,
-        )
-
     @property
     def key(self) -> Key:
         return self.rule, self.subject_kind, self.subject_id
 
 
 # --- what the rules say ---
+
+#: what evidence calls things by their numbers: name there -> (table, column of its code, name for people)
+_CALLED: Final = {
+    "meter": ("meter", "asset", "meter"),
+    "check_meter": ("meter", "asset", "check_meter"),
+    "shown_meter": ("meter", "asset", "shown_meter"),
+    "meter_ids": ("meter", "asset", "meters_named"),
+    "terminal_id": ("terminal", "code", "terminal"),
+    "area": ("area", "code", "area"),
+}
+
+
+def named(conn: Connection, found: Sequence[Finding]) -> list[Found]:
+    """The findings of rules, which know numbers alone, with meters, terminals and areas called as people call them."""
+    wanted: dict[tuple[str, str], set[int]] = {}
+    for f in found:
+        for name, value in f.evidence.items():
+            if name in _CALLED:
+                table, code, _ = _CALLED[name]
+                wanted.setdefault((table, code), set()).update(value if isinstance(value, list) else [value])
+    codes = {
+        table: {
+            row["id"]: row["code"]
+            for row in conn.execute(
+                f"SELECT {table}_id AS id, {code} AS code FROM {table} WHERE {table}_id = ANY(%s)",
+                (sorted(numbers),),
+            )
+        }
+        for (table, code), numbers in wanted.items()
+    }
+
+    def called(name: str, value: Any) -> tuple[str, Any]:
+        if name not in _CALLED:
+            return name, value
+        table, _, shown = _CALLED[name]
+        if isinstance(value, list):
+            return shown, [codes[table].get(one, one) for one in value]
+        return shown, codes[table].get(value, value)
+
+    return [
+        Found(
+            f.rule, f.rule_version, f.subject_kind, f.subject_id, f.severity, f.title_en, f.title_zh,
+            dict(called(name, value) for name, value in f.evidence.items()),
+        )
+        for f in found
+    ]  # fmt: skip
 
 
 def save(

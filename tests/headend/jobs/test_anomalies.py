@@ -155,7 +155,7 @@ def test_a_main_and_its_check_meter(store: Connection) -> None:
     bring(store, check, 0.99, current_a=19.0)
     assert look(store, "check-meter") == {("check-meter", "meter", "main", "warning")}
     (told,) = findings.listing(store)
-    assert told["evidence"]["check_meter"] == check.meter
+    assert told["evidence"]["check_meter"] == "check"  # by the name that people know it by
     assert told["evidence"]["main_kwh"] == pytest.approx(96.0)
     assert other.meter != check.meter
 
