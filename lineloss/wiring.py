@@ -112,10 +112,12 @@ class Wiring:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A wiring that explains what is seen. lag: the load's angle then [degrees]; metered: the share of the power that the meter counts."""
+    """A wiring that explains what is seen. lag: the load's angle then, spread: by how much a phase differs from it [degrees]; metered: the share
+    of the power that the meter counts."""
 
     wiring: Wiring
     lag: float
+    spread: float
     metered: float
 
 
@@ -180,6 +182,8 @@ def judge(moment: Moment, lags: tuple[float, float] = LAGS) -> Verdict:
 def _sure(found: Sequence[Candidate], *, whole: bool) -> float:
     """How sure the first of these is. An element that was not seen may be turned as well: never certain."""
     best = found[0]
+    if best.spread > SPREAD:
+        return 0.0
     rest = [
         c
         for c in found[1:]
@@ -198,7 +202,12 @@ def _explain(
     left = _turned(np.array([moment.angle[k] for k in known]) - turns)
     mean = np.degrees(np.angle(np.exp(1j * np.radians(left)).sum(axis=1)))
     spread = np.abs(_turned(left - mean[:, None])).max(axis=1)
-    fits = (spread <= SPREAD) & (mean >= lags[0] - MARGIN) & (mean <= lags[1] + MARGIN)
+    low, high = lags[0] - MARGIN, lags[1] + MARGIN
+    alike = (spread <= SPREAD) & (mean >= low) & (mean <= high)
+    # phases whose loads differ much, each of which is possible: an explanation only if it needs fewer mistakes
+    apart = ((left >= low) & (left <= high)).all(axis=1) & ~alike
+    least = min((some[row].mistakes for row in np.flatnonzero(alike).tolist()), default=0)
+    fits = alike | (apart & np.array([wiring.mistakes < least for wiring in some]))
     fewest: dict[tuple[float, ...], int] = {}
     found: list[Candidate] = []
     for row in np.flatnonzero(fits).tolist():
@@ -207,7 +216,7 @@ def _explain(
             continue
         if wiring.mistakes <= fewest.setdefault(tuple(turns[row].tolist()), wiring.mistakes):
             metered = _metered(moment, known, left[row].tolist())
-            found.append(Candidate(wiring, float(mean[row]), metered))
+            found.append(Candidate(wiring, float(mean[row]), float(spread[row]), metered))
     return found
 
 
@@ -282,7 +291,7 @@ def _voltages(moment: Moment) -> tuple[tuple[str, ...], bool]:
     star = [cmath.rect(u, math.radians(-lag)) for u, lag in zip(moment.voltage, moment.star, strict=True)]
     lines = [abs(star[k] - star[(k + 1) % 3]) for k in range(3)]
     # the line voltages know nothing of the neutral: where they differ as well, it is the network
-    return lost, apart > ADRIFT and 1 - min(lines) / max(lines) < apart / 2
+    return lost, apart > ADRIFT and 1 - min(lines) / max(lines) < apart / 4
 
 
 def _weak(moment: Moment) -> tuple[str, ...]:

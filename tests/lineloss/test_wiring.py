@@ -34,7 +34,9 @@ def seen(
     """What the meter shows: class errors of angles [degrees], phases whose loads differ, magnitudes that differ by some per cent."""
     volts, amps, back = true
     star = [cmath.rect(1, math.radians(-120 * phase)) for phase in range(3)]
-    loads = load + rng.uniform(-uneven, uneven, 3)
+    apart = rng.uniform(-uneven, uneven, 3)
+    # the load is what its phases are in the mean: of those that are measured
+    loads = load + apart - (apart[[0, 2]] if three_wires else apart).mean()
     flow = [cmath.rect(1, math.radians(-120 * phase - loads[phase])) for phase in range(3)]
     given = [star[phase] for phase in volts]
     elements = (given[0] - given[1], given[2] - given[1]) if three_wires else tuple(given)
@@ -127,7 +129,7 @@ def test_all_48_wirings_at_all_loads(three_wires: bool, star: bool) -> None:
     )
     assert weighed["likely and right"] >= LIKELY * weighed["likely"]
     assert count["certain"] > 0.05 * count["all"]
-    assert count["cannot tell"] < 0.5 * count["all"]
+    assert count["cannot tell"] < 0.75 * count["all"]
 
 
 @pytest.mark.parametrize("three_wires", [False, True])
@@ -173,9 +175,13 @@ def test_low_current_is_no_direction() -> None:
 
 
 def test_loads_that_differ_much_are_not_explained_away() -> None:
-    verdict = judge(moment(-30, 25, 85))
+    verdict = judge(moment(-30, 10, 50))
     assert (verdict.confidence, verdict.right) == (0.0, None)
     assert "cannot tell" in words(verdict)[0]
+    assert verdict.candidates[0].wiring.mistakes == 0  # right, with such loads, is one of the explanations
+    nothing = judge(moment(-60, 10, 95))
+    assert (nothing.candidates, nothing.right) == ((), None)
+    assert "no wiring explains these angles" in words(nothing)[0]
 
 
 def test_a_lost_voltage_is_wrong_whatever_else_is_right() -> None:
@@ -210,10 +216,7 @@ def test_the_order_of_the_phases_where_the_meter_tells_it() -> None:
 
 
 def test_what_is_counted_of_a_load_is_the_meters_own_share() -> None:
-    rng = np.random.default_rng(5)
-    for true, share in (
-        (((0, 1, 2), (0, 1, 2), (False, False, True)), 1 / 3),
-        (((0, 1, 2), (0, 2, 1), (False,) * 3), 0.0),
-    ):
-        verdict = judge(seen(true, 10.0, rng, three_wires=False, error=0.0, uneven=0.0))
-        assert verdict.candidates[0].metered == pytest.approx(share, abs=0.03)
+    for angles, share in (((10, 10, -170), 1 / 3), ((10, 130, -110), 0.0), ((-170, -170, -170), -1.0)):
+        assert judge(moment(*angles)).candidates[0].metered == pytest.approx(share, abs=1e-6)
+    lines = Moment(("A", "C"), (100.0, 100.0), (3.0, 3.0), (30 + 20.0, -30 + 20.0))
+    assert judge(lines).candidates[0].metered == pytest.approx(1.0)
