@@ -6,7 +6,7 @@ The rules look at meters one by one; this looks at what they said together.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -60,14 +60,17 @@ class Places:
         return at if at < len(self.meter) and self.meter[at] == meter else -1
 
 
-def fold(findings: Sequence[Finding], places: Places) -> list[Finding]:
-    """The findings of a day with those of one cause in one, and one for each rule and subject."""
-    return _one_each(_areas(_routes(_terminals(findings, places), places), places))
+def fold(findings: Sequence[Finding], places: Places, away: Collection[int] = ()) -> list[Finding]:
+    """The findings of a day with those of one cause in one, and one for each rule and subject.
+
+    away  terminals of which it has been said already that they were offline in the day
+    """
+    return _one_each(_areas(_routes(_terminals(findings, places, away), places), places))
 
 
-def _terminals(findings: Sequence[Finding], places: Places) -> list[Finding]:
+def _terminals(findings: Sequence[Finding], places: Places, told: Collection[int]) -> list[Finding]:
     """Without what a terminal that is offline explains; it says how much that was."""
-    away = {f.subject_id for f in findings if f.rule == offline.RULE}
+    away = {f.subject_id for f in findings if f.rule == offline.RULE} | set(told)
     swallowed: dict[int, int] = defaultdict(int)
     kept = []
     for f in findings:

@@ -172,6 +172,8 @@ def look(run: Run, day: dt.date, wanted: Collection[str]) -> str:
     found = fold(
         [*_by_area(run, day, who, rules), *_by_ledger(run, day, rules), *_others(run, day, rules)],
         network.places(who),
+        # what is not asked now was said before: the holes of that day are still the terminal's
+        away=() if offline.RULE in rules else findings.subjects(run.conn, day, offline.RULE),
     )
     added, withdrawn = findings.save(
         run.conn, day, rules, findings.named(run.conn, found), now=run.now, ends=(offline.RULE,)

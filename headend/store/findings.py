@@ -444,6 +444,15 @@ def listing(
     ).fetchall()
 
 
+def subjects(conn: Connection, day: dt.date, rule: str) -> set[int]:
+    """Of whom a rule has said something of that day, whatever became of it since."""
+    rows = conn.execute(
+        "SELECT f.subject_id FROM finding f JOIN finding_day d USING (finding_id) WHERE d.day = %s AND f.rule = %s AND NOT d.withdrawn",
+        (day, rule),
+    )
+    return {row["subject_id"] for row in rows}
+
+
 def one(conn: Connection, finding_id: int) -> dict[str, Any]:
     """A finding with `events`, oldest first, and `seen`, its days with what was said of each. UnknownFinding."""
     row = conn.execute(f"SELECT f.*, {_SUBJECT} WHERE f.finding_id = %s", (finding_id,)).fetchone()

@@ -44,6 +44,12 @@ def test_a_terminal_that_is_gone_is_one_finding() -> None:
     assert told.evidence["minutes"] == 200
 
 
+def test_of_a_terminal_whose_absence_was_told_before_nothing_more_is_said() -> None:
+    holes = [said("missing", 100, kind="terminal", cause="offline"), said("missing", 12, cause="offline")]
+    assert names(fold(holes, places(), away={100})) == {("missing", "meter", 12)}
+    assert len(fold(holes, places())) == 2
+
+
 def test_a_phase_lost_at_the_transformer_is_the_areas() -> None:
     found = fold(
         [

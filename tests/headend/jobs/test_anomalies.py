@@ -245,6 +245,8 @@ def test_a_terminal_that_is_gone_and_one_that_comes_and_goes(store: Connection) 
     assert off["evidence"]["explains"] == 1  # the holes of its meter
     # of yesterday nobody knows how it was; what was said of today stays
     assert ("offline", "terminal", "T1", "warning") in look(store, "offline", now=NIGHT)
+    # and the holes of that day are its own, whenever they are looked at again
+    assert not [f for f in look(store, "missing", now=NIGHT) if f[:3] == ("missing", "terminal", "T1")]
     # back: it was so, and is over; gone again on the same day: recurred
     archive.seen(store, {gone.terminal: TerminalState(True, at("2026-03-10 14:00"))}, at("2026-03-10 14:00"))
     store.commit()
