@@ -17,7 +17,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from headend.control.order_state import NoSuchStep
-from headend.store import customers, feed, idempotency, keys, ledger, orders, results
+from headend.store import customers, feed, findings, idempotency, keys, ledger, orders
 from headend.store.coverage import UnknownMeter
 from headend.store.db import StoreError, Unreachable
 
@@ -66,7 +66,8 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     ledger.UnknownCustomer: (404, "unknown-customer"),
     orders.UnknownOrder: (404, "unknown-command"),
     orders.UnknownTerminal: (404, "unknown-terminal"),
-    results.UnknownFinding: (404, "unknown-finding"),
+    findings.UnknownFinding: (404, "unknown-finding"),
+    findings.CannotAct: (409, "finding-not-in-that-state"),
     orders.NotInstalled: (409, "meter-not-installed"),
     orders.AlreadyOpen: (409, "command-open"),
     orders.Refused: (409, "refused"),

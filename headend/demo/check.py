@@ -324,7 +324,7 @@ def _findings(g: _Ground) -> Iterator[Check]:
             "SELECT rule, subject_kind, CASE subject_kind WHEN 'meter' THEN (SELECT asset FROM meter WHERE meter_id = subject_id) "
             "WHEN 'area' THEN (SELECT code FROM area WHERE area_id = subject_id) "
             "ELSE (SELECT code FROM terminal WHERE terminal_id = subject_id) END AS subject "
-            "FROM finding WHERE day = %s AND state <> 'withdrawn'",
+            "FROM finding JOIN finding_day d USING (finding_id) WHERE d.day = %s AND NOT d.withdrawn",
             (DAY,),
         )
     }

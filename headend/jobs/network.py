@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from headend.plans import CURVE, points
 from headend.store import blocks
 from headend.store.blocks import Block, Boundary, Rows
 from lineloss.balance import day_ends
+from lineloss.storm import Places
 from lineloss.topology import Topology
 from protocols.localtime import Times
 from protocols.reading import MISSING, SLOT_QUANTITIES
@@ -48,17 +50,22 @@ class Network:
     roll_over: I64
     complete: bool
 
-    def phases(self, what: str) -> NDArray[np.float64]:
-        """float64[meter, 3, slot] of `what`_a, _b and _c ("voltage", "current"); NaN where not delivered."""
+    def instants(self, code: str) -> NDArray[np.float64]:
+        """float64[meter, slot] of a quantity in its own unit; NaN where not delivered or not loaded."""
         slots = self.imports.shape[1] - 1
-        each = [self.block.instants[f"{what}_{p}"][:, :slots] for p in "abc"]
-        return np.stack(each, axis=1).astype(np.float64)
+        there = self.block.instants.get(code)
+        if there is None:
+            return np.full((len(self.topology), slots), np.nan)
+        return there[:, :slots].astype(np.float64)
+
+    def phases(self, what: str) -> NDArray[np.float64]:
+        """float64[meter, 3, slot] of `what`_a, _b and _c ("voltage", "current"), as `instants`."""
+        return np.stack([self.instants(f"{what}_{p}") for p in "abc"], axis=1)
 
 
 def load(run: Run, day: dt.date) -> Network | None:
     """The network of `day` up to the newest slot that may be expected; None before there are two."""
-    times = points(CURVE, day, run.zone)
-    slots = int(np.searchsorted(times, run.now - PATIENCE, side="right"))
+    slots = slots_due(run, day)
     if slots < 1:
         return None
     # the bounds of a loss know of classes and digits, not of estimates: without them an area that misses a register is unknown
@@ -68,6 +75,30 @@ def load(run: Run, day: dt.date) -> Network | None:
     # nobody's register is needed of a moment that the day has not come to yet
     ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
     return assemble(block, slots, *ends)
+
+
+def slots_due(run: Run, day: dt.date) -> int:
+    """How many slots of the day may be expected by now."""
+    return int(np.searchsorted(points(CURVE, day, run.zone), run.now - PATIENCE, side="right"))
+
+
+def areas(run: Run, day: dt.date, who: Rows, codes: Sequence[str]) -> Iterator[Network]:
+    """The same of these rows by whole transformer areas, so many at a time as one block holds, with these quantities of the curve and the
+    energies."""
+    slots = slots_due(run, day)
+    if slots < 1:
+        return
+    wanted = [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
+    for block in blocks.stream_areas(run.conn, who, day, run.zone, wanted):
+        ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
+        yield assemble(block, slots, *ends)
+
+
+def places(who: Rows) -> Places:
+    """Each meter once: where it hangs in an area, if it does, for what is to be told of many meters together."""
+    order = np.lexsort((-who.area, who.meter))
+    first = order[np.flatnonzero(np.diff(who.meter[order], prepend=-1))]
+    return Places(who.meter[first], who.area[first], who.role[first].astype(np.int8), who.terminal[first])
 
 
 def assemble(

@@ -19,12 +19,12 @@ from headend.jobs import vee_day, vee_holes
 from headend.jobs.frame import Run
 from headend.jobs.vee_day import Around, Tile
 from headend.jobs.vee_holes import Worked
-from headend.store import blocks, feed, results, vee
+from headend.store import blocks, feed, findings, vee
 from headend.store.blocks import Block
 from headend.store.coverage import today
 from headend.store.db import StoreError
-from headend.store.results import Found
-from lineloss.vee.finding import NAMES, findings
+from headend.store.findings import Found
+from lineloss.vee import finding
 from lineloss.vee.rules import validate
 
 I64 = NDArray[np.int64]
@@ -178,10 +178,10 @@ def _tile(run: Run, of: Around, block: Block) -> tuple[Done, I64]:
 
 
 def _judge(run: Run, tile: Tile, block: Block) -> int:
-    told = list(findings(validate(tile.facts), tile.facts, block.times))
+    told = list(finding.findings(validate(tile.facts), tile.facts, block.times))
     with run.conn.transaction():
-        results.save_findings(
-            run.conn, block.day, NAMES,
+        findings.save(
+            run.conn, block.day, finding.NAMES,
             [
                 Found(f.rule, f.rule_version, f.subject_kind, f.subject_id, f.severity, f.title_en, f.title_zh, f.evidence)
                 for f in told

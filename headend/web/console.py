@@ -17,8 +17,10 @@ from headend.api import auth, findings, losses
 from headend.api.documents import jsonable, single
 from headend.api.house import Here, House
 from headend.api.problems import Problem
+from headend.control.finding_state import State
 from headend.plans import REASONS
 from headend.store import coverage, fleet, orders, results
+from headend.store import findings as store_findings
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
 
@@ -34,12 +36,15 @@ LISTED: Final = 60
 #: not cost more than a fifth of a connection, however many look.
 SHARED_S: Final = 1.0
 
+#: findings that nobody has seen yet, and those that somebody is at
+UNSEEN: Final = (State.NEW, State.RECURRED)
+AT_WORK: Final = (State.ACKNOWLEDGED, State.ORDERED)
 _SEVERITY: Final = {"alarm": 0, "warning": 1, "info": 2}
 _FILES: Final = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     **dict.fromkeys(
-        ("app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
+        ("acts.js", "app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
         "text/javascript; charset=utf-8",
     ),
 }
@@ -131,10 +136,10 @@ def snapshot(conn: Connection, house: House) -> dict[str, Any]:
     open_orders = orders.listing(conn, limit=LISTED, open_only=True)
     recent = orders.listing(conn, limit=LISTED)
     commands = {row["order_id"]: row for row in [*open_orders, *recent]}
-    new = results.findings(conn, state="new", limit=500)
-    seen = results.findings(conn, state="acknowledged", limit=LISTED)
+    new = store_findings.listing(conn, states=UNSEEN, limit=500)
+    seen = store_findings.listing(conn, states=AT_WORK, limit=LISTED)
     shown = sorted(
-        [*new, *seen], key=lambda f: (f["state"] != "new", _SEVERITY[f["severity"]], -f["finding_id"])
+        [*new, *seen], key=lambda f: (f["state"] not in UNSEEN, _SEVERITY[f["severity"]], -f["finding_id"])
     )
     listed = sorted(commands.values(), key=lambda row: (not row["is_open"], -row["order_id"]))[:LISTED]
     steps = fleet.steps(conn, [row["order_id"] for row in listed])

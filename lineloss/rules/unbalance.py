@@ -18,6 +18,7 @@ from lineloss.topology import Role, Topology
 
 RULE: Final = "unbalance"
 VERSION: Final = 1
+NEEDS: Final = ("current_a", "current_b", "current_c")
 
 
 def rated_current(

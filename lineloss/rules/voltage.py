@@ -16,6 +16,7 @@ from lineloss.norms import norms
 
 RULE: Final = "voltage"
 VERSION: Final = 1
+NEEDS: Final = ("voltage_a", "voltage_b", "voltage_c")
 PHASES: Final = ("A", "B", "C")
 
 #: Below this share of nominal the phase is lost or the meter is dark: an outage, which GB/T 12325 does not

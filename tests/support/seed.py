@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from headend.plans import CURVE, DAY, points
-from headend.store import db, intake, migrate, results
+from headend.store import db, findings, intake, migrate, results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
+from headend.store.findings import Found
 from headend.store.intake import Delivery
-from headend.store.results import Found, Loss
+from headend.store.results import Loss
 from headend.store.tables import CURVES, DAYS
 from protocols.localtime import as_datetime, instant, midnight
 from protocols.reading import REGISTER_QUANTITIES, Reads
@@ -324,7 +325,7 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
               "负线损−0.6%：计量或档案有误", {"rate": -0.006, "bounds": [-0.011, -0.001]}),
     ]  # fmt: skip
     unique = {(f.rule, f.subject_kind, f.subject_id): f for f in found}
-    results.save_findings(
+    findings.save(
         conn,
         YESTERDAY,
         sorted({f.rule for f in found}),

@@ -154,7 +154,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         ), noun="SIM"),
         Kind("points", "point", "point", (
             Column("point", text), Column("kind", maybe(choice("customer", "area", "gateway", "generation")), needed=False),
-            _ORGANISATION, _from(),
+            _ORGANISATION, _from(), Column("feeds_in", yes_no, needed=False, type="boolean", blank=False),
+            Column("checks", anything, needed=False, blank=""),
         ), noun="metering point"),
         Kind("meters", "meter", "meter", (
             Column("meter", text), Column("point", text, store="-"), Column("area", maybe(text), refers="area", store="-"),

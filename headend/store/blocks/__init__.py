@@ -6,7 +6,7 @@ from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
 from headend.store.blocks.points import Boundary, Daily, PointBlock, boundaries, daily, energies
-from headend.store.blocks.stream import stream, stream_energies
+from headend.store.blocks.stream import stream, stream_areas, stream_energies
 
 __all__ = [
     "CELLS_AT_ONCE",
@@ -29,5 +29,6 @@ __all__ = [
     "rows",
     "standing",
     "stream",
+    "stream_areas",
     "stream_energies",
 ]

@@ -83,6 +83,40 @@ def stream_energies(
     )
 
 
+def stream_areas(
+    conn: Connection,
+    who: Rows,
+    day: dt.date,
+    zone: ZoneInfo,
+    codes: Sequence[str],
+    *,
+    until: np.datetime64 | None = None,
+    freezes: Sequence[str] = REGISTER_QUANTITIES,
+    meters_at_once: int | None = None,
+) -> Iterator[Block]:
+    """`load` of these rows of a local day in blocks of whole transformer areas: what is computed of an area never needs two of them.
+
+    A meter with roles in two areas has a row in each one's block. An area larger than a block is one all the same; who belongs to no area comes
+    last. A block is read when it is asked for.
+    """
+    chosen = choose(CURVES.tables, codes)
+    for part in by_area(who, meters_at_once or _meters(day, day, zone)):
+        yield fill(conn, part, day, day, zone, chosen, until=until, freezes=freezes)
+
+
+def by_area(who: Rows, size: int) -> Iterator[Rows]:
+    """The rows in pieces of whole areas, as many as fit into `size` rows; each piece in order of meter and time. Those without an area last."""
+    last = np.where(who.area < 0, np.iinfo(np.int64).max, who.area)
+    ordered = who.take(np.argsort(last, kind="stable"))
+    inside = ordered.area >= 0
+    _, area, count = np.unique(ordered.area[inside], return_inverse=True, return_counts=True)
+    # an area goes where its last row falls; those of none are cut anywhere
+    number = (np.cumsum(count) - 1) // size
+    rest = np.arange(len(ordered) - len(area)) // size + (number[-1] + 1 if len(number) else 0)
+    for part in _cut(ordered, np.concatenate([number[area.ravel()], rest])):
+        yield part.take(np.lexsort((part.since, part.meter)))
+
+
 def _meters(day: dt.date, last: dt.date, zone: ZoneInfo) -> int:
     slots = (midnight(last + dt.timedelta(days=1), zone) - midnight(day, zone)) // np.timedelta64(15, "m")
     return max(1, CELLS_AT_ONCE // int(slots))

@@ -49,6 +49,43 @@ def test_a_finding_is_acknowledged_by_name(desk: Desk) -> None:
     assert changes[-1]["key"] == str(first["id"])
 
 
+def test_a_finding_from_seen_to_closed_and_what_is_refused(desk: Desk) -> None:
+    number = desk.get("/findings?limit=1").json()["findings"][0]["id"]
+    path = f"/findings/{number}"
+    ordered = desk.post(
+        f"{path}/work-order", {"number": "WO-2026-17", "why": "meter 4"}, who="operator", once="o1"
+    )
+    assert ordered.json() == {"id": number, "state": "work-order", "who": "陈晓"}
+    again = desk.post(
+        f"{path}/work-order", {"number": "WO-2026-17", "why": "meter 4"}, who="operator", once="o1"
+    )
+    assert again.headers["Idempotency-Replayed"] == "true"
+    problem(desk.post(f"{path}/acknowledge", who="operator", once="a1"), 409, "finding-not-in-that-state")
+    problem(desk.post(f"{path}/close", {"why": ""}, who="operator", once="c0"), 422, "invalid-request")
+    problem(
+        desk.post(f"{path}/close", {"why": "seal replaced"}, who="reader", once="c1"), 403, "scope-missing"
+    )
+    assert (
+        desk.post(f"{path}/close", {"why": "seal replaced"}, who="approver", once="c2").json()["state"]
+        == "closed"
+    )
+    assert number not in [f["id"] for f in desk.get("/findings?limit=500").json()["findings"]]
+    assert [f["id"] for f in desk.get("/findings?state=closed").json()["findings"]] == [number]
+    assert (
+        desk.post(f"{path}/reopen", {"why": "wrong meter"}, who="operator", once="r1").json()["state"]
+        == "acknowledged"
+    )
+    told = desk.get(path).json()
+    assert [(e["who"], e["act"], e["work_order"], e["why"]) for e in told["events"][1:]] == [
+        ("陈晓", "order", "WO-2026-17", "meter 4"), ("李敏", "close", "", "seal replaced"), ("陈晓", "reopen", "", "wrong meter"),
+    ]  # fmt: skip
+    assert [(row["day"], row["withdrawn"]) for row in told["seen"]] == [("2026-03-10", False)]
+    assert (told["days"], told["work_order"]) == (1, "WO-2026-17")
+    problem(desk.get("/findings/999"), 404, "unknown-finding")
+    assert len(desk.get("/findings?day=2026-03-10&limit=500").json()["findings"]) > 5
+    assert desk.get("/findings?day=2026-03-09").json()["findings"] == []
+
+
 def test_the_fleet_in_numbers(desk: Desk) -> None:
     document = desk.get("/fleet").json()
     assert (document["terminals"], document["meters"], document["areas"]) == (4, 24, 4)
@@ -112,7 +149,8 @@ def test_the_description_covers_every_path(desk: Desk) -> None:
     paths = desk.client.get("/api/v1/openapi.json").json()["paths"]
     assert {
         "/api/v1/customers", "/api/v1/customers/{number}/usage", "/api/v1/meters/{asset}/reads", "/api/v1/meters/{asset}/why/{day}",
-        "/api/v1/commands/{command}/approve", "/api/v1/losses", "/api/v1/findings/{finding}/acknowledge", "/api/v1/changes", "/api/v1/fleet",
+        "/api/v1/commands/{command}/approve", "/api/v1/losses", "/api/v1/findings/{finding}/acknowledge",
+        "/api/v1/findings/{finding}/close", "/api/v1/changes", "/api/v1/fleet",
     } <= paths.keys()  # fmt: skip
     for path, methods in paths.items():
         for method, operation in methods.items():

@@ -23,6 +23,7 @@ SHOWING = {
     "losses": ["lineloss", "show", YESTERDAY],
     "findings": ["anomalies", "show", YESTERDAY],
     "all-findings": ["anomalies", "show", "--evidence"],
+    "closed-findings": ["anomalies", "show", "--state", "closed"],
     "balances": ["prepaid", "balances"],
     "ledger": ["prepaid", "show", "CUSTOMER"],
     "bills": ["billing", "show"],
@@ -158,6 +159,28 @@ def test_a_finding_is_seen_by_somebody(night):
     )
     said = night("anomalies", "ack", "999999")
     assert (said.code, "999999" in said.line) == (1, True)
+
+
+def test_a_finding_gets_a_work_order_and_is_closed_by_name(night):
+    number = str(night("anomalies", "show", "--json").json()[-1]["finding_id"])
+    told = night("anomalies", "order", number, "--number", "WO-17", "--person", "陈晓").out
+    assert f"finding {number} given work order WO-17 by 陈晓" in told
+    said = night("anomalies", "close", number, "--person", "李敏")
+    assert (said.code, "--why" in said.err) == (2, True)
+    assert night("anomalies", "close", number, "--why", "fuse replaced", "--person", "李敏").code == 0
+    log = night("anomalies", "log", number, "--json").json()
+    assert [(e["who"], e["act"], e["state"]) for e in log["events"]][-2:] == [
+        ("陈晓", "order", "work-order"), ("李敏", "close", "closed"),
+    ]  # fmt: skip
+    assert "fuse replaced" in night("anomalies", "log", number).out
+    said = night("anomalies", "close", number, "--why", "again")
+    assert (said.code, "a finding that is closed cannot be closed" in said.line) == (1, True)
+    assert night("anomalies", "reopen", number, "--why", "it blew again").code == 0
+
+
+def test_one_rule_alone_is_asked(night):
+    assert "findings" in night("anomalies", "run", YESTERDAY, "--rule", "voltage").out
+    assert night("anomalies", "run", YESTERDAY, "--rule", "weather").code == 2
 
 
 def test_export_of_a_day(fleet, tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 
 from headend.jobs import anomalies, lineloss
 from headend.plans import CURVE, points
-from headend.store import results
+from headend.store import findings, results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.tables import CURVES, DAYS, SPOT_READS
@@ -27,9 +27,10 @@ def bring(conn: Connection, here: Place, a_slot: int, *, slots: int = 96, volts:
     """A steady curve [1e-4 kWh a slot] of the day's first slots, the freezes with it, and the ledger."""
     n = slots + 1
     energy = 5_000_000 + a_slot * np.arange(n)
+    moves = (volts + np.arange(n) * 7 % 11 / 10).tolist()  # a voltage that stood still would be a finding
     attempt = Attempt(here.meter, CURVE, TIMES[1:n], TIMES[:0], at(NIGHT))
     given = rows(
-        [here.meter] * n, TIMES[:n], active_import=energy.tolist(), active_export=[0] * n, voltage_a=[volts] * n, current_a=[1.0] * n,
+        [here.meter] * n, TIMES[:n], active_import=energy.tolist(), active_export=[0] * n, voltage_a=moves, current_a=[1.0] * n,
     )  # fmt: skip
     deliver(conn, CURVES, given, at(NIGHT), attempts=(attempt,))
     if slots == 96:
@@ -118,7 +119,7 @@ def test_unknown_until_the_data_come(store: Connection, area: list[Place]) -> No
     assert losses(store) == [
         ("A1", "unknown", None, None, None, [area[3].meter], "registers are missing of 1 of 4 meters")
     ]
-    (missing,) = results.findings(store, day=DAY)
+    (missing,) = findings.listing(store, day=DAY)
     assert (missing["rule"], missing["subject"], missing["title_en"], missing["state"]) == (
         "missing",
         "3",
@@ -126,17 +127,17 @@ def test_unknown_until_the_data_come(store: Connection, area: list[Place]) -> No
         "new",
     )
     store.commit()
-    results.acknowledge(store, missing["finding_id"], "李敏", at(NIGHT))
+    findings.acknowledge(store, missing["finding_id"], "李敏", at(NIGHT))
     store.commit()
     work(store)
-    assert [f["state"] for f in results.findings(store, day=DAY)] == [
+    assert [f["state"] for f in findings.listing(store, day=DAY)] == [
         "acknowledged"
     ]  # a second run does not shout again
     store.commit()
     bring(store, area[3], 1000)
     assert work(store) == ("1 of 1 areas known, 1 changed", "0 findings, 0 new, 1 withdrawn")
-    assert results.findings(store, day=DAY) == []
-    assert [f["finding_id"] for f in results.findings(store, day=DAY, state="withdrawn")] == [
+    assert findings.listing(store, day=DAY) == []
+    assert [f["finding_id"] for f in findings.listing(store, day=DAY, states=["withdrawn"])] == [
         missing["finding_id"]
     ]
     store.commit()
@@ -150,7 +151,7 @@ def test_a_finding_that_comes_back_is_new_again(store: Connection, area: list[Pl
     for here in area:
         bring(store, here, 1000 if here is not area[0] else 310, volts=245.0 if here is area[1] else 230.0)
     assert work(store)[1] == "1 findings, 1 new, 0 withdrawn"
-    (high,) = results.findings(store, rule="voltage")
+    (high,) = findings.listing(store, rule="voltage")
     assert high["subject"] == "1"
     store.execute("UPDATE slot_read SET voltage_a = 230 WHERE meter_id = %s", (area[1].meter,))
     store.commit()
@@ -158,7 +159,7 @@ def test_a_finding_that_comes_back_is_new_again(store: Connection, area: list[Pl
     store.execute("UPDATE slot_read SET voltage_a = 245 WHERE meter_id = %s", (area[1].meter,))
     store.commit()
     work(store)
-    assert [(f["finding_id"], f["state"]) for f in results.findings(store)] == [(high["finding_id"], "new")]
+    assert [(f["finding_id"], f["state"]) for f in findings.listing(store)] == [(high["finding_id"], "new")]
 
 
 def test_part_of_a_day_accuses_nobody(store: Connection, area: list[Place]) -> None:
@@ -224,7 +225,7 @@ def test_a_meter_exchange_whose_registers_were_read_leaves_its_area_known(
     supplied, sold = 310 * 10 * 96, 2 * 96_000 + 40_400 + 2 * 27_750
     assert losses(store)[0][1:5] == ("known", supplied, sold, supplied - sold)
     # half a curve accuses nobody
-    assert not [f for f in results.findings(store, day=DAY) if f["rule"] == "theft"]
+    assert not [f for f in findings.listing(store, day=DAY) if f["rule"] == "theft"]
 
 
 def test_a_point_without_a_meter_for_a_while_leaves_its_area_unknown(

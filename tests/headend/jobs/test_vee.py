@@ -11,7 +11,7 @@ import pytest
 from headend.jobs import lineloss, network, vee
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
-from headend.store import blocks, check, edits, events, feed, results, revisions, rollups
+from headend.store import blocks, check, edits, events, feed, findings, revisions, rollups
 from headend.store import vee as store_vee
 from headend.store.blocks import Quality
 from headend.store.clocks import CLOCK_SET
@@ -256,7 +256,7 @@ def test_a_false_register_is_told_and_an_estimate_stands_over_it(store: Connecti
         "SELECT active_import FROM slot_read WHERE ts = %s",
         instants()[40].item().replace(tzinfo=dt.UTC),
     ) == [(3,)]
-    (found,) = results.findings(store, day=DAY)
+    (found,) = findings.listing(store, day=DAY)
     assert (found["rule"], found["severity"], found["subject"]) == ("vee-register", "warning", "1")
     assert found["evidence"]["value_false"] is True
     sound(store)
@@ -269,7 +269,7 @@ def test_a_false_register_is_told_and_an_estimate_stands_over_it(store: Connecti
     assert curve(store, home)[1][40] == Quality.REVISED
     validate(store)
     assert curve(store, home)[1][40] == Quality.REVISED
-    assert [f["rule"] for f in results.findings(store, day=DAY)] == ["vee-duplicate"]  # it has said two
+    assert [f["rule"] for f in findings.listing(store, day=DAY)] == ["vee-duplicate"]  # it has said two
     sound(store)
 
 
@@ -361,13 +361,13 @@ def test_findings_of_other_meters_stay_when_one_is_looked_at_again(store: Connec
     bring(store, other, DAY, p50=3)
     vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
     validate(store)
-    assert len(results.findings(store, day=DAY)) == 2
+    assert len(findings.listing(store, day=DAY)) == 2
     store.commit()
     deliver(
         store, CURVES, rows([home.meter], [instants()[40]], active_import=[int(register(DAY)[40])]), at(NIGHT)
     )
     vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
-    assert {(f["rule"], f["subject"]) for f in results.findings(store, day=DAY)} == {
+    assert {(f["rule"], f["subject"]) for f in findings.listing(store, day=DAY)} == {
         ("vee-duplicate", "1"),
         ("vee-register", "2"),
     }
@@ -455,7 +455,7 @@ def test_every_kind_of_fact_comes_from_the_store(store: Connection, home: Place)
     )  # fmt: skip
     store.commit()
     validate(store)
-    told = {f["rule"]: f["evidence"] for f in results.findings(store, day=DAY)}
+    told = {f["rule"]: f["evidence"] for f in findings.listing(store, day=DAY)}
     assert set(told) == {"vee-inactive", "vee-interval"}
     assert told["vee-interval"]["between"] == 5
     assert [span[0][11:16] for span in told["vee-interval"]["slots"]] == [
