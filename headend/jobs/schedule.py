@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle
+from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, splits
 from headend.jobs.frame import Job, Run, run
 from headend.store.coverage import today
 from headend.store.db import Connection, Unreachable, connect
@@ -38,6 +38,7 @@ JOBS: dict[str, Job] = {
     "settle": settle.job,
     "prepaid": prepaid.job,
     "lineloss": lineloss.job,
+    "splits": splits.job,
     "anomalies": anomalies.job,
     "clocks": clocks.job,
     "rollup": rollup.job,
@@ -85,7 +86,7 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            for name in ("settle", "lineloss", "anomalies"):
+            for name in ("settle", "lineloss", "splits", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
         if self._due("clocks", now, LATE, AFTER):

@@ -61,7 +61,7 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 
 
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
-NIGHT = ["settle 10", "lineloss 10", "anomalies 10", "billing 10"]
+NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
 HOUR, RETENTION = ["clocks 11", "rollup 11"], "retention 11"
 
 
@@ -109,6 +109,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "anomalies",
                 "settle",
                 "lineloss",
+                "splits",
                 "anomalies",
                 "billing",
                 "clocks",

@@ -1,0 +1,397 @@
+"""Losses of lines, buses, transformers, regions and voltage levels from a real store: days, months, and what late readings change."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headend.jobs import lineloss, splits
+from headend.plans import CURVE, points
+from headend.store import loss_curve
+from headend.store import splits as stored
+from headend.store.db import Connection
+from headend.store.tables import CURVES, DAYS
+from protocols.localtime import midnight
+from protocols.reading import MISSING
+from tests.support.house import SHANGHAI, Place, at, deliver, moment, place, rows, table
+from tests.support.household import run
+
+DAY = dt.date(2026, 3, 10)
+NIGHT = "2026-03-11 00:40"
+MONTH = dt.date(2026, 3, 1)
+TIMES = np.concatenate([[midnight(DAY, SHANGHAI)], points(CURVE, DAY, SHANGHAI)])
+KWH = 10_000
+
+
+def insert(conn: Connection, name: str, **columns: Any) -> int:
+    row = conn.execute(
+        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) RETURNING *",
+        tuple(columns.values()),
+    ).fetchone()
+    assert row is not None
+    return int(next(iter(row.values())))
+
+
+def hang(conn: Connection, thing: str, id: int, since: str = "2026-01-01 00:00", **on: Any) -> None:
+    insert(conn, f"{thing}_span", **{f"{thing}_id": id}, valid_from=moment(since), **on)
+
+
+def role(conn: Connection, here: Place, what: str, **of: Any) -> None:
+    insert(conn, "loss_role", point_id=here.point, role=what, valid_from=moment("2026-01-01 00:00"), **of)
+
+
+class Net:
+    """A county with a station's bus that two lines hang on. Line 1 feeds areas A1 and A2, line 2 area A3; each area has two customers."""
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self.county = insert(conn, "organisation", code="GX", name="某县", kind="county")
+        hang(conn, "organisation", self.county)
+        station = insert(conn, "substation", code="S1", name="城东变")
+        hang(conn, "substation", station, organisation_id=self.county)
+        self.bus = insert(conn, "bus", code="B1", name="10kV I母", substation_id=station, voltage_kv=10)
+        self.lines = [insert(conn, "line", code=f"L{k}", name=f"线路{k}", voltage_kv=10) for k in (1, 2)]
+        for line in self.lines:
+            hang(conn, "line", line, bus_id=self.bus, organisation_id=self.county)
+        self.transformer = insert(
+            conn, "transformer", code="T1", name="公变1", owner="public", capacity_kva=400, p0_kw=0.57, pk_kw=4.3, i0_percent=1, uk_percent=4
+        )  # fmt: skip
+        hang(conn, "transformer", self.transformer, line_id=self.lines[0])
+        self.main = [
+            place(conn, f"1{k}", area=f"A{k}", role="supply", phases=3, terminal=f"T{k}") for k in (1, 2, 3)
+        ]
+        self.homes = [
+            [place(conn, f"2{k}{n}", area=f"A{k}", terminal=f"T{k}") for n in (1, 2)] for k in (1, 2, 3)
+        ]
+        for k, (here, line) in enumerate(
+            zip(self.main, (self.lines[0], self.lines[0], self.lines[1]), strict=True)
+        ):
+            hang(
+                conn,
+                "area",
+                here.area,
+                line_id=line,
+                organisation_id=self.county,
+                transformer_id=self.transformer if k == 0 else None,
+            )
+        self.heads = [self._only(f"3{k}", "supply", line_id=line) for k, line in enumerate(self.lines, 1)]
+        self.incoming = self._only("40", "supply", bus_id=self.bus)
+        self.gate = self._only("50", "supply", organisation_id=self.county)
+        conn.commit()
+
+    def _only(self, asset: str, what: str, **of: Any) -> Place:
+        """A meter with a role in no area."""
+        here = place(self.conn, asset, terminal="TS", area="A1", role="auxiliary", phases=3)
+        self.conn.execute("DELETE FROM loss_role WHERE point_id = %s", (here.point,))
+        role(self.conn, here, what, **of)
+        return here
+
+    @property
+    def everybody(self) -> list[Place]:
+        return [
+            *self.main,
+            *(home for homes in self.homes for home in homes),
+            *self.heads,
+            self.incoming,
+            self.gate,
+        ]
+
+    def bring(
+        self, here: Place, kwh: float, *, first: dt.date = DAY, days: int = 1, without: Sequence[int] = ()
+    ) -> None:
+        """So much a day, evenly, by day freezes; of one day by quarter-hours as well. `without`: midnights that are missing."""
+        step = round(kwh * KWH)
+        midnights = [midnight(first + dt.timedelta(days=k), SHANGHAI) for k in range(days + 1)]
+        have = [k for k in range(days + 1) if k not in without]
+        offset = (first - dt.date(2026, 1, 1)).days
+        freezes = rows(
+            [here.meter] * len(have), [midnights[k] for k in have], active_import=[step * (offset + k) for k in have],
+            active_export=[0] * len(have),
+        )  # fmt: skip
+        deliver(self.conn, DAYS, freezes, at(NIGHT))
+
+    def curve(self, here: Place, kwh: float, **more: list[int]) -> None:
+        step = round(kwh * KWH / 96)
+        given = rows(
+            [here.meter] * 97, TIMES, active_import=(round(kwh * KWH) * 68 + step * np.arange(97)).tolist(), active_export=[0] * 97, **more
+        )  # fmt: skip
+        deliver(self.conn, CURVES, given, at(NIGHT))
+
+    def day(self, **over: Any) -> None:
+        """Homes 40 and 50 in each area; mains 96, 96, 92; heads 196 and 94; incoming 293; gate 300 [kWh]."""
+        for main, kwh in zip(self.main, (96, 96, 92), strict=True):
+            self.bring(main, kwh, **over)
+        for homes in self.homes:
+            for home, kwh in zip(homes, (40, 50), strict=True):
+                self.bring(home, kwh, **over)
+        for head, kwh in zip(self.heads, (196, 94), strict=True):
+            self.bring(head, kwh, **over)
+        self.bring(self.incoming, 293, **over)
+        self.bring(self.gate, 300, **over)
+
+
+@pytest.fixture
+def net(store: Connection) -> Net:
+    return Net(store)
+
+
+def work(conn: Connection, now: str = NIGHT, day: dt.date = DAY) -> str:
+    with conn.transaction():
+        lineloss.job(run(conn, now), day)
+        told = splits.job(run(conn, now), day)
+    conn.commit()
+    return told
+
+
+def losses(conn: Connection, period: str = "day") -> dict[tuple[str, str, int], tuple[Any, ...]]:
+    """(kind, code, level) -> status and kWh supplied, sold, lost"""
+    found = {}
+    for kind in (
+        "line",
+        "bus",
+        "transformer",
+        "region",
+        "voltage",
+        *(("area",) if period == "month" else ()),
+    ):
+        for row in stored.losses(conn, kind, period, DAY if period == "day" else MONTH):
+            energies = (
+                None if row[name] is None else row[name] / KWH for name in ("supplied", "sold", "loss")
+            )
+            found[kind, row["code"], row["level_v"]] = (row["status"], *energies)
+    conn.commit()
+    return found
+
+
+def test_every_split_of_a_day(store: Connection, net: Net) -> None:
+    net.day()
+    assert work(store).startswith("1 days and 0 months")
+    told = losses(store)
+    assert told["line", "L1", 0] == ("known", 196, 192, 4)  # 96 + 96
+    assert told["line", "L2", 0] == ("known", 94, 92, 2)
+    assert told["bus", "B1", 0] == ("known", 293, 290, 3)  # 196 + 94
+    assert told["region", "GX", 0] == ("known", 300, 270, 30)  # six homes, 3 × 90
+    assert told["voltage", "GX", 10_000] == (
+        "known",
+        293,
+        284,
+        9,
+    )  # what comes in, less what the three areas take
+    assert told["voltage", "GX", 400] == ("known", 284, 270, 14)
+    (line,) = [row for row in stored.losses(store, "line", "day", DAY) if row["code"] == "L1"]
+    assert line["rate"] == pytest.approx(4 / 196)
+    # class 1 of 196 and of 192, each way, and digits of 0.01 kWh
+    assert line["loss_high"] == pytest.approx((196 / 0.99 - 192 / 1.01 + 4) * KWH - 4 * KWH, abs=0.1 * KWH)
+    assert line["loss_low"] == pytest.approx((196 / 1.01 - 192 / 0.99) * KWH, abs=0.1 * KWH)
+    store.commit()
+    assert work(store).endswith("0 losses changed")
+    assert ("line:L1", DAY) in table(store, "SELECT key, day FROM feed WHERE topic = 'loss'")
+
+
+def test_a_transformer_by_its_plate(store: Connection, net: Net) -> None:
+    net.day()
+    work(store)
+    # no curve: 96 kWh and no reactive energy known: 4 kW / 0.9 of 400 kVA, K 1.05; the meter is on the low side
+    copper = 24 * 4.3 * (4 / 0.9 / 400) ** 2 * 1.05
+    (row,) = stored.losses(store, "transformer", "day", DAY)
+    assert (row["status"], row["method"]) == ("known", "energy")
+    assert row["iron"] == round(0.57 * 24 * KWH)
+    assert row["copper"] == pytest.approx(copper * KWH, abs=1)
+    assert row["sold"] == 96 * KWH
+    assert row["loss"] == row["iron"] + row["copper"] == row["supplied"] - row["sold"]
+    # with a curve of both energies: 4 kW and 3 kvar, 5 of 400 kVA
+    net.curve(net.main[0], 96, reactive_import=[7_500 * k for k in range(97)], reactive_export=[0] * 97)
+    work(store)
+    (row,) = stored.losses(store, "transformer", "day", DAY)
+    assert row["method"] == "curve"
+    assert row["copper"] == pytest.approx(24 * 4.3 * (5 / 400) ** 2 * KWH, abs=2)
+    # a bill takes it from the store, by the customer's point on the transformer
+    store.execute(
+        "INSERT INTO loss_role (point_id, transformer_id, role, valid_from) VALUES (%s, %s, 'receive', %s)",
+        (net.main[0].point, net.transformer, moment("2026-01-01 00:00")),
+    )
+    (determinant,) = stored.transformer_loss(store, net.main[0].point, DAY, DAY)
+    assert (determinant.transformer, determinant.days, determinant.method) == ("T1", 1, "curve")
+    assert (determinant.iron, determinant.copper) == (row["iron"], row["copper"])
+    assert stored.transformer_loss(store, net.main[1].point, DAY, DAY) == []
+
+
+def test_late_readings_make_their_days_again(store: Connection, net: Net) -> None:
+    """What is missing on the 10th comes on the 12th: the night's run makes the 10th again, the next one does not."""
+    net.day()
+    store.execute("DELETE FROM register_read WHERE meter_id = %s", (net.heads[0].meter,))
+    store.commit()
+    work(store)
+    assert losses(store)["line", "L1", 0] == ("unknown", None, None, None)
+    assert losses(store)["line", "L2", 0][0] == "known"
+    net.bring(net.heads[0], 196)
+    assert work(store, "2026-03-13 00:40", dt.date(2026, 3, 12)).startswith(
+        "3 days"
+    )  # the 10th, the 11th it opens, and the 12th
+    assert losses(store)["line", "L1", 0] == ("known", 196, 192, 4)
+    assert work(store, "2026-03-13 01:40", dt.date(2026, 3, 12)).startswith("1 days")
+
+
+def test_a_missing_transformers_meter_leaves_its_line_limits(store: Connection, net: Net) -> None:
+    net.day()
+    store.execute("DELETE FROM register_read WHERE meter_id = %s", (net.main[1].meter,))
+    store.commit()
+    work(store)
+    (line,) = [row for row in stored.losses(store, "line", "day", DAY) if row["code"] == "L1"]
+    assert (line["status"], line["loss"], line["points_have"], line["points_due"]) == ("bounded", None, 2, 3)
+    assert line["missing_points"] == ["P12"]
+    # 400 kVA, half as much again, all day
+    assert line["unmetered"] == round(400 * 1.5 * 24 * KWH)
+    assert line["loss_low"] < 4 * KWH < line["loss_high"]
+    # the region does not need that meter, the voltage level does
+    told = losses(store)
+    assert told["region", "GX", 0][0] == "known"
+    assert told["voltage", "GX", 10_000][0] == "bounded"
+    assert told["voltage", "GX", 400][0] == "unknown"
+
+
+def test_a_missing_customer_leaves_his_region_limits_by_what_his_area_was_given(
+    store: Connection, net: Net
+) -> None:
+    net.day()
+    store.execute("DELETE FROM register_read WHERE meter_id = %s", (net.homes[0][0].meter,))
+    store.commit()
+    work(store)
+    (region,) = stored.losses(store, "region", "day", DAY)
+    assert region["status"] == "bounded"
+    # given 96, the other took 50: 46, and the class of both
+    assert region["unmetered"] == pytest.approx((96 / 0.99 - 50 / 1.01) * KWH, abs=0.1 * KWH)
+    assert region["loss_low"] < 30 * KWH < region["loss_high"]
+
+
+def test_a_register_missed_at_midnight_lies_between_its_neighbours(store: Connection, net: Net) -> None:
+    """The head's register of the closing midnight is missing, the one of the midnight after is there."""
+    net.day()
+    store.execute("DELETE FROM register_read WHERE meter_id = %s", (net.heads[0].meter,))
+    store.commit()
+    net.bring(net.heads[0], 196, days=2, without=[1])
+    work(store)
+    (line,) = [row for row in stored.losses(store, "line", "day", DAY) if row["code"] == "L1"]
+    # between 0 and 392 kWh a day later: limits and no number
+    assert line["status"] == "bounded"
+    assert line["loss_low"] < -190 * KWH
+    # a quarter-hour before midnight it was read: 2 kWh at most are open, 1 % of what was supplied
+    near = midnight(DAY + dt.timedelta(days=1), SHANGHAI) - np.timedelta64(15, "m")
+    register = round(196 * KWH * (69 - 1 / 96))
+    deliver(
+        store,
+        CURVES,
+        rows([net.heads[0].meter], [near], active_import=[register], active_export=[0]),
+        at(NIGHT),
+    )
+    far = near + np.timedelta64(30, "m")
+    deliver(
+        store,
+        CURVES,
+        rows([net.heads[0].meter], [far], active_import=[register + 40_833], active_export=[0]),
+        at(NIGHT),
+    )
+    work(store)
+    assert (
+        losses(store)["line", "L1", 0] == ("bounded", 196, None, None)
+        or losses(store)["line", "L1", 0][0] == "known"
+    )
+
+
+def test_an_area_without_a_supply_meter_leaves_its_line_limits(store: Connection, net: Net) -> None:
+    area = insert(store, "area", code="A4", name="新区", capacity_kva=100)
+    hang(store, "area", area, line_id=net.lines[1], organisation_id=net.county)
+    store.commit()
+    net.day()
+    work(store)
+    told = {row["code"]: row for row in stored.losses(store, "line", "day", DAY)}
+    assert told["L1"]["status"] == "known"
+    assert (told["L2"]["status"], told["L2"]["unmetered"]) == ("bounded", 100 * 1.5 * 24 * KWH)
+    assert told["L2"]["loss_low"] < 2 * KWH < told["L2"]["loss_high"]
+
+
+def test_a_month_needs_no_day_between_its_ends(store: Connection, net: Net) -> None:
+    net.day(first=MONTH, days=31, without=range(3, 29))
+    assert work(store, "2026-04-01 00:40", dt.date(2026, 3, 31)).endswith("losses changed")
+    told = losses(store, "month")
+    assert told["line", "L1", 0] == ("known", 196 * 31, 192 * 31, 4 * 31)
+    assert told["area", "A1", 0] == ("known", 96 * 31, 90 * 31, 6 * 31)
+    assert told["region", "GX", 0] == ("known", 300 * 31, 270 * 31, 30 * 31)
+    (line,) = [row for row in stored.losses(store, "line", "month", MONTH) if row["code"] == "L1"]
+    assert line["method"] == "registers"
+
+
+def test_a_month_in_which_an_area_moved_is_the_sum_of_its_days(store: Connection, net: Net) -> None:
+    """A2 moves from line 1 to line 2 on the 11th, at midnight."""
+    store.execute(
+        "UPDATE area_span SET valid_to = %s WHERE area_id = %s",
+        (moment("2026-03-11 00:00"), net.main[1].area),
+    )
+    hang(
+        store, "area", net.main[1].area, "2026-03-11 00:00", line_id=net.lines[1], organisation_id=net.county
+    )
+    store.commit()
+    net.day(first=MONTH, days=31)
+    for head, before, after in zip(net.heads, (196, 94), (99, 191), strict=True):
+        store.execute("DELETE FROM register_read WHERE meter_id = %s", (head.meter,))
+        store.commit()
+        midnights = [midnight(MONTH + dt.timedelta(days=k), SHANGHAI) for k in range(32)]
+        register = [KWH * (before * min(k, 10) + after * max(k - 10, 0)) for k in range(32)]
+        deliver(
+            store,
+            DAYS,
+            rows([head.meter] * 32, midnights, active_import=register, active_export=[0] * 32),
+            at(NIGHT),
+        )
+    for k in range(31):
+        work(store, "2026-04-01 00:40", MONTH + dt.timedelta(days=k))
+    told = losses(store, "month")
+    # line 1: ten days of 196 - 192, then 21 of 99 - 96; line 2: ten of 94 - 92, then 21 of 191 - 188
+    assert told["line", "L1", 0] == ("known", 1960 + 2079, 1920 + 2016, 40 + 63)
+    assert told["line", "L2", 0] == ("known", 940 + 4011, 920 + 3948, 20 + 63)
+    methods = {row["code"]: row["method"] for row in stored.losses(store, "line", "month", MONTH)}
+    assert methods == {"L1": "days", "L2": "days"}
+
+
+def test_by_quarter_hour(store: Connection, net: Net) -> None:
+    for here, kwh in ((net.heads[0], 196.8), (net.main[0], 96), (net.main[1], 96)):
+        net.curve(here, kwh)
+    key = stored.object_of(store, "line", "L1")
+    curve = loss_curve.curves(store, "line", [key], DAY, SHANGHAI)[key]
+    # 2.05 - 1 - 1 kWh
+    assert curve.supplied.tolist() == [20_500] * 96
+    assert curve.loss.tolist() == [500] * 96
+    store.execute(
+        "DELETE FROM slot_read WHERE meter_id = %s AND ts = %s",
+        (net.main[1].meter, moment("2026-03-10 12:00")),
+    )
+    store.commit()
+    curve = loss_curve.curves(store, "line", [key], DAY, SHANGHAI)[key]
+    # the quarter-hours before and after 12:00
+    assert np.flatnonzero(curve.loss == MISSING).tolist() == [47, 48]
+
+
+def test_objects_that_are_gone_lose_their_rows(store: Connection, net: Net) -> None:
+    net.day()
+    work(store)
+    store.execute("DELETE FROM loss_role WHERE bus_id = %s", (net.bus,))
+    store.execute("UPDATE line_span SET bus_id = NULL")
+    store.commit()
+    work(store)
+    assert ("bus", "B1", 0) not in losses(store)
+
+
+def test_a_day_that_is_not_over(store: Connection, net: Net) -> None:
+    assert work(store, "2026-03-10 12:00") == "the day is not over"
+
+
+def test_objects_by_code(store: Connection, net: Net) -> None:
+    assert stored.object_of(store, "voltage", "GX@10") == (net.county, 10_000)
+    with pytest.raises(stored.UnknownObject, match="REGION@KV"):
+        stored.object_of(store, "voltage", "GX")
+    with pytest.raises(stored.UnknownObject, match="no line 'L9'"):
+        stored.object_of(store, "line", "L9")
