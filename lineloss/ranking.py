@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """row  int64[rank]: rows with a value, the greatest first, equal ones in their order
+    """row  int64[rank]: the greatest first, equal ones in their order; what has neither value nor limits is not there
     uncertain  bool[rank]: its bounds reach into those of the next one, so that the two may stand the other way round
     """
 
@@ -21,9 +21,12 @@ class Ranking:
 
 
 def ranked(value: Floats, low: Floats, high: Floats) -> Ranking:
-    """Rows by their value, any one unit; NaN is not ranked. The truth of each lies within [low, high]."""
-    there = np.flatnonzero(~np.isnan(value))
-    row = there[np.argsort(-value[there], kind="stable")]
+    """Rows by their value, any one unit. The truth of each lies within [low, high]; who has limits and no value (NaN) stands at their middle:
+    a line that lost much is no less a bad one because a register of it is missing.
+    """
+    place = np.where(np.isnan(value), (low + high) / 2, value)
+    there = np.flatnonzero(~np.isnan(place))
+    row = there[np.argsort(-place[there], kind="stable")]
     uncertain = np.zeros(len(row), dtype=np.bool_)
     uncertain[:-1] = low[row[:-1]] <= high[row[1:]]
     return Ranking(row, uncertain)

@@ -163,7 +163,7 @@ def _print(app: App, told: Report) -> None:
 
 def _missing(e: Entry) -> str:
     codes = e.row["missing_points"]
-    return e.row["why"] + (f": {', '.join(codes[:3])}{' …' if len(codes) > 3 else ''}" if codes else "")
+    return str(e.row["why"]) + (f": {', '.join(codes[:3])}{' …' if len(codes) > 3 else ''}" if codes else "")
 
 
 def _entry(e: Entry, kind: str) -> tuple[Any, ...]:
@@ -220,21 +220,35 @@ def curve(app: App, code: str, day: dt.date, kind: str, as_json: bool) -> None:
         raise StoreError(
             f"{kind} {code} has no metering points on {day}; `headend archive show {code}` tells what it has"
         )
-    columns = (found.supplied.tolist(), found.sold.tolist(), found.loss.tolist())
-    rows = [
-        (as_datetime(when, app.zone), *(None if cell == MISSING else cell for cell in cells))
-        for when, *cells in zip(found.times, *columns, strict=True)
-    ]
+    ends = [as_datetime(when, app.zone) for when in found.times]
+    rows = list(
+        zip(
+            *(
+                [kwh(_known(cell), 4) for cell in c.tolist()]
+                for c in (found.supplied, found.sold, found.loss)
+            ),
+            strict=True,
+        )
+    )
     if as_json:
-        names = ("slot_end", "supplied", "sold", "loss")
-        told = [(when, *(None if cell is None else kwh(cell, 4) for cell in cells)) for when, *cells in rows]
-        print_json([dict(zip(names, row, strict=True)) for row in told])
+        names = ("supplied", "sold", "loss")
+        print_json(
+            [
+                {"slot_end": end}
+                | {name: None if cell == "–" else cell for name, cell in zip(names, row, strict=True)}
+                for end, row in zip(ends, rows, strict=True)
+            ]
+        )
         return
     app.show(
         f"loss of {kind} {code} {day} (kWh)", ("until", ">supplied", ">sold", ">loss"),
-        [(f"{when:%H:%M}", *(kwh(cell, 4) for cell in cells)) for when, *cells in rows],
+        [(f"{end:%H:%M}", *row) for end, row in zip(ends, rows, strict=True)],
         note="–: one of its points is not known in that quarter-hour",
     )  # fmt: skip
+
+
+def _known(units: int) -> int | None:
+    return None if units == MISSING else units
 
 
 @command.command(name="run")

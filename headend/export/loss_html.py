@@ -112,14 +112,20 @@ def _bars(report: Report) -> str:
     for k, e in enumerate(shown):
         y = k * BAR + BAR / 2
         colour = "var(--bad)" if e.judged in ("over", "under") else "var(--bar)"
-        x1, x2 = sorted((at(0), at(e.rate)))
+        bar = ""
+        if not np.isnan(e.rate):
+            x1, x2 = sorted((at(0), at(e.rate)))
+            bar = f'<rect x="{x1:.1f}" y="{y - 6}" width="{max(x2 - x1, 1):.1f}" height="12" rx="2" fill="{colour}" opacity=".85"/>'
         drawn.append(
             f'<g><title>{escape(_detail(e))}</title><text class="name" x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(_short(e))}</text>'
-            f'<rect x="{x1:.1f}" y="{y - 6}" width="{max(x2 - x1, 1):.1f}" height="12" rx="2" fill="{colour}" opacity=".85"/>'
-            f'<path d="M{at(e.low):.1f} {y - 4}v8m0 -4H{at(e.high):.1f}m0 -4v8" fill="none" stroke="var(--sure)" stroke-width="1.2"/>'
-            f'<text x="{WIDTH - 4}" y="{y + 4}" text-anchor="end">{"≈ " if e.uncertain else ""}{e.rate:.2%}</text></g>'
+            f'{bar}<path d="M{at(e.low):.1f} {y - 4}v8m0 -4H{at(e.high):.1f}m0 -4v8" fill="none" stroke="var(--sure)" stroke-width="1.2"/>'
+            f'<text x="{WIDTH - 4}" y="{y + 4}" text-anchor="end">{"≈ " if e.uncertain else ""}{_rate(e)}</text></g>'
         )
     return _svg(len(shown) * BAR, "ranking", drawn)
+
+
+def _rate(e: Entry) -> str:
+    return "limits only" if np.isnan(e.rate) else f"{e.rate:.2%}"
 
 
 def _short(entry: Entry) -> str:
@@ -132,9 +138,7 @@ def _detail(e: Entry) -> str:
 
 
 def _one(report: Report, entry: Entry, zone: ZoneInfo) -> str:
-    parts = [
-        f"<div><h3>{entry.rank}. {escape(entry.name)} {escape(entry.row['name'])} · {entry.rate:.2%}</h3>"
-    ]
+    parts = [f"<div><h3>{entry.rank}. {escape(entry.name)} {escape(entry.row['name'])} · {_rate(entry)}</h3>"]
     parts.append(_past(report.histories[entry.object]))
     parts.append(
         "<p>" + ("rate by day 日损失率" if report.period == "day" else "rate by month 月损失率") + "</p>"

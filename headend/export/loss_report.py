@@ -32,7 +32,7 @@ KINDS_ZH: Final = {
 class Entry:
     """One object. Fractions of what was supplied; NaN where not known.
 
-    rank       1 for the worst; 0: not ranked, because it is not known
+    rank       1 for the worst, who has limits alone at their middle; 0: nothing is known of it
     uncertain  its bounds reach into those of the next one
     judged     'over', 'under': certainly beyond its limits; 'perhaps': the figure is, the bounds are not; '': within, or without limits
     before     rate of the day or month before;  week: of the same day of the week before
@@ -94,13 +94,14 @@ def build(conn: Connection, kind: str, period: str, first: dt.date, zone: ZoneIn
     _, moved = changed(*now.T, *then.T)
     rank, unsure = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_)
     rank[order.row], unsure[order.row] = np.arange(1, len(order.row) + 1), order.uncertain
-    entries = [
-        Entry(
-            row, int(rank[k]), bool(unsure[k]), *now[k].tolist(), judge(_limits(kind, row["kv"]), *now[k].tolist()),
-            float(then[k, 0]), float(last_week[k, 0]), bool(moved[k]),
+    entries = []
+    for k, row in enumerate(rows):
+        rate, least, most = now[k].tolist()
+        judged = judge(_limits(kind, row["kv"]), rate, least, most)
+        earlier, ago = float(then[k, 0]), float(last_week[k, 0])
+        entries.append(
+            Entry(row, int(rank[k]), bool(unsure[k]), rate, least, most, judged, earlier, ago, bool(moved[k]))
         )
-        for k, row in enumerate(rows)
-    ]  # fmt: skip
     entries.sort(key=lambda entry: (entry.rank == 0, entry.rank, entry.name))
     worst = [entry.object for entry in entries if entry.rank][:WORST]
     histories = {key: splits.history(conn, kind, period, *key, first, BACK[period]) for key in worst}

@@ -1,19 +1,20 @@
 """Losses of lines, buses, transformers, regions and voltage levels of whole days and months, and of areas by month.
 
-Yesterday each time, and every earlier day that the change feed has told of since: late readings make their days' losses again, and the
-months of these.
+Yesterday each time, and every earlier day of which there are losses and that the change feed has told of since: late readings make their days'
+losses again, those of the areas too, and the months of these.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.jobs import lineloss
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
 from headend.store import archive, blocks, feed, metered, network, splits
@@ -33,9 +34,9 @@ I64 = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 NAME: Final = "splits"
-#: Days made again in one run: with a million meters each takes some ten seconds, and the prepaid balances wait behind it. What is left has its
+#: Days made again in one run: with a million meters each takes a minute or so, and the prepaid balances wait behind it. What is left has its
 #: turn with the next run.
-DAYS_AT_ONCE: Final = 31
+DAYS_AT_ONCE: Final = 7
 #: Rows of the feed looked at in one run: a row names the meters of a batch's day.
 FEED_ROWS: Final = 20_000
 #: A transformer that nobody meters is taken to pass at most so much more than its plate says, on average of a day. A default: none is run
@@ -51,7 +52,7 @@ WHY: Final = {
     Cause.NO_LIMIT: "registers are missing, or a role changed within, and nothing says how much that may be",
     Cause.PART_MISSING: "registers are missing, or a role changed within: limits by capacity and by what its area was given",
     Cause.UNMETERED: "areas on it have no supply meter: limits by their transformers' capacity",
-    Cause.VAGUE: "registers were read too far from its ends",
+    Cause.VAGUE: "registers were read too far from its ends: the figure is interpolated",
 }
 
 
@@ -83,7 +84,10 @@ def job(run: Run, day: dt.date) -> str:
     if day >= now:
         return "the day is not over"
     _follow(run)
-    days = sorted({day, *splits.take_stale(run.conn, now, DAYS_AT_ONCE)}, reverse=True)
+    late = [one for one in splits.take_stale(run.conn, now, DAYS_AT_ONCE) if one != day]
+    for one in late:
+        lineloss.job(run, one)
+    days = [day, *late]
     grid = network.grid(run.conn)
     links = hierarchy.links(grid)
     changed = sum(day_losses(run, grid, links, one) for one in days)
@@ -98,7 +102,7 @@ def _next(month: dt.date) -> dt.date:
 
 
 def _follow(run: Run) -> None:
-    """Days that changed since the last run are to be made again; at the first run, and after a restore, all of them."""
+    """Days that changed since the last run are to be made again; at the first run, and after a restore, all that have losses."""
     conn = run.conn
     conn.execute(
         "INSERT INTO job_cursor VALUES (%s, '', %s) ON CONFLICT DO NOTHING", (NAME, as_datetime(run.now))
@@ -110,12 +114,11 @@ def _follow(run: Run) -> None:
             raise feed.StaleCursor("never ran")
         touched = feed.touched(conn, row["cursor"], FEED_ROWS)
         cursor = touched.cursor
-        numbers = np.unique(
-            np.concatenate([touched.day, touched.day + 1])
-        )  # a register closes one day and opens the next
+        # a register closes one day and opens the next
+        numbers = np.unique(np.concatenate([touched.day, touched.day + 1]))
         days = [dt.date(1970, 1, 1) + dt.timedelta(days=int(n)) for n in numbers]
     except (feed.StaleCursor, feed.BadCursor):
-        cursor, days = feed.latest(conn), splits.days_known(conn)
+        cursor, days = feed.latest(conn), None
     splits.put_off(conn, days)
     conn.execute(
         "UPDATE job_cursor SET cursor = %s, at = %s WHERE job = %s", (cursor, as_datetime(run.now), NAME)
@@ -142,7 +145,7 @@ def month_losses(run: Run, grid: Grid, links: dict[str, Links], month: dt.date) 
     return changed
 
 
-def _or_days(loss: ObjectLoss, days: dict[str, int] | None) -> ObjectLoss:
+def _or_days(loss: ObjectLoss, days: dict[str, Any] | None) -> ObjectLoss:
     """The sum of the days where it says more: of transformers, which their curves tell best, and of what is not known by its ends."""
     if days is None or (loss.status == "known" and (loss.iron is None or loss.method == "registers")):
         return loss
@@ -156,7 +159,7 @@ def _or_days(loss: ObjectLoss, days: dict[str, int] | None) -> ObjectLoss:
         unmetered=0,
         method="days",
         why="",
-    )  # type: ignore[arg-type]
+    )
 
 
 def compute(
@@ -254,9 +257,8 @@ def _transformers(
     """What plates say of the transformers; where both sides are metered, the loss is that of the meters."""
     supplied = of.has(Role.SUPPLY)
     side = np.where(supplied, Role.SUPPLY, Role.RECEIVE)[of.object]
-    taking = Pairs(
-        *(column[of.role == side] for column in (of.point, of.object, of.role, of.moved)), of.object_id
-    )
+    mine = of.role == side
+    taking = Pairs(of.point[mine], of.object[mine], of.role[mine], of.moved[mine], of.object_id)
     net = _net(taking, found.metered)
     active, reactive = _slots(conn, taking, found, over, zone) if slots else (np.zeros((of.objects, 0)),) * 2
     told = transformer.losses(
@@ -317,7 +319,7 @@ def _by_plate(
         return row if row.status != "unknown" else replace(row, why=row.why or WHY[Cause.SUPPLY_MISSING])
     iron, copper = round(told.iron[k] * _UNITS), round(told.copper[k] * _UNITS)
     plate = replace(row, iron=iron, copper=copper, load=float(told.load[k]))
-    if row.status == "known":
+    if row.loss is not None:
         return plate
     loss, energy = iron + copper, round(through * _UNITS)
     supplied = energy if high_side else energy + loss

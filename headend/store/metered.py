@@ -24,7 +24,7 @@ from headend.store.tables import DAY_FREEZES, MONTH_FREEZES, SLOTS, SPOTS
 from lineloss.between import Between, between
 from lineloss.registers import RESOLUTION
 from lineloss.splits import Metered, flow
-from protocols.localtime import Times, midnight
+from protocols.localtime import Times, as_datetime, midnight
 from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
@@ -33,6 +33,8 @@ ENERGIES: Final = ("active_import", "active_export")
 #: Days before and after an end in which a reading still says something of it; of the curve one day, of freezes all of them. Further away
 #: the limits are wider than what anybody asks about.
 NEAR: Final = 3
+#: How far back is looked whether a meter that is silent now has ever fed in: a register keeps what was, so that any reading will do.
+WEEKS: Final = np.timedelta64(42, "D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def metered(
     point, start = np.unique(who.point, return_index=True)
     within = blocks.boundaries(conn, ENERGIES, who, ends[0], ends[1])
     exports, blind = _feeding(who, seen, within, start)
+    blind[blind] = ~_takes_only(conn, who, point[blind], ends)
     digit = np.add.reduceat(RESOLUTION * who.multiplier, start) if len(start) else start
     accuracy = np.maximum.reduceat(who.accuracy, start) if len(start) else np.zeros(0)
     flows = []
@@ -156,6 +159,20 @@ def _feeding(
     feeds = np.logical_or.reduceat(out > 0, start)
     read = np.logical_or.reduceat((out != MISSING) | (taken != MISSING), start)
     return np.asarray(feeds), np.asarray(~read)
+
+
+def _takes_only(conn: Connection, who: Rows, point: I64, ends: Times) -> NDArray[np.bool_]:
+    """bool[point]: its meters were read in the weeks before, and none of them had ever fed in."""
+    if not len(point):
+        return np.zeros(0, dtype=np.bool_)
+    of = np.isin(who.point, point)
+    found = conn.execute(
+        "SELECT meter_id, max(coalesce(active_export, 0)) AS fed FROM register_read WHERE meter_id = ANY(%s) AND ts BETWEEN %s AND %s GROUP BY 1",
+        (who.meter[of].tolist(), as_datetime(ends[0] - WEEKS), as_datetime(ends[1])),
+    ).fetchall()
+    clean = np.array([row["meter_id"] for row in found if row["fed"] == 0], dtype=np.int64)
+    doubtful = who.point[of & ~np.isin(who.meter, clean)]
+    return ~np.isin(point, doubtful)
 
 
 def _open(who: Rows, seen: list[Between], ends: Times, start: I64) -> tuple[I64, I64]:

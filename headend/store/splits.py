@@ -166,22 +166,20 @@ def days_of_month(
     found = conn.execute(
         "SELECT object_id, level_v, sum(supplied)::bigint AS supplied, sum(sold)::bigint AS sold, sum(loss)::bigint AS loss, "
         "sum(loss_low)::bigint AS loss_low, sum(loss_high)::bigint AS loss_high, "
-        "CASE WHEN count(iron) = count(*) THEN sum(iron)::bigint END AS iron, CASE WHEN count(iron) = count(*) THEN sum(copper)::bigint END AS copper, "
+        "CASE WHEN count(iron) = count(*) THEN sum(iron)::bigint END AS iron, "
+        "CASE WHEN count(iron) = count(*) THEN sum(copper)::bigint END AS copper, "
         f"sqrt(avg(load * load)) AS load FROM ({source}) l GROUP BY 1, 2 HAVING count(*) = %(days)s",
         bounds,
     ).fetchall()
     return {(row["object_id"], row["level_v"]): row for row in found}
 
 
-def days_known(conn: Connection) -> list[dt.date]:
-    """All days of which the loss of any area was computed."""
-    return [row["day"] for row in conn.execute("SELECT DISTINCT day FROM loss_result ORDER BY day")]
-
-
-def put_off(conn: Connection, days: Sequence[dt.date]) -> None:
-    """Losses of these days are to be made again."""
+def put_off(conn: Connection, days: Sequence[dt.date] | None) -> None:
+    """Losses of these days are to be made again, of those of which there are any; None: of all of them."""
     conn.execute(
-        "INSERT INTO split_stale SELECT * FROM unnest(%s::date[]) ON CONFLICT DO NOTHING", (list(days),)
+        "INSERT INTO split_stale SELECT DISTINCT day FROM loss_result WHERE %(days)s::date[] IS NULL OR day = ANY(%(days)s::date[]) "
+        "ON CONFLICT DO NOTHING",
+        {"days": None if days is None else list(days)},
     )
 
 

@@ -28,7 +28,7 @@ CREATE TABLE object_loss (
     why         text NOT NULL DEFAULT '',
     computed_at timestamptz NOT NULL,
     PRIMARY KEY (kind, period, first_day, object_id, level_v),
-    CHECK ((status = 'known') = (loss IS NOT NULL)),
+    CHECK (CASE status WHEN 'known' THEN loss IS NOT NULL WHEN 'unknown' THEN loss IS NULL ELSE true END),
     CHECK (num_nonnulls(loss_low, loss_high, supplied) = CASE status WHEN 'unknown' THEN 0 ELSE 3 END),
     CHECK (num_nonnulls(sold, loss) IN (0, 2)),
     CHECK (num_nonnulls(iron, copper) IN (0, 2))
@@ -36,7 +36,7 @@ CREATE TABLE object_loss (
 CREATE INDEX object_loss_by_object ON object_loss (kind, object_id, level_v, period, first_day);
 COMMENT ON COLUMN object_loss.object_id IS 'area_id, line_id, bus_id, transformer_id or substation_id; of regions and their voltage levels organisation_id';
 COMMENT ON COLUMN object_loss.supplied IS '1e-4 kWh, primary side; of a bounded object what was metered';
-COMMENT ON COLUMN object_loss.loss IS '1e-4 kWh; the truth lies within [loss_low, loss_high]; a bounded object has these alone';
+COMMENT ON COLUMN object_loss.loss IS '1e-4 kWh; the truth lies within [loss_low, loss_high]; a bounded object has these alone where a part of it is missing';
 COMMENT ON COLUMN object_loss.unmetered IS '1e-4 kWh: what its missing and unmetered parts may have taken at most';
 COMMENT ON COLUMN object_loss.iron IS '1e-4 kWh: no-load loss of a transformer by its plate; copper: load loss; load: mean share of its capacity';
 COMMENT ON COLUMN object_loss.method IS 'registers: both ends of the period; days: their sum; curve, energy: a transformer by its plate';
