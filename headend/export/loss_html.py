@@ -19,7 +19,7 @@ from protocols.reading import MISSING
 BARS: Final = 30
 #: A drawing's width and heights in its own units; the page scales it.
 WIDTH: Final = 640
-BAR: Final = 22
+BAR: Final = 18
 HEIGHT: Final = 120
 
 _STYLE: Final = """
@@ -36,7 +36,7 @@ main{max-width:1180px;margin:0 auto;padding:24px}h1{font-size:22px;margin:0}h2{f
 section{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:16px;margin-bottom:14px;overflow-x:auto}
 .worst{display:grid;grid-template-columns:1fr 1fr;gap:18px}@media(max-width:820px){.worst{grid-template-columns:1fr}}
 .worst h3{font-size:13px;margin:0 0 4px;font-weight:600}.worst p{margin:0;color:var(--dim);font-size:12px}
-svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--dim)}svg text.name{fill:var(--ink)}
+svg{display:block;width:100%;height:auto;max-width:900px}svg text{font:11px system-ui,sans-serif;fill:var(--dim)}svg text.name{fill:var(--ink)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:4px 8px;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}
 th{font-weight:600;color:var(--dim)}.l{text-align:left}
@@ -144,7 +144,7 @@ def _one(report: Report, entry: Entry, zone: ZoneInfo) -> str:
         "<p>" + ("rate by day 日损失率" if report.period == "day" else "rate by month 月损失率") + "</p>"
     )
     curve = report.curves.get(entry.object)
-    if curve is not None:
+    if curve is not None and (curve.loss != MISSING).any():
         parts += [
             _slots(curve, zone),
             "<p>loss by quarter-hour, kWh 同期损失电量; gaps are unknown 断点为未知</p>",
@@ -196,8 +196,6 @@ def _bounds(row: dict[str, Any]) -> tuple[float, float, float] | None:
 
 def _slots(curve: Curve, zone: ZoneInfo) -> str:
     known = curve.loss != MISSING
-    if not known.any():
-        return ""
     kwh = np.where(known, curve.loss / 10_000, np.nan)
     low, high = min(0.0, float(np.nanmin(kwh))), max(1e-3, float(np.nanmax(kwh)))
     step = (WIDTH - 60) / len(kwh)
