@@ -21,10 +21,10 @@ class Ranking:
 
 
 def ranked(value: Floats, low: Floats, high: Floats) -> Ranking:
-    """Rows by their value, any one unit. The truth of each lies within [low, high]; who has limits and no value (NaN) stands at their middle:
-    a line that lost much is no less a bad one because a register of it is missing.
+    """Rows by their value, any one unit. The truth of each lies within [low, high]; who has limits and no value (NaN) stands at the lower one,
+    which is what it lost for certain: limits may be so wide that their middle says nothing.
     """
-    place = np.where(np.isnan(value), (low + high) / 2, value)
+    place = np.where(np.isnan(value), low, value)
     there = np.flatnonzero(~np.isnan(place))
     row = there[np.argsort(-place[there], kind="stable")]
     uncertain = np.zeros(len(row), dtype=np.bool_)

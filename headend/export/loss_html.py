@@ -102,11 +102,13 @@ def _figures(report: Report) -> str:
 
 def _bars(report: Report) -> str:
     shown = [entry for entry in report.entries if entry.rank][:BARS]
-    low, high = min(0.0, *(e.low for e in shown)), max(0.005, *(e.high for e in shown))
+    # limits of what has no number may be a hundred times as wide as anything else: they are cut at the edge
+    scale = [entry for entry in shown if not np.isnan(entry.rate)] or shown
+    low, high = min(0.0, *(e.low for e in scale)), max(0.005, *(e.high for e in scale))
     left, right = 150, WIDTH - 70
 
     def at(share: float) -> float:
-        return left + (share - low) / (high - low) * (right - left)
+        return left + (min(max(share, low), high) - low) / (high - low) * (right - left)
 
     drawn = [f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="0" y2="{len(shown) * BAR}" stroke="var(--rule)"/>']
     for k, e in enumerate(shown):

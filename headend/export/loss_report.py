@@ -32,7 +32,7 @@ KINDS_ZH: Final = {
 class Entry:
     """One object. Fractions of what was supplied; NaN where not known.
 
-    rank       1 for the worst, who has limits alone at their middle; 0: nothing is known of it
+    rank       1 for the worst, who has limits alone at the lower one; 0: nothing is known of it
     uncertain  its bounds reach into those of the next one
     judged     'over', 'under': certainly beyond its limits; 'perhaps': the figure is, the bounds are not; '': within, or without limits
     before     rate of the day or month before;  week: of the same day of the week before

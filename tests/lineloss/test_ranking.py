@@ -21,8 +21,8 @@ def test_the_greatest_first_and_who_may_stand_the_other_way_round() -> None:
     assert told.uncertain.tolist() == [False, True, False]
 
 
-def test_who_has_limits_alone_stands_at_their_middle() -> None:
-    told = ranked(np.array([0.03, NAN, NAN]), np.array([0.02, 0.03, NAN]), np.array([0.04, 0.09, NAN]))
+def test_who_has_limits_alone_stands_where_it_lost_for_certain() -> None:
+    told = ranked(np.array([0.03, NAN, NAN]), np.array([0.02, 0.035, NAN]), np.array([0.04, 0.09, NAN]))
     assert told.row.tolist() == [1, 0]
     assert told.uncertain.tolist() == [True, False]
 
