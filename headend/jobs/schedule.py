@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, vee
+from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, splits, vee
 from headend.jobs.frame import Job, Run, run
 from headend.plans import CURVE
 from headend.store.coverage import today
@@ -44,6 +44,7 @@ JOBS: dict[str, Job] = {
     vee.JOB: vee.job,
     vee.LATE: vee.late,
     "lineloss": lineloss.job,
+    "splits": splits.job,
     "anomalies": anomalies.job,
     "clocks": clocks.job,
     "rollup": rollup.job,
@@ -92,7 +93,7 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            for name in ("settle", "lineloss", "anomalies"):
+            for name in ("settle", "lineloss", "splits", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
         if self._due("late", now, LATE, AFTER):

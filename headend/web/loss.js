@@ -6,7 +6,13 @@ import { word } from "./words.js";
 const body = document.getElementById("loss-body");
 const foot = document.getElementById("loss-unknown");
 
-export function show(loss) {
+const chosen = document.getElementById("loss-kind");
+let last = null;
+chosen.addEventListener("change", () => last && show(last));
+
+export function show(all) {
+  last = all;
+  const loss = chosen.value === "area" ? all : all.others[chosen.value];
   const known = loss.areas.filter((area) => area.status === "known");
   const unknown = loss.areas.filter((area) => area.status !== "known");
   setText(document.getElementById("loss-note"), loss.day ? word("loss_note", { day: loss.day }) : word("loss_note_none"));
@@ -20,7 +26,7 @@ export function show(loss) {
   keyed(foot, unknown, (area) => area.area, (area) =>
     make("div", { class: "area", title: area.missing.join(", ") },
       make("span", { class: "name" }, area.name),
-      make("span", { class: "tag" }, word("unknown")),
+      make("span", { class: "tag" }, area.status === "bounded" ? word("bounded") : word("unknown")),
       make("span", { class: "why", title: area.why }, area.why || word("complete_of", { n: area.meters_complete, m: area.meters_due }))));
 }
 

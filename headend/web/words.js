@@ -3,7 +3,8 @@
 export const WORDS = {
   en: {
     title: "Head-end console", fleet: "Fleet",
-    heat: "Completeness by terminal, today", loss: "Line loss by transformer area", commands: "Commands", findings: "Findings",
+    heat: "Completeness by terminal, today", loss: "Line loss", by_area: "by transformer area", by_line: "by line", by_bus: "by bus", by_transformer: "by transformer",
+    by_region: "by region", by_voltage: "by voltage", commands: "Commands", findings: "Findings",
     access: "Served to browsers on this machine, or with an API key that may read. To act on a finding takes a person's key that may operate.",
     key_title: "API key",
     key_text: "This browser is not on the head-end's machine. Enter an API key with the scope “read”; it is kept until this tab closes.",
@@ -26,7 +27,7 @@ export const WORDS = {
     online: "online", offline: "offline",
     loss_note: "{day} · loss / supplied, with bounds", loss_note_none: "not computed yet",
     loss_empty: "No line loss yet: it is computed once a day's freezes are in.",
-    unknown: "unknown", loss_detail: "supplied {s} kWh, sold {d} kWh, loss {l} kWh (between {lo} and {hi})",
+    unknown: "unknown", bounded: "limits only", loss_detail: "supplied {s} kWh, sold {d} kWh, loss {l} kWh (between {lo} and {hi})",
     complete_of: "{n} of {m} meters complete",
     commands_note: "{n} open · newest first", commands_empty: "No commands yet.",
     h_number: "No.", h_action: "Command", h_meter: "Meter", h_progress: "Progress", h_state: "State and outcome", h_age: "Asked",
@@ -53,7 +54,7 @@ export const WORDS = {
   },
   zh: {
     title: "采集主站值班台", fleet: "概况",
-    heat: "今日采集完整率（按终端）", loss: "台区线损", commands: "控制命令", findings: "异常",
+    heat: "今日采集完整率（按终端）", loss: "线损", by_area: "分台区", by_line: "分线", by_bus: "母线", by_transformer: "变压器", by_region: "分区", by_voltage: "分压", commands: "控制命令", findings: "异常",
     access: "仅向本机浏览器，或持有“read”权限 API 密钥者提供数据。处理异常需持有“operate”权限的个人密钥。",
     key_title: "API 密钥",
     key_text: "此浏览器不在主站本机。请输入具有“read”权限的 API 密钥；关闭标签页后不再保留。",
@@ -76,7 +77,7 @@ export const WORDS = {
     online: "在线", offline: "离线",
     loss_note: "{day} · 损失电量 / 供电量，含上下界", loss_note_none: "尚未计算",
     loss_empty: "暂无线损：日冻结到齐后计算。",
-    unknown: "未知", loss_detail: "供电 {s} kWh，售电 {d} kWh，损失 {l} kWh（{lo} 至 {hi}）",
+    unknown: "未知", bounded: "仅有上下界", loss_detail: "供电 {s} kWh，售电 {d} kWh，损失 {l} kWh（{lo} 至 {hi}）",
     complete_of: "{m} 块表中 {n} 块完整",
     commands_note: "未结 {n} · 新者在前", commands_empty: "暂无命令。",
     h_number: "编号", h_action: "命令", h_meter: "电表", h_progress: "进度", h_state: "状态与结果", h_age: "申请",

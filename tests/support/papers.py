@@ -33,9 +33,9 @@ NETWORK: Paper = {
     ],
     "transformers": [
         {"transformer": "TR1", "name": "村公变", "owner": "public", "capacity_kva": "400", "p0_kw": "0.57", "pk_kw": "4.3",
-         "i0_percent": "1", "uk_percent": "4", "line": "F1", "bus": ""},
+         "i0_percent": "1", "uk_percent": "4", "load_coefficient": "1.1", "line": "F1", "bus": ""},
         {"transformer": "TR2", "name": "厂专变", "owner": "customer", "capacity_kva": "630.5", "p0_kw": "", "pk_kw": "",
-         "i0_percent": "", "uk_percent": "", "line": "F1", "bus": ""},
+         "i0_percent": "", "uk_percent": "", "load_coefficient": "", "line": "F1", "bus": ""},
     ],
     "areas": [
         {"area": "A1", "name": "柳林村公变", "capacity_kva": "400", "organisation": "330105", "line": "F1", "transformer": "TR1"},

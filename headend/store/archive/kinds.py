@@ -102,6 +102,7 @@ def _kva(high: str, places: int) -> Parse:
 
 _KV: Final = decimal("0.001", "1500", 3)
 _PERCENT: Final = maybe(decimal("0.001", "100", 3))
+_COEFFICIENT: Final = maybe(decimal("1", "100", 3))
 _KW: Final = maybe(decimal("0.0001", "10000", 4))
 
 _ORGANISATION: Final = Column("organisation", maybe(text), needed=False, refers="organisation", dated=True)
@@ -133,7 +134,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("transformer", text), Column("name", text), Column("owner", choice("public", "customer")),
             Column("capacity_kva", _kva("1000000", 1), type="numeric"),
             *(Column(name, parse, needed=False, type="numeric") for name, parse in
-              (("p0_kw", _KW), ("pk_kw", _KW), ("i0_percent", _PERCENT), ("uk_percent", _PERCENT))),
+              (("p0_kw", _KW), ("pk_kw", _KW), ("i0_percent", _PERCENT), ("uk_percent", _PERCENT), ("load_coefficient", _COEFFICIENT))),
             Column("line", maybe(text), needed=False, refers="line", dated=True),
             Column("bus", maybe(text), needed=False, refers="bus", dated=True), _from(),
         )),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from headend.jobs import lineloss, splits
 from headend.store import feed, retention
 from tests.support.app import Desk, problem, settle
+from tests.support.county import DAY, NIGHT, Net
 from tests.support.house import at
+from tests.support.household import run
 
 
 def test_losses_with_bounds_and_unknown_ones_named(desk: Desk) -> None:
@@ -155,3 +158,35 @@ def test_the_description_covers_every_path(desk: Desk) -> None:
     for path, methods in paths.items():
         for method, operation in methods.items():
             assert operation["description"], f"{method} {path} has no description"
+
+
+def test_losses_of_the_other_splits(desk: Desk) -> None:
+    net = Net(desk.conn)
+    net.day()
+    net.curve(net.heads[0], 196)
+    net.curve(net.main[0], 96)
+    net.curve(net.main[1], 96)
+    with desk.conn.transaction():
+        lineloss.job(run(desk.conn, NIGHT), DAY)
+        splits.job(run(desk.conn, NIGHT), DAY)
+    desk.conn.commit()
+    document = desk.get("/losses/line").json()
+    assert (document["first_day"], document["unit"]) == ("2026-03-10", "kWh")
+    (line,) = [row for row in document["objects"] if row["code"] == "L1"]
+    assert (line["status"], line["supplied"], line["loss"], line["voltage_kv"]) == (
+        "known",
+        "196.0000",
+        "4.0000",
+        10.0,
+    )
+    (level, _) = sorted(desk.get("/losses/voltage").json()["objects"], key=lambda row: -row["voltage_kv"])
+    assert (level["code"], level["voltage_kv"], level["loss"]) == ("GX", 10.0, "9.0000")
+    assert desk.get("/losses/line?period=month").json()["objects"] == []
+    slots = desk.get("/losses/line/L1/curve?day=2026-03-10").json()["slots"]
+    assert (len(slots), slots[0]["loss"]) == (96, "0.0417")
+    assert desk.get("/losses/line/L2/curve?day=2026-03-10").json()["slots"][0]["loss"] is None
+    problem(desk.get("/losses/line/L9/curve"), 404, "not-found")
+    problem(desk.get("/losses/street"), 422, "invalid-request")
+    shown = desk.client.get("/console/data", headers=desk.auth("reader")).json()["loss"]["others"]
+    assert {row["area"] for row in shown["line"]["areas"]} == {"L1", "L2"}
+    assert {row["area"] for row in shown["voltage"]["areas"]} == {"GX@10", "GX@0.4"}

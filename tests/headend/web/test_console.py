@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from headend.plans import REASONS
 from headend.server import ServerSettings, build
-from headend.web.console import _FILES
+from headend.web.console import _FILES, LOSSES
 from tests.support.app import Desk, problem
 from tests.support.seed import ZONE, Clock
 
@@ -171,7 +171,8 @@ def test_an_empty_utility_is_shown_as_empty(database: str) -> None:
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
         data = client.get("/console/data").json()
     assert data["heat"]["rows"] == []
-    assert data["loss"] == {"day": None, "areas": []}
+    nothing = {"day": None, "areas": []}
+    assert data["loss"] == nothing | {"others": dict.fromkeys(LOSSES, nothing)}
     assert data["rates"]["today"]["integrity"] is None
 
 
