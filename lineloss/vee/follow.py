@@ -90,38 +90,37 @@ def _breaks(first: I64, last: I64, slots: F64, roll_over: RollOver, most: I64) -
 
 
 def _odd(registers: Registers, before: I64, most: I64, since: F64) -> I64:
-    """The rows that are worth a closer look: any register is below one before it, or a step is too high. One pass, for all are looked at."""
-    step = registers[:, 1:] - registers[:, :-1]
-    # a hole is the lowest integer: steps from and to it wrap around to below 0, and so do falls
-    smooth = ((step >= 0) & (step <= most[:, None])).all(axis=1)
+    """The rows that are worth a closer look: any register is below one before it, or a step is too high. Few passes, for all are looked at."""
+    # a hole is the lowest integer: the highest so far is the last one known, unless something fell
+    highest = np.maximum.accumulate(registers, axis=1)
+    fell = ((registers < highest) & (registers != MISSING)).any(axis=1)
+    # over a hole a step may be higher than within a slot; few are, and only they are looked at again. From a hole it wraps around to below 0.
+    high = (highest[:, 1:] - highest[:, :-1] > most[:, None]).any(axis=1)
+    lowest, opening = _first(registers)
+    with np.errstate(invalid="ignore"):
+        over = most * np.ceil(np.where(np.isnan(since), 0, since) + opening)
+        before_it = (before != MISSING) & (lowest != MISSING) & ((lowest < before) | (lowest - before > over))
+    high[high] = _jumps(registers[high], most[high])
+    return np.flatnonzero(fell | high | before_it | ((lowest < 0) & (lowest != MISSING)))
+
+
+def _first(registers: Registers) -> tuple[I64, I64]:
+    """(the first known register of each row, MISSING where there is none; its column)."""
     opening = registers[:, 0]
-    follows = (before == MISSING) | (
-        (opening >= before) & (opening - before <= most * np.ceil(np.where(np.isnan(since), 0, since)))
-    )
-    odd = np.flatnonzero(~(smooth & follows & (opening >= 0)))
-    if not len(odd):
-        return odd
-    # of those with holes, most are in order: a hole is below everything, so the highest so far is the last one known
-    values = registers[odd]
-    known = values != MISSING
-    highest = np.maximum.accumulate(np.concatenate([before[odd, None], values], axis=1), axis=1)
-    falls = (known & (values < highest[:, :-1])).any(axis=1) | (known & (values < 0)).any(axis=1)
-    jumps = _jumps(values, known, before[odd], most[odd], since[odd])
-    return np.asarray(odd[falls | jumps], dtype=np.int64)
+    column = np.zeros(len(registers), dtype=np.int64)
+    late = np.flatnonzero(opening == MISSING)
+    if not len(late):
+        return opening, column
+    column[late] = (registers[late] != MISSING).argmax(axis=1)
+    return registers[np.arange(len(registers)), column], column
 
 
-def _jumps(values: Registers, known: Bits, before: I64, most: I64, since: F64) -> Bits:
+def _jumps(values: Registers, most: I64) -> Bits:
     """bool[row]: a register is above the last known one by more than the slots between can hold."""
-    row, column = np.nonzero(known)
-    if not len(row):
-        return np.zeros(len(values), dtype=np.bool_)
+    row, column = np.nonzero(values != MISSING)
     here = values[row, column]
-    first = np.concatenate([[True], row[1:] != row[:-1]])
-    then = np.where(first, before[row], np.roll(here, 1))
-    slots = np.where(
-        first, column + np.where(np.isnan(since[row]), 0, since[row]), column - np.roll(column, 1)
-    )
-    high = (then != MISSING) & (here - np.where(then == MISSING, 0, then) > most[row] * np.ceil(slots))
+    same = row[1:] == row[:-1]
+    high = same & (here[1:] - here[:-1] > most[row[1:]] * (column[1:] - column[:-1]))
     found = np.zeros(len(values), dtype=np.bool_)
-    found[row[high]] = True
+    found[row[1:][high]] = True
     return found
