@@ -9,7 +9,7 @@ import numpy as np
 from headend.jobs import network
 from headend.jobs.frame import Run
 from headend.jobs.network import Network
-from headend.store import results
+from headend.store import blocks, results
 from headend.store.results import Loss
 from lineloss.balance import Balance, Reason, day_balance
 from lineloss.technical import Technical, technical_loss
@@ -21,6 +21,8 @@ WHY = {
     Reason.MISSING_REGISTER: "registers are missing",
     Reason.REGISTER_DECREASED: "a register went down",
 }
+#: instants that the technical loss is worked out from
+QUANTITIES = tuple(f"{what}_{phase}" for what in ("voltage", "current") for phase in "abc")
 #: of an area that is known all the same
 ESTIMATED = "a register at midnight is estimated"
 
@@ -50,12 +52,25 @@ def technical(net: Network) -> Technical:
 
 
 def job(run: Run, day: dt.date) -> str:
-    net = network.load(run, day)
-    if net is None:
+    if network.slots_due(run, day) < 1:
         return "nothing due yet"
+    losses: list[Loss] = []
+    complete = True
+    for net in network.areas(run, day, blocks.rows(run.conn, day, run.zone), QUANTITIES):
+        losses += _losses(net)
+        complete = net.complete
+    if not losses:
+        return "nothing due yet"
+    changed = results.save_losses(run.conn, day, losses, now=run.now)
+    known = sum(loss.status == "known" for loss in losses)
+    return f"{known} of {len(losses)} areas known, {changed} changed" + ("" if complete else ", day not over")
+
+
+def _losses(net: Network) -> list[Loss]:
+    """One an area: a result, not a reading."""
     b, told = balance(net), technical(net)
     losses = []
-    for k in range(len(b)):  # one row an area: a result, not a reading
+    for k in range(len(b)):
         known = bool(b.known[k])
         reason = Reason(int(b.reason[k]))
         missing = b.missing_in(k).tolist()
@@ -82,8 +97,4 @@ def job(run: Run, day: dt.date) -> str:
                 why=why,
             )
         )
-    changed = results.save_losses(run.conn, day, losses, now=run.now)
-    known_areas = int(b.known.sum())
-    return f"{known_areas} of {len(b)} areas known, {changed} changed" + (
-        "" if net.complete else ", day not over"
-    )
+    return losses

@@ -63,33 +63,21 @@ class Network:
         return np.stack([self.instants(f"{what}_{p}") for p in "abc"], axis=1)
 
 
-def load(run: Run, day: dt.date) -> Network | None:
-    """The network of `day` up to the newest slot that may be expected; None before there are two."""
-    slots = slots_due(run, day)
-    if slots < 1:
-        return None
-    # the bounds of a loss know of classes and digits, not of estimates: without them an area that misses a register is unknown
-    block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES, estimates="none")
-    if not len(block.rows):
-        return None
-    # nobody's register is needed of a moment that the day has not come to yet
-    ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
-    return assemble(block, slots, *ends)
-
-
 def slots_due(run: Run, day: dt.date) -> int:
     """How many slots of the day may be expected by now."""
     return int(np.searchsorted(points(CURVE, day, run.zone), run.now - PATIENCE, side="right"))
 
 
-def areas(run: Run, day: dt.date, who: Rows, codes: Sequence[str]) -> Iterator[Network]:
-    """The same of these rows by whole transformer areas, so many at a time as one block holds, with these quantities of the curve and the
-    energies."""
+def areas(run: Run, day: dt.date, who: Rows, codes: Sequence[str] = ()) -> Iterator[Network]:
+    """The network of `day` up to the newest slot that may be expected, of these rows, by whole transformer areas, so many at a time as one
+    block holds, with these quantities of the curve and the energies. Nothing before there is a slot."""
     slots = slots_due(run, day)
     if slots < 1:
         return
     wanted = [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
-    for block in blocks.stream_areas(run.conn, who, day, run.zone, wanted):
+    # the bounds of a loss know of classes and digits, not of estimates, and a rule that accuses must not go by what we made up ourselves
+    for block in blocks.stream_areas(run.conn, who, day, run.zone, wanted, estimates="none"):
+        # nobody's register is needed of a moment that the day has not come to yet
         ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
         yield assemble(block, slots, *ends)
 

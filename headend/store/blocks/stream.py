@@ -92,6 +92,7 @@ def stream_areas(
     *,
     until: np.datetime64 | None = None,
     freezes: Sequence[str] = REGISTER_QUANTITIES,
+    estimates: Estimates = "all",
     meters_at_once: int | None = None,
 ) -> Iterator[Block]:
     """`load` of these rows of a local day in blocks of whole transformer areas: what is computed of an area never needs two of them.
@@ -101,7 +102,7 @@ def stream_areas(
     """
     chosen = choose(CURVES.tables, codes)
     for part in by_area(who, meters_at_once or _meters(day, day, zone)):
-        yield fill(conn, part, day, day, zone, chosen, until=until, freezes=freezes)
+        yield fill(conn, part, day, day, zone, chosen, until=until, freezes=freezes, estimates=estimates)
 
 
 def by_area(who: Rows, size: int) -> Iterator[Rows]:
