@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from headend.cli.common import App, Day, json_option, pass_app, person_option, print_json
+from headend.cli.common import App, Day, json_option, pass_app, person_option, print_json, write_whole
 from headend.control.finding_state import State
+from headend.export import findings_html, findings_report, findings_xlsx
+from headend.export.findings_html import numbers
+from headend.export.findings_report import SEVERITIES, Report
 from headend.jobs import anomalies
 from headend.jobs.frame import Run, run
 from headend.store import findings
+from headend.store.coverage import today
 
 
 @click.group(name="anomalies")
@@ -47,7 +53,7 @@ def show(
         if evidence
         else (">id", "day", ">days", "severity", "subject", "~finding", "state"),
         [
-            (r["finding_id"], r["severity"], f"{r['subject_kind']} {r['subject']}", f"{r['title_en']}\n{_short(r['evidence'])}")
+            (r["finding_id"], r["severity"], f"{r['subject_kind']} {r['subject']}", f"{r['title_en']}\n{numbers(r['evidence'])}")
             if evidence
             else (
                 r["finding_id"], f"{r['day']:%m-%d}", r["days"], r["severity"], f"{r['subject_kind']} {r['subject']}",
@@ -58,8 +64,64 @@ def show(
     )  # fmt: skip
 
 
-def _short(evidence: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in evidence.items() if not isinstance(value, list))
+@command.command()
+@click.argument("day", type=Day(), default=None, required=False)
+@click.option("--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="Write a workbook to this file.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one HTML page with charts to this file.")
+@click.option("--top", type=click.IntRange(1, findings_report.MOST), default=20, show_default=True, help="Findings in the terminal's table.")
+@json_option
+@pass_app
+def report(app: App, day: dt.date | None, xlsx: Path | None, html: Path | None, top: int, as_json: bool) -> None:
+    """Findings counted by rule and severity, the severest first: those seen of DAY, or all that are open."""
+    told = findings_report.build(app.conn, day, today(app.clock.now(), app.zone))
+    if xlsx is not None:
+        write_whole(xlsx, lambda handle: findings_xlsx.write(handle, told))
+    if html is not None:
+        write_whole(html, lambda handle: handle.write(findings_html.page(told).encode()))
+    if as_json:
+        print_json(_document(told))
+    elif xlsx is None and html is None:
+        _print(app, told, top)
+
+
+def _document(told: Report) -> dict[str, Any]:
+    return {
+        "title": told.title,
+        "day": told.day,
+        "total": told.total,
+        "severities": dict(told.by_severity),
+        "rules": [asdict(rule) for rule in told.rules],
+        "several_rules": [asdict(subject) for subject in told.several],
+        "by_day": [{"day": day, "severities": counts} for day, counts in told.history],
+        "findings": told.rows,
+    }
+
+
+def _print(app: App, told: Report, top: int) -> None:
+    app.show(
+        f"{told.total} {told.title}, by rule",
+        ("rule", ">findings", *(f">{severity}" for severity in SEVERITIES), ">new", ">recurred", ">work orders", "oldest"),
+        [
+            (
+                rule.rule, rule.count, *(rule.by_severity.get(s, "–") for s in SEVERITIES), rule.fresh, rule.recurred, rule.ordered, rule.oldest,
+            )
+            for rule in told.rules
+        ],
+    )  # fmt: skip
+    rows = told.rows[:top]
+    several = [f"{s.kind} {s.code}: {', '.join(s.rules)}" for s in told.several]
+    more = [f"and {told.total - len(rows)} more: --top, --json, --xlsx or --html"] if told.total > len(rows) else []
+    app.show(
+        "the severest first",
+        (">id", "severity", "subject", "~finding", "since", ">days", "state"),
+        [
+            (
+                r["finding_id"], r["severity"], f"{r['subject_kind']} {r['subject']}", r["title_en"], r["first_day"], r["days"], r["state"],
+            )
+            for r in rows
+        ],
+        note="\n".join([*more, *(["several rules at once: " + "; ".join(several)] if several else [])]),
+    )  # fmt: skip
 
 
 @command.command(name="run")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import rich_click as click
 
-from headend.cli.common import App, Day, json_option, kwh, pass_app, print_json
+from headend.cli.common import App, Day, json_option, kwh, pass_app, print_json, write_whole
 from headend.export import loss_html, loss_report, loss_xlsx
 from headend.export.loss_report import Entry, Report
 from headend.jobs.frame import run
@@ -123,9 +121,9 @@ def report(
             f"no losses by {kind} of {first or 'any day'}; `headend lineloss run DAY` computes them"
         )
     if xlsx is not None:
-        _write(xlsx, lambda handle: loss_xlsx.write(handle, told))
+        write_whole(xlsx, lambda handle: loss_xlsx.write(handle, told))
     if html is not None:
-        _write(html, lambda handle: handle.write(loss_html.page(told, app.zone).encode()))
+        write_whole(html, lambda handle: handle.write(loss_html.page(told, app.zone).encode()))
     if as_json:
         print_json(_document(told))
     elif xlsx is None and html is None:
@@ -137,19 +135,6 @@ def _month(text: str) -> dt.date:
         return dt.datetime.strptime(text, "%Y-%m").date()
     except ValueError:
         raise click.UsageError(f"--month {text!r} is not a month such as 2026-03") from None
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as handle:
-            write(handle)
-        os.replace(part, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _print(app: App, told: Report) -> None:

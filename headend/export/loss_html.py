@@ -11,38 +11,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from headend.export.loss_report import KINDS_ZH, Entry, Report
+from headend.export.page import BAR, HEIGHT, WIDTH, document, figures, scale, svg
 from headend.store.loss_curve import Curve
 from protocols.localtime import as_datetime
 from protocols.reading import MISSING
 
 #: Bars drawn; the table has all.
 BARS: Final = 30
-#: A drawing's width and heights in its own units; the page scales it.
-WIDTH: Final = 640
-BAR: Final = 18
-HEIGHT: Final = 120
-
-_STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1c2530;--dim:#667381;--rule:#d9dfe5;--page:#f6f8fa;--card:#fff;
---bar:#2f6fb0;--bad:#c2452d;--sure:#1c2530}
-@media(prefers-color-scheme:dark){:root{--ink:#e4e9ee;--dim:#93a0ac;--rule:#33404c;--page:#12181e;--card:#1a222a;
---bar:#5b9bd8;--bad:#ee7f67;--sure:#e4e9ee}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:14px/1.45 system-ui,"Noto Sans CJK SC","Microsoft YaHei",sans-serif}
-main{max-width:1180px;margin:0 auto;padding:24px}h1{font-size:22px;margin:0}h2{font-size:15px;margin:0 0 10px}
-.sub{color:var(--dim);margin:2px 0 18px}.figures{display:flex;flex-wrap:wrap;gap:12px;margin-bottom:14px}
-.figure{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:10px 16px;min-width:130px}
-.figure b{display:block;font-size:22px;font-weight:600}.figure span{color:var(--dim)}
-section{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:16px;margin-bottom:14px;overflow-x:auto}
-.worst{display:grid;grid-template-columns:1fr 1fr;gap:18px}@media(max-width:820px){.worst{grid-template-columns:1fr}}
-.worst h3{font-size:13px;margin:0 0 4px;font-weight:600}.worst p{margin:0;color:var(--dim);font-size:12px}
-svg{display:block;width:100%;height:auto;max-width:900px}svg text{font:11px system-ui,sans-serif;fill:var(--dim)}svg text.name{fill:var(--ink)}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:4px 8px;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}
-th{font-weight:600;color:var(--dim)}.l{text-align:left}
-.why{text-align:left;white-space:normal;color:var(--dim);min-width:160px}.over{color:var(--bad);font-weight:600}
-"""
-
 
 def page(report: Report, zone: ZoneInfo) -> str:
     """The page's text."""
@@ -55,11 +30,7 @@ def page(report: Report, zone: ZoneInfo) -> str:
             f'<section><h2>The worst: history and quarter-hours 历史与同期曲线</h2><div class="worst">{pieces}</div></section>'
         )
     body.append(f"<section><h2>All 全部</h2>{_table(report)}</section>")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n'
-        f"<body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return document(title, body)
 
 
 def _said(report: Report) -> str:
@@ -93,18 +64,14 @@ def _figures(report: Report) -> str:
             (_kwh(supplied, 0), "kWh supplied 供电量"),
             (f"{lost / supplied:.2%}" if supplied else "–", "lost 损失率"),
         ]
-    return (
-        '<div class="figures">'
-        + "".join(f'<div class="figure"><b>{escape(b)}</b><span>{s}</span></div>' for b, s in cells)
-        + "</div>"
-    )
+    return figures(cells)
 
 
 def _bars(report: Report) -> str:
     shown = [entry for entry in report.entries if entry.rank][:BARS]
     # limits of what has no number may be a hundred times as wide as anything else: they are cut at the edge
-    scale = [entry for entry in shown if not np.isnan(entry.rate)] or shown
-    low, high = min(0.0, *(e.low for e in scale)), max(0.005, *(e.high for e in scale))
+    sure = [entry for entry in shown if not np.isnan(entry.rate)] or shown
+    low, high = min(0.0, *(e.low for e in sure)), max(0.005, *(e.high for e in sure))
     left, right = 150, WIDTH - 70
 
     def at(share: float) -> float:
@@ -123,7 +90,7 @@ def _bars(report: Report) -> str:
             f'{bar}<path d="M{at(e.low):.1f} {y - 4}v8m0 -4H{at(e.high):.1f}m0 -4v8" fill="none" stroke="var(--sure)" stroke-width="1.2"/>'
             f'<text x="{WIDTH - 4}" y="{y + 4}" text-anchor="end">{"≈ " if e.uncertain else ""}{_rate(e)}</text></g>'
         )
-    return _svg(len(shown) * BAR, "ranking", drawn)
+    return svg(len(shown) * BAR, "ranking", drawn)
 
 
 def _rate(e: Entry) -> str:
@@ -166,7 +133,7 @@ def _past(rows: Sequence[dict[str, Any]]) -> str:
     def at(share: float) -> float:
         return 6 + (high - share) / (high - low) * (HEIGHT - 24)
 
-    drawn = _scale(at, low, high, "{:.1%}".format)
+    drawn = scale(at, low, high, "{:.1%}".format)
     for k, (row, cell) in enumerate(zip(rows, cells, strict=True)):
         x = 50 + (k + 0.5) * step
         if cell is not None:
@@ -183,7 +150,7 @@ def _past(rows: Sequence[dict[str, Any]]) -> str:
         drawn.append(
             f'<text x="{50 + len(rows) * step:.1f}" y="{HEIGHT - 4}" text-anchor="end">{last}</text>'
         )
-    return _svg(HEIGHT, "history", drawn)
+    return svg(HEIGHT, "history", drawn)
 
 
 def _bounds(row: dict[str, Any]) -> tuple[float, float, float] | None:
@@ -205,7 +172,7 @@ def _slots(curve: Curve, zone: ZoneInfo) -> str:
     def at(value: float) -> float:
         return 6 + (high - value) / (high - low) * (HEIGHT - 24)
 
-    drawn = _scale(at, low, high, "{:.3g}".format)
+    drawn = scale(at, low, high, "{:.3g}".format)
     path, pen = [], False
     for k, value in enumerate(kwh.tolist()):
         if np.isnan(value):
@@ -218,20 +185,7 @@ def _slots(curve: Curve, zone: ZoneInfo) -> str:
         drawn.append(
             f'<text x="{50 + k * step:.1f}" y="{HEIGHT - 4}">{as_datetime(curve.times[k], zone):%H:%M}</text>'
         )
-    return _svg(HEIGHT, "quarter-hours", drawn)
-
-
-def _scale(at: Any, low: float, high: float, form: Any) -> list[str]:
-    marks = sorted({low, 0.0, high})
-    return [
-        f'<line x1="50" x2="{WIDTH - 8}" y1="{at(m):.1f}" y2="{at(m):.1f}" stroke="var(--rule)"/>'
-        f'<text x="44" y="{at(m) + 4:.1f}" text-anchor="end">{form(m)}</text>'
-        for m in marks
-    ]
-
-
-def _svg(height: float, label: str, drawn: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
+    return svg(HEIGHT, "quarter-hours", drawn)
 
 
 _HEAD: Final = (

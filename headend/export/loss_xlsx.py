@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-import xlsxwriter
 
 from headend.export.loss_report import KINDS_ZH, Entry, Report
+from headend.export.workbook import workbook
 
 _COLUMNS: Final = (
     ("rank", "排名", "1 is the worst; empty: not known"),
@@ -36,17 +36,7 @@ _COLUMNS: Final = (
 
 def write(handle: BinaryIO, report: Report) -> int:
     """Rows written."""
-    book = xlsxwriter.Workbook(
-        handle,
-        {
-            "constant_memory": True,
-            "strings_to_urls": False,
-            "strings_to_formulas": False,
-            "strings_to_numbers": False,
-        },
-    )
-    book.set_properties({"title": report.title})
-    head = book.add_format({"bold": True, "bottom": 1})
+    book, head = workbook(handle, report.title)
     forms = {"kwh": book.add_format({"num_format": "0.00"}), "rate": book.add_format({"num_format": "0.00%"})}
     page = book.add_worksheet(f"loss {KINDS_ZH[report.kind]}")
     page.freeze_panes(1, 3)

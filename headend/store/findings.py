@@ -449,6 +449,40 @@ def listing(
     ).fetchall()
 
 
+def by_rule(conn: Connection, day: dt.date | None = None) -> list[dict[str, Any]]:
+    """Those that are open, or were seen of `day`, counted: rule, count, oldest (first day), severities and states -> how many."""
+    return conn.execute(
+        """
+        WITH told AS (
+            SELECT f.rule, coalesce(d.severity, f.severity) AS severity, f.state, f.first_day
+            FROM finding f LEFT JOIN finding_day d ON d.finding_id = f.finding_id AND d.day = %(day)s
+            WHERE CASE WHEN %(day)s::date IS NULL THEN f.state = ANY(%(open)s) ELSE NOT d.withdrawn END
+        ), severities AS (SELECT rule, severity, count(*) AS n FROM told GROUP BY 1, 2),
+        states AS (SELECT rule, state, count(*) AS n FROM told GROUP BY 1, 2)
+        SELECT rule, count(*)::int AS count, min(first_day) AS oldest,
+               (SELECT jsonb_object_agg(severity, n) FROM severities s WHERE s.rule = told.rule) AS severities,
+               (SELECT jsonb_object_agg(state, n) FROM states s WHERE s.rule = told.rule) AS states
+        FROM told GROUP BY rule ORDER BY rule
+        """,
+        {"day": day, "open": list(OPEN)},
+    ).fetchall()
+
+
+def by_day(conn: Connection, first: dt.date, last: dt.date) -> list[tuple[dt.date, dict[str, int]]]:
+    """Of each of these days, also those without any: severity -> how many findings were seen of it."""
+    rows = conn.execute(
+        """
+        SELECT u.day::date AS day, coalesce(jsonb_object_agg(t.severity, t.n) FILTER (WHERE t.n IS NOT NULL), '{}') AS severities
+        FROM generate_series(%(first)s::date, %(last)s::date, interval '1 day') AS u(day)
+        LEFT JOIN (SELECT day, severity, count(*) AS n FROM finding_day WHERE day BETWEEN %(first)s AND %(last)s AND NOT withdrawn
+                   GROUP BY 1, 2) t ON t.day = u.day::date
+        GROUP BY 1 ORDER BY 1
+        """,
+        {"first": first, "last": last},
+    )
+    return [(row["day"], row["severities"]) for row in rows]
+
+
 def subjects(conn: Connection, day: dt.date, rule: str) -> set[int]:
     """Of whom a rule has said something of that day, whatever became of it since."""
     rows = conn.execute(

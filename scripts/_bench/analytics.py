@@ -68,9 +68,9 @@ def _races(day: list[Tile], count: int, rounds: int) -> list[Race]:
 
     frame = Frame(day)
     questions: list[tuple[str, dict[str, Callable[[], Any]]]] = [
-        ("loss of every area, by day", {OURS: lambda: _by_day(day), "one pass over the registers": lambda: _pass(day), "polars": frame.by_day}),
-        ("loss of every area, by quarter-hour", {OURS: lambda: _by_slot(day), "one pass over the registers": lambda: _pass(day), "polars": frame.by_slot}),
-        ("minutes of voltage out of limits, every meter", {OURS: lambda: _voltage(day), "polars": lambda: frame.voltage(LOW, HIGH, LOST)}),
+        ("loss of every area, by day", {OURS: lambda: by_day(day), "one pass over the registers": lambda: _pass(day), "polars": frame.by_day}),
+        ("loss of every area, by quarter-hour", {OURS: lambda: by_slot(day), "one pass over the registers": lambda: _pass(day), "polars": frame.by_slot}),
+        ("minutes of voltage out of limits, every meter", {OURS: lambda: voltage_minutes(day), "polars": lambda: frame.voltage(LOW, HIGH, LOST)}),
     ]  # fmt: skip
     races = []
     for title, contenders in questions:
@@ -94,7 +94,7 @@ def _pass(day: list[Tile]) -> int:
     return sum(int(cells.sum()) for tile in day for cells in tile.block.registers.values())
 
 
-def _by_day(day: list[Tile]) -> tuple[int, int]:
+def by_day(day: list[Tile]) -> tuple[int, int]:
     """(areas that are known, what they lost [1e-4 kWh])"""
     known = lost = 0
     for tile in day:
@@ -104,7 +104,7 @@ def _by_day(day: list[Tile]) -> tuple[int, int]:
     return known, lost
 
 
-def _by_slot(day: list[Tile]) -> tuple[int, int]:
+def by_slot(day: list[Tile]) -> tuple[int, int]:
     """(areas' slots that are known, what was lost in them [1e-4 kWh])"""
     known = lost = 0
     for tile in day:
@@ -115,7 +115,7 @@ def _by_slot(day: list[Tile]) -> tuple[int, int]:
     return known, lost
 
 
-def _voltage(day: list[Tile]) -> int:
+def voltage_minutes(day: list[Tile]) -> int:
     """Minutes of all meters."""
     total = 0
     for tile in day:

@@ -86,7 +86,7 @@ def _draw(random: np.random.Generator, missing: float) -> Tile:
     instants |= {f"current_{p}": amps * random.uniform(0.9, 1.1, (n, 1)) for p in "abc"}
     instants |= {"active_power": power, "reactive_power": 0.3 * power}
     gone = random.random((n, SLOTS + 1)) < missing
-    gone[:, 0] &= random.random(n) < 0.1  # a midnight is the day freeze's as well
+    gone[:, 0] = False  # the day before has closed with it
     columns: dict[str, NDArray[np.float32]] = {}
     for code, values in instants.items():
         absent = gone[:, 1:] | (~three[:, None] & code.endswith(("_b", "_c")))

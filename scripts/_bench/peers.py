@@ -19,13 +19,15 @@ class Frame:
     def by_day(self) -> tuple[int, int]:
         """(areas that are known, what they lost [1e-4 kWh])"""
         ends = self.table.lazy().filter((pl.col("slot") == 0) | (pl.col("slot") == SLOTS))
+        # as ours: a midnight that the curve lacks is the day freeze's
+        ends = ends.with_columns(pl.coalesce("register", "freeze").alias("end"))
         energy = (
             ends.group_by("meter")
             .agg(
                 pl.first("area"),
                 pl.first("factor"),
-                (pl.col("register").max() - pl.col("register").min()).alias("energy"),
-                pl.col("register").null_count().alias("holes"),
+                (pl.col("end").max() - pl.col("end").min()).alias("energy"),
+                pl.col("end").null_count().alias("holes"),
             )
             .group_by("area")
             .agg((pl.col("energy") * pl.col("factor")).sum().alias("loss"), pl.col("holes").sum())
@@ -67,11 +69,9 @@ class Frame:
 def _table(tile: Tile) -> pl.DataFrame:
     block, n = tile.block, len(tile.block.rows)
     rows = block.rows
-    registers = block.registers["active_import"].copy()
-    for column, end in ((0, 0), (-1, 1)):  # as ours: a midnight that the curve lacks is the day freeze's
-        lacks = registers[:, column] == MISSING
-        registers[lacks, column] = block.freezes["active_import"][lacks, end]
-    flat = registers.ravel()
+    registers = block.registers["active_import"]
+    frozen = np.full(registers.shape, MISSING)
+    frozen[:, [0, -1]] = block.freezes["active_import"]
     # what the supply meter counted goes in, what the customers' did comes out
     factor = np.where(rows.role == 0, rows.multiplier, -rows.multiplier)
 
@@ -83,10 +83,16 @@ def _table(tile: Tile) -> pl.DataFrame:
         "area": pl.Series(each(rows.area, np.int32)),
         "slot": pl.Series(np.tile(np.arange(SLOTS + 1, dtype=np.int8), n)),
         "factor": pl.Series(each(factor, np.int64)),
-        "register": pl.Series(flat).set(pl.Series(flat == MISSING), None),
+        "register": _known(registers),
+        "freeze": _known(frozen),
     }
     for p in "abc":
         volts = np.full((n, SLOTS + 1), np.nan, dtype=np.float32)
         volts[:, 1:] = block.instants[f"voltage_{p}"]
         columns[f"voltage_{p}"] = pl.Series(volts.ravel()).fill_nan(None)
     return pl.DataFrame(columns)
+
+
+def _known(registers: NDArray[np.int64]) -> pl.Series:
+    flat = registers.ravel()
+    return pl.Series(flat).set(pl.Series(flat == MISSING), None)
