@@ -7,19 +7,26 @@ under way, on fast ones a few dozen fill the processor, and more of them only ma
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 #: lines at work at the beginning, at least (enough that the processor need not wait for an answer, whatever the loop's delay comes from; and
 #: what they all want of it in one turn of the loop is little), and at most: all there are
 FIRST, FLOOR, MOST = 32.0, 8.0, 20_000.0
-#: delays of the loop [s]: above the first it has too much to do, below the second it could do more
-LATE, EASY = 0.05, 0.02
-#: what is done about it at each look, as TCP does (RFC 5681): less by a share; more by a share up to what was too much last time, from there on
-#: one by one
-LESS, GROW, MORE = 0.7, 1.1, 1.0
+#: delays of the loop [s]: above the first it has too much to do, below the second it could do more; above the third whatever the processor says, which
+#: may be others' as well
+LATE, EASY, FAR = 0.04, 0.02, 0.2
+#: shares of a processor that the process takes. Below the first it is late for another reason (a search for garbage, a thread of the database that
+#: holds the interpreter), and the lines at work are not too many but wait for terminals; above the second there is nothing more to give them.
+IDLE, BUSY = 0.85, 0.92
+#: seconds over which that share is taken
+OVER = 1.0
+#: what is done about it at each look: less by a share; more by a share up to what was too much last time, as TCP begins (RFC 5681); from there on by
+#: a hundredth, one at least. One by one would take minutes for a thousand lines that wait for dead meters and want nothing of the processor.
+LESS, GROW, MORE = 0.75, 1.1, 0.01
 #: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
 #: quarter-hour wakes all of them (as RFC 2861 has it)
 STALE = 0.95
@@ -30,6 +37,7 @@ class Throttle:
 
     def __init__(self) -> None:
         self.limit: Final = _Limit()
+        self._load = _Load()
         self.active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -48,7 +56,7 @@ class Throttle:
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""
-        self.limit.note(delay, self.active, crowded=bool(self._waiting))
+        self.limit.note(delay, self._load.share(), self.active, crowded=bool(self._waiting))
         self._admit()
 
     async def _wait(self) -> None:
@@ -70,6 +78,25 @@ class Throttle:
                 turn.set_result(None)
 
 
+class _Load:
+    """The share of a processor that this process has taken of late; 1 until that is known."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, spent: Callable[[], float] = time.process_time
+    ) -> None:
+        self._clock, self._spent = clock, spent
+        self._since, self._before = clock(), spent()
+        self._share = 1.0
+
+    def share(self) -> float:
+        now = self._clock()
+        if now - self._since >= OVER:
+            spent = self._spent()
+            self._share = (spent - self._before) / (now - self._since)
+            self._since, self._before = now, spent
+        return self._share
+
+
 class _Limit:
     """Pure: how many."""
 
@@ -77,12 +104,13 @@ class _Limit:
         self.value = FIRST
         self._enough = MOST  # what was right after it had been too much
 
-    def note(self, delay: float, active: int, *, crowded: bool) -> None:
-        """`active` are at work. Not more where nobody waits: what was never tried is not known to work."""
-        if delay > LATE:
+    def note(self, delay: float, load: float, active: int, *, crowded: bool) -> None:
+        """`active` are at work and the process takes `load` of a processor. Not more where nobody waits: what was never tried is not known to
+        work."""
+        if delay > FAR or (delay > LATE and load > BUSY):
             self.value = self._enough = max(FLOOR, self.value * LESS)
         elif not crowded:
             self.value = max(min(self.value, FIRST), active, self.value * STALE)
-        elif delay < EASY:
-            more = self.value * GROW if self.value < self._enough else self.value + MORE
-            self.value = min(MOST, more)
+        elif delay < EASY or load < IDLE:
+            step = GROW - 1 if self.value < self._enough else MORE
+            self.value = min(MOST, self.value + max(1.0, self.value * step))
