@@ -16,8 +16,8 @@ from typing import Final
 #: lines at work at the beginning, at least (enough that the processor need not wait for an answer, whatever the loop's delay comes from; and
 #: what they all want of it in one turn of the loop is little), and at most: all there are
 FIRST, FLOOR, MOST = 32.0, 8.0, 20_000.0
-#: delays of the loop [s]: above the first it has too much to do, below the second it could do more; above the third whatever is said of the
-#: processor, which may be others' as well
+#: delays of the loop [s]: above the first it has too much to do, below the second it could do more; above the third whatever is said of
+#: the processor, which may be others' as well
 LATE, EASY, FAR = 0.04, 0.02, 0.2
 #: shares of a processor that the process takes. Below the first it is late for another reason (a search for garbage, a thread of the database that
 #: holds the interpreter), and the lines at work are not too many but wait for terminals; above the second there is nothing more to give them.
