@@ -1,32 +1,28 @@
 """So many lines at work at once as the loop can serve in time.
 
 A line that waits for its terminal costs nothing; one whose answer has come wants a millisecond of the processor. On slow lines thousands may be
-under way, on fast ones a few dozen fill the processor, and more of them only make everybody late: heartbeats, logins, orders.
+under way, on fast ones a few dozen fill the processor, and more of them only make everybody late: heartbeats, logins, orders. So who has been
+at work for a while waits for his terminal, and is counted no more: a thousand dead meters take nobody's place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 #: lines at work at the beginning, at least (enough that the processor need not wait for an answer, whatever the loop's delay comes from; and
 #: what they all want of it in one turn of the loop is little), and at most: all there are
 FIRST, FLOOR, MOST = 32.0, 8.0, 20_000.0
-#: delays of the loop [s]: above the first it has too much to do, below the second it could do more; above the third whatever is said of
-#: the processor, which may be others' as well
-LATE, EASY, FAR = 0.04, 0.02, 0.2
-#: shares of a processor that the process takes. Below the first it is late for another reason (a search for garbage, a thread of the database that
-#: holds the interpreter), and the lines at work are not too many but wait for terminals; above the second there is nothing more to give them.
-IDLE, BUSY = 0.85, 0.92
-#: seconds over which that share is taken
-OVER = 1.0
-#: what is done about it at each look: less by a share; more by a share up to what was too much last time, as TCP begins (RFC 5681); from there on by
-#: a hundredth, one at least. One by one would take minutes for a thousand lines that wait for dead meters and want nothing of the processor.
-LESS, GROW, MORE = 0.75, 1.1, 0.01
+#: delays of the loop [s]: above the first it has too much to do, below the second it could do more
+LATE, EASY = 0.04, 0.02
+#: what is done about it at each look, as TCP does (RFC 5681): less by a share; more by a share up to what was too much last time, from there on
+#: one by one
+LESS, GROW, MORE = 0.7, 1.1, 1.0
+#: seconds after which who is still at work only waits: a meter that is there has answered in a few milliseconds of ours and some of its line's
+SLOW = 0.5
 #: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
 #: quarter-hour wakes all of them (as RFC 2861 has it)
 STALE = 0.95
@@ -37,7 +33,6 @@ class Throttle:
 
     def __init__(self) -> None:
         self.limit: Final = _Limit()
-        self._load = _Load()
         self.active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -48,15 +43,17 @@ class Throttle:
             self.active += 1
         else:
             await self._wait()
+        place = _Place(self)
+        timer = asyncio.get_running_loop().call_later(SLOW, place.leave)
         try:
             yield
         finally:
-            self.active -= 1
-            self._admit()
+            timer.cancel()
+            place.leave()
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""
-        self.limit.note(delay, self._load.share(), self.active, crowded=bool(self._waiting))
+        self.limit.note(delay, self.active, crowded=bool(self._waiting))
         self._admit()
 
     async def _wait(self) -> None:
@@ -66,9 +63,13 @@ class Throttle:
             await turn  # whoever admits us counts us
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.active -= 1
-                self._admit()
+                self.left()
             raise
+
+    def left(self) -> None:
+        """One of those at work is no more."""
+        self.active -= 1
+        self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self.active < self.limit.value:
@@ -78,23 +79,18 @@ class Throttle:
                 turn.set_result(None)
 
 
-class _Load:
-    """The share of a processor that this process has taken of late; 1 until that is known."""
+class _Place:
+    """Of one line at work, to be left once."""
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, spent: Callable[[], float] = time.process_time
-    ) -> None:
-        self._clock, self._spent = clock, spent
-        self._since, self._before = clock(), spent()
-        self._share = 1.0
+    __slots__ = ("_throttle",)
 
-    def share(self) -> float:
-        now = self._clock()
-        if now - self._since >= OVER:
-            spent = self._spent()
-            self._share = (spent - self._before) / (now - self._since)
-            self._since, self._before = now, spent
-        return self._share
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle: Throttle | None = throttle
+
+    def leave(self) -> None:
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.left()
 
 
 class _Limit:
@@ -104,13 +100,12 @@ class _Limit:
         self.value = FIRST
         self._enough = MOST  # what was right after it had been too much
 
-    def note(self, delay: float, load: float, active: int, *, crowded: bool) -> None:
-        """`active` are at work and the process takes `load` of a processor. Not more where nobody waits: what was never tried is not known to
-        work."""
-        if delay > FAR or (delay > LATE and load > BUSY):
+    def note(self, delay: float, active: int, *, crowded: bool) -> None:
+        """`active` are at work. Not more where nobody waits: what was never tried is not known to work."""
+        if delay > LATE:
             self.value = self._enough = max(FLOOR, self.value * LESS)
         elif not crowded:
             self.value = max(min(self.value, FIRST), active, self.value * STALE)
-        elif delay < EASY or load < IDLE:
-            step = GROW - 1 if self.value < self._enough else MORE
-            self.value = min(MOST, self.value + max(1.0, self.value * step))
+        elif delay < EASY:
+            more = self.value * GROW if self.value < self._enough else self.value + MORE
+            self.value = min(MOST, more)
