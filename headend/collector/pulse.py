@@ -14,8 +14,8 @@ import numpy as np
 
 #: seconds between looks: each is one wake-up, and what stands still for longer is seen for certain
 EVERY: Final = 0.05
-#: upper bounds of the classes that delays are counted in [s]: a fifth wide each, from a millisecond to a minute
-BOUNDS: Final = 1e-3 * 1.2 ** np.arange(61)
+#: upper bounds of the classes that delays are counted in [s]: a twentieth wide each, from a millisecond to a minute
+BOUNDS: Final = 1e-3 * 1.05 ** np.arange(227)
 
 
 @dataclass(frozen=True, slots=True)

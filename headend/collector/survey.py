@@ -21,8 +21,8 @@ from headend.store.coverage import DayMatrix
 from headend.store.db import Connection
 from terminals.drivers.driver import Meter
 
-#: terminals looked up together: what one lot brings (8,000 meters, four days) is some MB, and a look takes the threads a fraction of a second
-MOST: Final = 1000
+#: terminals looked up together: what one lot brings (4,000 meters, four days) is some MB, and a look takes the threads a fraction of a second
+MOST: Final = 500
 
 #: seconds that a terminal may wait for others to be looked up with it: it was in no hurry before its point fell due
 COMPANY: Final = 0.1

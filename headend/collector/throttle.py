@@ -1,7 +1,8 @@
 """So many lines at work at once as the loop can serve in time.
 
 A line that waits for its terminal costs nothing; one whose answer has come wants a millisecond of the processor. On slow lines thousands may be
-under way, on fast ones a few dozen fill the processor, and more of them only make everybody late: heartbeats, logins, orders.
+under way, on fast ones a few dozen fill the processor, and more of them only make everybody late: heartbeats, logins, orders. So who has been
+at work for a while waits for his terminal, and is counted no more: a thousand dead meters take nobody's place.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Final
 #: what they all want of it in one turn of the loop is little), and at most: all there are
 FIRST, FLOOR, MOST = 32.0, 8.0, 20_000.0
 #: delays of the loop [s]: above the first it has too much to do, below the second it could do more
-LATE, EASY = 0.05, 0.02
+LATE, EASY = 0.04, 0.02
 #: what is done about it at each look, as TCP does (RFC 5681): less by a share; more by a share up to what was too much last time, from there on
 #: one by one
 LESS, GROW, MORE = 0.7, 1.1, 1.0
+#: seconds after which who is still at work only waits: a meter that is there has answered in a few milliseconds of ours and some of its line's
+SLOW = 0.5
 #: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
 #: quarter-hour wakes all of them (as RFC 2861 has it)
 STALE = 0.95
@@ -40,11 +43,13 @@ class Throttle:
             self.active += 1
         else:
             await self._wait()
+        place = _Place(self)
+        timer = asyncio.get_running_loop().call_later(SLOW, place.leave)
         try:
             yield
         finally:
-            self.active -= 1
-            self._admit()
+            timer.cancel()
+            place.leave()
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""
@@ -58,9 +63,13 @@ class Throttle:
             await turn  # whoever admits us counts us
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.active -= 1
-                self._admit()
+                self.left()
             raise
+
+    def left(self) -> None:
+        """One of those at work is no more."""
+        self.active -= 1
+        self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self.active < self.limit.value:
@@ -68,6 +77,20 @@ class Throttle:
             if not turn.done():  # else he has left
                 self.active += 1
                 turn.set_result(None)
+
+
+class _Place:
+    """Of one line at work, to be left once."""
+
+    __slots__ = ("_throttle",)
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle: Throttle | None = throttle
+
+    def leave(self) -> None:
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.left()
 
 
 class _Limit:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from headend.collector import throttle as module
 from headend.collector.throttle import EASY, FIRST, FLOOR, LATE, MOST, Throttle
 
 
@@ -94,3 +97,28 @@ def test_what_is_not_used_is_not_kept_for_the_next_flood() -> None:
     for _ in range(500):
         limit.note(EASY / 2, 0, crowded=False)
     assert limit.value == FIRST
+
+
+async def test_who_waits_for_a_dead_meter_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOW", 0.01)
+    throttle = Throttle()
+    throttle.limit.value = 1
+    answer = asyncio.Event()
+    order = []
+
+    async def work(name: str, until: asyncio.Event | None) -> None:
+        async with throttle.turn():
+            order.append(name)
+            if until is not None:
+                await until.wait()
+
+    dead = asyncio.create_task(work("dead", answer))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await asyncio.gather(work("a", None), work("b", None))  # while the dead one has not given up
+    assert order == ["dead", "a", "b"]
+    assert not dead.done()
+    assert throttle.active == 0
+    answer.set()
+    await dead
+    assert throttle.active == 0  # left once
