@@ -40,8 +40,8 @@ class Forecast:
     days: NDArray[np.int64]
 
 
-def forecast(history: Floats, alike: Bits, kind: NDArray[np.int64]) -> Forecast:
-    """The day after the last of `history`.
+def forecast(history: Floats, alike: Bits, kind: NDArray[np.int64], ahead: int = 1) -> Forecast:
+    """The day `ahead` days (1 to 7) after the last of `history`.
 
     history  float64[area, day, slot] [kWh], days ascending, NaN where not known: a day with a hole is left out as a whole
     alike    bool[day]: the day is of the kind of the one that is asked about
@@ -50,7 +50,7 @@ def forecast(history: Floats, alike: Bits, kind: NDArray[np.int64]) -> Forecast:
     whole = ~np.isnan(history).any(axis=2)
     shape, days = _median(history, whole & alike[None, :])
     level = _level(history, whole, kind)
-    week = history.shape[1] - 7
+    week = history.shape[1] - 1 - (7 - ahead)
     naive = history[:, week].copy() if week >= 0 else np.full(shape.shape, np.nan)
     naive[np.isnan(naive).any(axis=1)] = np.nan
     return Forecast(shape * level[:, None], naive, level, days)

@@ -65,11 +65,11 @@ def signs(times: Times, cuts: Cuts, voltage: NDArray[np.float64], nominal: NDArr
     read = there.any(axis=1)
     gone = read & (highest < GONE * rated)
     lit = read & (highest >= LIT * rated)
-    noted = _noted(times, cuts, lit)
-    return Signs(dark=noted | gone | (absent & ~lit), lit=lit, told=noted | gone)
+    told = noted(times, cuts, lit)
+    return Signs(dark=told | gone | (absent & ~lit), lit=lit, told=told | gone)
 
 
-def _noted(times: Times, cuts: Cuts, lit: Bits) -> Bits:
+def noted(times: Times, cuts: Cuts, lit: Bits) -> Bits:
     """bool[meter, slot]: a noted cut lies in it. One without an end goes on until the meter is lit again."""
     slots = len(times) - 1
     open_ = np.isnat(cuts.until)
