@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -37,20 +38,23 @@ def job(run: Run, day: dt.date) -> str:
         return "nothing due yet"
     over = slots == len(points(CURVE, day, run.zone))
     who = who.take(np.flatnonzero(who.area >= 0))
-    found: list[tuple[I64, Outages]] = []
+    found: list[Outage] = []
     cuts: tuple[PowerCuts, PowerCuts] | None = None
     for block in blocks.stream_areas(conn, who, day, run.zone, _VOLTAGES, freezes=()):
         times = block.times[: slots + 1]
-        if cuts is None:
-            cuts = tuple(outages.power_cuts(conn, kind, times[0], times[-1]) for kind in ("meter", "terminal"))  # type: ignore[assignment]
-        assert cuts is not None
-        found.append(_look(run, block, times, *cuts))
+        cuts = cuts or (
+            outages.power_cuts(conn, "meter", times[0], times[-1]),
+            outages.power_cuts(conn, "terminal", times[0], times[-1]),
+        )
+        found += _rows(*_look(run, block, times, *cuts), over)
         conn.commit()
+    area, began = np.array([o.area_id for o in found], dtype=np.int64), np.array([o.began for o in found], dtype="datetime64[us]")
+    near = outage.together(area, began, outages.lines(conn, area, run.now)).tolist()
     with conn.transaction():
-        told = [one for areas, some in found for one in _rows(run, areas, some, over)]
-        count = outages.save(conn, day, told, now=run.now)
+        told = [replace(one, together=count) for one, count in zip(found, near, strict=True)]
+        outages.save(conn, day, told, now=run.now)
     conn.commit()
-    return f"{count} outages"
+    return f"{len(found)} outages"
 
 
 def _look(run: Run, block: Block, times: Times, of_meters: PowerCuts, of_terminals: PowerCuts) -> tuple[I64, Outages]:
@@ -104,13 +108,12 @@ def _terminals(times: Times, area: I64, areas: int, terminal: I64, noted: PowerC
     return told
 
 
-def _rows(run: Run, areas: I64, found: Outages, over: bool) -> Iterator[Outage]:
+def _rows(areas: I64, found: Outages, over: bool) -> Iterator[Outage]:
     """As they are stored. Of a day that is over an outage ends at midnight at the latest; the next day tells how it went on."""
-    together = outage.together(found, outages.lines(run.conn, areas, run.now)) if len(found) else found.area
     for k in range(len(found)):
         lasts = bool(found.open[k]) and not over and not found.exact[k, 1]
         yield Outage(
             int(areas[found.area[k]]), found.began[k], None if lasts else found.ended[k],
             (bool(found.exact[k, 0]), bool(found.exact[k, 1])), SURE[found.sure[k]], int(found.dark[k]), int(found.customers[k]),
-            int(found.heard[k]), bool(found.supply[k]), int(together[k]),
+            int(found.heard[k]), bool(found.supply[k]), 1,
         )  # fmt: skip

@@ -191,10 +191,18 @@ def _ends(
     return began, ended, exact
 
 
-def together(found: Outages, line: I64) -> I64:
-    """int64[outage]: how many areas of the same line went out with each within a quarter-hour, itself counted; line int64[area], -1 none."""
-    of = line[found.area]
-    near = np.abs(found.began[:, None] - found.began[None, :]) <= np.timedelta64(15, "m")
-    same = near & (of[:, None] == of[None, :]) & (of >= 0)[:, None]
-    counted = [len(np.unique(found.area[row])) for row in same]
-    return np.maximum(np.array(counted, dtype=np.int64), 1)
+def together(area: I64, began: Times, line: I64) -> I64:
+    """int64[outage]: how many areas of the same line went out within a quarter-hour of each, itself counted; line -1: none is said."""
+    order = np.lexsort((began, line))
+    count = np.ones(len(area), dtype=np.int64)
+    edges = np.flatnonzero(np.diff(line[order], prepend=-2))
+    near = np.timedelta64(15, "m")
+    for begin, end in zip(edges.tolist(), [*edges.tolist()[1:], len(order)], strict=True):
+        if line[order[begin]] < 0:
+            continue
+        rows = order[begin:end]
+        low = np.searchsorted(began[rows], began[rows] - near)
+        high = np.searchsorted(began[rows], began[rows] + near, side="right")
+        for k, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            count[rows[k]] = len(np.unique(area[rows[first:last]]))
+    return count
