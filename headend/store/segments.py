@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,9 +71,9 @@ def suspicions(conn: Connection, customers: I64, since: dt.date, at: np.datetime
         {"rules": list(THEFT), "weights": list(THEFT.values()), "since": since, "at": as_datetime(at), "customers": customers.tolist()},
     ).fetchall()
     weight, count = np.zeros(len(customers)), np.zeros(len(customers), dtype=np.int64)
-    at_ = np.searchsorted(customers, np.array([row["customer_id"] for row in rows], dtype=np.int64))
-    weight[at_] = [row["weight"] for row in rows]
-    count[at_] = [row["n"] for row in rows]
+    where = np.searchsorted(customers, np.array([row["customer_id"] for row in rows], dtype=np.int64))
+    weight[where] = [row["weight"] for row in rows]
+    count[where] = [row["n"] for row in rows]
     return weight, count
 
 
@@ -107,17 +107,25 @@ def _facts(facts: Mapping[str, Floats], k: int) -> str:
     return json.dumps({name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in facts.items()})
 
 
-def listing(
-    conn: Connection, what: str | None = None, label: str | None = None, *, limit: int = 500, after: str = "", number: str | None = None
-) -> list[dict[str, Any]]:
-    """Segments by customer number, from beyond `after`; of one customer, or of one question and answer."""
-    return conn.execute(
-        "SELECT c.number AS customer, c.name, s.what, s.label, s.score, s.version, s.facts, s.first_day, s.last_day, s.computed_at "
-        "FROM customer_segment s JOIN customer c USING (customer_id) WHERE c.number > %(after)s AND (%(what)s::text IS NULL OR what = %(what)s) "
-        "AND (%(label)s::text IS NULL OR label = %(label)s) AND (%(number)s::text IS NULL OR c.number = %(number)s) "
-        "ORDER BY c.number, s.what LIMIT %(limit)s",
-        {"what": what, "label": label, "after": after, "number": number, "limit": limit},
+def page(
+    conn: Connection, what: str | None = None, label: str | None = None, *, number: str | None = None, limit: int = 500, after: str = ""
+) -> tuple[list[dict[str, Any]], str]:
+    """(all answers of up to `limit` customers from beyond `after`, by number; the number to go on after, '' at the end): of one question or
+    answer, of one customer, or of everybody."""
+    said = {"what": what, "label": label, "after": after, "number": number, "limit": limit + 1}
+    who = conn.execute(
+        "SELECT DISTINCT c.number, c.customer_id FROM customer c JOIN customer_segment s USING (customer_id) WHERE c.number > %(after)s "
+        "AND (%(what)s::text IS NULL OR s.what = %(what)s) AND (%(label)s::text IS NULL OR s.label = %(label)s) "
+        "AND (%(number)s::text IS NULL OR c.number = %(number)s) ORDER BY 1 LIMIT %(limit)s",
+        said,
     ).fetchall()
+    rows = conn.execute(
+        "SELECT c.number AS customer, c.name, s.what, s.label, s.score, s.version, s.facts, s.first_day, s.last_day, s.computed_at "
+        "FROM customer_segment s JOIN customer c USING (customer_id) WHERE s.customer_id = ANY(%(ids)s) "
+        "AND (%(what)s::text IS NULL OR s.what = %(what)s) AND (%(label)s::text IS NULL OR s.label = %(label)s) ORDER BY 1, 3",
+        {**said, "ids": [row["customer_id"] for row in who[:limit]]},
+    ).fetchall()
+    return rows, who[limit - 1]["number"] if len(who) > limit else ""
 
 
 def counts(conn: Connection) -> list[dict[str, Any]]:
@@ -125,14 +133,3 @@ def counts(conn: Connection) -> list[dict[str, Any]]:
     return conn.execute(
         "SELECT what, label, version, count(*)::int AS customers, max(last_day) AS last_day FROM customer_segment GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2"
     ).fetchall()
-
-
-def by_customer(customers: I64, of: I64, values: Sequence[Floats]) -> list[Floats]:
-    """[row, ...] -> [customer, ...], summed; `of` int64[row] is the customer of each row."""
-    at = np.searchsorted(customers, of)
-    told = []
-    for column in values:
-        total = np.zeros((len(customers), *column.shape[1:]))
-        np.add.at(total, at, column)
-        told.append(total)
-    return told
