@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -11,7 +11,6 @@ from headend.api.auth import Reader
 from headend.api.documents import PAGE, Cursor, Limit, moment, pack, page, single, unpack
 from headend.api.house import Here
 from headend.store import forecasts, key_users, outages, point_groups, response, segments, statistics
-from protocols.localtime import as_datetime
 
 router = APIRouter(prefix="/statistics", tags=["statistics"])
 
@@ -125,28 +124,7 @@ def effect(
     span = (moment(begin, house.zone, name="from", end=False), moment(end, house.zone, name="to", end=True))
     with house.connection() as conn:
         told = response.effect(conn, group, *span, house.zone, without or ())
-    return single(request, {"group": group, **response_document(told)})
-
-
-def response_document(told: response.Told) -> dict[str, Any]:
-    """Energies in kWh; slots named by their ends."""
-    found = told.effect
-    return {
-        "points": told.points,
-        "points_known": told.whole,
-        "like_days": told.days,
-        "unit": "kWh",
-        "reduced": found.reduced,
-        "low": found.low,
-        "high": found.high,
-        "certain": found.certain,
-        "baseline_moved_by": found.moved,
-        "placebo": found.placebo.tolist(),
-        "slots": [
-            {"slot_end": as_datetime(when), "baseline": float(b), "taken": float(t), "event": told.first <= k <= told.last}
-            for k, (when, b, t) in enumerate(zip(told.times, found.baseline, found.taken, strict=True))
-        ],
-    }
+    return single(request, {"group": group, **told.to_dict()})
 
 
 @router.get("/outages")

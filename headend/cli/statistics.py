@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from headend.api.statistics import response_document
 from headend.cli.common import App, Day, json_option, pass_app, print_json
 from headend.cli.evidence import Moment
 from headend.jobs import outages as outages_job
@@ -222,7 +221,7 @@ def response_(
     span = (instant(when if when.tzinfo else when.replace(tzinfo=app.zone)) for when in (begin, end))
     told = response.effect(app.conn, group, *span, app.zone, without)
     if as_json:
-        print_json({"group": group, **response_document(told)})
+        print_json({"group": group, **told.to_dict()})
         return
     found = told.effect
     click.echo(f"reduced: {found.reduced:.2f} kWh, 19 times in 20 within {found.low:.2f} … {found.high:.2f} kWh")

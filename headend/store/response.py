@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +16,7 @@ from headend.store import blocks, point_groups, vee
 from headend.store.db import Connection, StoreError
 from lineloss.statistics import response
 from lineloss.statistics.response import Effect
-from protocols.localtime import Times, local_day
+from protocols.localtime import Times, as_datetime, local_day
 from protocols.reading import MISSING
 
 Floats = NDArray[np.float64]
@@ -42,6 +42,26 @@ class Told:
     first: int
     last: int
     effect: Effect
+
+    def to_dict(self) -> dict[str, Any]:
+        """Energies in kWh; slots named by their ends."""
+        found = self.effect
+        return {
+            "points": self.points,
+            "points_known": self.whole,
+            "like_days": self.days,
+            "unit": "kWh",
+            "reduced": found.reduced,
+            "low": found.low,
+            "high": found.high,
+            "certain": found.certain,
+            "baseline_moved_by": found.moved,
+            "placebo": found.placebo.tolist(),
+            "slots": [
+                {"slot_end": as_datetime(when), "baseline": float(b), "taken": float(t), "event": self.first <= k <= self.last}
+                for k, (when, b, t) in enumerate(zip(self.times, found.baseline, found.taken, strict=True))
+            ],
+        }
 
 
 def effect(
