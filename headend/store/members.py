@@ -110,7 +110,7 @@ _LINES: Final = f"""
     LEFT JOIN transformer_span t ON t.transformer_id = coalesce(r.transformer_id, s.transformer_id) AND {_holds("t")}
     WHERE {_holds("r")} AND coalesce(r.line_id, s.line_id, t.line_id) IS NOT NULL
 """
-#: whose own region is not said belongs where its area, its line or at last its terminal does; and to all that is above
+#: whose own region is not said belongs where its area, its line or bus, or at last its terminal does; and to all that is above
 _REGIONS: Final = f"""
     WITH RECURSIVE up AS (
         SELECT organisation_id AS low, organisation_id AS high FROM organisation
@@ -122,8 +122,10 @@ _REGIONS: Final = f"""
         LEFT JOIN point_span s ON s.point_id = p.point_id AND {_holds("s")}
         LEFT JOIN (SELECT r.point_id, min(s.organisation_id) AS organisation_id FROM loss_role r JOIN area_span s USING (area_id)
                    WHERE {_holds("r")} AND {_holds("s")} GROUP BY 1) a ON a.point_id = p.point_id
-        LEFT JOIN (SELECT r.point_id, min(coalesce(r.organisation_id, s.organisation_id)) AS organisation_id
+        LEFT JOIN (SELECT r.point_id, min(coalesce(r.organisation_id, s.organisation_id, u.organisation_id)) AS organisation_id
                    FROM loss_role r LEFT JOIN line_span s ON s.line_id = r.line_id AND {_holds("s")}
+                   LEFT JOIN bus b ON b.bus_id = r.bus_id
+                   LEFT JOIN substation_span u ON u.substation_id = coalesce(r.substation_id, b.substation_id) AND {_holds("u")}
                    WHERE {_holds("r")} GROUP BY 1) l ON l.point_id = p.point_id
         LEFT JOIN (SELECT i.point_id, min(s.organisation_id) AS organisation_id FROM installation i JOIN terminal_span s USING (terminal_id)
                    WHERE {_holds("i")} AND {_holds("s")} GROUP BY 1) t ON t.point_id = p.point_id

@@ -78,8 +78,8 @@ def noted(times: Times, cuts: Cuts, lit: Bits) -> Bits:
     meter, since, until, open_ = cuts.meter[some], cuts.since[some], until[some], open_[some]
     first = np.clip(np.searchsorted(times, since, side="right") - 1, 0, slots - 1)
     last = np.clip(np.searchsorted(times, until, side="left"), 1, slots)
-    # of a cut without an end: up to the first slot after its own in which the meter was lit
-    after = lit[meter] & (np.arange(slots) > first[:, None])
+    # of a cut without an end: up to the first slot in which the meter was lit; if that is its own, nobody knows whether it was more than a dip
+    after = lit[meter] & (np.arange(slots) >= first[:, None])
     last = np.where(open_ & after.any(axis=1), after.argmax(axis=1), last)
     steps = np.zeros((len(lit), slots + 1), dtype=np.int64)
     np.add.at(steps, (meter, first), 1)
