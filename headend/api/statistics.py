@@ -20,11 +20,17 @@ What = Literal["profile", "payment", "theft", "shift"]
 MOST_DAYS = 366
 
 First = Annotated[dt.date | None, Query(alias="from", description="first local day; default: `to`")]
-Last = Annotated[dt.date | None, Query(alias="to", description="last local day, included; default: yesterday")]
-Key = Annotated[str | None, Query(max_length=100, description="one region, industry, line, area, maker or group")]
+Last = Annotated[
+    dt.date | None, Query(alias="to", description="last local day, included; default: yesterday")
+]
+Key = Annotated[
+    str | None, Query(max_length=100, description="one region, industry, line, area, maker or group")
+]
 
 
-def _period(house: Here, first: dt.date | None, last: dt.date | None, most: int = MOST_DAYS) -> tuple[dt.date, dt.date]:
+def _period(
+    house: Here, first: dt.date | None, last: dt.date | None, most: int = MOST_DAYS
+) -> tuple[dt.date, dt.date]:
     last = last or house.today - dt.timedelta(days=1)
     first = first or last
     if not 0 <= (last - first).days < most:
@@ -34,7 +40,13 @@ def _period(house: Here, first: dt.date | None, last: dt.date | None, most: int 
 
 @router.get("/success")
 def success(
-    request: Request, house: Here, _: Reader, by: By = "all", key: Key = None, first: First = None, last: Last = None
+    request: Request,
+    house: Here,
+    _: Reader,
+    by: By = "all",
+    key: Key = None,
+    first: First = None,
+    last: Last = None,
 ) -> Response:
     """Once, cycle, integrity, operation, on-line and coverage rates of a period (采集成功率, 投运率, 在线率, 覆盖率); null where nothing was due."""
     first, last = _period(house, first, last)
@@ -45,7 +57,13 @@ def success(
 
 @router.get("/load")
 def load(
-    request: Request, house: Here, _: Reader, by: By = "all", key: Key = None, first: First = None, last: Last = None
+    request: Request,
+    house: Here,
+    _: Reader,
+    by: By = "all",
+    key: Key = None,
+    first: First = None,
+    last: Last = None,
 ) -> Response:
     """Load factor (负荷率), peak-valley difference (峰谷差) and simultaneity (同时率) by day: of the customers of whom every slot is known."""
     first, last = _period(house, first, last)
@@ -57,7 +75,13 @@ def load(
 
 @router.get("/voltage")
 def voltage(
-    request: Request, house: Here, _: Reader, by: By = "region", key: Key = None, first: First = None, last: Last = None
+    request: Request,
+    house: Here,
+    _: Reader,
+    by: By = "region",
+    key: Key = None,
+    first: First = None,
+    last: Last = None,
 ) -> Response:
     """Voltage qualification rates (电压合格率) by class A to D, and the index made of them."""
     first, last = _period(house, first, last)
@@ -84,7 +108,10 @@ def errors(request: Request, house: Here, _: Reader, first: First = None, last: 
     first, last = _period(house, first, last)
     with house.connection() as conn:
         rows = forecasts.errors(conn, first, last)
-    return single(request, {"from": first, "to": last, "error": "sum of absolute differences / energy taken", "items": rows})
+    return single(
+        request,
+        {"from": first, "to": last, "error": "sum of absolute differences / energy taken", "items": rows},
+    )
 
 
 @router.get("/forecasts/{area}")
@@ -118,7 +145,9 @@ def effect(
     _: Reader,
     begin: Annotated[str, Query(alias="from", description="an instant with offset: when the event began")],
     end: Annotated[str, Query(alias="to", description="when it ended, within the same local day")],
-    without: Annotated[list[dt.date] | None, Query(description="days that are no like days: other events")] = None,
+    without: Annotated[
+        list[dt.date] | None, Query(description="days that are no like days: other events")
+    ] = None,
 ) -> Response:
     """What a call to save electricity (需求响应) has brought of a group: energy reduced, with its limits 19 times in 20."""
     span = (moment(begin, house.zone, name="from", end=False), moment(end, house.zone, name="to", end=True))
@@ -134,7 +163,9 @@ def dark(
     _: Reader,
     area: Annotated[str | None, Query(max_length=100, description="one transformer area")] = None,
     first: First = None,
-    last: Annotated[dt.date | None, Query(alias="to", description="last local day, included; default: today")] = None,
+    last: Annotated[
+        dt.date | None, Query(alias="to", description="last local day, included; default: today")
+    ] = None,
 ) -> Response:
     """Outages of transformer areas (停电), inferred from what meters and terminals say: from when to when, how sure, how many customers."""
     first, last = _period(house, first, last or house.today)
@@ -149,7 +180,9 @@ def kinds(
     house: Here,
     _: Reader,
     what: What | None = None,
-    label: Annotated[str | None, Query(max_length=40, description="one answer, such as evening or high")] = None,
+    label: Annotated[
+        str | None, Query(max_length=40, description="one answer, such as evening or high")
+    ] = None,
     customer: Annotated[str | None, Query(max_length=60, description="one customer's number")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,

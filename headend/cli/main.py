@@ -79,7 +79,16 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {
             "name": "Results",
-            "commands": ["vee", "lineloss", "anomalies", "statistics", "prepaid", "billing", "export", "reads"],
+            "commands": [
+                "vee",
+                "lineloss",
+                "anomalies",
+                "statistics",
+                "prepaid",
+                "billing",
+                "export",
+                "reads",
+            ],
         },
     ]
 }

@@ -31,8 +31,12 @@ key_option = click.option("--key", help="Only this region, industry, line, area,
 
 def period_options(default: str = "yesterday") -> Callable[[F], F]:
     def both(command: F) -> F:
-        last = click.option("--to", "last", type=Day(), default=default, show_default=True, help="The last local day.")
-        first = click.option("--from", "first", type=Day(), help="The first local day; without it: the last one alone.")
+        last = click.option(
+            "--to", "last", type=Day(), default=default, show_default=True, help="The last local day."
+        )
+        first = click.option(
+            "--from", "first", type=Day(), help="The first local day; without it: the last one alone."
+        )
         return first(last(command))
 
     return both
@@ -133,7 +137,15 @@ def voltage(app: App, by: str, key: str | None, first: dt.date | None, last: dt.
     app.show(
         f"voltage qualification by {by}, {first or last} to {last}",
         ("key", "~name", *(f">{name}" for name in CLASSES), ">index"),
-        [(r["key"] or "everybody", r["name"], *(cell(r, name) for name in CLASSES), _percent(r["index"], 3)) for r in rows],
+        [
+            (
+                r["key"] or "everybody",
+                r["name"],
+                *(cell(r, name) for name in CLASSES),
+                _percent(r["index"], 3),
+            )
+            for r in rows
+        ],
         note="in brackets: meters; index = 0.5 A + 0.5 (B + C + D) / 3, of the classes that are there",
     )
 
@@ -183,7 +195,14 @@ def forecast(
             "errors of forecasts: differences as a share of the energy",
             ("area", "~name", ">days", ">forecast", ">week before", ">better"),
             [
-                (r["area"], r["name"], r["days"], _percent(r["error"], 1), _percent(r["naive_error"], 1), f"{r['better']}/{r['days']}")
+                (
+                    r["area"],
+                    r["name"],
+                    r["days"],
+                    _percent(r["error"], 1),
+                    _percent(r["naive_error"], 1),
+                    f"{r['better']}/{r['days']}",
+                )
                 for r in rows
             ],
         )
@@ -203,7 +222,11 @@ def forecast(
             for k, (hour, week) in enumerate(zip(hours, weeks, strict=True))
         ],
         note=f"median of {row['like_days']} like days × {row['level']:.3f}; made {app.local(row['made_at'])}"
-        + ("" if row["error"] is None else f"; was wrong by {row['error']:.1%}, the week before by {_percent(row['naive_error'], 1)}"),
+        + (
+            ""
+            if row["error"] is None
+            else f"; was wrong by {row['error']:.1%}, the week before by {_percent(row['naive_error'], 1)}"
+        ),
     )
 
 
@@ -211,7 +234,12 @@ def forecast(
 @click.argument("group")
 @click.argument("begin", type=Moment())
 @click.argument("end", type=Moment())
-@click.option("--without", type=Day(), multiple=True, help="A day that is no like day: another event (may be given several times).")
+@click.option(
+    "--without",
+    type=Day(),
+    multiple=True,
+    help="A day that is no like day: another event (may be given several times).",
+)
 @json_option
 @pass_app
 def response_(
@@ -224,8 +252,12 @@ def response_(
         print_json({"group": group, **told.to_dict()})
         return
     found = told.effect
-    click.echo(f"reduced: {found.reduced:.2f} kWh, 19 times in 20 within {found.low:.2f} … {found.high:.2f} kWh")
-    click.echo(f"of {told.whole} of {told.points} points, beside {len(told.days)} like days: {', '.join(map(str, told.days))}")
+    click.echo(
+        f"reduced: {found.reduced:.2f} kWh, 19 times in 20 within {found.low:.2f} … {found.high:.2f} kWh"
+    )
+    click.echo(
+        f"of {told.whole} of {told.points} points, beside {len(told.days)} like days: {', '.join(map(str, told.days))}"
+    )
     click.echo(f"the hours before moved the baseline by {found.moved - 1:+.1%}")
     if not found.certain:
         click.echo("that is not more than a day without a call may show: nothing is proven")
@@ -271,14 +303,20 @@ def segment() -> None:
 @pass_app
 def segment_run(app: App, day: dt.date) -> None:
     """Look at all customers by what is known up to DAY."""
-    click.echo(run(segments_job.NAME, JOBS[segments_job.NAME], app.conn, app.zone, app.clock, day, stepwise=True))
+    click.echo(
+        run(segments_job.NAME, JOBS[segments_job.NAME], app.conn, app.zone, app.clock, day, stepwise=True)
+    )
 
 
 @segment.command(name="show")
-@click.option("--what", type=click.Choice(("profile", "payment", "theft", "shift")), help="Only this question.")
+@click.option(
+    "--what", type=click.Choice(("profile", "payment", "theft", "shift")), help="Only this question."
+)
 @click.option("--label", help="Only this answer.")
 @click.option("--customer", help="Only this customer.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Customers at most.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Customers at most."
+)
 @json_option
 @pass_app
 def segment_show(
@@ -293,7 +331,10 @@ def segment_show(
         "customer segments",
         ("customer", "~name", "what", "label", ">score", ">version", "~facts"),
         [
-            (r["customer"], r["name"], r["what"], r["label"], _number(r["score"], 2), r["version"], ", ".join(f"{n} {v}" for n, v in r["facts"].items()))
+            (
+                r["customer"], r["name"], r["what"], r["label"], _number(r["score"], 2), r["version"],
+                ", ".join(f"{n} {v}" for n, v in r["facts"].items()),
+            )
             for r in rows
         ],
         note=f"more follow {following}; --limit shows more" if following else "",
@@ -343,7 +384,11 @@ def group_list(app: App, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    app.show("groups", ("code", "~name", ">points", "key users"), [(r["code"], r["name"], r["points"], r["key_users"]) for r in rows])
+    app.show(
+        "groups",
+        ("code", "~name", ">points", "key users"),
+        [(r["code"], r["name"], r["points"], r["key_users"]) for r in rows],
+    )
 
 
 @group.command(name="show")

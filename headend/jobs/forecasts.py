@@ -35,12 +35,23 @@ def job(run: Run, day: dt.date) -> str:
     kinds = vee.kinds(conn, first, target)
     made = 0
     for area, history in _history(run, first, day):
-        told = forecast.forecast(history, kinds[: forecast.HISTORY] == kinds[-1], kinds[: forecast.HISTORY], AHEAD)
+        told = forecast.forecast(
+            history, kinds[: forecast.HISTORY] == kinds[-1], kinds[: forecast.HISTORY], AHEAD
+        )
         some = told.days > 0
         with conn.transaction():
             _measure(run, day, area, history[:, -1])
             if history.shape[2] == len(points(CURVE, target, run.zone)):
-                forecasts.save(conn, target, area[some], told.energy[some], told.naive[some], told.days[some], told.level[some], now=run.now)
+                forecasts.save(
+                    conn,
+                    target,
+                    area[some],
+                    told.energy[some],
+                    told.naive[some],
+                    told.days[some],
+                    told.level[some],
+                    now=run.now,
+                )
                 made += int(some.sum())
         conn.commit()
     return f"{made} areas forecast"
@@ -69,7 +80,9 @@ def _net(run: Run, who: Rows, areas: I64, days: list[dt.date], counts: list[int]
     back = np.where((back == MISSING).all(axis=1)[:, None], 0, back)
     bad = (given["active_import"] == MISSING) | (back == MISSING)
     net = np.where(bad, np.nan, (given["active_import"] - np.where(bad, 0, back)) * _KWH)
-    pairs = np.unique(np.stack([np.searchsorted(areas, who.area), np.searchsorted(found.point, who.point)]), axis=1)
+    pairs = np.unique(
+        np.stack([np.searchsorted(areas, who.area), np.searchsorted(found.point, who.point)]), axis=1
+    )
     total = sum_by(pairs[0], len(areas), net[pairs[1]])
     slots = counts[-1]
     history = np.full((len(areas), len(days), slots), np.nan)
@@ -83,4 +96,6 @@ def _net(run: Run, who: Rows, areas: I64, days: list[dt.date], counts: list[int]
 def _measure(run: Run, day: dt.date, area: I64, taken: Floats) -> None:
     known, told, naive = forecasts.of_day(run.conn, day, area, taken.shape[1])
     at = np.searchsorted(area, known)
-    forecasts.measured(run.conn, day, known, forecast.error(told, taken[at]), forecast.error(naive, taken[at]))
+    forecasts.measured(
+        run.conn, day, known, forecast.error(told, taken[at]), forecast.error(naive, taken[at])
+    )

@@ -48,7 +48,10 @@ def job(run: Run, day: dt.date) -> str:
         )
         found += _rows(*_look(run, block, times, *cuts), over)
         conn.commit()
-    area, began = np.array([o.area_id for o in found], dtype=np.int64), np.array([o.began for o in found], dtype="datetime64[us]")
+    area, began = (
+        np.array([o.area_id for o in found], dtype=np.int64),
+        np.array([o.began for o in found], dtype="datetime64[us]"),
+    )
     near = outage.together(area, began, outages.lines(conn, area, run.now)).tolist()
     with conn.transaction():
         told = [replace(one, together=count) for one, count in zip(found, near, strict=True)]
@@ -57,7 +60,9 @@ def job(run: Run, day: dt.date) -> str:
     return f"{len(found)} outages"
 
 
-def _look(run: Run, block: Block, times: Times, of_meters: PowerCuts, of_terminals: PowerCuts) -> tuple[I64, Outages]:
+def _look(
+    run: Run, block: Block, times: Times, of_meters: PowerCuts, of_terminals: PowerCuts
+) -> tuple[I64, Outages]:
     """(area ids, outages) of a block of whole areas."""
     who, slots = block.rows, len(times) - 1
     areas, area = np.unique(who.area, return_inverse=True)
@@ -88,7 +93,9 @@ def _absent(run: Run, block: Block, slots: int) -> Bits:
     """bool[row, slot]: the meter proved to have no record of it."""
     who = block.rows
     terminals = np.unique(who.terminal).tolist()
-    matrix = coverage.day_matrix(run.conn, CURVE, block.day, now=run.now, zone=run.zone, terminals=terminals, reasons=())
+    matrix = coverage.day_matrix(
+        run.conn, CURVE, block.day, now=run.now, zone=run.zone, terminals=terminals, reasons=()
+    )
     at = np.minimum(np.searchsorted(matrix.meters, who.meter), max(len(matrix.meters) - 1, 0))
     absent = np.zeros((len(who), slots), dtype=np.bool_)
     if len(matrix.meters):

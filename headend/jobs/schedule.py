@@ -70,7 +70,16 @@ JOBS: dict[str, Job] = {
 }
 #: these commit by themselves
 STEPWISE = frozenset(
-    {"rollup", "retention", vee.JOB, vee.LATE, statistics.ONLINE, statistics.NAME, outages.NAME, segments.NAME}
+    {
+        "rollup",
+        "retention",
+        vee.JOB,
+        vee.LATE,
+        statistics.ONLINE,
+        statistics.NAME,
+        outages.NAME,
+        segments.NAME,
+    }
 )
 
 

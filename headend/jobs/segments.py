@@ -48,12 +48,16 @@ def job(run: Run, day: dt.date) -> str:
         some = slice(begin, begin + AT_ONCE)
         for what, (found, first) in _segments(run, day, customers[some], hours[some], days[some]).items():
             with conn.transaction():
-                changed += segments.save(conn, what, VERSION[what], customers[some], found, (first, day), now=run.now)
+                changed += segments.save(
+                    conn, what, VERSION[what], customers[some], found, (first, day), now=run.now
+                )
             conn.commit()
     return f"{len(customers)} customers, {changed} labels changed"
 
 
-def _segments(run: Run, day: dt.date, customers: I64, hours: Floats, days: I64) -> dict[str, tuple[Segment, dt.date]]:
+def _segments(
+    run: Run, day: dt.date, customers: I64, hours: Floats, days: I64
+) -> dict[str, tuple[Segment, dt.date]]:
     """What -> (found, first day that it rests on)."""
     end = midnight(day + dt.timedelta(days=1), run.zone)
     since = day - MONEY + dt.timedelta(days=1)
@@ -68,7 +72,12 @@ def _segments(run: Run, day: dt.date, customers: I64, hours: Floats, days: I64) 
     return {
         "profile": (pure.profile(hours, days), curve),
         "shift": (pure.shift(hours, days, peak), curve),
-        "payment": (pure.payment(paid["prepaid"] == 1, warned, stopped, paid["late_days"], np.nan_to_num(paid["months"])), since),
+        "payment": (
+            pure.payment(
+                paid["prepaid"] == 1, warned, stopped, paid["late_days"], np.nan_to_num(paid["months"])
+            ),
+            since,
+        ),
         "theft": (pure.theft(weight, count), suspected),
     }
 

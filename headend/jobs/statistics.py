@@ -43,7 +43,15 @@ def job(run: Run, day: dt.date) -> str:
         raise NotOver(day)
     told = [success_of(run, one) for one in (day - dt.timedelta(days=1), day)]
     who = members.load(run.conn, day, run.zone)
-    return ", ".join([told[1], load_of(run, day, who), voltage_of(run, day, who), forecasts.job(run, day), outages.job(run, day)])
+    return ", ".join(
+        [
+            told[1],
+            load_of(run, day, who),
+            voltage_of(run, day, who),
+            forecasts.job(run, day),
+            outages.job(run, day),
+        ]
+    )
 
 
 def online(run: Run, day: dt.date) -> str:
@@ -128,9 +136,7 @@ def load_of(run: Run, day: dt.date, who: Members) -> str:
         at = np.searchsorted(who.point, block.point)
         known = at < len(who.point)
         known[known] = (who.point[at[known]] == block.point[known]) & who.customer[at[known]]
-        sums = sums + load.gather(
-            block.energies["active_import"].energy[known], who.groups.part(at[known])
-        )
+        sums = sums + load.gather(block.energies["active_import"].energy[known], who.groups.part(at[known]))
     conn.commit()
     shape, simultaneity = load.of_groups(sums)
     here = sums.members > 0
@@ -143,7 +149,13 @@ def load_of(run: Run, day: dt.date, who: Members) -> str:
         "simultaneity": ("float8", _or_none(simultaneity[here])),
     }  # fmt: skip
     with conn.transaction():
-        statistics.save(conn, "load_day", day, [key for key, some in zip(who.groups.keys, here, strict=True) if some], columns)
+        statistics.save(
+            conn,
+            "load_day",
+            day,
+            [key for key, some in zip(who.groups.keys, here, strict=True) if some],
+            columns,
+        )
     conn.commit()
     return f"loads of {int(here.sum())} groups"
 

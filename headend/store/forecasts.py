@@ -21,7 +21,15 @@ class NoForecast(StoreError):
 
 
 def save(
-    conn: Connection, day: dt.date, area: I64, energy: Floats, naive: Floats, days: I64, level: Floats, *, now: np.datetime64
+    conn: Connection,
+    day: dt.date,
+    area: I64,
+    energy: Floats,
+    naive: Floats,
+    days: I64,
+    level: Floats,
+    *,
+    now: np.datetime64,
 ) -> None:
     """What is said of a day, [area, slot] [kWh]; said again, the newer holds. In the caller's transaction."""
     rows = [
@@ -72,7 +80,9 @@ def one(conn: Connection, code: str, day: dt.date) -> dict[str, Any]:
         (day, code),
     ).fetchone()
     if row is None:
-        raise NoForecast(f"no forecast of area {code!r} for {day}; `headend statistics run DAY` makes those of the day after the next")
+        raise NoForecast(
+            f"no forecast of area {code!r} for {day}; `headend statistics run DAY` makes those of the day after the next"
+        )
     return row
 
 

@@ -19,12 +19,20 @@ MOST_DAYS = 62
 
 
 def listing(
-    conn: Connection, first: dt.date, last: dt.date, zone: ZoneInfo, *, least: float = keyusers.CAPACITY, share: float = keyusers.SHARE
+    conn: Connection,
+    first: dt.date,
+    last: dt.date,
+    zone: ZoneInfo,
+    *,
+    least: float = keyusers.CAPACITY,
+    share: float = keyusers.SHARE,
 ) -> list[dict[str, Any]]:
     """The key users of a period, the greatest energy first, each with why. Energies [kWh] of the days that are known (`days_known`), by the
     roll-ups; the day of a meter exchange counts for neither meter."""
     if not 0 <= (last - first).days < MOST_DAYS:
-        raise BadQuestion(f"{first} to {last} is no period of 1 to {MOST_DAYS} days; name its first and its last day")
+        raise BadQuestion(
+            f"{first} to {last} is no period of 1 to {MOST_DAYS} days; name its first and its last day"
+        )
     with conn.cursor(row_factory=tuple_row) as cursor:
         rows = cursor.execute(
             """
@@ -53,7 +61,9 @@ def listing(
     def column(k: int) -> Any:
         return np.array([row[k] for row in rows], dtype=np.float64)  # None is NaN
 
-    chosen = keyusers.choose(column(4), column(3), np.array([row[9] for row in rows], dtype=np.bool_), least=least, share=share)
+    chosen = keyusers.choose(
+        column(4), column(3), np.array([row[9] for row in rows], dtype=np.bool_), least=least, share=share
+    )
     told = []
     for rank, (k, because) in enumerate(zip(chosen.row.tolist(), chosen.because.tolist(), strict=True)):
         number, name, industry, capacity, kwh, known, points, present, high, _ = rows[k]

@@ -46,7 +46,11 @@ class Members:
 def load(conn: Connection, day: dt.date, zone: ZoneInfo) -> Members:
     """The members of a local day."""
     begin, end = (midnight(d, zone) for d in (day, day + dt.timedelta(days=1)))
-    when = {"begin": as_datetime(begin), "end": as_datetime(end), "at": as_datetime(end - np.timedelta64(1, "us"))}
+    when = {
+        "begin": as_datetime(begin),
+        "end": as_datetime(end),
+        "at": as_datetime(end - np.timedelta64(1, "us")),
+    }
     point, terminal, customer = _columns(conn, _POINTS, when, 3)
     meter, where = _columns(conn, _METERS, when, 2)
     level, high = np.full(len(point), -1, dtype=np.int64), np.zeros(len(point), dtype=np.bool_)
@@ -58,7 +62,9 @@ def load(conn: Connection, day: dt.date, zone: ZoneInfo) -> Members:
         of, keys = _columns(conn, _PAIRS[dimension], when, 2)
         of = of.astype(np.int64)
         there = np.isin(of, point)
-        said.append((dimension, np.searchsorted(point, of[there]), np.array(keys, dtype=np.str_)[there].tolist()))
+        said.append(
+            (dimension, np.searchsorted(point, of[there]), np.array(keys, dtype=np.str_)[there].tolist())
+        )
     return Members(
         point.astype(np.int64), terminal.astype(np.int64), customer.astype(np.bool_), level, high,
         meter.astype(np.int64), np.searchsorted(point, where.astype(np.int64)), join(len(point), said),
@@ -70,7 +76,6 @@ def _columns(conn: Connection, query: Any, arguments: Any, width: int) -> list[N
     with conn.cursor(row_factory=tuple_row) as cursor:
         found = cursor.execute(query, arguments).fetchall()
     return [np.array(column) for column in zip(*found, strict=True)] if found else [np.empty(0)] * width
-
 
 
 def _holds(alias: str) -> str:

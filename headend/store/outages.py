@@ -43,11 +43,20 @@ def power_cuts(conn: Connection, kind: str, first: np.datetime64, last: np.datet
                 AND d.occurred < %(last)s AND (d.ended IS NULL OR d.ended > %(first)s)
             ORDER BY 1, 2 LIMIT %(most)s
             """,
-            {"kind": kind, "first": as_datetime(first), "last": as_datetime(last), "old": as_datetime(first) - OLD, "most": EVENTS},
+            {
+                "kind": kind,
+                "first": as_datetime(first),
+                "last": as_datetime(last),
+                "old": as_datetime(first) - OLD,
+                "most": EVENTS,
+            },
         ).fetchall()
     subject = np.array([row[0] for row in rows], dtype=np.int64)
     since, until = (
-        np.array([None if row[k] is None else row[k].astimezone(dt.UTC).replace(tzinfo=None) for row in rows], dtype="datetime64[us]")
+        np.array(
+            [None if row[k] is None else row[k].astimezone(dt.UTC).replace(tzinfo=None) for row in rows],
+            dtype="datetime64[us]",
+        )
         for k in (1, 2)
     )
     return PowerCuts(subject, since, until)
@@ -131,7 +140,9 @@ _ORDER: Final = ("possible", "likely", "certain")
 
 
 def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    counts = {name: max(before[name], after[name]) for name in ("dark", "customers", "heard", "together", "seen_at")}
+    counts = {
+        name: max(before[name], after[name]) for name in ("dark", "customers", "heard", "together", "seen_at")
+    }
     return {
         **before, **counts, "ended": after["ended"], "exact": [before["exact"][0], after["exact"][1]],
         "supply": before["supply"] or after["supply"], "sure": max(before["sure"], after["sure"], key=_ORDER.index),

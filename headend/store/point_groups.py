@@ -18,7 +18,9 @@ MOST: Final = 20_000
 
 class UnknownGroup(StoreError):
     def __init__(self, code: str) -> None:
-        super().__init__(f"no group {code!r}; `headend statistics group list` shows them, `headend statistics group put` makes one")
+        super().__init__(
+            f"no group {code!r}; `headend statistics group list` shows them, `headend statistics group put` makes one"
+        )
 
 
 class BadGroup(StoreError):
@@ -36,7 +38,9 @@ def put(conn: Connection, code: str, name: str, members: Sequence[str], *, key_u
     ).fetchall()
     for row in rows:
         if row["point_id"] is None:
-            raise BadGroup(f"the archive has neither a metering point nor a customer {row['name']!r}; nothing was changed")
+            raise BadGroup(
+                f"the archive has neither a metering point nor a customer {row['name']!r}; nothing was changed"
+            )
     points = sorted({row["point_id"] for row in rows})
     if len(points) > MOST:
         raise BadGroup(f"{len(points)} points are more than the {MOST} that a group may have; make several")
@@ -46,9 +50,13 @@ def put(conn: Connection, code: str, name: str, members: Sequence[str], *, key_u
         (code, name, key_users),
     ).fetchone()
     assert found is not None
-    conn.execute("DELETE FROM point_group_member WHERE point_group_id = %s AND point_id <> ALL(%s)", (found["id"], points))
     conn.execute(
-        "INSERT INTO point_group_member SELECT %s, p FROM unnest(%s::int[]) p ON CONFLICT DO NOTHING", (found["id"], points)
+        "DELETE FROM point_group_member WHERE point_group_id = %s AND point_id <> ALL(%s)",
+        (found["id"], points),
+    )
+    conn.execute(
+        "INSERT INTO point_group_member SELECT %s, p FROM unnest(%s::int[]) p ON CONFLICT DO NOTHING",
+        (found["id"], points),
     )
     return len(points)
 
@@ -70,7 +78,8 @@ def listing(conn: Connection) -> list[dict[str, Any]]:
 def points(conn: Connection, code: str) -> I64:
     """point_ids of a group, ascending. UnknownGroup."""
     rows = conn.execute(
-        "SELECT m.point_id FROM point_group g LEFT JOIN point_group_member m USING (point_group_id) WHERE g.code = %s ORDER BY 1", (code,)
+        "SELECT m.point_id FROM point_group g LEFT JOIN point_group_member m USING (point_group_id) WHERE g.code = %s ORDER BY 1",
+        (code,),
     ).fetchall()
     if not rows:
         raise UnknownGroup(code)

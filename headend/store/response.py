@@ -58,26 +58,40 @@ class Told:
             "baseline_moved_by": found.moved,
             "placebo": found.placebo.tolist(),
             "slots": [
-                {"slot_end": as_datetime(when), "baseline": float(b), "taken": float(t), "event": self.first <= k <= self.last}
+                {
+                    "slot_end": as_datetime(when),
+                    "baseline": float(b),
+                    "taken": float(t),
+                    "event": self.first <= k <= self.last,
+                }
                 for k, (when, b, t) in enumerate(zip(self.times, found.baseline, found.taken, strict=True))
             ],
         }
 
 
 def effect(
-    conn: Connection, group: str, begin: np.datetime64, end: np.datetime64, zone: ZoneInfo, without: Collection[dt.date] = ()
+    conn: Connection,
+    group: str,
+    begin: np.datetime64,
+    end: np.datetime64,
+    zone: ZoneInfo,
+    without: Collection[dt.date] = (),
 ) -> Told:
     """Of a group between two instants of one local day; days in `without` are no like days (other events). NoEffect says why not."""
     day = local_day(begin + np.timedelta64(1, "us"), zone)
     times = points(CURVE, day, zone)
     if not times[0] - np.timedelta64(15, "m") <= begin < end <= times[-1]:
-        raise NoEffect("an event lies within one local day and ends after it began; ask for each day of a longer one")
+        raise NoEffect(
+            "an event lies within one local day and ends after it began; ask for each day of a longer one"
+        )
     first, last = int(np.searchsorted(times, begin, side="right")), int(np.searchsorted(times, end))
     ids = point_groups.points(conn, group)
     since = day - dt.timedelta(days=BACK)
     kinds = vee.kinds(conn, since, day)
     like = [since + dt.timedelta(days=k) for k in range(BACK) if kinds[k] == kinds[-1]]
-    like = [one for one in reversed(like) if one not in without and len(points(CURVE, one, zone)) == len(times)][: response.LIKE]
+    like = [
+        one for one in reversed(like) if one not in without and len(points(CURVE, one, zone)) == len(times)
+    ][: response.LIKE]
     curves = [_day(conn, one, zone, ids, len(times)) for one in (day, *like)]
     # a like day of which hardly anybody is known would leave hardly anybody
     most = max(int((~np.isnan(c).any(axis=1)).sum()) for c in curves)

@@ -51,7 +51,10 @@ def money(conn: Connection, customers: I64, first: np.datetime64, last: np.datet
         """,
         {"first": as_datetime(first), "last": as_datetime(last), "customers": customers.tolist()},
     ).fetchall()
-    told = {name: np.full(len(customers), np.nan) for name in ("prepaid", "warned", "stopped", "late_days", "months")}
+    told = {
+        name: np.full(len(customers), np.nan)
+        for name in ("prepaid", "warned", "stopped", "late_days", "months")
+    }
     at = np.searchsorted(customers, np.array([row["customer_id"] for row in rows], dtype=np.int64))
     for name, column in told.items():
         column[at] = np.array([row[name] for row in rows], dtype=np.float64)
@@ -68,7 +71,13 @@ def suspicions(conn: Connection, customers: I64, since: dt.date, at: np.datetime
         JOIN account a ON a.point_id = i.point_id AND a.valid_from <= %(at)s AND a.valid_to > %(at)s
         WHERE f.day >= %(since)s AND f.state <> 'withdrawn' AND a.customer_id = ANY(%(customers)s) GROUP BY 1
         """,
-        {"rules": list(THEFT), "weights": list(THEFT.values()), "since": since, "at": as_datetime(at), "customers": customers.tolist()},
+        {
+            "rules": list(THEFT),
+            "weights": list(THEFT.values()),
+            "since": since,
+            "at": as_datetime(at),
+            "customers": customers.tolist(),
+        },
     ).fetchall()
     weight, count = np.zeros(len(customers)), np.zeros(len(customers), dtype=np.int64)
     where = np.searchsorted(customers, np.array([row["customer_id"] for row in rows], dtype=np.int64))
@@ -78,7 +87,14 @@ def suspicions(conn: Connection, customers: I64, since: dt.date, at: np.datetime
 
 
 def save(
-    conn: Connection, what: str, version: int, customers: I64, found: Segment, span: tuple[dt.date, dt.date], *, now: np.datetime64
+    conn: Connection,
+    what: str,
+    version: int,
+    customers: I64,
+    found: Segment,
+    span: tuple[dt.date, dt.date],
+    *,
+    now: np.datetime64,
 ) -> int:
     """What was found of these customers, in the caller's transaction; how many labels are others than before."""
     facts = [_facts(found.facts, k) for k in range(len(customers))]
@@ -104,11 +120,19 @@ def save(
 
 
 def _facts(facts: Mapping[str, Floats], k: int) -> str:
-    return json.dumps({name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in facts.items()})
+    return json.dumps(
+        {name: None if np.isnan(column[k]) else round(float(column[k]), 4) for name, column in facts.items()}
+    )
 
 
 def page(
-    conn: Connection, what: str | None = None, label: str | None = None, *, number: str | None = None, limit: int = 500, after: str = ""
+    conn: Connection,
+    what: str | None = None,
+    label: str | None = None,
+    *,
+    number: str | None = None,
+    limit: int = 500,
+    after: str = "",
 ) -> tuple[list[dict[str, Any]], str]:
     """(all answers of up to `limit` customers from beyond `after`, by number; the number to go on after, '' at the end): of one question or
     answer, of one customer, or of everybody."""
@@ -131,5 +155,6 @@ def page(
 def counts(conn: Connection) -> list[dict[str, Any]]:
     """How many customers each answer has."""
     return conn.execute(
-        "SELECT what, label, version, count(*)::int AS customers, max(last_day) AS last_day FROM customer_segment GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2"
+        "SELECT what, label, version, count(*)::int AS customers, max(last_day) AS last_day FROM customer_segment "
+        "GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2"
     ).fetchall()

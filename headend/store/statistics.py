@@ -39,7 +39,9 @@ def _dimension(by: str) -> str:
 
 def _period(first: dt.date, last: dt.date) -> None:
     if not 0 <= (last - first).days < MOST_DAYS:
-        raise BadQuestion(f"{first} to {last} is no period of 1 to {MOST_DAYS} days; name its first and its last day")
+        raise BadQuestion(
+            f"{first} to {last} is no period of 1 to {MOST_DAYS} days; name its first and its last day"
+        )
 
 
 def prepare(conn: Connection, day: dt.date, *tables: str) -> None:
@@ -51,7 +53,11 @@ def prepare(conn: Connection, day: dt.date, *tables: str) -> None:
 
 
 def save(
-    conn: Connection, table: str, day: dt.date, keys: Sequence[tuple[str, ...]], columns: Mapping[str, tuple[str, Sequence[Any]]]
+    conn: Connection,
+    table: str,
+    day: dt.date,
+    keys: Sequence[tuple[str, ...]],
+    columns: Mapping[str, tuple[str, Sequence[Any]]],
 ) -> None:
     """The rows of a table's day become these, in the caller's transaction. `columns`: name -> (PostgreSQL's type, values)."""
     names = ("dimension", "key", "class")[: len(keys[0]) if keys else 2]
@@ -66,7 +72,9 @@ def save(
 # --- success ---
 
 
-def success(conn: Connection, by: str, first: dt.date, last: dt.date, key: str | None = None) -> list[dict[str, Any]]:
+def success(
+    conn: Connection, by: str, first: dt.date, last: dt.date, key: str | None = None
+) -> list[dict[str, Any]]:
     """Counts and rates of a period, one row a key, by key; a rate is None where nothing was due."""
     _period(first, last)
     found = conn.execute(
@@ -78,7 +86,9 @@ def success(conn: Connection, by: str, first: dt.date, last: dt.date, key: str |
     counts = Counts(*(np.array([row[name] for row in found], dtype=np.int64) for name in COUNTS))
     days = np.array([row["day"] for row in found], dtype="datetime64[D]").astype(np.int64)
     told = rates(counts, group.astype(np.int64), days, len(names))
-    totals = {name: np.bincount(group, getattr(counts, name), len(names)).astype(np.int64) for name in COUNTS[:7]}
+    totals = {
+        name: np.bincount(group, getattr(counts, name), len(names)).astype(np.int64) for name in COUNTS[:7]
+    }
     called = _names(conn, by, names.tolist())
     return [
         {
@@ -110,7 +120,9 @@ def _number(value: Any) -> float | None:
 # --- load and voltage ---
 
 
-def load(conn: Connection, by: str, first: dt.date, last: dt.date, key: str | None = None) -> list[dict[str, Any]]:
+def load(
+    conn: Connection, by: str, first: dt.date, last: dt.date, key: str | None = None
+) -> list[dict[str, Any]]:
     """Days of loads, by key and day. Energies in kWh, loads in kW, None where too few members were known."""
     _period(first, last)
     rows = conn.execute(
@@ -127,7 +139,9 @@ def load(conn: Connection, by: str, first: dt.date, last: dt.date, key: str | No
     return rows
 
 
-def voltage(conn: Connection, by: str, first: dt.date, last: dt.date, key: str | None = None) -> list[dict[str, Any]]:
+def voltage(
+    conn: Connection, by: str, first: dt.date, last: dt.date, key: str | None = None
+) -> list[dict[str, Any]]:
     """Voltage qualification of a period, one row a key: rates by class and the index, None where nothing was monitored."""
     _period(first, last)
     rows = conn.execute(
@@ -180,7 +194,9 @@ def look(conn: Connection, day: dt.date, now: np.datetime64) -> int:
 
 def exchanged(conn: Connection, day: dt.date, terminals: I64) -> None:
     """Note which terminals brought something of a day; since the first such day one counts as commissioned. In the caller's transaction."""
-    never = conn.execute("SELECT NOT EXISTS (SELECT FROM terminal WHERE first_data IS NOT NULL) AS yes").fetchone()
+    never = conn.execute(
+        "SELECT NOT EXISTS (SELECT FROM terminal WHERE first_data IS NOT NULL) AS yes"
+    ).fetchone()
     if never and never["yes"]:
         conn.execute(
             "UPDATE terminal t SET first_data = f.day FROM (SELECT i.terminal_id, min(c.day) AS day FROM coverage c "
@@ -191,9 +207,13 @@ def exchanged(conn: Connection, day: dt.date, terminals: I64) -> None:
         )
     some = terminals.tolist()
     conn.execute(
-        "UPDATE terminal SET first_data = %s WHERE terminal_id = ANY(%s) AND (first_data IS NULL OR first_data > %s)", (day, some, day)
+        "UPDATE terminal SET first_data = %s WHERE terminal_id = ANY(%s) AND (first_data IS NULL OR first_data > %s)",
+        (day, some, day),
     )
-    conn.execute("UPDATE terminal_day SET exchanging = false WHERE day = %s AND exchanging AND terminal_id <> ALL(%s)", (day, some))
+    conn.execute(
+        "UPDATE terminal_day SET exchanging = false WHERE day = %s AND exchanging AND terminal_id <> ALL(%s)",
+        (day, some),
+    )
     conn.execute(
         "INSERT INTO terminal_day (day, terminal_id, exchanging) SELECT %s, t, true FROM unnest(%s::int[]) t ORDER BY t "
         "ON CONFLICT (day, terminal_id) DO UPDATE SET exchanging = true WHERE NOT terminal_day.exchanging",
@@ -203,7 +223,9 @@ def exchanged(conn: Connection, day: dt.date, terminals: I64) -> None:
 
 def terminals(conn: Connection, day: dt.date, ids: I64) -> dict[str, I64]:
     """commissioned (0 or 1), exchanging, looks and online of terminals on a day, int64[terminal]; `ids` ascending."""
-    columns = {name: np.zeros(len(ids), dtype=np.int64) for name in ("commissioned", "exchanging", "looks", "online")}
+    columns = {
+        name: np.zeros(len(ids), dtype=np.int64) for name in ("commissioned", "exchanging", "looks", "online")
+    }
     for row in conn.execute(
         "SELECT t.terminal_id, (t.first_data <= %s)::int AS commissioned, coalesce(d.exchanging, false)::int AS exchanging, "
         "coalesce(d.looks, 0) AS looks, coalesce(d.online, 0) AS online FROM terminal t LEFT JOIN terminal_day d "

@@ -52,9 +52,7 @@ def gather(energy: I64, groups: Groups) -> Sums:
     known = np.where(whole[:, None], energy, 0)
     highest = known.max(axis=1, initial=0)
     one = np.ones(len(energy), dtype=np.int64)
-    return Sums(
-        groups.sum(one), groups.sum(whole.astype(np.int64)), groups.sum(known), groups.sum(highest)
-    )
+    return Sums(groups.sum(one), groups.sum(whole.astype(np.int64)), groups.sum(known), groups.sum(highest))
 
 
 @dataclass(frozen=True, slots=True)

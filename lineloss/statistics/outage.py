@@ -56,7 +56,9 @@ class Signs:
     told: Bits
 
 
-def signs(times: Times, cuts: Cuts, voltage: NDArray[np.float64], nominal: NDArray[np.float64], absent: Bits) -> Signs:
+def signs(
+    times: Times, cuts: Cuts, voltage: NDArray[np.float64], nominal: NDArray[np.float64], absent: Bits
+) -> Signs:
     """Of the slots between `times` [slot + 1]; voltage float64[meter, phase, slot] [V], NaN where not read; nominal float64[meter] [V], NaN not
     known: then 220; absent bool[meter, slot]: proved not to be recorded."""
     rated = np.where(np.isnan(nominal), 220.0, nominal)[:, None]
@@ -138,7 +140,7 @@ def find(times: Times, signs: Signs, cuts: Cuts, who: Area) -> Outages:
         return np.asarray(sum_by(np.where(rows, who.area, -1), who.areas, bits.astype(np.int64)))
 
     customers = np.bincount(who.area[who.customer & (who.area >= 0)], minlength=who.areas)
-    dark, lit = count(signs.dark, who.customer), count(signs.lit, who.customer)
+    dark = count(signs.dark, who.customer)
     told = count(signs.told, who.customer)
     own = count(signs.dark & signs.told, who.supply) > 0
     own_lit = count(signs.lit, who.supply) > 0

@@ -86,11 +86,15 @@ def shift(hours: Floats, days: I64, peak: NDArray[np.bool_]) -> Segment:
     score = np.where(known, above / np.where(known, energy, 1), np.nan)
     grade = np.select([score >= 0.4, score >= 0.25, score >= 0.1], ["high", "medium", "low"], "none")
     return Segment(
-        np.where(known, grade, UNKNOWN), score, {"kwh_a_day": energy, "movable_kwh_a_day": above, "base_kw": base}
+        np.where(known, grade, UNKNOWN),
+        score,
+        {"kwh_a_day": energy, "movable_kwh_a_day": above, "base_kw": base},
     )
 
 
-def payment(prepaid: NDArray[np.bool_], warned: I64, stopped: I64, late_days: Floats, months: Floats) -> Segment:
+def payment(
+    prepaid: NDArray[np.bool_], warned: I64, stopped: I64, late_days: Floats, months: Floats
+) -> Segment:
     """warned, stopped int64[customer]: notices of a low and of an exhausted balance; late_days float64[customer]: mean days from the end of a
     billed period to the payment that covered it, NaN where there was none; months: for how long he has been known.
 
@@ -100,15 +104,31 @@ def payment(prepaid: NDArray[np.bool_], warned: I64, stopped: I64, late_days: Fl
     often = stopped / np.maximum(months, 1)
     warnings = warned / np.maximum(months, 1)
     by_balance = np.select([often > 1 / 3, (stopped > 0) | (warnings > 2)], ["late", "tight"], "good")
-    by_bill = np.select([np.isnan(late_days), late_days > 30, late_days > 15], [UNKNOWN, "late", "tight"], "good")
+    by_bill = np.select(
+        [np.isnan(late_days), late_days > 30, late_days > 15], [UNKNOWN, "late", "tight"], "good"
+    )
     label = np.where(known, np.where(prepaid, by_balance, by_bill), UNKNOWN)
     score = np.where(prepaid, often, late_days)
-    facts = {"warnings": warned.astype(np.float64), "stops": stopped.astype(np.float64), "late_days": late_days, "months": months}
+    facts = {
+        "warnings": warned.astype(np.float64),
+        "stops": stopped.astype(np.float64),
+        "late_days": late_days,
+        "months": months,
+    }
     return Segment(label, score, facts)
 
 
 #: rule -> what an open finding of it weighs; half of it once the finding was closed. What has honest causes too weighs less.
-THEFT: Final = {"theft": 5.0, "cover": 3.0, "magnetic": 3.0, "phase-loss": 1.5, "stopped": 2.0, "decreased": 1.5, "reverse-flow": 1.0, "check-meter": 2.0}  # fmt: skip
+THEFT: Final = {
+    "theft": 5.0,
+    "cover": 3.0,
+    "magnetic": 3.0,
+    "stopped": 2.0,
+    "check-meter": 2.0,
+    "phase-loss": 1.5,
+    "decreased": 1.5,
+    "reverse-flow": 1.0,
+}
 
 
 def theft(weights: Floats, findings: I64) -> Segment:

@@ -51,7 +51,12 @@ def test_forecasts_and_response(desk: Desk) -> None:
     times = np.concatenate([[midnight(first, SHANGHAI)], *ends])
     for who in (meter, home):
         register = (np.arange(len(times)) * 1000).tolist()
-        deliver(desk.conn, CURVES, rows([who] * len(times), times, active_import=register, active_export=[0] * len(times)), times[-1])
+        deliver(
+            desk.conn,
+            CURVES,
+            rows([who] * len(times), times, active_import=register, active_export=[0] * len(times)),
+            times[-1],
+        )
     eighth = dt.date(2026, 3, 9) - dt.timedelta(days=1)
     forecasts.job(run(desk.conn, "2026-03-09 04:30"), eighth)
     told = desk.get("/statistics/forecasts/TQ001?day=2026-03-10").json()
@@ -62,11 +67,18 @@ def test_forecasts_and_response(desk: Desk) -> None:
     desk.conn.commit()
     span = "from=2026-03-06T18:00:00%2B08:00&to=2026-03-06T20:00:00%2B08:00"
     effect = desk.get(f"/statistics/groups/DR/response?{span}").json()
-    assert (effect["points"], effect["points_known"], effect["reduced"], effect["certain"]) == (1, 1, 0, False)
+    assert (effect["points"], effect["points_known"], effect["reduced"], effect["certain"]) == (
+        1,
+        1,
+        0,
+        False,
+    )
     assert sum(slot["event"] for slot in effect["slots"]) == 8
     assert effect["slots"][0]["slot_end"] == "2026-03-05T16:15:00Z"
     assert problem(desk.get(f"/statistics/groups/XX/response?{span}"), 404)["type"].endswith("unknown-group")
-    assert desk.get("/statistics/groups").json()["items"] == [{"code": "DR", "name": "响应", "key_users": False, "points": 1}]
+    assert desk.get("/statistics/groups").json()["items"] == [
+        {"code": "DR", "name": "响应", "key_users": False, "points": 1}
+    ]
 
 
 def test_segments_by_pages(desk: Desk) -> None:
@@ -83,6 +95,8 @@ def test_segments_by_pages(desk: Desk) -> None:
 
 
 def test_what_cannot_be_asked(desk: Desk) -> None:
-    assert problem(desk.get("/statistics/success?from=2026-03-10&to=2026-03-01"), 422)["detail"].startswith("2026-03-10 to")
+    assert problem(desk.get("/statistics/success?from=2026-03-10&to=2026-03-01"), 422)["detail"].startswith(
+        "2026-03-10 to"
+    )
     assert desk.get("/statistics/success?by=weather").status_code == 422
     assert desk.client.get("/api/v1/statistics/success").status_code == 401

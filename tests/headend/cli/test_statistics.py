@@ -23,7 +23,9 @@ def net(store: Connection) -> Net:
     for here in (net.main[0], *net.homes[0]):
         register = (100 * KWH + np.arange(97) * KWH // 2).tolist()
         voltages = [None] + [225.0] * 40 + [0.0] * 4 + [225.0] * 52
-        given = rows([here.meter] * 97, TIMES, active_import=register, active_export=[0] * 97, voltage_a=voltages)
+        given = rows(
+            [here.meter] * 97, TIMES, active_import=register, active_export=[0] * 97, voltage_a=voltages
+        )
         deliver(store, CURVES, given, at("2026-03-11 00:01"))
     store.execute("INSERT INTO customer (number, name) VALUES ('C1', '王先生')")
     store.execute(
@@ -44,7 +46,9 @@ def shell(store_dsn: str, net: Net, tmp_path: Path) -> Shell:
 
 
 def test_a_day_as_people_see_it(shell: Shell) -> None:
-    assert shell("statistics", "group", "put", "G", "C1", "--name", "一户").out.startswith("group G has 1 points")
+    assert shell("statistics", "group", "put", "G", "C1", "--name", "一户").out.startswith(
+        "group G has 1 points"
+    )
     said = shell("statistics", "run", "2026-03-10")
     assert (said.code, said.out.count("\n")) == (0, 1), said
     (told,) = shell("statistics", "success", "--json").json()
@@ -82,10 +86,14 @@ def test_segments(shell: Shell) -> None:
 
 
 def test_groups(shell: Shell) -> None:
-    assert "neither a metering point nor a customer 'P9'" in shell("statistics", "group", "put", "G", "P9").line
+    assert (
+        "neither a metering point nor a customer 'P9'" in shell("statistics", "group", "put", "G", "P9").line
+    )
     shell("statistics", "group", "put", "G", "P211", "P212", "--key-users")
     assert shell("statistics", "group", "show", "G").out.split() == ["P211", "P212"]
-    assert shell("statistics", "group", "list", "--json").json() == [{"code": "G", "name": "G", "key_users": True, "points": 2}]
+    assert shell("statistics", "group", "list", "--json").json() == [
+        {"code": "G", "name": "G", "key_users": True, "points": 2}
+    ]
     assert shell("statistics", "group", "remove", "G").code == 0
     assert "no group 'G'" in shell("statistics", "group", "show", "G").line
 
@@ -95,6 +103,9 @@ def test_nothing_to_show(shell: Shell) -> None:
     assert "no forecast of area 'A1'" in shell("statistics", "forecast", "A1").line
     assert shell("statistics", "forecast", "--json").json() == []
     shell("statistics", "group", "put", "G", "P211")
-    assert "4 days at least are needed" in shell("statistics", "response", "G", "2026-03-10T18:00", "2026-03-10T20:00").line
+    assert (
+        "4 days at least are needed"
+        in shell("statistics", "response", "G", "2026-03-10T18:00", "2026-03-10T20:00").line
+    )
     assert shell("statistics", "success", "--by", "weather").code == 2
     assert "no period" in shell("statistics", "success", "--from", "2026-03-11", "--to", "2026-03-10").line

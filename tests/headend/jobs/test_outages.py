@@ -29,7 +29,9 @@ def areas(store: Connection) -> list[list[Place]]:
     return [[main, *homes] for main, homes in zip(net.main, net.homes, strict=True)]
 
 
-def volts(conn: Connection, here: Place, dark: slice | None = None, gone: slice | None = None, times: Any = TIMES) -> None:
+def volts(
+    conn: Connection, here: Place, dark: slice | None = None, gone: slice | None = None, times: Any = TIMES
+) -> None:
     """A day of voltages; nothing in `dark`, no record in `gone`."""
     values: list[float | None] = [None] + [228.0] * 96
     for part, value in ((dark, 0.0), (gone, None)):
@@ -39,7 +41,10 @@ def volts(conn: Connection, here: Place, dark: slice | None = None, gone: slice 
     register = [100 * KWH + k for k in range(97)]
     kept = [k for k in range(97) if k == 0 or values[k] is not None]
     given = rows(
-        [here.meter] * len(kept), times[kept], active_import=[register[k] for k in kept], voltage_a=[values[k] for k in kept]
+        [here.meter] * len(kept),
+        times[kept],
+        active_import=[register[k] for k in kept],
+        voltage_a=[values[k] for k in kept],
     )
     deliver(conn, CURVES, given, times[-1])
 
@@ -47,7 +52,15 @@ def volts(conn: Connection, here: Place, dark: slice | None = None, gone: slice 
 def cut(here: Place, began: str, ended: str | None, subject: str = "meter") -> Event:
     number = here.meter if subject == "meter" else here.terminal
     end = None if ended is None else moment(ended)
-    return Event(subject, number, moment(began), "dlt645.03110001", moment(MORNING), ended=end, detail={"kind": "power-down"})  # type: ignore[arg-type]
+    return Event(
+        subject,
+        number,
+        moment(began),
+        "dlt645.03110001",
+        moment(MORNING),
+        ended=end,
+        detail={"kind": "power-down"},
+    )  # type: ignore[arg-type]
 
 
 def listed(conn: Connection, first: dt.date = DAY, last: dt.date = DAY) -> list[dict[str, Any]]:
@@ -63,12 +76,20 @@ def test_a_line_goes_and_comes_back(store: Connection, areas: list[list[Place]])
             volts(store, here, gone=slice(40, 47))
     for here in areas[2]:
         volts(store, here)
-    noted = [cut(here, f"2026-03-10 10:0{k}:12", f"2026-03-10 11:3{k}:40") for k, area in enumerate(areas[:2]) for here in area]
+    noted = [
+        cut(here, f"2026-03-10 10:0{k}:12", f"2026-03-10 11:3{k}:40")
+        for k, area in enumerate(areas[:2])
+        for here in area
+    ]
     events.write(store, noted, SHANGHAI)
     store.commit()
     assert job.job(run(store, MORNING), DAY) == "2 outages"
     second, first = listed(store)
-    assert (first["area"], first["began"], first["ended"]) == ("A1", moment("2026-03-10 10:00:12"), moment("2026-03-10 11:30:40"))
+    assert (first["area"], first["began"], first["ended"]) == (
+        "A1",
+        moment("2026-03-10 10:00:12"),
+        moment("2026-03-10 11:30:40"),
+    )
     assert (second["area"], second["began"]) == ("A2", moment("2026-03-10 10:01:12"))
     assert (first["sure"], first["exact"], first["supply"]) == ("certain", [True, True], True)
     assert (first["dark"], first["customers"], first["together"]) == (5, 5, 2)
@@ -124,7 +145,14 @@ def test_a_cut_ends_with_the_next_power_up(store: Connection, areas: list[list[P
     for here in areas[0]:
         volts(store, here, gone=slice(40, 47))
     back = [
-        Event("meter", here.meter, moment("2026-03-10 11:20:30"), "dlt645.03120000", moment(MORNING), detail={"kind": "power-up"})
+        Event(
+            "meter",
+            here.meter,
+            moment("2026-03-10 11:20:30"),
+            "dlt645.03120000",
+            moment(MORNING),
+            detail={"kind": "power-up"},
+        )
         for here in areas[0]
     ]
     events.write(store, [cut(here, "2026-03-10 10:02", None) for here in areas[0]] + back, SHANGHAI)

@@ -63,7 +63,12 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
 NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
 #: the day before is validated as a whole once; until then late data of older days alone are followed, and from then on of that day too
-EARLY, LATE, WHOLE, AFTERWARDS = ["vee-late 10"], ["vee-late 10", "vee 10"], ["vee-late 10", "vee 10", "statistics 10"], ["vee-late 11"]
+EARLY, LATE, WHOLE, AFTERWARDS = (
+    ["vee-late 10"],
+    ["vee-late 10", "vee 10"],
+    ["vee-late 10", "vee 10", "statistics 10"],
+    ["vee-late 11"],
+)
 HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "rollup 11"], "retention 11"
 
 

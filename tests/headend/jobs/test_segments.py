@@ -30,7 +30,12 @@ def run(conn: Connection) -> str:
 def bring(conn: Connection, here: Place, hours: np.ndarray, days: int = 14) -> None:
     """So many kWh in each hour of the last days."""
     first = LAST - dt.timedelta(days=days - 1)
-    times = np.concatenate([[midnight(first, SHANGHAI)], *(points(CURVE, first + dt.timedelta(days=k), SHANGHAI) for k in range(days))])
+    times = np.concatenate(
+        [
+            [midnight(first, SHANGHAI)],
+            *(points(CURVE, first + dt.timedelta(days=k), SHANGHAI) for k in range(days)),
+        ]
+    )
     slots = np.tile(np.repeat(hours / 4, 4), days)
     register = np.concatenate([[0], np.cumsum(np.rint(slots * 10_000))]).astype(int).tolist()
     deliver(conn, CURVES, rows([here.meter] * len(times), times, active_import=register), times[-1])
@@ -57,14 +62,23 @@ def test_curves(store: Connection) -> None:
     assert found["C0", "profile"]["facts"]["kwh_a_day"] == pytest.approx(8.8, abs=0.01)
     assert found["C0", "shift"]["facts"]["movable_kwh_a_day"] == pytest.approx(4.0, abs=0.01)
     assert found["C2", "profile"]["facts"]["days"] == 4
-    assert (found["C0", "profile"]["first_day"], found["C0", "profile"]["version"]) == (dt.date(2026, 3, 18), 1)
+    assert (found["C0", "profile"]["first_day"], found["C0", "profile"]["version"]) == (
+        dt.date(2026, 3, 18),
+        1,
+    )
     # nothing new
     assert run(store) == "4 customers, 0 labels changed"
     assert segments.page(store, "profile", "evening")[0][0]["customer"] == "C0"
     first, following = segments.page(store, "profile", limit=2)
     assert ([row["customer"] for row in first], following) == (["C0", "C1"], "C1")
-    assert [row["customer"] for row in segments.page(store, "profile", limit=2, after=following)[0]] == ["C2", "C3"]
-    assert {(row["what"], row["label"], row["customers"]) for row in segments.counts(store)} >= {("profile", "unknown", 2), ("shift", "high", 1)}
+    assert [row["customer"] for row in segments.page(store, "profile", limit=2, after=following)[0]] == [
+        "C2",
+        "C3",
+    ]
+    assert {(row["what"], row["label"], row["customers"]) for row in segments.counts(store)} >= {
+        ("profile", "unknown", 2),
+        ("shift", "high", 1),
+    }
 
 
 def test_a_customer_is_all_his_points(store: Connection) -> None:
@@ -98,7 +112,8 @@ def billed(conn: Connection, here: Place, paid: str) -> None:
     ).fetchone()
     assert entry is not None
     conn.execute(
-        "INSERT INTO payment (account_id, channel, accounting_date, serial, amount_fen, paid_at, entry_id) VALUES (%s, 'bank', '2026-03-05', %s, 5000, %s, %s)",
+        "INSERT INTO payment (account_id, channel, accounting_date, serial, amount_fen, paid_at, entry_id) "
+        "VALUES (%s, 'bank', '2026-03-05', %s, 5000, %s, %s)",
         (here.account, here.asset, moment(paid), entry["entry_id"]),
     )
 
@@ -131,11 +146,17 @@ def test_findings_make_a_risk(store: Connection) -> None:
     def finding(rule: str, here: Place) -> Found:
         return Found(rule, 1, "meter", here.meter, "alarm", "x", "x", {})
 
-    findings.save(store, LAST, ["theft", "cover", "voltage"], [finding("theft", homes[0]), finding("cover", homes[0]), finding("cover", homes[1]), finding("voltage", homes[2])], now=at(NOW))  # fmt: skip
+    of = (("theft", 0), ("cover", 0), ("cover", 1), ("voltage", 2))
+    seen = [finding(rule, homes[k]) for rule, k in of]
+    findings.save(store, LAST, ["theft", "cover", "voltage"], seen, now=at(NOW))
     store.commit()
     run(store)
     found = told(store)
-    assert [(found[f"C{k}", "theft"]["label"], found[f"C{k}", "theft"]["score"]) for k in range(3)] == [("high", 8), ("medium", 3), ("none", 0)]
+    assert [(found[f"C{k}", "theft"]["label"], found[f"C{k}", "theft"]["score"]) for k in range(3)] == [
+        ("high", 8),
+        ("medium", 3),
+        ("none", 0),
+    ]
     # closed: somebody has looked
     store.execute("UPDATE finding SET state = 'closed', closed_day = day WHERE rule = 'cover'")
     store.commit()

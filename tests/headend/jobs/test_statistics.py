@@ -31,7 +31,9 @@ def net(store: Connection) -> Net:
     """Terminals of two makers; the county belongs to a city."""
     made = Net(store)
     city = insert(store, "organisation", code="SHI", name="某市", kind="city")
-    store.execute("UPDATE organisation_span SET parent_id = %s WHERE organisation_id = %s", (city, made.county))
+    store.execute(
+        "UPDATE organisation_span SET parent_id = %s WHERE organisation_id = %s", (city, made.county)
+    )
     store.execute("UPDATE terminal SET maker = CASE WHEN code IN ('T1', 'T2') THEN 'Wasion' ELSE '' END")
     store.commit()
     return made
@@ -173,7 +175,15 @@ def test_voltages_by_class(store: Connection, net: Net) -> None:
     found = {row["key"]: row for row in statistics.voltage(store, "region", TENTH, TENTH)}
     county = found["GX"]["classes"]
     assert county["A"]["rate"] == pytest.approx(1 - 6 / 96)
-    assert county["D"] == {"rate": pytest.approx(1 - 12 / 192), "meters": 2, "monitored": 2880, "above": 0, "below": 180, "out": 180, "lost": 0}
+    assert county["D"] == {
+        "rate": pytest.approx(1 - 12 / 192),
+        "meters": 2,
+        "monitored": 2880,
+        "above": 0,
+        "below": 180,
+        "out": 180,
+        "lost": 0,
+    }
     assert found["GX"]["index"] == pytest.approx(0.5 * 90 / 96 + 0.5 * 180 / 192)
     assert found["SHI"] == {**found["GX"], "key": "SHI", "name": "某市"}
     lines = {row["key"]: row for row in statistics.voltage(store, "line", TENTH, TENTH)}
@@ -182,9 +192,7 @@ def test_voltages_by_class(store: Connection, net: Net) -> None:
 
 
 def test_groups(store: Connection, net: Net) -> None:
-    store.execute(
-        "INSERT INTO customer (number, name) VALUES ('C1', '某厂')"
-    )
+    store.execute("INSERT INTO customer (number, name) VALUES ('C1', '某厂')")
     store.execute(
         "INSERT INTO account (customer_id, point_id, tariff, prepaid, valid_from) SELECT customer_id, %s, 't', false, %s FROM customer",
         (net.homes[0][0].point, moment("2026-01-01 00:00")),
@@ -206,7 +214,12 @@ def test_groups(store: Connection, net: Net) -> None:
 
 def whole_day(net: Net, here: Place, first: dt.date, energy: np.ndarray) -> None:
     """kWh [day, slot] from a day on, by curve."""
-    times = np.concatenate([[midnight(first, SHANGHAI)], *(points(CURVE, first + dt.timedelta(days=k), SHANGHAI) for k in range(len(energy)))])
+    times = np.concatenate(
+        [
+            [midnight(first, SHANGHAI)],
+            *(points(CURVE, first + dt.timedelta(days=k), SHANGHAI) for k in range(len(energy))),
+        ]
+    )
     register = np.concatenate([[0], np.cumsum(np.rint(energy.ravel() * KWH))]).astype(int)
     deliver(
         net.conn, CURVES, rows([here.meter] * len(times), times, active_import=register.tolist(), active_export=[0] * len(times)), times[-1]
@@ -246,7 +259,11 @@ def test_a_forecast_is_made_and_measured(store: Connection, net: Net) -> None:
 
 
 def test_key_users(store: Connection, net: Net) -> None:
-    for number, home, kva in (("C1", net.homes[0][0], None), ("C2", net.homes[0][1], 1250), ("C3", net.homes[1][0], 100)):
+    for number, home, kva in (
+        ("C1", net.homes[0][0], None),
+        ("C2", net.homes[0][1], 1250),
+        ("C3", net.homes[1][0], 100),
+    ):
         customer = insert(store, "customer", number=number, name=number)
         hang(store, "customer", customer, industry="纺织业", capacity_kva=kva)
         store.execute(
@@ -256,7 +273,16 @@ def test_key_users(store: Connection, net: Net) -> None:
     store.execute("UPDATE installation SET ct = 2 WHERE meter_id = %s", (net.homes[1][0].meter,))
     store.execute("SELECT ensure_partitions('day_rollup', ARRAY[timestamptz '2026-03-10'])")
     for home, kwh in ((net.homes[0][0], 10), (net.homes[1][0], 40)):
-        instants = ("voltage_a", "voltage_b", "voltage_c", "current_a", "current_b", "current_c", "active_power", "reactive_power")
+        instants = (
+            "voltage_a",
+            "voltage_b",
+            "voltage_c",
+            "current_a",
+            "current_b",
+            "current_c",
+            "active_power",
+            "reactive_power",
+        )
         store.execute(
             f"INSERT INTO day_rollup (meter_id, day, points, present, late, estimated, freeze_points, freeze_present, freeze_late, freeze_estimated, "
             f"import_energy, import_from, active_power_max, {', '.join(f'{name}_n' for name in instants)}) "
@@ -293,7 +319,9 @@ def test_what_a_call_to_save_has_brought(store: Connection, net: Net) -> None:
     # Mondays to Fridays, the newest first
     assert told.days[:3] == [dt.date(2026, 3, 9), dt.date(2026, 3, 6), dt.date(2026, 3, 5)]
     assert len(told.days) == 10
-    without = response.effect(store, "DR", at("2026-03-10 18:00"), at("2026-03-10 20:00"), SHANGHAI, [dt.date(2026, 3, 9)])
+    without = response.effect(
+        store, "DR", at("2026-03-10 18:00"), at("2026-03-10 20:00"), SHANGHAI, [dt.date(2026, 3, 9)]
+    )
     assert without.days[0] == dt.date(2026, 3, 6)
     # a point that was never read is left out, and said to be
     point_groups.put(store, "DR", "需求响应", ["P211", "P212", "P221"])

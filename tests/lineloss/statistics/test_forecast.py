@@ -65,7 +65,12 @@ def test_it_is_better_than_the_week_before_where_weather_wanders() -> None:
     shape = 1 + 0.6 * np.exp(-((hour - 20) ** 2) / 8) + 0.3 * np.exp(-((hour - 8) ** 2) / 6)
     rest = np.arange(span) % 7 >= 5
     level = np.exp(np.cumsum(random.normal(0, 0.03, (areas, span)), axis=1)) * np.where(rest, 0.8, 1.0)
-    load = level[:, :, None] * shape * random.uniform(5, 50, (areas, 1, 1)) * random.gamma(100, 0.01, (areas, span, 96))
+    load = (
+        level[:, :, None]
+        * shape
+        * random.uniform(5, 50, (areas, 1, 1))
+        * random.gamma(100, 0.01, (areas, span, 96))
+    )
     ours, naive = [], []
     for day in range(35, span - 2):
         kind = rest[day - 27 : day + 1].astype(np.int64)

@@ -20,7 +20,9 @@ def test_one_load() -> None:
     assert told.factor[0] == pytest.approx(8 / 12)
     assert (told.difference[0], told.share[0]) == (8, pytest.approx(8 / 12))
     # a hole: nothing is said, and no slot is named
-    assert np.isnan([getattr(told, name)[1] for name in ("energy", "mean", "high", "factor", "difference", "share")]).all()
+    assert np.isnan(
+        [getattr(told, name)[1] for name in ("energy", "mean", "high", "factor", "difference", "share")]
+    ).all()
     assert told.high_slot[1] == -1
     # who took nothing has no load factor, but a load
     assert (told.energy[2], told.high[2]) == (0, 0)

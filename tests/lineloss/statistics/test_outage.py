@@ -33,7 +33,10 @@ def cut(*rows: tuple[int, str, str | None]) -> Cuts:
 
 
 def look(
-    volts: np.ndarray, cuts: Cuts = NONE, absent: np.ndarray | None = None, terminal: tuple[int, int] | None = None
+    volts: np.ndarray,
+    cuts: Cuts = NONE,
+    absent: np.ndarray | None = None,
+    terminal: tuple[int, int] | None = None,
 ) -> Outages:
     rows = 1 + CUSTOMERS
     told = np.zeros((1, 96), dtype=np.bool_)
@@ -46,7 +49,13 @@ def look(
         terminal=told,
         areas=1,
     )
-    seen = signs(TIMES, cuts, volts, np.full(rows, 220.0), np.zeros((rows, 96), dtype=np.bool_) if absent is None else absent)
+    seen = signs(
+        TIMES,
+        cuts,
+        volts,
+        np.full(rows, 220.0),
+        np.zeros((rows, 96), dtype=np.bool_) if absent is None else absent,
+    )
     return find(TIMES, seen, cuts, who)
 
 
@@ -71,7 +80,9 @@ def test_voltages_that_vanish() -> None:
     volts[1:, 0, 40:44] = 3.0  # induced
     (told,) = [look(volts)]
     assert len(told) == 1
-    assert SURE[told.sure[0]] == "certain"  # all its customers, though its own meter is on the other side of the fuse
+    assert (
+        SURE[told.sure[0]] == "certain"
+    )  # all its customers, though its own meter is on the other side of the fuse
     assert not told.supply[0]
     assert (told.began[0], told.ended[0]) == (clock("10:00"), clock("11:00"))
     assert told.exact.tolist() == [[False, False]]

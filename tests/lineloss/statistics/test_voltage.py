@@ -22,7 +22,9 @@ def test_minutes_by_limits_of_what_is_measured() -> None:
             np.array([[57.7, 62.0, 57.7, 53.0]] * 3),  # 53.66 … 61.74: ±7 %
             np.array([[57.7, 62.0, 57.7, 54.5]] * 3),  # the same at 110 kV: 54.815 … 60.585
             single(np.nan, np.nan, np.nan, np.nan),
-            single(220, 220, 220, 220),  # of a meter of which nobody knows what it is made for nothing is said
+            single(
+                220, 220, 220, 220
+            ),  # of a meter of which nobody knows what it is made for nothing is said
         ]
     )
     nominal = np.array([220.0, 57.7, 57.7, 220.0, np.nan])
