@@ -54,9 +54,10 @@ def load(conn: Connection, day: dt.date, zone: ZoneInfo) -> Members:
     point, terminal, customer = _columns(conn, _POINTS, when, 3)
     meter, where = _columns(conn, _METERS, when, 2)
     level, high = np.full(len(point), -1, dtype=np.int64), np.zeros(len(point), dtype=np.bool_)
-    for row in conn.execute(_LEVELS, {**when, "high": HIGH_KV}):
-        k = int(np.searchsorted(point, row["point_id"]))
-        level[k], high[k] = row["level"], row["high"]
+    of, levels, highs = _columns(conn, _LEVELS, {**when, "high": HIGH_KV}, 3)
+    there = np.isin(of, point)
+    k = np.searchsorted(point, of[there])
+    level[k], high[k] = levels[there], highs[there]
     said = []
     for dimension in DIMENSIONS:
         of, keys = _columns(conn, _PAIRS[dimension], when, 2)

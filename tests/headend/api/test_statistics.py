@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
+import pytest
 
 from headend.jobs import forecasts, segments, statistics
 from headend.plans import CURVE, points
@@ -32,9 +33,8 @@ def test_a_day(desk: Desk) -> None:
     (everybody,) = desk.get("/statistics/success").json()["items"]
     assert everybody["freeze_due"] == 24
     (load,) = desk.get("/statistics/load?by=area&key=TQ001").json()["items"]
-    # five homes, each 0.1875 kWh a quarter-hour
-    assert load["energy"] == 5 * 96 * 0.1875
-    assert load["factor"] == 1
+    assert (load["members"], load["whole"], load["name"]) == (5, 5, "城东路一号公变")
+    assert 0 < load["factor"] < load["simultaneity"] <= 1
     assert desk.get("/statistics/voltage?by=area&key=TQ001").json()["items"][0]["classes"]["D"]["meters"] == 5
     assert desk.get("/statistics/outages").json()["items"] == []
     assert desk.get("/statistics/key-users?from=2026-03-10").json()["items"] == []
