@@ -37,6 +37,7 @@ COMMANDS = {
     "vee": "vee",
     "lineloss": "lineloss",
     "anomalies": "anomalies",
+    "statistics": "statistics",
     "prepaid": "prepaid",
     "billing": "billing",
     "export": "export",
@@ -78,7 +79,16 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {
             "name": "Results",
-            "commands": ["vee", "lineloss", "anomalies", "prepaid", "billing", "export", "reads"],
+            "commands": [
+                "vee",
+                "lineloss",
+                "anomalies",
+                "statistics",
+                "prepaid",
+                "billing",
+                "export",
+                "reads",
+            ],
         },
     ]
 }

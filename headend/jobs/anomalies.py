@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headend.jobs import lineloss, network
 from headend.jobs.frame import Run

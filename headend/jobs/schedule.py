@@ -13,7 +13,21 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, splits, vee
+from headend.jobs import (
+    anomalies,
+    billing,
+    clocks,
+    lineloss,
+    outages,
+    prepaid,
+    retention,
+    rollup,
+    segments,
+    settle,
+    splits,
+    statistics,
+    vee,
+)
 from headend.jobs.frame import Job, Run, run
 from headend.plans import CURVE
 from headend.store.coverage import today
@@ -47,11 +61,26 @@ JOBS: dict[str, Job] = {
     "splits": splits.job,
     "anomalies": anomalies.job,
     "clocks": clocks.job,
+    statistics.ONLINE: statistics.online,
+    outages.NAME: outages.job,
+    statistics.NAME: statistics.job,
+    segments.NAME: segments.job,
     "rollup": rollup.job,
     "retention": retention.job,
 }
 #: these commit by themselves
-STEPWISE = frozenset({"rollup", "retention", vee.JOB, vee.LATE})
+STEPWISE = frozenset(
+    {
+        "rollup",
+        "retention",
+        vee.JOB,
+        vee.LATE,
+        statistics.ONLINE,
+        statistics.NAME,
+        outages.NAME,
+        segments.NAME,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -100,10 +129,12 @@ class Schedule:
             self._follow(conn, before)
             if now - opened >= GRACE:
                 self._validate(conn, before)
+                self._count(conn, before)
         elif self._late:
             self._follow(conn, before)
         if self._due("clocks", now, LATE, AFTER):
-            self._run(conn, "clocks", day)
+            for name in ("clocks", statistics.ONLINE, outages.NAME):
+                self._run(conn, name, day)
         if self._due("hour", now, LATE, AFTER) or self._more:
             self._more = self._run(conn, "rollup", day).endswith(rollup.MORE)
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
@@ -129,6 +160,15 @@ class Schedule:
         whole = midnight(day + dt.timedelta(days=1), self.zone)
         if self._last.get(vee.JOB) != whole and self._run(conn, vee.JOB, day):
             self._last[vee.JOB] = whole
+
+    def _count(self, conn: Connection, day: dt.date) -> None:
+        """The figures of `day`, the newest that is over, until that was done once; on the first of a month what kind each customer is."""
+        whole = midnight(day + dt.timedelta(days=1), self.zone)
+        if self._last.get(statistics.NAME) == whole or not self._run(conn, statistics.NAME, day):
+            return
+        self._last[statistics.NAME] = whole
+        if (day + dt.timedelta(days=1)).day == 1:
+            self._run(conn, segments.NAME, day)
 
     def _follow(self, conn: Connection, day: dt.date) -> None:
         """What came late: for `day` too if it has been looked at as a whole, else that look is still to come."""

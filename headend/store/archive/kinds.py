@@ -146,7 +146,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("terminals", "terminal", "terminal", (
             _comm("terminal", text), _comm("name", text), _comm("protocol", choice(*PROTOCOLS)),
             _comm("link", choice("dial-out", "dial-in", "serial", "mqtt")), _comm("endpoint", maybe(anything)), _comm("login", maybe(anything)),
-            _ORGANISATION, _from(),
+            _ORGANISATION, _from(), _comm("maker", anything, needed=False, blank=""),
         )),
         Kind("sims", "sim", "sim", (
             _comm("sim", text), _comm("number", anything, blank=""), _comm("operator", anything, blank=""),

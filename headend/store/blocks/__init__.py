@@ -5,11 +5,12 @@ from headend.store.blocks.energy import Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
-from headend.store.blocks.points import Boundary, Daily, PointBlock, boundaries, daily, energies
+from headend.store.blocks.points import ENERGIES, Boundary, Daily, PointBlock, boundaries, daily, energies
 from headend.store.blocks.stream import stream, stream_areas, stream_energies
 
 __all__ = [
     "CELLS_AT_ONCE",
+    "ENERGIES",
     "ROLES",
     "BadCode",
     "Block",

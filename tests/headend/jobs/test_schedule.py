@@ -63,8 +63,13 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
 NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
 #: the day before is validated as a whole once; until then late data of older days alone are followed, and from then on of that day too
-EARLY, WHOLE, AFTERWARDS = ["vee-late 10"], ["vee-late 10", "vee 10"], ["vee-late 11"]
-HOUR, RETENTION = ["clocks 11", "rollup 11"], "retention 11"
+EARLY, LATE, WHOLE, AFTERWARDS = (
+    ["vee-late 10"],
+    ["vee-late 10", "vee 10"],
+    ["vee-late 10", "vee 10", "statistics 10"],
+    ["vee-late 11"],
+)
+HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "rollup 11"], "retention 11"
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:
@@ -101,8 +106,15 @@ def test_a_day_is_looked_at_as_a_whole_until_that_was_done(
 
         patch.setitem(schedule.JOBS, "vee", fails)
         assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, *WHOLE, *HOUR, RETENTION]
-    assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *WHOLE, *HOUR]
+    # the figures of the day have been made
+    assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *LATE, *HOUR]
     assert planned("2026-03-11 06:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
+
+
+def test_customers_are_looked_at_on_the_first_of_a_month(planned: Callable[[str], list[str]]) -> None:
+    assert "segments 30" not in planned("2026-03-31 05:06")
+    assert planned("2026-04-01 05:06").count("segments 31") == 1
+    assert "segments 31" not in planned("2026-04-01 06:06")
 
 
 def test_what_came_late_goes_on_at_the_next_look_and_others_have_their_turn(
@@ -149,7 +161,10 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "billing",
                 "vee-late",
                 "vee",
+                "statistics",
                 "clocks",
+                "online",
+                "outages",
                 "rollup",
                 "retention",
             )
