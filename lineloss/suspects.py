@@ -3,11 +3,11 @@
 A customer who passes a share of his use by the meter loses the area k kWh for every kWh he is metered, at
 the very hours he uses it. So, over the slots s in which every meter of the area has both ends,
 
-    loss[s] = c + a supply[s] + t supply[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
+    loss[s] = c + a sold[s] + t sold[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
 
 where service_i is what the voltages say is lost on the way to customer i (service.py): a corroded joint loses
 energy in step with its customer's use, as a thief does, but the voltage shows it, so it is deducted before
-anybody is blamed. t supply^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
+anybody is blamed. t sold^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
 multiplier or gain of the supply meter, and c for a constant burden. An honest k is the meter's class error;
 a bypass of 40 % is 0.67.
 
@@ -23,8 +23,17 @@ uses that, day by day. w and v are unknown (estimated by maximum likelihood on a
 other smooth unmetered load from being blamed on the customer who happens to resemble it most.
 
 Two customers of the same habits explain a loss equally well: a profile tells when energy is lost and not where. Where voltages and
-currents are given they are asked as well (reciprocity.py), and both are likelihoods of the same hypotheses, so they add up. Somebody is
-named only if his profile alone leaves nobody else, 99 to 1, and the voltages do not speak for him; else there is a ranking, and nobody is named.
+currents are given they are asked as well (reciprocity.py), and both are likelihoods of the same hypotheses, so they add up.
+
+An accusation of somebody honest must be rare by construction. Somebody is named only if
+
+* more was lost than the network and the classes of all meters account for, 39 times in 40 (bounds.py): where nothing is missing nobody took it;
+* his coefficient stands clear of what a meter may get wrong, for one honest area in five hundred by chance (Settings);
+* his profile alone, its own errors counted, leaves nobody else, 99 to 1, and no other customer beside him takes the loss away from him;
+* the voltages do not speak for him;
+* nobody whose meter registers nothing may draw it in his stead: who has no profile may have his.
+
+Else there is a ranking, and nobody is named.
 
 How many days? One finds who takes some per cent of what the area is supplied with; the error of a coefficient falls with the root
 of the number of days, so seven find a third of that.
@@ -43,8 +52,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineloss import drops, phases, reciprocity, regression
+from lineloss.bounds import half_width
 from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver
 from lineloss.regression import Curves, Energies, Grams
+from lineloss.technical import FORMULA
 from lineloss.topology import Role, Topology
 
 Floats = NDArray[np.float64]
@@ -58,11 +69,17 @@ _KWH: Final = 1e-4
 SURE: Final = 0.99
 #: How many of the likeliest customers the ranking of an area holds.
 RANKED: Final = 5
-#: Customers whose profile alone makes them less likely than the likeliest by this factor (its logarithm) are not asked about voltages:
-#: a sum over a hundred of them does not reach the hundredth part that matters.
-_HOPELESS: Final = 10.0
 #: Log-likelihood from which a profile points at somebody at all (three standard errors): only then the voltages are asked.
 _PROMISING: Final = 4.5
+#: Customers whose profiles are weighed with their own errors, likeliest first: a few milliseconds each, and who comes after so many of his area
+#: is in no ranking of five.
+WEIGHED: Final = 40
+#: A meter that registered less than so many of its last digits over the whole block shows no profile but that digit.
+SILENT: Final = 10
+#: A slot in which so large a share of the voltages is missing is not looked at.
+_HOLES: Final = 0.5
+#: Places of the ranking that belong to the two usual ways: a bridge at a meter that goes on counting, and one that stands.
+_SHORT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +139,24 @@ class Suspects:
 
     def __len__(self) -> int:
         return len(self.meter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Area:
+    """What is known of an area's customers beside their curves.
+
+    usable   int64[profile]                 the customer (column) whose profile it is
+    silent   int64[n]                       customers who registered next to nothing
+    digits   float64[profile] [kWh]         worth of their registers' last digit
+    filled   float64[profile, slot] [kWh^2] variance of what was filled
+    certain  bool                           more was lost than the network itself and the meters' classes account for
+    """
+
+    usable: NDArray[np.int64]
+    silent: NDArray[np.int64]
+    digits: Floats
+    filled: Floats
+    certain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +235,8 @@ def find_suspects(
         customers = members[topology.role[members] == Role.RECEIVE]
         primary = energies.forward[customers]
         explained = regression.explained(primary, None if service is None else service[customers])
-        usable = (primary[:, at].std(axis=1) > 0) & (primary[:, at].sum(axis=1) > 0)
+        total = primary[:, at].sum(axis=1)
+        usable = (primary[:, at].std(axis=1) > 0) & (total > 0)
         if not usable.any():
             continue
         examined[area] = True
@@ -209,7 +245,15 @@ def find_suspects(
             loss, supplied, variance, primary, explained, topology.accuracy[customers], usable, digit[counted]
         )
         whole = float(loss[at].sum())
-        named, order = _explain(curves, settings, np.flatnonzero(usable), witness, ranking)
+        sure = service is None or _unexplained(topology, counted, energies, explained, at) > 0
+        who = _Area(
+            np.flatnonzero(usable),
+            np.flatnonzero(total < SILENT * digit[customers]),
+            digit[customers][usable],
+            energies.variance[customers][usable],
+            sure,
+        )
+        named, order = _explain(curves, settings, who, witness, ranking)
         for place, (column, chance) in enumerate(order[:RANKED]):
             ranked[area, place], odds[area, place] = customers[column], chance
         for column, coefficient, error in named:
@@ -236,6 +280,26 @@ def find_suspects(
     )
 
 
+def _unexplained(
+    topology: Topology,
+    counted: NDArray[np.int64],
+    energies: Energies,
+    explained: Floats,
+    at: NDArray[np.int64],
+) -> float:
+    """[kWh] that were lost over the slots `at` for certain, 39 times in 40, and not by the network: the lower of the limits that bounds.py gives."""
+    through = (np.nan_to_num(energies.forward) + np.nan_to_num(energies.reverse))[np.ix_(counted, at)].sum(
+        axis=1
+    )
+    limit = through * topology.accuracy[counted]
+    _, loss, filled = regression.losses(topology, counted, energies)
+    technical = float(explained[:, at].sum())
+    largest = float(limit.max())
+    spread = float((limit**2).sum() - largest**2) / 3 + float(filled[at].sum()) + (FORMULA * technical) ** 2
+    wide = half_width(np.array([largest]), np.array([spread**0.5]))
+    return float(loss[at].sum()) - technical - float(wide[0])
+
+
 def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> bool:
     """No other single customer, set free beside this one, takes the loss away from him.
 
@@ -255,17 +319,14 @@ def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> boo
 
 
 def _explain(
-    curves: Curves,
-    settings: Settings,
-    usable: NDArray[np.int64],
-    ask: Callable[[], _Witness | None],
-    ranking: bool,
+    curves: Curves, settings: Settings, area: _Area, ask: Callable[[], _Witness | None], ranking: bool
 ) -> tuple[list[tuple[int, float, float]], list[tuple[int, float]]]:
     """((customer, coefficient, standard error) of each customer named, all fitted together; (customer, odds) by likelihood).
 
-    usable  int64[profile]: the customer (column) whose profile it is;  ask  brings what the voltages say, called once at most
+    ask  brings what the voltages say, called once at most
     """
     nuisance, customers = curves.nuisance.shape[2], curves.profiles.shape[2]
+    usable = area.usable
     slots = int(curves.there.sum())
     z = max(settings.z, NormalDist().inv_cdf(1 - settings.area_error / customers))
     used = curves.profiles.sum(axis=(0, 1))
@@ -277,27 +338,39 @@ def _explain(
         found = regression.best(grams, terms)
         if found is None:
             if ranking and not result:
-                order = _ranking(np.full(customers, -np.inf), usable, ask())
+                order = _ranking({}, area.silent, ask())
             break
-        at, profile, alone = found
+        at, raw, alone = found
+        first = np.argsort(-raw)[:WEIGHED]
+        guesses = {t: float(alone[t]) for t in first.tolist() if np.isfinite(raw[t])}
+        weighed = regression.weigh(curves, grams, at, terms, guesses, area.digits, area.filled)
+        profile = weighed.evidence
         place = np.full(len(profile), -np.inf)
-        witness = ask() if not result and (ranking or profile.max() > _PROMISING) else None
+        witness = ask() if not result and (ranking or raw.max() > _PROMISING) else None
         if witness is not None:
-            place = _places(witness, profile, alone, nuisance, usable)
+            place = _places(witness, profile, weighed.coefficient, nuisance, usable)
         likelihood = profile + np.where(np.isfinite(place), place, 0.0)
         if not result:
-            order = _ranking(likelihood[nuisance:-1], usable, witness if ranking else None)
+            score = dict(zip(usable.tolist(), likelihood[nuisance:-1].tolist(), strict=True))
+            order = _ranking(score, area.silent, witness if ranking else None)
         term = int(np.argmax(likelihood))
+        if not np.isfinite(likelihood[term]):
+            break
         # The voltages may clear the one whom his profile points at; they do not convict one of several whom it points at alike.
-        chance = min(1 / float(np.exp(part - part[term]).sum()) for part in (profile, likelihood))
+        chance = min(_chance(part, term) for part in (profile, likelihood))
         if witness is not None and np.isfinite(place[term]) and place[term] < 0:
             break  # with nobody hiding anything there the voltages are likelier than with him
+        if not result and not _alone(
+            witness, int(usable[term - nuisance]), float(weighed.coefficient[term]), area.silent
+        ):
+            break
         coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], slots))
+        error = np.append(error[:-1], max(error[-1], weighed.error[term]))
         named = np.array([*terms[nuisance:], term]) - nuisance
         energy = coefficient * used[named]
         # everybody named must still hold with the new one beside him
         significant = bool(np.all(coefficient - z * error > settings.threshold))
-        possible = float(np.sum(energy - error * used[named])) <= curves.most
+        possible = area.certain and float(np.sum(energy - error * used[named])) <= curves.most
         if not (significant and possible and bool(np.all(energy >= settings.energy)) and chance >= SURE):
             break
         if not _survives_rivals(grams, at, terms, term):
@@ -308,12 +381,12 @@ def _explain(
 
 
 def _places(
-    witness: _Witness, profile: Floats, alone: Floats, nuisance: int, usable: NDArray[np.int64]
+    witness: _Witness, profile: Floats, coefficient: Floats, nuisance: int, usable: NDArray[np.int64]
 ) -> Floats:
-    """float64[term]: what the voltages say of each customer who takes what his profile says he takes; -inf for who was not asked."""
+    """float64[term]: what the voltages say of each customer who takes what his profile says he takes; -inf for who has none of them."""
     asked = [
         term
-        for term in np.flatnonzero(profile > profile.max() - _HOPELESS).tolist()
+        for term in np.flatnonzero(np.isfinite(profile)).tolist()
         if np.any(witness.owner == usable[term - nuisance])
     ]
     result = np.full(len(profile), -np.inf)
@@ -321,32 +394,73 @@ def _places(
         result[asked] = reciprocity.likelihoods(
             witness.drop,
             witness.current,
-            [witness.bypass(int(usable[term - nuisance]), float(alone[term])) for term in asked],
+            [witness.bypass(int(usable[term - nuisance]), float(coefficient[term])) for term in asked],
         )
     return result
 
 
-def _ranking(
-    likelihood: Floats, usable: NDArray[np.int64], witness: _Witness | None
-) -> list[tuple[int, float]]:
-    """(customer, odds), likeliest first. Two lists in turns, where voltages are asked: who passes a part of his use by the meter, by profile and
-    place; and at whose place all that no meter measures is drawn, whatever his profile. The second takes every meter's error for a part of
-    the current, so its likelihoods are not those of the first, and each has odds of its own.
+def _alone(witness: _Witness | None, who: int, coefficient: float, silent: NDArray[np.int64]) -> bool:
+    """Nobody whose meter registers nothing can be who draws it instead.
+
+    A meter that all current passes by has no profile, so its owner may draw at any hours, those of an honest neighbour of his habits as well. Only
+    the voltages tell the two apart: what is drawn at these hours, is it drawn here or there?
     """
-    lists = [_odds(dict(zip(usable.tolist(), likelihood.tolist(), strict=True)))]
-    if witness is not None:
-        taps = [(c, tap) for c in np.unique(witness.owner).tolist() for tap in witness.tap(c)]
-        said = reciprocity.likelihoods(witness.drop, witness.current, [tap for _, tap in taps])
-        best: dict[int, float] = {}
-        for (customer, _), value in zip(taps, said.tolist(), strict=True):
-            best[customer] = max(best.get(customer, -np.inf), value)
-        lists.append(_odds(best))
+    silent = silent[silent != who]
+    if not len(silent):
+        return True
+    if witness is None or not np.isin([who, *silent.tolist()], witness.owner).all():
+        return False
+    amps = coefficient * witness.current[witness.owner == who].sum(axis=0, keepdims=True)
+    elsewhere = [
+        reciprocity.Hidden(np.array([port]), amps)
+        for port in np.flatnonzero(np.isin(witness.owner, silent)).tolist()
+    ]
+    said = reciprocity.likelihoods(
+        witness.drop, witness.current, [witness.bypass(who, coefficient), *elsewhere]
+    )
+    return _chance(said, 0) >= SURE
+
+
+def _ranking(
+    score: dict[int, float], silent: NDArray[np.int64], witness: _Witness | None
+) -> list[tuple[int, float]]:
+    """(customer, odds), likeliest first, each of three lists with odds of its own: who passes a part of his use by the meter, by profile and place
+    (`score`: log-likelihoods); who registers nothing and draws all that no meter measures, by place; who draws all that beside a meter that works.
+
+    The first two take turns. The third is what is left when neither fits: a circuit of its own before the meter needs more work than a bridge.
+    """
+    lists = [_odds(score)]
+    if witness is None:
+        lists.append([(c, 1 / len(silent)) for c in silent.tolist()])
+        return _in_turns(lists)
+    taps = [(c, tap) for c in np.unique(witness.owner).tolist() for tap in witness.tap(c)]
+    said = reciprocity.likelihoods(witness.drop, witness.current, [tap for _, tap in taps])
+    best: dict[int, float] = {}
+    for (customer, _), value in zip(taps, said.tolist(), strict=True):
+        best[customer] = max(best.get(customer, -np.inf), value)
+    dark = set(silent.tolist())
+    lists.append(
+        _odds({c: v for c, v in best.items() if c in dark})
+        + [(c, 0.0) for c in silent.tolist() if c not in best]
+    )
+    order = _in_turns(lists)
+    return _in_turns([order[:_SHORT] + _in_turns([order[_SHORT:], _odds(best)])])
+
+
+def _in_turns(lists: list[list[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The first of each list, the second of each, and so on, everybody once."""
     order: dict[int, float] = {}
     for pair in zip_longest(*lists):
         for entry in pair:
             if entry is not None:
                 order.setdefault(*entry)
     return list(order.items())
+
+
+def _chance(likelihood: Floats, at: int) -> float:
+    """Odds of one against all others together."""
+    weight = np.exp(likelihood - likelihood.max())
+    return float(weight[at] / weight.sum())
 
 
 def _odds(score: dict[int, float]) -> list[tuple[int, float]]:
@@ -375,8 +489,12 @@ def _witness(
     if len(where) < 2:
         return None
     phase = phases.identify(supply, where).phase
-    amps, drop = drops.gapless(where.amps), drops.gapless(supply.volts[phase] - where.volts)
+    # short gaps are bridged; slots in which hardly anything was measured, of days before the first or of an outage, would be invented
+    use = supply.measured & (np.isnan(where.volts).mean(axis=0) < _HOLES)
+    if use.sum() < drops.SAMPLES:
+        return None
+    amps, drop = (drops.gapless(part)[:, use] for part in (where.amps, supply.volts[phase] - where.volts))
     on_phase = np.stack([amps[phase == p].sum(axis=0) for p in range(3)])
-    missing = np.nan_to_num(drops.gapless(supply.amps) - on_phase, nan=0.0)
+    missing = np.nan_to_num(supply.amps[:, use] - on_phase, nan=0.0)
     column = np.searchsorted(customers, where.row, sorter=np.argsort(customers))
     return _Witness(drop, amps, np.argsort(customers)[column], missing[phase])
