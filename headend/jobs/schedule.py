@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,7 +14,20 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle, splits, vee
+from headend.jobs import (
+    anomalies,
+    billing,
+    clocks,
+    lineloss,
+    places,
+    prepaid,
+    retention,
+    rollup,
+    settle,
+    splits,
+    suspects,
+    vee,
+)
 from headend.jobs.frame import Job, Run, run
 from headend.plans import CURVE
 from headend.store.coverage import today
@@ -27,6 +41,8 @@ NIGHT = np.timedelta64(35 * 60, "s")
 #: domain time after midnight at which yesterday is validated and its holes estimated: what comes later is late by the curve's plan, and what is
 #: merely on its way is not guessed at
 GRACE = np.timedelta64(CURVE.grace)
+#: until then yesterday's suspects are sought again, with what came late in the night: a week of days hardly changes by what comes after
+DAWN: Final = GRACE + np.timedelta64(60 * 60, "s")
 #: jobs of the running day are repeated this often, in domain time: with each quarter-hour's readings
 EVERY = np.timedelta64(15 * 60, "s")
 #: how long after a quarter-hour, so that its readings are in
@@ -46,6 +62,8 @@ JOBS: dict[str, Job] = {
     "lineloss": lineloss.job,
     "splits": splits.job,
     "anomalies": anomalies.job,
+    "suspects": suspects.job,
+    "places": places.job,
     "clocks": clocks.job,
     "rollup": rollup.job,
     "retention": retention.job,
@@ -96,6 +114,11 @@ class Schedule:
             for name in ("settle", "lineloss", "splits", "anomalies"):
                 self._run(conn, name, before)
             self._bill(conn, before)
+            if now - opened < DAWN:
+                self._run(conn, "suspects", before)
+        if now - opened >= GRACE and self._last.get("places") != opened:
+            self._last["places"] = opened
+            self._run(conn, "places", before)
         if self._due("late", now, LATE, AFTER):
             self._follow(conn, before)
             if now - opened >= GRACE:
