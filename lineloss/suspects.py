@@ -27,10 +27,11 @@ currents are given they are asked as well (reciprocity.py), and both are likelih
 
 An accusation of somebody honest must be rare by construction. Somebody is named only if
 
-* more was lost than the network and the classes of all meters account for, 39 times in 40 (bounds.py): where nothing is missing nobody took it;
+* more was lost than the network and the classes of all meters account for, 39 times in 40 (bounds.py), or a current is missing on his phases, a
+  thousand to one (kirchhoff.py): where nothing is missing nobody took it;
 * his coefficient stands clear of what a meter may get wrong, for one honest area in five hundred by chance (Settings);
 * his profile alone, its own errors counted, leaves nobody else, 99 to 1, and no other customer beside him takes the loss away from him;
-* the voltages do not speak for him;
+* currents and voltages do not speak for him (witness.py);
 * nobody whose meter registers nothing may draw it in his stead: who has no profile may have his.
 
 Else there is a ranking, and nobody is named.
@@ -51,18 +52,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss import drops, phases, reciprocity, regression
+from lineloss import regression
 from lineloss.bounds import half_width
+from lineloss.phases import CERTAIN
 from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver
 from lineloss.regression import Curves, Energies, Grams
+from lineloss.sharpening import sharpen
 from lineloss.technical import FORMULA
 from lineloss.topology import Role, Topology
+from lineloss.witness import Witness, listen
 
 Floats = NDArray[np.float64]
 
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
 _KWH: Final = 1e-4
+#: Hours of a slot.
+_QUARTER: Final = 0.25
 
 
 #: Odds against all others together at which a customer may be named.
@@ -76,8 +82,6 @@ _PROMISING: Final = 4.5
 WEIGHED: Final = 40
 #: A meter that registered less than so many of its last digits over the whole block shows no profile but that digit.
 SILENT: Final = 10
-#: A slot in which so large a share of the voltages is missing is not looked at.
-_HOLES: Final = 0.5
 #: Places of the ranking that belong to the two usual ways: a bridge at a meter that goes on counting, and one that stands.
 _SHORT: Final = 3
 
@@ -147,8 +151,8 @@ class _Area:
 
     usable   int64[profile]                 the customer (column) whose profile it is
     silent   int64[n]                       customers who registered next to nothing
-    digits   float64[profile] [kWh]         worth of their registers' last digit
-    filled   float64[profile, slot] [kWh^2] variance of what was filled
+    digits   float64[profile] [kWh]         worth of their registers' last digit, as sharpening.py leaves it
+    filled   float64[profile, slot] [kWh^2] variance of what was filled, likewise
     certain  bool                           more was lost than the network itself and the meters' classes account for
     """
 
@@ -157,30 +161,6 @@ class _Area:
     digits: Floats
     filled: Floats
     certain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Witness:
-    """What voltages and currents say of one area: drop and current float64[port, slot] without gaps, the customer (column) of each port,
-    and the current that the supply measures and no customer does, on each port's phase.
-    """
-
-    drop: Floats
-    current: Floats
-    owner: NDArray[np.int64]
-    missing: Floats
-
-    def bypass(self, customer: int, coefficient: float) -> reciprocity.Hidden:
-        """He draws `coefficient` times his metered current beside it."""
-        at = np.flatnonzero(self.owner == customer)
-        return reciprocity.Hidden(at, coefficient * self.current[at])
-
-    def tap(self, customer: int) -> list[reciprocity.Hidden]:
-        """All that no customer's meter measures is drawn at his, on one of his phases."""
-        return [
-            reciprocity.Hidden(np.array([p]), self.missing[[p]])
-            for p in np.flatnonzero(self.owner == customer).tolist()
-        ]
 
 
 def find_suspects(
@@ -240,17 +220,31 @@ def find_suspects(
         if not usable.any():
             continue
         examined[area] = True
-        witness = partial(_witness, topology, members, customers, voltage, current, energies)
+        net = energies.forward - energies.reverse
+        witness = partial(_witness, topology, members, customers, voltage, current, net)
+        sharp = sharpen(
+            primary,
+            energies.variance[customers],
+            digit[customers],
+            _apparent(topology, customers, voltage, current, primary),
+        )
         curves = regression.curves(
-            loss, supplied, variance, primary, explained, topology.accuracy[customers], usable, digit[counted]
+            loss,
+            supplied,
+            variance,
+            sharp.energy,
+            explained,
+            topology.accuracy[customers],
+            usable,
+            digit[counted],
         )
         whole = float(loss[at].sum())
         sure = service is None or _unexplained(topology, counted, energies, explained, at) > 0
         who = _Area(
             np.flatnonzero(usable),
             np.flatnonzero(total < SILENT * digit[customers]),
-            digit[customers][usable],
-            energies.variance[customers][usable],
+            sharp.digits[usable],
+            sharp.variance[usable],
             sure,
         )
         named, order = _explain(curves, settings, who, witness, ranking)
@@ -278,6 +272,23 @@ def find_suspects(
         ranked=ranked,
         odds=odds,
     )
+
+
+def _apparent(
+    topology: Topology,
+    customers: NDArray[np.int64],
+    voltage: Floats | None,
+    current: Floats | None,
+    like: Floats,
+) -> Floats:
+    """[customer, slot] [kVAh], primary side, by samples; NaN where not all of a customer's legs were delivered."""
+    if voltage is None or current is None:
+        return np.full_like(like, np.nan)
+    watts = np.abs(voltage[customers] * current[customers])
+    legs = ~np.isnan(watts).all(axis=2)
+    gone = (np.isnan(watts) & legs[:, :, None]).any(axis=1) | ~legs.any(axis=1)[:, None]
+    hours = topology.multiplier[customers, None] * _QUARTER / 1000
+    return np.where(gone, np.nan, np.nansum(watts, axis=1) * hours)
 
 
 def _unexplained(
@@ -319,7 +330,7 @@ def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> boo
 
 
 def _explain(
-    curves: Curves, settings: Settings, area: _Area, ask: Callable[[], _Witness | None], ranking: bool
+    curves: Curves, settings: Settings, area: _Area, ask: Callable[[], Witness | None], ranking: bool
 ) -> tuple[list[tuple[int, float, float]], list[tuple[int, float]]]:
     """((customer, coefficient, standard error) of each customer named, all fitted together; (customer, odds) by likelihood).
 
@@ -335,109 +346,133 @@ def _explain(
     result: list[tuple[int, float, float]] = []
     order: list[tuple[int, float]] = []
     while len(result) < settings.most:
-        found = regression.best(grams, terms)
-        if found is None:
-            if ranking and not result:
-                order = _ranking({}, area.silent, ask())
+        signs = _signs(curves, grams, terms, area, partial(_asked, ask, ranking, not result))
+        if not result and (signs is not None or ranking):
+            witness = signs.witness if signs is not None else ask()
+            order = _ranking(signs, area, witness if ranking else None)
+        if signs is None:
             break
-        at, raw, alone = found
-        first = np.argsort(-raw)[:WEIGHED]
-        guesses = {t: float(alone[t]) for t in first.tolist() if np.isfinite(raw[t])}
-        weighed = regression.weigh(curves, grams, at, terms, guesses, area.digits, area.filled)
-        profile = weighed.evidence
-        place = np.full(len(profile), -np.inf)
-        witness = ask() if not result and (ranking or raw.max() > _PROMISING) else None
-        if witness is not None:
-            place = _places(witness, profile, weighed.coefficient, nuisance, usable)
-        likelihood = profile + np.where(np.isfinite(place), place, 0.0)
-        if not result:
-            score = dict(zip(usable.tolist(), likelihood[nuisance:-1].tolist(), strict=True))
-            order = _ranking(score, area.silent, witness if ranking else None)
-        term = int(np.argmax(likelihood))
-        if not np.isfinite(likelihood[term]):
+        term = int(np.argmax(signs.likelihood))
+        doubt = float(signs.weighed.coefficient[term]), float(signs.weighed.error[term])
+        who = int(usable[term - nuisance])
+        if signs.cleared(term) or not (result or _alone(signs.witness, who, *doubt, area.silent)):
             break
-        # The voltages may clear the one whom his profile points at; they do not convict one of several whom it points at alike.
-        chance = min(_chance(part, term) for part in (profile, likelihood))
-        if witness is not None and np.isfinite(place[term]) and place[term] < 0:
-            break  # with nobody hiding anything there the voltages are likelier than with him
-        if not result and not _alone(
-            witness, int(usable[term - nuisance]), float(weighed.coefficient[term]), area.silent
-        ):
-            break
-        coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], slots))
-        error = np.append(error[:-1], max(error[-1], weighed.error[term]))
+        coefficient, error = (part[nuisance:] for part in grams.fit(signs.at, [*terms, term], slots))
+        error = np.append(error[:-1], max(error[-1], doubt[1]))
         named = np.array([*terms[nuisance:], term]) - nuisance
         energy = coefficient * used[named]
         # everybody named must still hold with the new one beside him
         significant = bool(np.all(coefficient - z * error > settings.threshold))
-        possible = area.certain and float(np.sum(energy - error * used[named])) <= curves.most
-        if not (significant and possible and bool(np.all(energy >= settings.energy)) and chance >= SURE):
-            break
-        if not _survives_rivals(grams, at, terms, term):
+        missed = area.certain or signs.missed(term)
+        possible = missed and float(np.sum(energy - error * used[named])) <= curves.most
+        alone = signs.chance(term) >= SURE and _survives_rivals(grams, signs.at, terms, term)
+        if not (significant and possible and bool(np.all(energy >= settings.energy)) and alone):
             break
         terms.append(term)
         result = list(zip(usable[named].tolist(), coefficient.tolist(), error.tolist(), strict=True))
     return result, order
 
 
-def _places(
-    witness: _Witness, profile: Floats, coefficient: Floats, nuisance: int, usable: NDArray[np.int64]
-) -> Floats:
-    """float64[term]: what the voltages say of each customer who takes what his profile says he takes; -inf for who has none of them."""
-    asked = [
-        term
-        for term in np.flatnonzero(np.isfinite(profile)).tolist()
-        if np.any(witness.owner == usable[term - nuisance])
-    ]
-    result = np.full(len(profile), -np.inf)
-    if asked:
-        result[asked] = reciprocity.likelihoods(
-            witness.drop,
-            witness.current,
-            [witness.bypass(int(usable[term - nuisance]), float(coefficient[term])) for term in asked],
-        )
-    return result
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """What speaks for each customer beside those named already, float64[term] log-likelihoods above nobody.
+
+    at       the covariance that suits best;  weighed  what his profile says, its own errors counted
+    profile  his profile and the currents of his phases;  -inf: not asked
+    flow     of that the currents' part, 0 where he has none
+    place    the voltages, 0 where he has none
+    """
+
+    at: int
+    weighed: regression.Weighed
+    profile: Floats
+    flow: Floats
+    place: Floats
+    witness: Witness | None
+
+    @property
+    def likelihood(self) -> Floats:
+        return self.profile + self.place
+
+    def chance(self, term: int) -> float:
+        """Odds against all others. The voltages may clear the one whom profile and currents point at; they do not convict one of several whom these
+        point at alike.
+        """
+        return min(_chance(part, term) for part in (self.profile, self.likelihood))
+
+    def cleared(self, term: int) -> bool:
+        """With nobody hiding anything there currents and voltages are likelier than with him."""
+        return bool(self.flow[term] + self.place[term] < 0)
+
+    def missed(self, term: int) -> bool:
+        """What he is said to draw is missing on his phases, a thousand to one."""
+        return bool(self.flow[term] > CERTAIN)
 
 
-def _alone(witness: _Witness | None, who: int, coefficient: float, silent: NDArray[np.int64]) -> bool:
+def _asked(
+    ask: Callable[[], Witness | None], ranking: bool, first: bool, likelihood: float
+) -> Witness | None:
+    """The voltages and currents, where they are asked: they take a second, and tell of the first one only."""
+    return ask() if first and (ranking or likelihood > _PROMISING) else None
+
+
+def _signs(
+    curves: Curves, grams: Grams, terms: list[int], area: _Area, ask: Callable[[float], Witness | None]
+) -> _Signs | None:
+    """None: nobody explains anything beside `terms`."""
+    found = regression.best(grams, terms)
+    if found is None:
+        return None
+    at, raw, alone = found
+    guesses = {t: float(alone[t]) for t in np.argsort(-raw)[:WEIGHED].tolist() if np.isfinite(raw[t])}
+    weighed = regression.weigh(curves, grams, at, terms, guesses, area.digits, area.filled)
+    if not np.isfinite(weighed.evidence).any():
+        return None
+    place, flow = np.zeros(len(raw)), np.zeros(len(raw))
+    witness = ask(float(raw.max()))
+    if witness is not None:
+        nuisance = curves.nuisance.shape[2]
+        asked = np.flatnonzero(np.isfinite(weighed.evidence))
+        who = area.usable[asked - nuisance].tolist()
+        k, error = weighed.coefficient[asked].tolist(), weighed.error[asked].tolist()
+        place[asked] = witness.places(list(zip(who, k, strict=True)))
+        flow[asked] = [witness.flows(*each) for each in zip(who, k, error, strict=True)]
+    return _Signs(at, weighed, weighed.evidence + flow, flow, place, witness)
+
+
+def _alone(
+    witness: Witness | None, who: int, coefficient: float, error: float, silent: NDArray[np.int64]
+) -> bool:
     """Nobody whose meter registers nothing can be who draws it instead.
 
     A meter that all current passes by has no profile, so its owner may draw at any hours, those of an honest neighbour of his habits as well. Only
-    the voltages tell the two apart: what is drawn at these hours, is it drawn here or there?
+    voltages and currents tell the two apart: what is drawn at these hours, is it drawn here or there?
     """
     silent = silent[silent != who]
     if not len(silent):
         return True
-    if witness is None or not np.isin([who, *silent.tolist()], witness.owner).all():
+    if witness is None or not witness.has(np.append(silent, who)):
         return False
-    amps = coefficient * witness.current[witness.owner == who].sum(axis=0, keepdims=True)
-    elsewhere = [
-        reciprocity.Hidden(np.array([port]), amps)
-        for port in np.flatnonzero(np.isin(witness.owner, silent)).tolist()
-    ]
-    said = reciprocity.likelihoods(
-        witness.drop, witness.current, [witness.bypass(who, coefficient), *elsewhere]
-    )
-    return _chance(said, 0) >= SURE
+    here = float(witness.places([(who, coefficient)])[0]) + witness.flows(who, coefficient, error)
+    there = witness.elsewhere(who, coefficient, error, silent)
+    return len(there) == len(silent) and _chance(np.append(here, there), 0) >= SURE
 
 
-def _ranking(
-    score: dict[int, float], silent: NDArray[np.int64], witness: _Witness | None
-) -> list[tuple[int, float]]:
-    """(customer, odds), likeliest first, each of three lists with odds of its own: who passes a part of his use by the meter, by profile and place
-    (`score`: log-likelihoods); who registers nothing and draws all that no meter measures, by place; who draws all that beside a meter that works.
+def _ranking(signs: _Signs | None, area: _Area, witness: Witness | None) -> list[tuple[int, float]]:
+    """(customer, odds), likeliest first, each of three lists with odds of its own: who passes a part of his use by the meter, by profile, currents
+    and place; who registers nothing and draws all that no meter measures, by place; who draws all that beside a meter that works.
 
     The first two take turns. The third is what is left when neither fits: a circuit of its own before the meter needs more work than a bridge.
     """
-    lists = [_odds(score)]
+    score = (
+        np.full(len(area.usable), -np.inf) if signs is None else signs.likelihood[-1 - len(area.usable) : -1]
+    )
+    lists = [_odds(dict(zip(area.usable.tolist(), score.tolist(), strict=True)))]
+    silent = area.silent
     if witness is None:
         lists.append([(c, 1 / len(silent)) for c in silent.tolist()])
         return _in_turns(lists)
-    taps = [(c, tap) for c in np.unique(witness.owner).tolist() for tap in witness.tap(c)]
-    said = reciprocity.likelihoods(witness.drop, witness.current, [tap for _, tap in taps])
-    best: dict[int, float] = {}
-    for (customer, _), value in zip(taps, said.tolist(), strict=True):
-        best[customer] = max(best.get(customer, -np.inf), value)
+    best = witness.taps()
     dark = set(silent.tolist())
     lists.append(
         _odds({c: v for c, v in best.items() if c in dark})
@@ -476,25 +511,8 @@ def _witness(
     customers: NDArray[np.int64],
     voltage: Floats | None,
     current: Floats | None,
-    energies: Energies,
-) -> _Witness | None:
-    """None where the area has no voltages to compare."""
+    net: Floats,
+) -> Witness | None:
     if voltage is None or current is None:
         return None
-    net = energies.forward - energies.reverse
-    supply = drops.source(topology, members, voltage, current, net)
-    if supply is None or np.isnan(supply.volts).all():
-        return None
-    where = drops.ports(topology, customers, supply, voltage, current, net)
-    if len(where) < 2:
-        return None
-    phase = phases.identify(supply, where).phase
-    # short gaps are bridged; slots in which hardly anything was measured, of days before the first or of an outage, would be invented
-    use = supply.measured & (np.isnan(where.volts).mean(axis=0) < _HOLES)
-    if use.sum() < drops.SAMPLES:
-        return None
-    amps, drop = (drops.gapless(part)[:, use] for part in (where.amps, supply.volts[phase] - where.volts))
-    on_phase = np.stack([amps[phase == p].sum(axis=0) for p in range(3)])
-    missing = np.nan_to_num(supply.amps[:, use] - on_phase, nan=0.0)
-    column = np.searchsorted(customers, where.row, sorter=np.argsort(customers))
-    return _Witness(drop, amps, np.argsort(customers)[column], missing[phase])
+    return listen(topology, members, customers, voltage, current, net)

@@ -12,7 +12,7 @@ from headend.jobs.network import Network
 from headend.store import results
 from headend.store.results import Loss
 from lineloss.balance import Balance, Reason, day_balance
-from lineloss.technical import Technical, technical_loss
+from lineloss.technical import Technical, narrowed, technical_loss
 
 WHY = {
     Reason.KNOWN: "",
@@ -53,7 +53,8 @@ def job(run: Run, day: dt.date) -> str:
     net = network.load(run, day)
     if net is None:
         return "nothing due yet"
-    b, told = balance(net), technical(net)
+    told = technical(net)
+    b = narrowed(balance(net), told)
     losses = []
     for k in range(len(b)):  # one row an area: a result, not a reading
         known = bool(b.known[k])

@@ -12,7 +12,7 @@ from lineloss.balance import day_balance
 from lineloss.membership import find_moves
 from lineloss.ratios import find_ratios
 from lineloss.suspects import find_suspects
-from lineloss.technical import technical_loss
+from lineloss.technical import narrowed, technical_loss
 from protocols.reading import MISSING
 from tests.support.truth.grid import Complex, Floats, Grid
 from tests.support.truth.homes import SLOTS, Day, Weather, happen, medium_voltage
@@ -92,12 +92,13 @@ def phases(stage: Stage, random: np.random.Generator, days: int) -> Figures:
 def bounds(stage: Stage, random: np.random.Generator, days: int) -> Figures:
     """Each day of an honest area: is the true loss within the likely limits, and how wide are they?"""
     figures: Figures = {}
-    for name, faults, main in (
-        ("complete, main class 0.5", Faults(), 0.005),
-        ("3 % missing, main class 0.5", Faults(missing=0.03), 0.005),
-        ("3 % missing, main class 1", Faults(missing=0.03), 0.01),
-        ("3 % silent for the day, main class 0.5", Faults(silent=0.03), 0.005),
-        ("3 % missing and a clock 8 min off", Faults(missing=0.03, late=(0, 8.0)), 0.005),
+    for name, faults, main, voltages in (
+        ("complete, main class 0.5", Faults(), 0.005, False),
+        ("3 % missing, main class 0.5", Faults(missing=0.03), 0.005, False),
+        ("3 % missing, main class 1", Faults(missing=0.03), 0.01, False),
+        ("3 % missing, main class 1, technical loss known", Faults(missing=0.03), 0.01, True),
+        ("3 % silent for the day, main class 0.5", Faults(silent=0.03), 0.005, False),
+        ("3 % missing and a clock 8 min off", Faults(missing=0.03, late=(0, 8.0)), 0.005, False),
     ):
         day = stage.day(random, days)
         seen = read(day, random, faults, main_class=main)
@@ -107,6 +108,12 @@ def bounds(stage: Stage, random: np.random.Generator, days: int) -> Figures:
             at = slice(d * SLOTS, (d + 1) * SLOTS + 1)
             others = np.delete(usual, d, axis=1) if days > 1 else None
             told = day_balance(seen.topology, seen.imports[:, at], seen.exports[:, at], usual=others)
+            if voltages:
+                slots = slice(d * SLOTS, (d + 1) * SLOTS)
+                instants = (seen.voltage[:, :, slots], seen.current[:, :, slots])
+                told = narrowed(
+                    told, technical_loss(seen.topology, *instants, seen.imports[:, at], seen.exports[:, at])
+                )
             known.append(float(told.known[0]))
             if told.known[0] and told.supplied[0] > 0:
                 true = float(seen.loss[d * SLOTS : (d + 1) * SLOTS].sum())

@@ -1,0 +1,217 @@
+"""What the voltages and currents of an area say of who draws unmetered, beside what his profile says: on which phase, and where.
+
+Two signs, each a log-likelihood above "nobody there": `flow`, the current that is missing on a phase (kirchhoff.py), and `place`, the voltages
+that it lowers (reciprocity.py). Reciprocity holds for voltages and currents of the same phase. Across phases the return through the neutral turns
+the drop by a third of a circle, and what a takes of b's voltage is not what b takes of a's. So the customers of each phase are compared among
+themselves, those on all three phases likewise, by the mean of their legs; what all others take of their voltages is projected out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineloss import drops, kirchhoff, phases, reciprocity
+from lineloss.drops import Floats, Ints, Ports, Source
+from lineloss.kirchhoff import Phase
+from lineloss.reciprocity import Hidden
+from lineloss.topology import Topology
+
+Bools = NDArray[np.bool_]
+
+#: A slot in which so large a share of the voltages is missing is not looked at: bridging it would be inventing it.
+_HOLES: Final = 0.5
+#: Others than a group's own currents take at most this share of the slots to project out; where there are more, their sums by phase stand for them.
+_OTHERS: Final = 1 / 3
+#: What is less than this share of the largest current is rounding.
+_TINY: Final = 1e-6
+#: Which phase of the supply is meant by all three.
+ALL: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Customers on one phase, or on all three: [customer, slot], what others take projected out.
+
+    owner  int64[customer]: the column of each;  phase  0, 1, 2 or ALL;  others  float64[slot, n]: orthonormal, what is projected out
+    """
+
+    owner: Ints
+    phase: int
+    drop: Floats
+    current: Floats
+    others: Floats
+
+    def likelihoods(self, rows: Sequence[int], waves: Floats) -> Floats:
+        """float64[wave]: each wave [wave, slot] [A] drawn at a customer (row of the group) beside what is metered."""
+        free = waves - (waves @ self.others) @ self.others.T
+        hidden = [Hidden(np.array([row]), wave[None]) for row, wave in zip(rows, free, strict=True)]
+        return reciprocity.likelihoods(self.drop, self.current, hidden, projected=self.others.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """An area's.
+
+    groups   those on each phase and those on all three, as far as there are any
+    lines    what is missing on each phase
+    amps     float64[port, slot] [A]       metered, gaps bridged;  owner, phase, certain [port]: whose it is, and where it hangs
+    use      int64[n]                      slots in which the voltages are compared
+    missing  float64[4, n] [A]             at the supply and at no customer: on each phase, and on the mean of them
+    """
+
+    groups: list[Group]
+    lines: list[Phase | None]
+    amps: Floats
+    owner: Ints
+    phase: Ints
+    certain: Bools
+    use: Ints
+    missing: Floats
+
+    def has(self, customers: Ints) -> bool:
+        """All of them have voltages and currents."""
+        return bool(np.isin(customers, self.owner).all())
+
+    def places(self, asked: Sequence[tuple[int, float]]) -> Floats:
+        """float64[n]: the voltages, of each (customer, coefficient) who draws so many times his metered current beside it; 0: he has none."""
+        result = np.zeros(len(asked))
+        for group in self.groups:
+            row = {customer: k for k, customer in enumerate(group.owner.tolist())}
+            mine = [n for n, (customer, _) in enumerate(asked) if customer in row]
+            if mine:
+                rows = [row[asked[n][0]] for n in mine]
+                wave = np.array([asked[n][1] for n in mine])[:, None] * self._own(group, rows)
+                result[mine] = group.likelihoods(rows, wave)
+        return result
+
+    def flows(self, customer: int, coefficient: float, error: float) -> float:
+        """The currents, of a customer who draws so many times his metered ones; 0: it is not certain where he hangs."""
+        at = np.flatnonzero(self.owner == customer)
+        if not len(at) or not self.certain[at].all():
+            return 0.0
+        return self._flow([(self.amps[p], int(self.phase[p])) for p in at.tolist()], coefficient, error)
+
+    def elsewhere(self, customer: int, coefficient: float, error: float, others: Ints) -> Floats:
+        """float64[n]: both, of all that he is said to draw drawn at each of `others` instead, on any of the phases that may be theirs."""
+        wave = self.amps[self.owner == customer].sum(axis=0)
+        result: list[float] = []
+        for group in self.groups:
+            rows = np.flatnonzero(np.isin(group.owner, others)).tolist()
+            if not rows:
+                continue
+            legs = 3 if group.phase == ALL else 1
+            each = np.broadcast_to(coefficient * wave[self.use] / legs, (len(rows), len(self.use)))
+            for row, place in zip(rows, group.likelihoods(rows, each).tolist(), strict=True):
+                at = np.flatnonzero(self.owner == group.owner[row])
+                sure = bool(self.certain[at].all())
+                on = [range(3)] if legs == 3 else [[int(self.phase[at[0]])]] if sure else [[0], [1], [2]]
+                flow = max(self._flow([(wave / legs, p) for p in some], coefficient, error) for some in on)
+                result.append(place + flow)
+        return np.array(result)
+
+    def taps(self) -> dict[int, float]:
+        """Customer -> the voltages, of all that no meter of his phases measures drawn at his."""
+        found: dict[int, float] = {}
+        for group in self.groups:
+            rows = range(len(group.owner))
+            said = group.likelihoods(rows, np.broadcast_to(self.missing[group.phase], group.drop.shape))
+            found |= dict(zip(group.owner.tolist(), said.tolist(), strict=True))
+        return found
+
+    def _own(self, group: Group, rows: Sequence[int]) -> Floats:
+        """[row, slot]: the mean of the legs' currents."""
+        return np.array([self.amps[self.owner == group.owner[row]][:, self.use].mean(axis=0) for row in rows])
+
+    def _flow(self, waves: Sequence[tuple[Floats, int]], coefficient: float, error: float) -> float:
+        right = size = 0.0
+        for wave, phase in waves:
+            line = self.lines[phase]
+            if line is not None:
+                r, s = line.ask(wave[None])
+                right, size = right + float(r[0]), size + float(s[0])
+        return kirchhoff.likelihood(right, size, coefficient, error)
+
+
+def listen(
+    topology: Topology, members: Ints, customers: Ints, voltage: Floats, current: Floats, net: Floats
+) -> Witness | None:
+    """The witness of the area whose rows are `members`; None where it has no voltages to compare.
+
+    customers  int64[customer]: rows; owners are places in it;  voltage, current, net  as for drops.source
+    """
+    supply = drops.source(topology, members, voltage, current, net)
+    if supply is None or np.isnan(supply.volts).all():
+        return None
+    ordered = np.sort(customers)
+    where = drops.ports(topology, ordered, supply, voltage, current, net)
+    use = (
+        np.flatnonzero(supply.measured & (np.isnan(where.volts).mean(axis=0) < _HOLES)) if len(where) else []
+    )
+    if len(where) < 2 or len(use) < drops.SAMPLES:
+        return None
+    use = np.asarray(use)
+    owner = np.argsort(customers)[np.searchsorted(ordered, where.row)]
+    phase, certain = _hung(supply, where)
+    amps = drops.gapless(where.amps)
+    drop = drops.gapless(supply.volts[phase] - where.volts)[:, use]
+    missing = np.nan_to_num(supply.amps[:, use], nan=0.0) - np.stack(
+        [amps[phase == p][:, use].sum(axis=0) for p in range(3)]
+    )
+    missing[np.isnan(supply.amps).all(axis=1)] = 0.0
+    # who has no ammeter draws what his register says, at a voltage that does not matter here, on a phase that nobody knows
+    blind = np.setdiff1d(np.arange(len(customers)), owner)
+    others = net[customers[blind]] * 4000 / float(np.nanmean(supply.volts))
+    return Witness(
+        _groups(owner, phase, drop, amps[:, use]),
+        kirchhoff.phases(supply.amps, where.amps, phase, certain, others),
+        amps,
+        owner,
+        phase,
+        certain,
+        use,
+        np.concatenate([missing, missing.mean(axis=0, keepdims=True)]),
+    )
+
+
+def _hung(supply: Source, where: Ports) -> tuple[Ints, Bools]:
+    """(phase of each port, whether it is certain). The legs of a meter on three phases are on three; where they are so alike that nobody can tell
+    which, it does not matter which, and they are taken as they are named.
+    """
+    hangs = phases.identify(supply, where)
+    phase, certain = hangs.phase.copy(), hangs.lead >= phases.CERTAIN
+    for row in np.flatnonzero(np.bincount(where.row) == 3).tolist():
+        at = where.row == row
+        if not certain[at].all() or len(np.unique(phase[at])) < 3:
+            phase[at], certain[at] = where.leg[at], True
+    return phase, np.asarray(certain, dtype=np.bool_)
+
+
+def _groups(owner: Ints, phase: Ints, drop: Floats, amps: Floats) -> list[Group]:
+    """Those of a phase, and those on several phases by the mean of their legs."""
+    who, first, legs = np.unique(owner, return_index=True, return_counts=True)
+    kind = np.where(legs > 1, ALL, phase[first])
+    own_drop = np.stack([drop[owner == c].mean(axis=0) for c in who.tolist()])
+    own_amps = np.stack([amps[owner == c].mean(axis=0) for c in who.tolist()])
+    groups = []
+    for p in range(ALL + 1):
+        mine = kind == p
+        if mine.sum() < 2:
+            continue  # nobody to be compared with
+        others = own_amps[~mine]
+        if len(others) > _OTHERS * amps.shape[1]:
+            others = np.stack([own_amps[kind == q].sum(axis=0) for q in range(ALL + 1) if q != p])
+        basis = _span(np.concatenate([np.ones((1, amps.shape[1])), others]))
+        free_drop, free_amps = (part - (part @ basis) @ basis.T for part in (own_drop[mine], own_amps[mine]))
+        groups.append(Group(who[mine], p, free_drop, free_amps, basis))
+    return groups
+
+
+def _span(waves: Floats) -> Floats:
+    """[slot, n]: an orthonormal basis of waves [wave, slot]."""
+    basis, size, _ = np.linalg.svd(waves.T, full_matrices=False)
+    return np.asarray(basis[:, size > _TINY * size.max()])
