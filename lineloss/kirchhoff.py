@@ -23,7 +23,9 @@ from lineloss.drops import SAMPLES, Floats, Ints, gapless, persistence
 Bools = NDArray[np.bool_]
 
 #: What an ammeter gets wrong, standard deviation as a fraction: 1 % evenly spread, as for the energy of a household's meter. A default.
-_CLASS: Final = 0.01 / 3**0.5
+CLASS: Final = 0.01 / 3**0.5
+#: Below these odds a meter does not hang on a phase.
+_NEVER: Final = 1e-3
 #: A current is looked at in its least holed half of the slots at the least.
 _HALF: Final = 0.5
 #: What a coefficient from the loss curve may differ from that of the currents, as a fraction, beside its error: instants are samples of a slot.
@@ -37,57 +39,69 @@ class Phase:
     """What is missing on one phase of an area.
 
     use      int64[n]            slots that are looked at
-    missing  float64[n] [A]
-    free     float64[term, n]    what explains it at no cost: a constant, meters whose phase is not certain, who has no ammeter
-    meters   float64[port, n]    currents of the phase's meters
+    missing  float64[n] [A]      what the supply measures and no meter, each counted with its share
+    free     float64[term, n]    what explains it at no cost: a constant, who has no ammeter
+    ports    int64[m]            meters that may hang here; their currents float64[m, n], shares float64[m] (odds that they hang here), and how
+                                 wrong these may be, standard deviation float64[m]
     noise    float64 [A^2]       variance, the noise's persistence counted
     """
 
     use: Ints
     missing: Floats
     free: Floats
+    ports: Ints
     meters: Floats
+    share: Floats
+    spread: Floats
     noise: float
 
-    def ask(self, waves: Floats) -> tuple[Floats, Floats]:
-        """(right, size) float64[wave]: inner products of each wave [wave, slot] with what is missing, and with itself, weighed by the inverse
-        covariance, what is free projected out.
+    def ask(self, wave: Floats, port: int = -1) -> tuple[float, float]:
+        """(right, size): inner products of a wave [slot] with what is missing, and with itself, weighed by the inverse covariance, what is free
+        projected out. `port`: a meter that is not counted, because it is asked whether it hangs here.
         """
-        terms = np.concatenate([self.free, waves[:, self.use], self.missing[None]])
-        f = len(self.free)
-        inner = self.meters @ self.meters.T + self.noise / _CLASS**2 * np.eye(len(self.meters))
-        cross = self.meters @ terms.T
+        kept = self.ports != port
+        missing = self.missing + self.share[~kept] @ self.meters[~kept]
+        meters = self.meters[kept]
+        terms = np.concatenate([self.free, wave[None, self.use], missing[None]])
+        inner = meters @ meters.T + np.diag(self.noise / self.spread[kept] ** 2)
+        cross = meters @ terms.T
         gram = (terms @ terms.T - cross.T @ np.linalg.solve(inner, cross)) / self.noise
+        f = len(self.free)
         rest = gram[f:, f:] - gram[f:, :f] @ np.linalg.pinv(gram[:f, :f], hermitian=True) @ gram[:f, f:]
-        return rest[:-1, -1], np.maximum(np.diagonal(rest)[:-1], 0.0)
+        return float(rest[0, 1]), max(float(rest[0, 0]), 0.0)
 
 
-def phases(total: Floats, current: Floats, phase: Ints, certain: Bools, others: Floats) -> list[Phase | None]:
+def phases(total: Floats, current: Floats, share: Floats, others: Floats) -> list[Phase | None]:
     """The three phases; None where the supply's current is not measured, or too little is.
 
-    total    float64[3, slot] [A]       at the supply, NaN where not delivered
-    current  float64[port, slot] [A]    metered, likewise;  phase, certain  [port]: where it hangs, and whether that is certain
-    others   float64[n, slot] [A]       what customers without an ammeter draw, by their energy, on phases that nobody knows
+    total    float64[3, slot] [A]      at the supply, NaN where not delivered
+    current  float64[port, slot] [A]   metered, likewise
+    share    float64[port, 3]          odds that a meter hangs on each phase
+    others   float64[n, slot] [A]      what customers without an ammeter draw, by their energy, on phases that nobody knows
     """
     gaps = np.isnan(current)
     bridged = np.nan_to_num(gapless(current), nan=0.0)
-    unknown = np.concatenate([bridged[~certain], np.nan_to_num(others, nan=0.0)])
-    return [_phase(total[p], bridged, gaps, (phase == p) & certain, unknown) for p in range(3)]
+    free = np.concatenate([np.ones((1, current.shape[1])), np.nan_to_num(others, nan=0.0)])
+    return [_phase(total[p], bridged, gaps, share[:, p], free) for p in range(3)]
 
 
-def _phase(total: Floats, bridged: Floats, gaps: Bools, here: Bools, unknown: Floats) -> Phase | None:
-    holes = gaps[here].sum(axis=0) + np.where(np.isnan(total), np.inf, 0.0)
+def _phase(total: Floats, bridged: Floats, gaps: Bools, share: Floats, free: Floats) -> Phase | None:
+    ports = np.flatnonzero(share > _NEVER)
+    holes = gaps[ports].sum(axis=0) + np.where(np.isnan(total), np.inf, 0.0)
     most = np.sort(holes)[int(len(holes) * _HALF)] if len(holes) else np.inf
     use = np.flatnonzero((holes <= most) & np.isfinite(holes))
-    meters, free = bridged[here][:, use], np.concatenate([np.ones((1, len(use))), unknown[:, use]])
+    meters, free, share = bridged[ports][:, use], free[:, use], share[ports]
     freedom = len(use) - len(meters) - len(free)
-    if freedom < SAMPLES or not len(meters):
+    if freedom < SAMPLES:
         return None
-    missing = total[use] - meters.sum(axis=0)
+    missing = total[use] - share @ meters
     everything = np.concatenate([free, meters])
     left = missing - np.linalg.lstsq(everything.T, missing, rcond=1e-8)[0] @ everything
     noise = float((left**2).sum()) / freedom * float(persistence(left[None])[0])
-    return Phase(use, missing, free, meters, max(noise, len(meters) * _DIGIT**2 / 12))
+    noise = max(noise, (len(meters) + 1) * _DIGIT**2 / 12)
+    return Phase(
+        use, missing, free, ports, meters, share, np.sqrt(CLASS**2 * share + share * (1 - share)), noise
+    )
 
 
 def likelihood(right: float, size: float, coefficient: float, error: float) -> float:

@@ -29,8 +29,14 @@ _HOLES: Final = 0.5
 _OTHERS: Final = 1 / 3
 #: What is less than this share of the largest current is rounding.
 _TINY: Final = 1e-6
+#: Odds at which a meter certainly hangs on a phase: those of phases.CERTAIN.
+_SURE: Final = 0.999
 #: Which phase of the supply is meant by all three.
 ALL: Final = 3
+
+
+_EACH: Final = np.eye(3)
+_ANY: Final = np.full((1, 3), 1 / 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,16 @@ class Witness:
         return result
 
     def flows(self, customer: int, coefficient: float, error: float) -> float:
-        """The currents, of a customer who draws so many times his metered ones; 0: it is not certain where he hangs."""
-        at = np.flatnonzero(self.owner == customer)
-        if not len(at) or not self.certain[at].all():
-            return 0.0
-        return self._flow([(self.amps[p], int(self.phase[p])) for p in at.tolist()], coefficient, error)
+        """The currents, of a customer who draws so many times his metered ones; 0: he has none."""
+        at = np.flatnonzero(self.owner == customer).tolist()
+        if len(at) == 1:
+            return self._hidden(at[0], coefficient, error, None)
+        return self._flow([(self.amps[p], int(self.phase[p])) for p in at], coefficient, error)
 
     def elsewhere(self, customer: int, coefficient: float, error: float, others: Ints) -> Floats:
         """float64[n]: both, of all that he is said to draw drawn at each of `others` instead, on any of the phases that may be theirs."""
-        wave = self.amps[self.owner == customer].sum(axis=0)
+        own = np.flatnonzero(self.owner == customer)
+        wave = self.amps[own].sum(axis=0)
         result: list[float] = []
         for group in self.groups:
             rows = np.flatnonzero(np.isin(group.owner, others)).tolist()
@@ -107,10 +114,15 @@ class Witness:
             legs = 3 if group.phase == ALL else 1
             each = np.broadcast_to(coefficient * wave[self.use] / legs, (len(rows), len(self.use)))
             for row, place in zip(rows, group.likelihoods(rows, each).tolist(), strict=True):
-                at = np.flatnonzero(self.owner == group.owner[row])
-                sure = bool(self.certain[at].all())
-                on = [range(3)] if legs == 3 else [[int(self.phase[at[0]])]] if sure else [[0], [1], [2]]
-                flow = max(self._flow([(wave / legs, p) for p in some], coefficient, error) for some in on)
+                (at,) = np.flatnonzero(self.owner == group.owner[row])[:1].tolist()
+                on = _ANY if legs == 3 else _EACH[[int(self.phase[at])] if self.certain[at] else slice(None)]
+                if len(own) == 1:
+                    flow = max(self._hidden(int(own[0]), coefficient, error, share) for share in on)
+                else:
+                    flow = max(
+                        self._flow([(wave * s, p) for p, s in enumerate(share) if s], coefficient, error)
+                        for share in on.tolist()
+                    )
                 result.append(place + flow)
         return np.array(result)
 
@@ -127,13 +139,35 @@ class Witness:
         """[row, slot]: the mean of the legs' currents."""
         return np.array([self.amps[self.owner == group.owner[row]][:, self.use].mean(axis=0) for row in rows])
 
+    def _hidden(self, port: int, coefficient: float, error: float, on: Floats | None) -> float:
+        """What the currents say, above nobody, of `coefficient` times a single-phase meter's current drawn on its phase, or on the phases `on`, by
+        shares float64[3]. Where it hangs is sought anew where it is not certain: hidden or not, on the phase that suits that best.
+        """
+        sure = bool(self.certain[port])
+        gone = -1 if sure else port
+        asked = [(0.0, 0.0) if line is None else line.ask(self.amps[port], gone) for line in self.lines]
+
+        def said(own: int, hidden: Floats) -> float:
+            """The meter on phase `own`; where it is certain, its current has been counted there already."""
+            total = 0.0
+            for phase, (right, size) in enumerate(asked):
+                metered = float(phase == own and not sure)
+                if metered + hidden[phase]:
+                    doubt = float(np.hypot(metered * kirchhoff.CLASS, error * hidden[phase] / coefficient))
+                    total += kirchhoff.likelihood(right, size, metered + float(hidden[phase]), doubt)
+            return total
+
+        owns = [int(self.phase[port])] if sure else range(3)
+        hiding = max(said(own, coefficient * (_EACH[own] if on is None else on)) for own in owns)
+        return hiding - max(said(own, np.zeros(3)) for own in owns)
+
     def _flow(self, waves: Sequence[tuple[Floats, int]], coefficient: float, error: float) -> float:
         right = size = 0.0
         for wave, phase in waves:
             line = self.lines[phase]
             if line is not None:
-                r, s = line.ask(wave[None])
-                right, size = right + float(r[0]), size + float(s[0])
+                r, s = line.ask(wave)
+                right, size = right + r, size + s
         return kirchhoff.likelihood(right, size, coefficient, error)
 
 
@@ -156,7 +190,8 @@ def listen(
         return None
     use = np.asarray(use)
     owner = np.argsort(customers)[np.searchsorted(ordered, where.row)]
-    phase, certain = _hung(supply, where)
+    odds = _hung(supply, where)
+    phase, certain = odds.argmax(axis=1), np.asarray(odds.max(axis=1) >= _SURE)
     amps = drops.gapless(where.amps)
     drop = drops.gapless(supply.volts[phase] - where.volts)[:, use]
     missing = np.nan_to_num(supply.amps[:, use], nan=0.0) - np.stack(
@@ -168,7 +203,7 @@ def listen(
     others = net[customers[blind]] * 4000 / float(np.nanmean(supply.volts))
     return Witness(
         _groups(owner, phase, drop, amps[:, use]),
-        kirchhoff.phases(supply.amps, where.amps, phase, certain, others),
+        kirchhoff.phases(supply.amps, where.amps, odds, others),
         amps,
         owner,
         phase,
@@ -178,17 +213,17 @@ def listen(
     )
 
 
-def _hung(supply: Source, where: Ports) -> tuple[Ints, Bools]:
-    """(phase of each port, whether it is certain). The legs of a meter on three phases are on three; where they are so alike that nobody can tell
-    which, it does not matter which, and they are taken as they are named.
+def _hung(supply: Source, where: Ports) -> Floats:
+    """float64[port, 3]: odds that a port hangs on each phase. The legs of a meter on three phases are on three; where they are so alike that nobody
+    can tell which, it does not matter which, and they are taken as they are named.
     """
     hangs = phases.identify(supply, where)
-    phase, certain = hangs.phase.copy(), hangs.lead >= phases.CERTAIN
+    odds = hangs.odds.copy()
     for row in np.flatnonzero(np.bincount(where.row) == 3).tolist():
         at = where.row == row
-        if not certain[at].all() or len(np.unique(phase[at])) < 3:
-            phase[at], certain[at] = where.leg[at], True
-    return phase, np.asarray(certain, dtype=np.bool_)
+        told = (hangs.lead[at] >= phases.CERTAIN).all() and len(np.unique(hangs.phase[at])) == 3
+        odds[at] = np.eye(3)[hangs.phase[at] if told else where.leg[at]]
+    return odds
 
 
 def _groups(owner: Ints, phase: Ints, drop: Floats, amps: Floats) -> list[Group]:
