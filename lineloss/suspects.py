@@ -311,15 +311,17 @@ def _unexplained(
     return float(loss[at].sum()) - technical - float(wide[0])
 
 
-def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> bool:
+def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int, behind: NDArray[np.bool_]) -> bool:
     """No other single customer, set free beside this one, takes the loss away from him.
 
-    A rival who would have to give energy away, a negative coefficient, takes nothing.
+    A rival who would have to give energy away, a negative coefficient, takes nothing; one for whom currents and voltages speak far less (`behind`)
+    is none.
     """
     rest = grams.without(inside)[at]
     size = np.diagonal(rest)
     rivals = size > 1e-9 * np.diagonal(grams.table[at])
     rivals[[*inside, term, -1]] = False
+    rivals &= ~behind
     own, other, loss = rest[rivals, term], size[rivals], rest[rivals, -1]
     determinant = size[term] * other - own**2
     if np.any(determinant <= 1e-9 * size[term] * other):
@@ -365,7 +367,9 @@ def _explain(
         significant = bool(np.all(coefficient - z * error > settings.threshold))
         missed = area.certain or signs.missed(term)
         possible = missed and float(np.sum(energy - error * used[named])) <= curves.most
-        alone = signs.chance(term) >= SURE and _survives_rivals(grams, signs.at, terms, term)
+        alone = signs.chance(term) >= SURE and _survives_rivals(
+            grams, signs.at, terms, term, signs.behind(term)
+        )
         if not (significant and possible and bool(np.all(energy >= settings.energy)) and alone):
             break
         terms.append(term)
@@ -403,6 +407,11 @@ class _Signs:
     def cleared(self, term: int) -> bool:
         """With nobody hiding anything there currents and voltages are likelier than with him."""
         return bool(self.flow[term] + self.place[term] < 0)
+
+    def behind(self, term: int) -> NDArray[np.bool_]:
+        """bool[term]: for whom currents and voltages speak less than for this one, a thousand to one."""
+        said = self.flow + self.place
+        return np.asarray(said < said[term] - CERTAIN)
 
     def missed(self, term: int) -> bool:
         """What he is said to draw is missing on his phases, a thousand to one."""
