@@ -82,6 +82,9 @@ _PROMISING: Final = 4.5
 WEIGHED: Final = 40
 #: A meter that registered less than so many of its last digits over the whole block shows no profile but that digit.
 SILENT: Final = 10
+#: Customers whose profile and currents make them less likely than the likeliest by this factor (its logarithm) are not raised by voltages: a sum over
+#: a hundred of them does not reach the hundredth part that matters.
+_ALIKE: Final = 10.0
 #: Places of the ranking that belong to the two usual ways: a bridge at a meter that goes on counting, and one that stands.
 _SHORT: Final = 3
 
@@ -396,7 +399,9 @@ class _Signs:
 
     @property
     def likelihood(self) -> Floats:
-        return self.profile + self.place
+        """The voltages choose among those whom profile and currents point at alike, and raise nobody above these."""
+        near = self.profile > self.profile.max() - _ALIKE
+        return self.profile + np.where(near, self.place - self.place[near].max(), 0.0)
 
     def chance(self, term: int) -> float:
         """Odds against all others. The voltages may clear the one whom profile and currents point at; they do not convict one of several whom these
