@@ -6,7 +6,6 @@ import datetime as dt
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -41,8 +40,6 @@ NIGHT = np.timedelta64(35 * 60, "s")
 #: domain time after midnight at which yesterday is validated and its holes estimated: what comes later is late by the curve's plan, and what is
 #: merely on its way is not guessed at
 GRACE = np.timedelta64(CURVE.grace)
-#: until then yesterday's suspects are sought again, with what came late in the night: a week of days hardly changes by what comes after
-DAWN: Final = GRACE + np.timedelta64(60 * 60, "s")
 #: jobs of the running day are repeated this often, in domain time: with each quarter-hour's readings
 EVERY = np.timedelta64(15 * 60, "s")
 #: how long after a quarter-hour, so that its readings are in
@@ -111,14 +108,7 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            for name in ("settle", "lineloss", "splits", "anomalies"):
-                self._run(conn, name, before)
-            self._bill(conn, before)
-            if now - opened < DAWN:
-                self._run(conn, "suspects", before)
-        if now - opened >= GRACE and self._last.get("places") != opened:
-            self._last["places"] = opened
-            self._run(conn, "places", before)
+            self._night(conn, before, opened, now - opened >= GRACE)
         if self._due("late", now, LATE, AFTER):
             self._follow(conn, before)
             if now - opened >= GRACE:
@@ -132,6 +122,18 @@ class Schedule:
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
             self._last["upkeep"] = opened
             self._run(conn, "retention", day)
+
+    def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
+        """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading
+        hardly changes it."""
+        for name in ("settle", "lineloss", "splits", "anomalies"):
+            self._run(conn, name, day)
+        self._bill(conn, day)
+        if self._last.get("week") != opened:
+            self._run(conn, "suspects", day)
+            if settled:
+                self._last["week"] = opened
+                self._run(conn, "places", day)
 
     def _pause(self) -> float:
         now = self.clock.now()
