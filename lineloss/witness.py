@@ -31,6 +31,8 @@ _OTHERS: Final = 1 / 3
 _TINY: Final = 1e-6
 #: Odds at which a meter certainly hangs on a phase: those of phases.CERTAIN.
 _SURE: Final = 0.999
+#: Odds from which on a meter is compared with those of its phase: one of another phase among them makes their matrix lopsided.
+_LIKELY: Final = 0.8
 #: Which phase of the supply is meant by all three.
 ALL: Final = 3
 
@@ -202,7 +204,7 @@ def listen(
     blind = np.setdiff1d(np.arange(len(customers)), owner)
     others = net[customers[blind]] * 4000 / float(np.nanmean(supply.volts))
     return Witness(
-        _groups(owner, phase, drop, amps[:, use]),
+        _groups(owner, np.where(odds.max(axis=1) > _LIKELY, phase, -1), drop, amps[:, use]),
         kirchhoff.phases(supply.amps, where.amps, odds, others),
         amps,
         owner,
@@ -227,7 +229,7 @@ def _hung(supply: Source, where: Ports) -> Floats:
 
 
 def _groups(owner: Ints, phase: Ints, drop: Floats, amps: Floats) -> list[Group]:
-    """Those of a phase, and those on several phases by the mean of their legs."""
+    """Those of a phase, and those on several phases by the mean of their legs; of whom it is not likely enough (phase -1) is in none."""
     who, first, legs = np.unique(owner, return_index=True, return_counts=True)
     kind = np.where(legs > 1, ALL, phase[first])
     own_drop = np.stack([drop[owner == c].mean(axis=0) for c in who.tolist()])
@@ -239,7 +241,7 @@ def _groups(owner: Ints, phase: Ints, drop: Floats, amps: Floats) -> list[Group]
             continue  # nobody to be compared with
         others = own_amps[~mine]
         if len(others) > _OTHERS * amps.shape[1]:
-            others = np.stack([own_amps[kind == q].sum(axis=0) for q in range(ALL + 1) if q != p])
+            others = np.stack([own_amps[kind == q].sum(axis=0) for q in range(-1, ALL + 1) if q != p])
         basis = _span(np.concatenate([np.ones((1, amps.shape[1])), others]))
         free_drop, free_amps = (part - (part @ basis) @ basis.T for part in (own_drop[mine], own_amps[mine]))
         groups.append(Group(who[mine], p, free_drop, free_amps, basis))
