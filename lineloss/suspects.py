@@ -195,6 +195,7 @@ def find_suspects(
     """
     settings = settings or Settings()
     energies = regression.energies(topology, imports, exports, roll_over)
+    net = energies.forward - energies.reverse
     digit = (
         np.broadcast_to(np.asarray(resolution, dtype=np.float64), (len(topology),))
         * topology.multiplier
@@ -223,7 +224,6 @@ def find_suspects(
         if not usable.any():
             continue
         examined[area] = True
-        net = energies.forward - energies.reverse
         witness = partial(_witness, topology, members, customers, voltage, current, net)
         sharp = sharpen(
             primary,
@@ -243,14 +243,14 @@ def find_suspects(
         )
         whole = float(loss[at].sum())
         sure = service is None or _unexplained(topology, counted, energies, explained, at) > 0
-        who = _Area(
+        known = _Area(
             np.flatnonzero(usable),
             np.flatnonzero(total < SILENT * digit[customers]),
             sharp.digits[usable],
             sharp.variance[usable],
             sure,
         )
-        named, order = _explain(curves, settings, who, witness, ranking)
+        named, order = _explain(curves, settings, known, witness, ranking)
         for place, (column, chance) in enumerate(order[:RANKED]):
             ranked[area, place], odds[area, place] = customers[column], chance
         for column, coefficient, error in named:
