@@ -105,7 +105,9 @@ class Witness:
         return self._flow([(self.amps[p], int(self.phase[p])) for p in at], coefficient, error)
 
     def elsewhere(self, customer: int, coefficient: float, error: float, others: Ints) -> Floats:
-        """float64[n]: both, of all that he is said to draw drawn at each of `others` instead, on any of the phases that may be theirs."""
+        """float64[n]: both, of all that he is said to draw drawn at each of `others` instead, on any of the phases that may be theirs; fewer than
+        `others` where it is not likely enough of some on which they are.
+        """
         own = np.flatnonzero(self.owner == customer)
         wave = self.amps[own].sum(axis=0)
         result: list[float] = []
@@ -185,12 +187,11 @@ def listen(
         return None
     ordered = np.sort(customers)
     where = drops.ports(topology, ordered, supply, voltage, current, net)
-    use = (
-        np.flatnonzero(supply.measured & (np.isnan(where.volts).mean(axis=0) < _HOLES)) if len(where) else []
-    )
-    if len(where) < 2 or len(use) < drops.SAMPLES:
+    if len(where) < 2:
         return None
-    use = np.asarray(use)
+    use = np.flatnonzero(supply.measured & (np.isnan(where.volts).mean(axis=0) < _HOLES))
+    if len(use) < drops.SAMPLES:
+        return None
     owner = np.argsort(customers)[np.searchsorted(ordered, where.row)]
     odds = _hung(supply, where)
     phase, certain = odds.argmax(axis=1), np.asarray(odds.max(axis=1) >= _SURE)
