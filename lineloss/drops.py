@@ -78,6 +78,10 @@ class Ports:
     def __len__(self) -> int:
         return len(self.row)
 
+    def take(self, which: Bools) -> Ports:
+        """The ports chosen by a mask."""
+        return Ports(self.row[which], self.leg[which], self.volts[which], self.amps[which])
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:

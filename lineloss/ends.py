@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 
 #: Slots before the hole whose mean stands for the hole: an hour.
 _BESIDE: Final = 4
-#: Fewer other days than this say nothing about how much days differ.
-DAYS: Final = 3
+#: Fewer other days than this say nothing about how much days differ: Student's distribution of three has no variance.
+DAYS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ def estimate(curve: Registers, first: Registers, last: Registers, usual: Registe
             days = usual[row][usual[row] != MISSING].astype(np.float64)
             base = first[row] if first[row] != MISSING else 0
             first[row], last[row] = base, base + round(days.mean())
-            deviation[row] = days.std(ddof=1) * np.sqrt(1 + 1 / len(days))
+            # few days tell their own spread badly: Student's distribution is wider than the normal one
+            few = (len(days) - 1) / (len(days) - 3)
+            deviation[row] = days.std(ddof=1) * np.sqrt((1 + 1 / len(days)) * few)
     return Ends(first, last, deviation)
 
 

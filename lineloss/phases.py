@@ -25,10 +25,11 @@ _DIGIT: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Hangs:
-    """phase int64[port]: the likeliest phase;  lead float64[port]: its log-likelihood above the next one's."""
+    """phase int64[port]: the likeliest phase;  lead float64[port]: its log-likelihood above the next one's;  odds float64[port, 3] of each."""
 
     phase: Ints
     lead: Floats
+    odds: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ def identify(supply: Source, where: Ports) -> Hangs:
             score = score + _of_current(current, total, blur)
     order = np.sort(score, axis=1)
     lead = order[:, 2] - order[:, 1]
-    return Hangs(score.argmax(axis=1), np.where(np.isfinite(lead), lead, 0.0))
+    weight = np.exp(score - order[:, 2:])
+    odds = weight / weight.sum(axis=1, keepdims=True)
+    return Hangs(score.argmax(axis=1), np.where(np.isfinite(lead), lead, 0.0), odds)
 
 
 def _blur(current: Floats, gap: NDArray[np.bool_]) -> Floats:

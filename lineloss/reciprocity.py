@@ -4,10 +4,10 @@ A network of wires is reciprocal: an ampere drawn at k lowers the voltage at j b
 
     drop = R current + noise        (ports x slots, each less its mean: what voltmeters differ drops out)
 
-the matrix R is symmetric, whatever the network is. It is so for the currents that flow, not for those that are metered: a customer k whose meter
-sees only a part of his current lowers everybody's voltage by more than the others lower his. So each hypothesis "this current flows at k
-beside the metered one" has a likelihood: that of the drops under the best symmetric R. The profile of the loss curve tells *when* energy
-is lost; this tells *where*, and tells customers with the same habits apart, whom no profile can.
+the matrix R is symmetric among ports of one phase, whatever the network is. It is so for the currents that flow, not for those that are
+metered: a customer k whose meter sees only a part of his current lowers everybody's voltage by more than the others lower his. So each hypothesis
+"this current flows at k beside the metered one" has a likelihood: that of the drops under the best symmetric R. The profile of the loss curve
+tells *when* energy is lost; this tells *where*, and tells customers with the same habits apart, whom no profile can.
 
 With R a priori N(0, rho^2) and noise of variance sigma^2, both unknown, everything is in the eigenbasis of S = current current': with
 C = drop current' + current drop' the best R is C_ij / (l_i + l_j + tau), tau = sigma^2 / rho^2 (a Lyapunov equation).
@@ -37,18 +37,19 @@ class Hidden:
     amps: Floats
 
 
-def likelihoods(drop: Floats, current: Floats, hypotheses: Sequence[Hidden]) -> Floats:
+def likelihoods(drop: Floats, current: Floats, hypotheses: Sequence[Hidden], *, projected: int = 1) -> Floats:
     """float64[hypothesis]: log-likelihood of the drops under each, relative to "nothing is hidden".
 
     drop     float64[port, slot] [V]   transformer less customer, on his phase; no gaps
     current  float64[port, slot] [A]   metered, primary side; no gaps
+    projected                          directions that were projected out of both, and of the hypotheses, the mean among them
     """
     d, m = _centred(drop), _centred(current)
     s, k, power = m @ m.T, d @ m.T, float(np.sum(d * d))
     scale = float(np.trace(s)) / len(s)
     if not scale > 0 or not power > 0:
         return np.zeros(len(hypotheses))
-    samples = _independent(d, m)
+    samples = _independent(d, m, projected)
     tries = [_log_likelihood(s, k, power, tau * scale, samples) for tau in _TAU.tolist()]
     tau = float(_TAU[int(np.argmax(tries))]) * scale
     result = np.empty(len(hypotheses))
@@ -79,10 +80,10 @@ def _log_likelihood(s: Floats, k: Floats, power: float, tau: float, samples: flo
     return -0.5 * samples * float(np.log(left / power)) - 0.5 * float(np.sum(np.log(both[upper] / tau)))
 
 
-def _independent(drop: Floats, current: Floats) -> float:
+def _independent(drop: Floats, current: Floats, projected: int) -> float:
     """How many independent samples the drops are worth: their number, less for the persistence of what plain least squares leaves."""
     fitted, *_ = np.linalg.lstsq(current.T, drop.T, rcond=1e-6)
     left = drop.T - current.T @ fitted
     size = float(np.sum(left**2))
     alike = min(max(float(np.sum(left[1:] * left[:-1])) / size if size > 0 else 0.0, 0.0), 0.95)
-    return drop.size * (1 - alike) / (1 + alike)
+    return max(drop.shape[1] - projected, 1) * len(drop) * (1 - alike) / (1 + alike)

@@ -1,6 +1,6 @@
 """An area's loss curve against its customers' profiles: generalised least squares with noise of which the shape is known.
 
-    loss[s] = c + a supply[s] + t supply[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
+    loss[s] = c + a sold[s] + t sold[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
     cov = q (2, -1 tridiagonal) + w (white) + v (smooth, two hours) + class errors of the customers
           + errors of the services' losses + variances of filled slots
 
@@ -29,9 +29,14 @@ _SMOOTH: Final = 8.0
 #: Standard error of a service's loss, as a fraction: samples stand for means, power factors are not all one,
 #: and a part of the drop belongs to the main that others share.
 _SERVICE: Final = 0.3
+#: Times that a coefficient and the errors it brings along are made to agree: the second changes neither by more than its error.
+_ROUNDS: Final = 2
 #: Slots after which habits repeat, and errors are taken as independent: a day of quarters of an hour.
 _DAY: Final = 96
 _KWH: Final = 1e-4
+#: Covariance of slots by a register's last digit, its worth being one. A digit cut off is evenly spread: variance 1/12. Two slots that share a
+#: register share its digit, with opposite signs.
+_CUT: Final = (2 * np.eye(_DAY) - np.eye(_DAY, k=1) - np.eye(_DAY, k=-1)) / 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,13 @@ class Grams:
 
     table        float64[grid, term, term]: Z' cov^-1 Z, terms being nuisance, customers, loss
     determinant  float64[grid]: log determinant of cov
+    white, smooth  float64[grid] [kWh^2]: the two unknown variances of each
     """
 
     table: Floats
     determinant: Floats
+    white: Floats
+    smooth: Floats
 
     def without(self, inside: list[int]) -> Floats:
         """float64[grid, term, term]: the same after projecting the terms `inside` out of all the others."""
@@ -152,9 +160,11 @@ def curves(
     """
     here = ~np.isnan(loss)
     at = np.flatnonzero(here)
-    level = supply[at] / supply[at].mean()
-    # An orthogonal basis, because coarse registers can make the supply two-valued and its square the same
-    # term again.
+    # What was sold, not what was supplied: the loss holds the supply meter's digits, and a term that holds them as well explains them, with the
+    # profile of whoever uses most for a counterweight.
+    sold = (supply - loss)[at]
+    level = sold / max(float(np.abs(sold).max()), 1e-9)
+    # An orthogonal basis, because coarse registers can make it two-valued and its square the same term again.
     basis, spread, _ = np.linalg.svd(
         np.stack([np.ones(len(at)), level, level**2], axis=1), full_matrices=False
     )
@@ -165,9 +175,7 @@ def curves(
     there = _by_day(here.astype(np.float64)) > 0
     slot = np.arange(_DAY)
     distance = np.abs(slot[:, None] - slot[None, :])
-    # A digit cut off is evenly spread: variance 1/12. Two slots that share a register share its digit, with
-    # opposite signs.
-    cut = np.where(distance == 0, 2.0, np.where(distance == 1, -1.0, 0.0)) * float(np.sum(digits**2)) / 12
+    cut = _CUT * float(np.sum(digits**2))
     # Errors within a class are taken as evenly spread too, so their standard deviation is class / sqrt(3).
     honest = _by_day((profiles * (accuracy[:, None] / np.sqrt(3.0))).T)
     guessed = _by_day((_SERVICE * explained).T)
@@ -196,19 +204,29 @@ def grams(curves: Curves) -> Grams:
     white, smooth = (grid.ravel() for grid in np.meshgrid(scale, np.concatenate([[0.0], scale])))
     terms = np.concatenate([curves.nuisance, curves.profiles, curves.loss[:, :, None]], axis=2)
     terms = np.where(there[:, :, None], terms, 0.0)
+    tried = [
+        _products(terms, _covariance(curves, w, v))
+        for w, v in zip(white.tolist(), smooth.tolist(), strict=True)
+    ]
+    return Grams(np.array([t for t, _ in tried]), np.array([d for _, d in tried]), white, smooth)
+
+
+def _covariance(curves: Curves, white: float, smooth: float) -> Floats:
+    """[day, slot, slot] [kWh^2]. A slot that is not there is independent of the others, of variance one, and all its terms are zero: it says
+    nothing.
+    """
+    there = curves.there
     both = there[:, :, None] & there[:, None, :]
-    # a slot that is not there is independent of the others, of variance one, and all its terms are zero: it says nothing
-    absent = np.where(there, 0.0, 1.0)[:, :, None] * np.eye(_DAY)
-    known = np.where(both, curves.known, 0.0) + absent
-    one, alike = np.where(there, 1.0, 0.0)[:, :, None] * np.eye(_DAY), np.where(both, curves.smooth, 0.0)
-    table, determinant = [], []
-    for w, v in zip(white.tolist(), smooth.tolist(), strict=True):
-        covariance = known + w * one + v * alike
-        weighed = np.linalg.solve(covariance, terms)
-        table.append(np.tensordot(terms, weighed, axes=((0, 1), (0, 1))))
-        lower = np.linalg.cholesky(covariance)
-        determinant.append(2 * float(np.log(np.diagonal(lower, axis1=1, axis2=2)).sum()))
-    return Grams(np.array(table), np.array(determinant))
+    alone = np.where(there, white, 1.0)[:, :, None] * np.eye(_DAY)
+    return np.asarray(np.where(both, curves.known + smooth * curves.smooth, 0.0) + alone)
+
+
+def _products(terms: Floats, covariance: Floats) -> tuple[Floats, float]:
+    """(Z' cov^-1 Z [term, term], log determinant of cov); terms [day, slot, term]."""
+    weighed = np.linalg.solve(covariance, terms)
+    lower = np.linalg.cholesky(covariance)
+    determinant = 2 * float(np.log(np.diagonal(lower, axis1=1, axis2=2)).sum())
+    return np.tensordot(terms, weighed, axes=((0, 1), (0, 1))), determinant
 
 
 def best(grams: Grams, inside: list[int], *, either: bool = False) -> tuple[int, Floats, Floats] | None:
@@ -230,3 +248,75 @@ def best(grams: Grams, inside: list[int], *, either: bool = False) -> tuple[int,
         return None
     coefficient = rest[at, :, -1] / np.where(alive[at], size[at], 1.0)
     return int(at), np.where(alive[at], 0.5 * gain[at], -np.inf), np.where(alive[at], coefficient, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """float64[term] each: log-evidence that this customer explains the loss, above nobody does, -inf for who was not asked; his coefficient;
+    its standard error.
+    """
+
+    evidence: Floats
+    coefficient: Floats
+    error: Floats
+
+
+def weigh(
+    curves: Curves,
+    grams: Grams,
+    at: int,
+    inside: list[int],
+    asked: dict[int, float],
+    digits: Floats,
+    filled: Floats,
+) -> Weighed:
+    """Each customer of `asked` (term -> first guess of his coefficient) under covariance `at`, beside the terms `inside`, with what his own profile
+    gets wrong.
+
+    digits  float64[customer] [kWh]          worth of the last digit of each profile's register
+    filled  float64[customer, slot] [kWh^2]  variance of what was filled of each profile
+
+    A profile that is multiplied by k brings its own errors k times into the fit, and a meter that nine tenths pass by shows little but digits. With
+    that left out, an honest neighbour of the same habits, whose profile is cleaner, would explain the loss better than who causes it. What the
+    loss misses of a meter's energy its profile lacks as well, so it is (1 + k)^2 of that variance, of which one is in the covariance already.
+
+    The evidence is the likelihood over all coefficients, a priori evenly spread over the share s = k / (1 + k) that passes by.
+    """
+    there = curves.there
+    base = _covariance(curves, float(grams.white[at]), float(grams.smooth[at]))
+    nuisance = curves.nuisance.shape[2]
+    fixed = np.concatenate(
+        [curves.nuisance, curves.profiles[:, :, [t - nuisance for t in inside if t >= nuisance]]], axis=2
+    )
+    fixed, loss = (np.where(there[:, :, None], part, 0.0) for part in (fixed, curves.loss[:, :, None]))
+    nobody = _left(np.concatenate([fixed, loss], axis=2), base, fixed.shape[2])
+    start = -0.5 * (float(nobody[0][0, 0]) + nobody[1])
+    shape = len(grams.table[at])
+    evidence, coefficient, error = np.full(shape, -np.inf), np.zeros(shape), np.full(shape, np.inf)
+    both = there[:, :, None] & there[:, None, :]
+    for term, guess in asked.items():
+        who = term - nuisance
+        own = _CUT * float(digits[who]) ** 2 + _by_day(filled[who])[:, :, None] * np.eye(_DAY)
+        own = np.where(both, own, 0.0)
+        terms = np.concatenate(
+            [fixed, np.where(there, curves.profiles[:, :, who], 0.0)[:, :, None], loss], axis=2
+        )
+        k = guess
+        for _ in range(_ROUNDS):
+            rest, determinant = _left(terms, base + ((1 + k) ** 2 - 1) * own, fixed.shape[2])
+            size, right = float(rest[0, 0]), float(rest[0, 1])
+            k = right / size if size > 0 else 0.0
+            if k <= 0:
+                break
+        if k > 0:
+            likelihood = -0.5 * (float(rest[1, 1]) - right * k + determinant) - start
+            coefficient[term], error[term] = k, size**-0.5
+            evidence[term] = likelihood - 2 * np.log1p(k) + np.log(error[term] * np.sqrt(2 * np.pi))
+    return Weighed(evidence, coefficient, error)
+
+
+def _left(terms: Floats, covariance: Floats, fixed: int) -> tuple[Floats, float]:
+    """(inner products of the terms after the first `fixed`, these projected out; log determinant of cov)."""
+    table, determinant = _products(terms, covariance)
+    inside, beside = table[:fixed, :fixed], table[:fixed, fixed:]
+    return table[fixed:, fixed:] - beside.T @ np.linalg.solve(inside, beside), determinant

@@ -3,11 +3,11 @@
 A customer who passes a share of his use by the meter loses the area k kWh for every kWh he is metered, at
 the very hours he uses it. So, over the slots s in which every meter of the area has both ends,
 
-    loss[s] = c + a supply[s] + t supply[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
+    loss[s] = c + a sold[s] + t sold[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
 
 where service_i is what the voltages say is lost on the way to customer i (service.py): a corroded joint loses
 energy in step with its customer's use, as a thief does, but the voltage shows it, so it is deducted before
-anybody is blamed. t supply^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
+anybody is blamed. t sold^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
 multiplier or gain of the supply meter, and c for a constant burden. An honest k is the meter's class error;
 a bypass of 40 % is 0.67.
 
@@ -23,8 +23,18 @@ uses that, day by day. w and v are unknown (estimated by maximum likelihood on a
 other smooth unmetered load from being blamed on the customer who happens to resemble it most.
 
 Two customers of the same habits explain a loss equally well: a profile tells when energy is lost and not where. Where voltages and
-currents are given they are asked as well (reciprocity.py), and both are likelihoods of the same hypotheses, so they add up. Somebody is
-named only if his profile alone leaves nobody else, 99 to 1, and the voltages do not speak for him; else there is a ranking, and nobody is named.
+currents are given they are asked as well (reciprocity.py), and both are likelihoods of the same hypotheses, so they add up.
+
+An accusation of somebody honest must be rare by construction. Somebody is named only if
+
+* more was lost than the network and the classes of all meters account for, 39 times in 40 (bounds.py), or a current is missing on his phases, a
+  thousand to one (kirchhoff.py): where nothing is missing nobody took it;
+* his coefficient stands clear of what a meter may get wrong, for one honest area in five hundred by chance (Settings);
+* his profile alone, its own errors counted, leaves nobody else, 99 to 1, and no other customer beside him takes the loss away from him;
+* currents and voltages do not speak for him (witness.py);
+* nobody whose meter registers nothing may draw it in his stead: who has no profile may have his.
+
+Else there is a ranking, and nobody is named.
 
 How many days? One finds who takes some per cent of what the area is supplied with; the error of a coefficient falls with the root
 of the number of days, so seven find a third of that.
@@ -42,27 +52,41 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss import drops, phases, reciprocity, regression
+from lineloss import regression
+from lineloss.bounds import half_width
+from lineloss.phases import CERTAIN
 from lineloss.registers import RESOLUTION, ROLL_OVER, Registers, RollOver
 from lineloss.regression import Curves, Energies, Grams
+from lineloss.sharpening import sharpen
+from lineloss.technical import FORMULA
 from lineloss.topology import Role, Topology
+from lineloss.witness import Witness, listen
 
 Floats = NDArray[np.float64]
 
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
 _KWH: Final = 1e-4
+#: Hours of a slot.
+_QUARTER: Final = 0.25
 
 
 #: Odds against all others together at which a customer may be named.
 SURE: Final = 0.99
 #: How many of the likeliest customers the ranking of an area holds.
 RANKED: Final = 5
-#: Customers whose profile alone makes them less likely than the likeliest by this factor (its logarithm) are not asked about voltages:
-#: a sum over a hundred of them does not reach the hundredth part that matters.
-_HOPELESS: Final = 10.0
 #: Log-likelihood from which a profile points at somebody at all (three standard errors): only then the voltages are asked.
 _PROMISING: Final = 4.5
+#: Customers whose profiles are weighed with their own errors, likeliest first: a few milliseconds each, and who comes after so many of his area
+#: is in no ranking of five.
+WEIGHED: Final = 40
+#: A meter that registered less than so many of its last digits over the whole block shows no profile but that digit.
+SILENT: Final = 10
+#: Customers whose profile and currents make them less likely than the likeliest by this factor (its logarithm) are not raised by voltages: a sum over
+#: a hundred of them does not reach the hundredth part that matters.
+_ALIKE: Final = 10.0
+#: Places of the ranking that belong to the two usual ways: a bridge at a meter that goes on counting, and one that stands.
+_SHORT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +149,21 @@ class Suspects:
 
 
 @dataclass(frozen=True, slots=True)
-class _Witness:
-    """What voltages and currents say of one area: drop and current float64[port, slot] without gaps, the customer (column) of each port,
-    and the current that the supply measures and no customer does, on each port's phase.
+class _Area:
+    """What is known of an area's customers beside their curves.
+
+    usable   int64[profile]                 the customer (column) whose profile it is
+    silent   int64[n]                       customers who registered next to nothing
+    digits   float64[profile] [kWh]         worth of their registers' last digit, as sharpening.py leaves it
+    filled   float64[profile, slot] [kWh^2] variance of what was filled, likewise
+    certain  bool                           more was lost than the network itself and the meters' classes account for
     """
 
-    drop: Floats
-    current: Floats
-    owner: NDArray[np.int64]
-    missing: Floats
-
-    def bypass(self, customer: int, coefficient: float) -> reciprocity.Hidden:
-        """He draws `coefficient` times his metered current beside it."""
-        at = np.flatnonzero(self.owner == customer)
-        return reciprocity.Hidden(at, coefficient * self.current[at])
-
-    def tap(self, customer: int) -> list[reciprocity.Hidden]:
-        """All that no customer's meter measures is drawn at his, on one of his phases."""
-        return [
-            reciprocity.Hidden(np.array([p]), self.missing[[p]])
-            for p in np.flatnonzero(self.owner == customer).tolist()
-        ]
+    usable: NDArray[np.int64]
+    silent: NDArray[np.int64]
+    digits: Floats
+    filled: Floats
+    certain: bool
 
 
 def find_suspects(
@@ -177,6 +195,7 @@ def find_suspects(
     """
     settings = settings or Settings()
     energies = regression.energies(topology, imports, exports, roll_over)
+    net = energies.forward - energies.reverse
     digit = (
         np.broadcast_to(np.asarray(resolution, dtype=np.float64), (len(topology),))
         * topology.multiplier
@@ -200,16 +219,38 @@ def find_suspects(
         customers = members[topology.role[members] == Role.RECEIVE]
         primary = energies.forward[customers]
         explained = regression.explained(primary, None if service is None else service[customers])
-        usable = (primary[:, at].std(axis=1) > 0) & (primary[:, at].sum(axis=1) > 0)
+        total = primary[:, at].sum(axis=1)
+        usable = (primary[:, at].std(axis=1) > 0) & (total > 0)
         if not usable.any():
             continue
         examined[area] = True
-        witness = partial(_witness, topology, members, customers, voltage, current, energies)
+        witness = partial(_witness, topology, members, customers, voltage, current, net)
+        sharp = sharpen(
+            primary,
+            energies.variance[customers],
+            digit[customers],
+            _apparent(topology, customers, voltage, current, primary),
+        )
         curves = regression.curves(
-            loss, supplied, variance, primary, explained, topology.accuracy[customers], usable, digit[counted]
+            loss,
+            supplied,
+            variance,
+            sharp.energy,
+            explained,
+            topology.accuracy[customers],
+            usable,
+            digit[counted],
         )
         whole = float(loss[at].sum())
-        named, order = _explain(curves, settings, np.flatnonzero(usable), witness, ranking)
+        sure = service is None or _unexplained(topology, counted, energies, explained, at) > 0
+        known = _Area(
+            np.flatnonzero(usable),
+            np.flatnonzero(total < SILENT * digit[customers]),
+            sharp.digits[usable],
+            sharp.variance[usable],
+            sure,
+        )
+        named, order = _explain(curves, settings, known, witness, ranking)
         for place, (column, chance) in enumerate(order[:RANKED]):
             ranked[area, place], odds[area, place] = customers[column], chance
         for column, coefficient, error in named:
@@ -236,15 +277,54 @@ def find_suspects(
     )
 
 
-def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> bool:
+def _apparent(
+    topology: Topology,
+    customers: NDArray[np.int64],
+    voltage: Floats | None,
+    current: Floats | None,
+    like: Floats,
+) -> Floats:
+    """[customer, slot] [kVAh], primary side, by samples; NaN where not all of a customer's legs were delivered."""
+    if voltage is None or current is None:
+        return np.full_like(like, np.nan)
+    watts = np.abs(voltage[customers] * current[customers])
+    legs = ~np.isnan(watts).all(axis=2)
+    gone = (np.isnan(watts) & legs[:, :, None]).any(axis=1) | ~legs.any(axis=1)[:, None]
+    hours = topology.multiplier[customers, None] * _QUARTER / 1000
+    return np.where(gone, np.nan, np.nansum(watts, axis=1) * hours)
+
+
+def _unexplained(
+    topology: Topology,
+    counted: NDArray[np.int64],
+    energies: Energies,
+    explained: Floats,
+    at: NDArray[np.int64],
+) -> float:
+    """[kWh] that were lost over the slots `at` for certain, 39 times in 40, and not by the network: the lower of the limits that bounds.py gives."""
+    through = (np.nan_to_num(energies.forward) + np.nan_to_num(energies.reverse))[np.ix_(counted, at)].sum(
+        axis=1
+    )
+    limit = through * topology.accuracy[counted]
+    _, loss, filled = regression.losses(topology, counted, energies)
+    technical = float(explained[:, at].sum())
+    largest = float(limit.max())
+    spread = float((limit**2).sum() - largest**2) / 3 + float(filled[at].sum()) + (FORMULA * technical) ** 2
+    wide = half_width(np.array([largest]), np.array([spread**0.5]))
+    return float(loss[at].sum()) - technical - float(wide[0])
+
+
+def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int, behind: NDArray[np.bool_]) -> bool:
     """No other single customer, set free beside this one, takes the loss away from him.
 
-    A rival who would have to give energy away, a negative coefficient, takes nothing.
+    A rival who would have to give energy away, a negative coefficient, takes nothing; one for whom currents and voltages speak far less (`behind`)
+    is none.
     """
     rest = grams.without(inside)[at]
     size = np.diagonal(rest)
     rivals = size > 1e-9 * np.diagonal(grams.table[at])
     rivals[[*inside, term, -1]] = False
+    rivals &= ~behind
     own, other, loss = rest[rivals, term], size[rivals], rest[rivals, -1]
     determinant = size[term] * other - own**2
     if np.any(determinant <= 1e-9 * size[term] * other):
@@ -255,17 +335,14 @@ def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int) -> boo
 
 
 def _explain(
-    curves: Curves,
-    settings: Settings,
-    usable: NDArray[np.int64],
-    ask: Callable[[], _Witness | None],
-    ranking: bool,
+    curves: Curves, settings: Settings, area: _Area, ask: Callable[[], Witness | None], ranking: bool
 ) -> tuple[list[tuple[int, float, float]], list[tuple[int, float]]]:
     """((customer, coefficient, standard error) of each customer named, all fitted together; (customer, odds) by likelihood).
 
-    usable  int64[profile]: the customer (column) whose profile it is;  ask  brings what the voltages say, called once at most
+    ask  brings what the voltages say, called once at most
     """
     nuisance, customers = curves.nuisance.shape[2], curves.profiles.shape[2]
+    usable = area.usable
     slots = int(curves.there.sum())
     z = max(settings.z, NormalDist().inv_cdf(1 - settings.area_error / customers))
     used = curves.profiles.sum(axis=(0, 1))
@@ -274,79 +351,165 @@ def _explain(
     result: list[tuple[int, float, float]] = []
     order: list[tuple[int, float]] = []
     while len(result) < settings.most:
-        found = regression.best(grams, terms)
-        if found is None:
-            if ranking and not result:
-                order = _ranking(np.full(customers, -np.inf), usable, ask())
+        signs = _signs(curves, grams, terms, area, partial(_asked, ask, ranking, not result))
+        if not result and (signs is not None or ranking):
+            witness = signs.witness if signs is not None else ask()
+            order = _ranking(signs, area, witness if ranking else None)
+        if signs is None:
             break
-        at, profile, alone = found
-        place = np.full(len(profile), -np.inf)
-        witness = ask() if not result and (ranking or profile.max() > _PROMISING) else None
-        if witness is not None:
-            place = _places(witness, profile, alone, nuisance, usable)
-        likelihood = profile + np.where(np.isfinite(place), place, 0.0)
-        if not result:
-            order = _ranking(likelihood[nuisance:-1], usable, witness if ranking else None)
-        term = int(np.argmax(likelihood))
-        # The voltages may clear the one whom his profile points at; they do not convict one of several whom it points at alike.
-        chance = min(1 / float(np.exp(part - part[term]).sum()) for part in (profile, likelihood))
-        if witness is not None and np.isfinite(place[term]) and place[term] < 0:
-            break  # with nobody hiding anything there the voltages are likelier than with him
-        coefficient, error = (part[nuisance:] for part in grams.fit(at, [*terms, term], slots))
+        term = int(np.argmax(signs.likelihood))
+        doubt = float(signs.weighed.coefficient[term]), float(signs.weighed.error[term])
+        who = int(usable[term - nuisance])
+        if signs.cleared(term) or not (result or _alone(signs.witness, who, *doubt, area.silent)):
+            break
+        coefficient, error = (part[nuisance:] for part in grams.fit(signs.at, [*terms, term], slots))
+        error = np.append(error[:-1], max(error[-1], doubt[1]))
         named = np.array([*terms[nuisance:], term]) - nuisance
         energy = coefficient * used[named]
         # everybody named must still hold with the new one beside him
         significant = bool(np.all(coefficient - z * error > settings.threshold))
-        possible = float(np.sum(energy - error * used[named])) <= curves.most
-        if not (significant and possible and bool(np.all(energy >= settings.energy)) and chance >= SURE):
-            break
-        if not _survives_rivals(grams, at, terms, term):
+        missed = area.certain or signs.missed(term)
+        possible = missed and float(np.sum(energy - error * used[named])) <= curves.most
+        alone = signs.chance(term) >= SURE and _survives_rivals(
+            grams, signs.at, terms, term, signs.behind(term)
+        )
+        if not (significant and possible and bool(np.all(energy >= settings.energy)) and alone):
             break
         terms.append(term)
         result = list(zip(usable[named].tolist(), coefficient.tolist(), error.tolist(), strict=True))
     return result, order
 
 
-def _places(
-    witness: _Witness, profile: Floats, alone: Floats, nuisance: int, usable: NDArray[np.int64]
-) -> Floats:
-    """float64[term]: what the voltages say of each customer who takes what his profile says he takes; -inf for who was not asked."""
-    asked = [
-        term
-        for term in np.flatnonzero(profile > profile.max() - _HOPELESS).tolist()
-        if np.any(witness.owner == usable[term - nuisance])
-    ]
-    result = np.full(len(profile), -np.inf)
-    if asked:
-        result[asked] = reciprocity.likelihoods(
-            witness.drop,
-            witness.current,
-            [witness.bypass(int(usable[term - nuisance]), float(alone[term])) for term in asked],
-        )
-    return result
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """What speaks for each customer beside those named already, float64[term] log-likelihoods above nobody.
 
-
-def _ranking(
-    likelihood: Floats, usable: NDArray[np.int64], witness: _Witness | None
-) -> list[tuple[int, float]]:
-    """(customer, odds), likeliest first. Two lists in turns, where voltages are asked: who passes a part of his use by the meter, by profile and
-    place; and at whose place all that no meter measures is drawn, whatever his profile. The second takes every meter's error for a part of
-    the current, so its likelihoods are not those of the first, and each has odds of its own.
+    at       the covariance that suits best;  weighed  what his profile says, its own errors counted
+    profile  his profile and the currents of his phases;  -inf: not asked
+    flow     of that the currents' part, 0 where he has none
+    place    the voltages, 0 where he has none
     """
-    lists = [_odds(dict(zip(usable.tolist(), likelihood.tolist(), strict=True)))]
+
+    at: int
+    weighed: regression.Weighed
+    profile: Floats
+    flow: Floats
+    place: Floats
+    witness: Witness | None
+
+    @property
+    def likelihood(self) -> Floats:
+        """The voltages choose among those whom profile and currents point at alike, and raise nobody above these."""
+        near = self.profile > self.profile.max() - _ALIKE
+        return self.profile + np.where(near, self.place - self.place[near].max(), 0.0)
+
+    def chance(self, term: int) -> float:
+        """Odds against all others. The voltages may clear the one whom profile and currents point at; they do not convict one of several whom these
+        point at alike.
+        """
+        return min(_chance(part, term) for part in (self.profile, self.likelihood))
+
+    def cleared(self, term: int) -> bool:
+        """With nobody hiding anything there currents and voltages are likelier than with him."""
+        return bool(self.flow[term] + self.place[term] < 0)
+
+    def behind(self, term: int) -> NDArray[np.bool_]:
+        """bool[term]: for whom currents and voltages speak less than for this one, a thousand to one."""
+        said = self.flow + self.place
+        return np.asarray(said < said[term] - CERTAIN)
+
+    def missed(self, term: int) -> bool:
+        """What he is said to draw is missing on his phases, a thousand to one."""
+        return bool(self.flow[term] > CERTAIN)
+
+
+def _asked(
+    ask: Callable[[], Witness | None], ranking: bool, first: bool, likelihood: float
+) -> Witness | None:
+    """The voltages and currents, where they are asked: they take a second, and tell of the first one only."""
+    return ask() if first and (ranking or likelihood > _PROMISING) else None
+
+
+def _signs(
+    curves: Curves, grams: Grams, terms: list[int], area: _Area, ask: Callable[[float], Witness | None]
+) -> _Signs | None:
+    """None: nobody explains anything beside `terms`."""
+    found = regression.best(grams, terms)
+    if found is None:
+        return None
+    at, raw, alone = found
+    guesses = {t: float(alone[t]) for t in np.argsort(-raw)[:WEIGHED].tolist() if np.isfinite(raw[t])}
+    weighed = regression.weigh(curves, grams, at, terms, guesses, area.digits, area.filled)
+    if not np.isfinite(weighed.evidence).any():
+        return None
+    place, flow = np.zeros(len(raw)), np.zeros(len(raw))
+    witness = ask(float(raw.max()))
     if witness is not None:
-        taps = [(c, tap) for c in np.unique(witness.owner).tolist() for tap in witness.tap(c)]
-        said = reciprocity.likelihoods(witness.drop, witness.current, [tap for _, tap in taps])
-        best: dict[int, float] = {}
-        for (customer, _), value in zip(taps, said.tolist(), strict=True):
-            best[customer] = max(best.get(customer, -np.inf), value)
-        lists.append(_odds(best))
+        nuisance = curves.nuisance.shape[2]
+        asked = np.flatnonzero(np.isfinite(weighed.evidence))
+        who = area.usable[asked - nuisance].tolist()
+        k, error = weighed.coefficient[asked].tolist(), weighed.error[asked].tolist()
+        place[asked] = witness.places(list(zip(who, k, strict=True)))
+        flow[asked] = [witness.flows(*each) for each in zip(who, k, error, strict=True)]
+    return _Signs(at, weighed, weighed.evidence + flow, flow, place, witness)
+
+
+def _alone(
+    witness: Witness | None, who: int, coefficient: float, error: float, silent: NDArray[np.int64]
+) -> bool:
+    """Nobody whose meter registers nothing can be who draws it instead.
+
+    A meter that all current passes by has no profile, so its owner may draw at any hours, those of an honest neighbour of his habits as well. Only
+    voltages and currents tell the two apart: what is drawn at these hours, is it drawn here or there?
+    """
+    silent = silent[silent != who]
+    if not len(silent):
+        return True
+    if witness is None or not witness.has(np.append(silent, who)):
+        return False
+    here = float(witness.places([(who, coefficient)])[0]) + witness.flows(who, coefficient, error)
+    there = witness.elsewhere(who, coefficient, error, silent)
+    return len(there) == len(silent) and _chance(np.append(here, there), 0) >= SURE
+
+
+def _ranking(signs: _Signs | None, area: _Area, witness: Witness | None) -> list[tuple[int, float]]:
+    """(customer, odds), likeliest first, each of three lists with odds of its own: who passes a part of his use by the meter, by profile, currents
+    and place; who registers nothing and draws all that no meter measures, by place; who draws all that beside a meter that works.
+
+    The first two take turns. The third is what is left when neither fits: a circuit of its own before the meter needs more work than a bridge.
+    """
+    score = (
+        np.full(len(area.usable), -np.inf) if signs is None else signs.likelihood[-1 - len(area.usable) : -1]
+    )
+    lists = [_odds(dict(zip(area.usable.tolist(), score.tolist(), strict=True)))]
+    silent = area.silent
+    if witness is None:
+        lists.append([(c, 1 / len(silent)) for c in silent.tolist()])
+        return _in_turns(lists)
+    best = witness.taps()
+    dark = set(silent.tolist())
+    lists.append(
+        _odds({c: v for c, v in best.items() if c in dark})
+        + [(c, 0.0) for c in silent.tolist() if c not in best]
+    )
+    order = _in_turns(lists)
+    return _in_turns([order[:_SHORT] + _in_turns([order[_SHORT:], _odds(best)])])
+
+
+def _in_turns(lists: list[list[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The first of each list, the second of each, and so on, everybody once."""
     order: dict[int, float] = {}
     for pair in zip_longest(*lists):
         for entry in pair:
             if entry is not None:
                 order.setdefault(*entry)
     return list(order.items())
+
+
+def _chance(likelihood: Floats, at: int) -> float:
+    """Odds of one against all others together."""
+    weight = np.exp(likelihood - likelihood.max())
+    return float(weight[at] / weight.sum())
 
 
 def _odds(score: dict[int, float]) -> list[tuple[int, float]]:
@@ -362,21 +525,8 @@ def _witness(
     customers: NDArray[np.int64],
     voltage: Floats | None,
     current: Floats | None,
-    energies: Energies,
-) -> _Witness | None:
-    """None where the area has no voltages to compare."""
+    net: Floats,
+) -> Witness | None:
     if voltage is None or current is None:
         return None
-    net = energies.forward - energies.reverse
-    supply = drops.source(topology, members, voltage, current, net)
-    if supply is None or np.isnan(supply.volts).all():
-        return None
-    where = drops.ports(topology, customers, supply, voltage, current, net)
-    if len(where) < 2:
-        return None
-    phase = phases.identify(supply, where).phase
-    amps, drop = drops.gapless(where.amps), drops.gapless(supply.volts[phase] - where.volts)
-    on_phase = np.stack([amps[phase == p].sum(axis=0) for p in range(3)])
-    missing = np.nan_to_num(drops.gapless(supply.amps) - on_phase, nan=0.0)
-    column = np.searchsorted(customers, where.row, sorter=np.argsort(customers))
-    return _Witness(drop, amps, np.argsort(customers)[column], missing[phase])
+    return listen(topology, members, customers, voltage, current, net)

@@ -10,13 +10,13 @@ A drop of two voltmeters' readings is useless for that: they differ by more than
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss.balance import slot_energy
+from lineloss.balance import Balance, slot_energy
 from lineloss.drops import SAMPLES, Fit, Ports, Source, fit, ports, source
 from lineloss.phases import Phases, identify
 from lineloss.registers import ROLL_OVER, Registers, RollOver
@@ -99,6 +99,19 @@ def technical_loss(
         guess = (1 - measured[area]) * energy[area]
         error[area] = np.sqrt(slip**2 + (FORMULA * energy[area]) ** 2 + guess**2)
     return Technical(energy, error, measured, lost, phases)
+
+
+def narrowed(balance: Balance, told: Technical) -> Balance:
+    """The balance with likely limits that know of the network: what an area loses is at least what its network loses, whoever takes what besides.
+
+    So the lower limit is no lower than the technical loss less two of its standard errors. Where that is above the upper one, meters and voltages
+    contradict each other (a wrong multiplier, a wrong link), and the limits are left to the meters. The same areas in the same order.
+    """
+    floor = (told.energy - 2 * told.error) / _KWH
+    with np.errstate(invalid="ignore"):
+        higher = balance.known & (floor > balance.likely_low) & (floor < balance.likely_high)
+    low = np.where(higher, np.floor(np.where(higher, floor, 0.0)), balance.likely_low)
+    return replace(balance, likely_low=low.astype(np.int64))
 
 
 def _watts(

@@ -1,4 +1,5 @@
-"""Every rule over one day: what a metering engineer should look at. Findings that vanish are withdrawn.
+"""Every rule that a day is enough for: what a metering engineer should look at. Findings that vanish are withdrawn. What takes several days
+and a second an area is in suspects.py and places.py.
 
 The curves come in whole transformer areas, some thousand meters at a time, with the quantities that the rules asked for look at and no
 others; the ledger in whole terminals. What one cause has brought about is one finding in the end (lineloss/storm.py).
@@ -8,18 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.jobs import lineloss, network
+from headend.jobs import lineloss, network, suspects
 from headend.jobs.frame import Run
 from headend.jobs.network import PATIENCE, Network
 from headend.plans import CURVE, points
 from headend.store import archive, blocks, coverage, findings, watch
 from headend.store.coverage import DayMatrix, today
+from lineloss import electrical
 from lineloss.finding import Finding
 from lineloss.meterday import MeterDay, nominal_of
 from lineloss.norms import norms
@@ -42,15 +44,15 @@ from lineloss.rules import (
     route,
     run_away,
     stopped,
-    theft,
     unbalance,
+    under_registered,
     voltage,
     voltage_unbalance,
+    wrong_area,
 )
 from lineloss.rules.check_meter import Pairs
 from lineloss.rules.route import Attempts
 from lineloss.storm import fold
-from lineloss.suspects import find_suspects
 from protocols.localtime import midnight
 from protocols.reading import MISSING, SLOT_QUANTITIES
 
@@ -118,18 +120,14 @@ def _unbalance(tile: Tile) -> list[Finding]:
     return unbalance.find(net.topology, tile.day.current, rated)
 
 
-def _theft(tile: Tile) -> list[Finding]:
+def _under_registered(tile: Tile) -> list[Finding]:
+    """Who may feed in is a matter of his contract here: a register that was turned round has fed in, too."""
     net, day = tile.net, tile.day
-    suspects = find_suspects(
-        net.topology,
-        net.imports,
-        net.exports,
-        service=lineloss.technical(net).lost,
-        voltage=day.voltage,
-        current=day.current,
-        roll_over=net.roll_over,
+    topology = replace(net.topology, exports=day.feeds_in)
+    told = electrical.compare(
+        topology, day.voltage, day.current, net.imports, net.exports, roll_over=net.roll_over
     )
-    return theft.find(net.topology, suspects)
+    return under_registered.find(topology, told)
 
 
 #: rule -> how it is asked
@@ -147,7 +145,7 @@ BY_AREA: Final[Mapping[str, OfAreas]] = {
     stopped.RULE: OfAreas(stopped.NEEDS, lambda t: stopped.find(t.day)),
     decreased.RULE: OfAreas(decreased.NEEDS, lambda t: decreased.find(t.day)),
     loss.RULE: OfAreas((), lambda t: loss.find(lineloss.balance(t.net)), whole=True),
-    theft.RULE: OfAreas((*voltage.NEEDS, *unbalance.NEEDS), _theft, whole=True),
+    under_registered.RULE: OfAreas(under_registered.NEEDS, _under_registered, whole=True),
 }
 #: the others, by what they look at
 BY_LEDGER: Final = (missing.RULE, route.RULE)
@@ -184,7 +182,7 @@ def look(run: Run, day: dt.date, wanted: Collection[str]) -> str:
     added, withdrawn = findings.save(
         run.conn, day, rules, findings.named(run.conn, found), now=run.now, ends=(offline.RULE,)
     )
-    faded = findings.fade(run.conn, day, now=run.now) if complete else 0
+    faded = findings.fade(run.conn, day, now=run.now, but=(wrong_area.RULE,)) if complete else 0
     return f"{len(found)} findings, {added} new, {withdrawn} withdrawn" + (f", {faded} over" if faded else "")
 
 
@@ -197,6 +195,7 @@ def judge(net: Network, capacity: Mapping[int, float], ledger: DayMatrix) -> lis
     nothing = np.zeros(len(net.topology), dtype=np.int64)
     tile = Tile(net, meter_day(net, Facts(capacity)), Facts(capacity), np.full(len(nothing), np.nan), nothing)
     found = [f for rule, how in BY_AREA.items() if rule in rules for f in how.find(tile)]
+    found += suspects.judge(net) if net.complete else []
     return fold([*found, *_missing(ledger)], network.places(net.block.rows))
 
 

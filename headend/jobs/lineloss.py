@@ -12,7 +12,7 @@ from headend.jobs.network import Network
 from headend.store import blocks, results
 from headend.store.results import Loss
 from lineloss.balance import Balance, Reason, day_balance
-from lineloss.technical import Technical, technical_loss
+from lineloss.technical import Technical, narrowed, technical_loss
 
 WHY = {
     Reason.KNOWN: "",
@@ -68,7 +68,8 @@ def job(run: Run, day: dt.date) -> str:
 
 def _losses(net: Network) -> list[Loss]:
     """One an area: a result, not a reading."""
-    b, told = balance(net), technical(net)
+    told = technical(net)
+    b = narrowed(balance(net), told)
     losses = []
     for k in range(len(b)):
         known = bool(b.known[k])

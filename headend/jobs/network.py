@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
 from headend.store import blocks
+from headend.store import network as archived
 from headend.store.blocks import Block, Boundary, Rows
 from lineloss.balance import day_ends
 from lineloss.storm import Places
-from lineloss.topology import Topology
-from protocols.localtime import Times
+from lineloss.topology import Role, Topology
+from protocols.localtime import Times, midnight
 from protocols.reading import MISSING, SLOT_QUANTITIES
 
 I64 = NDArray[np.int64]
@@ -74,12 +75,37 @@ def areas(run: Run, day: dt.date, who: Rows, codes: Sequence[str] = ()) -> Itera
     slots = slots_due(run, day)
     if slots < 1:
         return
-    wanted = [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
-    # the bounds of a loss know of classes and digits, not of estimates, and a rule that accuses must not go by what we made up ourselves
-    for block in blocks.stream_areas(run.conn, who, day, run.zone, wanted, estimates="none"):
+    # the bounds of a loss know of classes and digits, not of estimates, and what is estimated accuses nobody
+    for block in blocks.stream_areas(run.conn, who, day, run.zone, _wanted(codes), estimates="none"):
         # nobody's register is needed of a moment that the day has not come to yet
         ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
         yield assemble(block, slots, *ends)
+
+
+def window(
+    run: Run, first: dt.date, last: dt.date, some: I64, codes: Sequence[str], *, supplies: bool = False
+) -> Iterator[Network]:
+    """The areas `some` (their ids) over whole local days, so many at a time as one block holds.
+
+    supplies  each block has the supply meters of all of `some`, whichever areas it holds
+
+    A meter that came or went within has no curve, so its area is not examined. Days of which there is nothing say nothing.
+    """
+    begin, end = midnight(first, run.zone), midnight(last + dt.timedelta(days=1), run.zone)
+    who = blocks.rows(
+        run.conn, first, run.zone, last=last, points=archived.members(run.conn, some, begin, end)
+    )
+    who = who.take(np.isin(who.area, some))
+    feeds = who.take(who.role == Role.SUPPLY) if supplies else None
+    for block in blocks.stream_areas(
+        run.conn, who, first, run.zone, _wanted(codes), last=last, estimates="none", beside=feeds
+    ):
+        outer = {code: ends[:, [0, -1]] for code, ends in block.freezes.items()}
+        yield assemble(replace(block, freezes=outer), len(block.times) - 1)
+
+
+def _wanted(codes: Sequence[str]) -> list[str]:
+    return [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
 
 
 def places(who: Rows) -> Places:

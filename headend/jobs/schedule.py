@@ -19,6 +19,7 @@ from headend.jobs import (
     clocks,
     lineloss,
     outages,
+    places,
     prepaid,
     retention,
     rollup,
@@ -26,6 +27,7 @@ from headend.jobs import (
     settle,
     splits,
     statistics,
+    suspects,
     vee,
 )
 from headend.jobs.frame import Job, Run, run
@@ -60,6 +62,8 @@ JOBS: dict[str, Job] = {
     "lineloss": lineloss.job,
     "splits": splits.job,
     "anomalies": anomalies.job,
+    "suspects": suspects.job,
+    "places": places.job,
     "clocks": clocks.job,
     statistics.ONLINE: statistics.online,
     outages.NAME: outages.job,
@@ -122,9 +126,7 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            for name in ("settle", "lineloss", "splits", "anomalies"):
-                self._run(conn, name, before)
-            self._bill(conn, before)
+            self._night(conn, before, opened, now - opened >= GRACE)
         if self._due("late", now, LATE, AFTER):
             self._follow(conn, before)
             if now - opened >= GRACE:
@@ -140,6 +142,18 @@ class Schedule:
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
             self._last["upkeep"] = opened
             self._run(conn, "retention", day)
+
+    def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
+        """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading
+        hardly changes it."""
+        for name in ("settle", "lineloss", "splits", "anomalies"):
+            self._run(conn, name, day)
+        self._bill(conn, day)
+        if self._last.get("week") != opened:
+            self._run(conn, "suspects", day)
+            if settled:
+                self._last["week"] = opened
+                self._run(conn, "places", day)
 
     def _pause(self) -> float:
         now = self.clock.now()

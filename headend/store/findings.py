@@ -70,6 +70,7 @@ _CALLED: Final = {
     "meter_ids": ("meter", "asset", "meters_named"),
     "terminal_id": ("terminal", "code", "terminal"),
     "area": ("area", "code", "area"),
+    "found_area": ("area", "code", "found_area"),
 }
 
 
@@ -165,7 +166,12 @@ def _standing(
           AND (%(meters)s::int[] IS NULL OR f.subject_kind = 'meter' AND f.subject_id = ANY(%(meters)s))
         ORDER BY f.finding_id FOR UPDATE OF f
         """,
-        {"day": day, "rules": list(rules), "open": list(OPEN), "meters": None if meters is None else list(meters)},
+        {
+            "day": day,
+            "rules": list(rules),
+            "open": list(OPEN),
+            "meters": None if meters is None else list(meters),
+        },
     )
     found: dict[Key, list[dict[str, Any]]] = {}
     for row in rows:
@@ -272,11 +278,15 @@ def _renew(conn: Connection, numbers: Iterable[int], at: dt.datetime) -> None:
     )
 
 
-def fade(conn: Connection, day: dt.date, *, now: Any) -> int:
-    """Close what no rule has seen for QUIET days up to `day` and nobody has ordered work for, in the caller's transaction. How many."""
+def fade(conn: Connection, day: dt.date, *, now: Any, but: Sequence[str] = ()) -> int:
+    """Close what no rule has seen for QUIET days up to `day` and nobody has ordered work for, in the caller's transaction. How many.
+
+    but  rules that look so seldom that this means nothing
+    """
     rows = conn.execute(
-        "SELECT * FROM finding WHERE state IN ('new', 'recurred', 'acknowledged') AND day <= %s ORDER BY finding_id FOR UPDATE",
-        (day - QUIET,),
+        "SELECT * FROM finding WHERE state IN ('new', 'recurred', 'acknowledged') AND day <= %s AND rule <> ALL(%s) "
+        "ORDER BY finding_id FOR UPDATE",
+        (day - QUIET, list(but)),
     ).fetchall()
     for row in rows:
         why = f"not seen for {(day - row['day']).days} days"

@@ -91,6 +91,24 @@ def _levels(conn: Connection, table: str) -> tuple[I64, I64]:
     return tuple(np.array([row[name] for row in found], dtype=np.int64) for name in ("id", "level"))  # type: ignore[return-value]
 
 
+def members(conn: Connection, areas: I64, begin: np.datetime64, end: np.datetime64) -> I64:
+    """int64[point], ascending: what has a role in one of these areas at some time of the period."""
+    found = conn.execute(
+        "SELECT DISTINCT point_id FROM area_role WHERE area_id = ANY(%s) AND valid_from < %s AND valid_to > %s ORDER BY 1",
+        (areas.tolist(), as_datetime(end), as_datetime(begin)),
+    )
+    return np.array([row["point_id"] for row in found], dtype=np.int64)
+
+
+def areas_by_line(conn: Connection, at: np.datetime64) -> tuple[I64, I64]:
+    """(areas, the line that feeds each) as of an instant, by line; areas of which no line is known are left out."""
+    found = conn.execute(
+        "SELECT area_id, line_id FROM area_span WHERE line_id IS NOT NULL AND valid_from <= %(at)s AND valid_to > %(at)s ORDER BY 2, 1",
+        {"at": as_datetime(at)},
+    ).fetchall()
+    return tuple(np.array([row[name] for row in found], dtype=np.int64) for name in ("area_id", "line_id"))  # type: ignore[return-value]
+
+
 def capacities(
     conn: Connection, points: I64, begin: np.datetime64, end: np.datetime64
 ) -> NDArray[np.float64]:

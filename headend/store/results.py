@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headend.store import feed
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
@@ -79,6 +82,22 @@ def losses(conn: Connection, day: dt.date) -> list[dict[str, Any]]:
         """,
         (day,),
     ).fetchall()
+
+
+def unexplained(conn: Connection, day: dt.date, most: int, *, usual: float) -> NDArray[np.int64]:
+    """int64[area], at most `most`: areas that lost more than the network is expected to, or gained, beyond what is likely of meters of their
+    classes; most kWh first.
+
+    usual  share of the supply that a network may lose where its loss is not known
+    """
+    rows = conn.execute(
+        """
+        SELECT area_id, greatest(likely_low - coalesce(technical + 2 * technical_error, %(usual)s * supplied), -likely_high) AS rest
+        FROM loss_result WHERE day = %(day)s AND status = 'known' AND likely_low IS NOT NULL ORDER BY rest DESC, area_id LIMIT %(most)s
+        """,
+        {"day": day, "usual": usual, "most": most},
+    )
+    return np.array([row["area_id"] for row in rows if row["rest"] > 0], dtype=np.int64)
 
 
 def ran(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lineloss.technical import Technical, technical_loss
+from lineloss.balance import Balance, day_balance
+from lineloss.technical import Technical, narrowed, technical_loss
 from tests.support.truth.homes import Weather, happen
 from tests.support.truth.meters import Faults, Readings, read
 from tests.support.truth.street import habits, street
@@ -73,3 +74,33 @@ def test_phases_are_told_and_a_wrong_archive_is_found() -> None:
     row = int(np.flatnonzero(sure[:, 0] & (seen.topology.phases == 1))[0])
     archived[row, 0] = (archived[row, 0] + 1) % 3
     assert np.argwhere(phases.swapped(archived)[1:]).tolist() == [[row - 1, 0]]
+
+
+def limits(seen: Readings) -> Balance:
+    return day_balance(seen.topology, seen.imports, seen.exports)
+
+
+def test_the_network_narrows_the_limits_from_below_and_the_truth_stays_within() -> None:
+    inside, narrower = [], []
+    for seed in range(12):
+        seen = readings(seed)
+        wide = limits(seen)
+        slim = narrowed(wide, told(seen))
+        true = seen.loss.sum() * 10_000
+        inside.append(slim.likely_low[0] <= true <= slim.likely_high[0])
+        narrower.append(slim.likely_low[0] > wide.likely_low[0])
+        assert slim.likely_high[0] == wide.likely_high[0]
+        assert slim.loss_low[0] == wide.loss_low[0]
+    assert sum(inside) >= 11
+    assert 3 <= sum(narrower) < 12
+
+
+def test_meters_and_voltages_that_contradict_each_other_leave_the_limits_alone() -> None:
+    seen = readings(1)
+    wide, network = limits(seen), told(seen)
+    more = Technical(network.energy * 100, network.error, network.measured, network.lost, network.phases)
+    unknown = Technical(
+        network.energy * np.nan, network.error, network.measured, network.lost, network.phases
+    )
+    for other in (more, unknown):
+        assert narrowed(wide, other).likely_low.tolist() == wide.likely_low.tolist()

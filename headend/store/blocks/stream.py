@@ -90,19 +90,27 @@ def stream_areas(
     zone: ZoneInfo,
     codes: Sequence[str],
     *,
+    last: dt.date | None = None,
     until: np.datetime64 | None = None,
     freezes: Sequence[str] = REGISTER_QUANTITIES,
     estimates: Estimates = "all",
+    beside: Rows | None = None,
     meters_at_once: int | None = None,
 ) -> Iterator[Block]:
-    """`load` of these rows of a local day in blocks of whole transformer areas: what is computed of an area never needs two of them.
+    """`load` of these rows of local days `day` to `last` (that day alone) in blocks of whole transformer areas: what is computed of an area never
+    needs two of them.
+
+    beside  rows that every block has as well, where it has nothing of their areas
 
     A meter with roles in two areas has a row in each one's block. An area larger than a block is one all the same; who belongs to no area comes
     last. A block is read when it is asked for.
     """
     chosen = choose(CURVES.tables, codes)
-    for part in by_area(who, meters_at_once or _meters(day, day, zone)):
-        yield fill(conn, part, day, day, zone, chosen, until=until, freezes=freezes, estimates=estimates)
+    for part in by_area(who, meters_at_once or _meters(day, last or day, zone)):
+        wanted = part if beside is None else part.beside(beside.take(~np.isin(beside.area, part.area)))
+        yield fill(
+            conn, wanted, day, last or day, zone, chosen, until=until, freezes=freezes, estimates=estimates
+        )
 
 
 def by_area(who: Rows, size: int) -> Iterator[Rows]:

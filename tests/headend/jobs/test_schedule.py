@@ -62,6 +62,8 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
 NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
+#: with the night's work until the curves have had their time, and then once more; the lines whose turn it is once
+SUSPECTS, PLACES = "suspects 10", "places 10"
 #: the day before is validated as a whole once; until then late data of older days alone are followed, and from then on of that day too
 EARLY, LATE, WHOLE, AFTERWARDS = (
     ["vee-late 10"],
@@ -73,7 +75,15 @@ HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "rollup 11"], "retent
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, *WHOLE, *HOUR, RETENTION]  # at the start at once
+    assert planned("2026-03-11 10:00") == [
+        *QUARTER,
+        *NIGHT,
+        SUSPECTS,
+        PLACES,
+        *WHOLE,
+        *HOUR,
+        RETENTION,
+    ]  # at the start at once
     assert planned("2026-03-11 10:05") == []
     assert planned("2026-03-11 10:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
     assert planned("2026-03-11 10:20") == []
@@ -86,12 +96,12 @@ def test_the_night_begins_when_the_freezes_have_had_their_time(planned: Callable
     planned("2026-03-10 23:55")
     assert planned("2026-03-11 00:06") == [*QUARTER, *EARLY, *HOUR]
     assert planned("2026-03-11 00:34") == QUARTER
-    assert planned("2026-03-11 00:35") == NIGHT
+    assert planned("2026-03-11 00:35") == [*NIGHT, SUSPECTS]
     assert planned("2026-03-11 00:36") == QUARTER
-    assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, *EARLY, *HOUR]
-    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, *EARLY, *HOUR, RETENTION]  # once a day
+    assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR]
+    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR, RETENTION]  # once a day
     # the curve's points have had their time as well
-    assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, *WHOLE, *HOUR]
+    assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR]
     assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
 
 
@@ -105,7 +115,7 @@ def test_a_day_is_looked_at_as_a_whole_until_that_was_done(
             raise RuntimeError("no")
 
         patch.setitem(schedule.JOBS, "vee", fails)
-        assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, *WHOLE, *HOUR, RETENTION]
+        assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, RETENTION]
     # the figures of the day have been made
     assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *LATE, *HOUR]
     assert planned("2026-03-11 06:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
@@ -145,7 +155,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
         raise RuntimeError("no")
 
     monkeypatch.setitem(schedule.JOBS, "prepaid", fails)
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, *WHOLE, *HOUR, RETENTION]
+    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, RETENTION]
     jobs = table(store, "SELECT job, ok FROM job_run ORDER BY run_id")
     assert jobs == [
         ("prepaid", False),
@@ -159,6 +169,8 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "splits",
                 "anomalies",
                 "billing",
+                "suspects",
+                "places",
                 "vee-late",
                 "vee",
                 "statistics",

@@ -17,6 +17,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +25,13 @@ import numpy as np
 import pytest
 
 import lineloss.rules
+from lineloss import electrical
 from lineloss.balance import day_balance
 from lineloss.contacts import Contacts
 from lineloss.finding import Finding
+from lineloss.membership import find_moves
 from lineloss.meterday import MeterDay, nominal_of
+from lineloss.ratios import find_ratios
 from lineloss.registers import ROLL_OVER
 from lineloss.rules import (
     check_meter,
@@ -50,8 +54,11 @@ from lineloss.rules import (
     stopped,
     theft,
     unbalance,
+    under_registered,
     voltage,
     voltage_unbalance,
+    wrong_area,
+    wrong_ratio,
 )
 from lineloss.rules.check_meter import Pairs
 from lineloss.rules.clock_off import Offsets
@@ -184,6 +191,22 @@ def of_theft(case: Case) -> list[Finding]:
     return theft.find(topology, find_suspects(topology, day.imports, day.exports, service=service))
 
 
+def of_wrong_area(case: Case) -> list[Finding]:
+    day, topology = case.day, case.topology
+    return wrong_area.find(topology, find_moves(topology, day.voltage, day.current, day.imports, day.exports))
+
+
+def of_wrong_ratio(case: Case) -> list[Finding]:
+    return wrong_ratio.find(find_ratios(case.topology, case.day.imports, case.day.exports))
+
+
+def of_under_registered(case: Case) -> list[Finding]:
+    day = case.day
+    topology = replace(case.topology, exports=day.feeds_in)
+    told = electrical.compare(topology, day.voltage, day.current, day.imports, day.exports)
+    return under_registered.find(topology, told)
+
+
 def of_unbalance(case: Case) -> list[Finding]:
     kva = {row["area"]: float(row["capacity_kva"]) for row in case.table("areas.csv")}
     capacity = np.array([kva.get(row.get("area", ""), np.nan) for row in case.meters])
@@ -276,6 +299,9 @@ ASKED: Final[dict[str, Callable[[Case], list[Finding]]]] = {
     route.RULE: of_route,
     loss.RULE: of_loss,
     theft.RULE: of_theft,
+    wrong_area.RULE: of_wrong_area,
+    wrong_ratio.RULE: of_wrong_ratio,
+    under_registered.RULE: of_under_registered,
 }
 
 

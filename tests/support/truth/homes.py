@@ -25,6 +25,7 @@ class Weather:
     spread   bool   each customer takes his profile from another week (up to six away, so the season stays); False: as published, where many
                     customers have one and the same
     solar    float  share of customers with photovoltaics of twice their rated load
+    empty    float  share of customers who are away and draw nothing
     """
 
     first: int
@@ -33,6 +34,7 @@ class Weather:
     length: float = 1.0
     spread: bool = True
     solar: float = 0.0
+    empty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ def happen(
     power = power.real + 1j * RATED_TANGENT * power.imag
     roofs = random.random(customers) < weather.solar
     power[roofs] -= 2 * grid.power[roofs, None] * 1000 * sun[at % len(sun)]
+    if weather.empty:
+        power[random.random(customers) < weather.empty] = 0
     loads = np.zeros((len(grid), 3, slots), dtype=np.complex128)
     for k, (node, phase) in enumerate(zip(grid.home.tolist(), grid.phases.tolist(), strict=True)):
         if phase < 0:

@@ -12,7 +12,7 @@ from lineloss.balance import day_balance
 from lineloss.membership import find_moves
 from lineloss.ratios import find_ratios
 from lineloss.suspects import find_suspects
-from lineloss.technical import technical_loss
+from lineloss.technical import narrowed, technical_loss
 from protocols.reading import MISSING
 from tests.support.truth.grid import Complex, Floats, Grid
 from tests.support.truth.homes import SLOTS, Day, Weather, happen, medium_voltage
@@ -33,7 +33,13 @@ class Stage:
     sun: Floats
 
     def day(
-        self, random: np.random.Generator, days: int, *, spread: bool | None = None, neighbour: bool = False
+        self,
+        random: np.random.Generator,
+        days: int,
+        *,
+        spread: bool | None = None,
+        neighbour: bool = False,
+        empty: float = 0.0,
     ) -> Day:
         """Some days of some weather; loads that the lines cannot carry are drawn again, smaller."""
         wave = medium_voltage(days * SLOTS, random)
@@ -45,6 +51,7 @@ class Stage:
                 float(random.uniform(0.7, 1.5)),
                 bool(random.random() < 0.5) if spread is None else spread,
                 float(random.choice([0.0, 0.0, 0.15])),
+                empty,
             )
             grid = self.neighbour if neighbour else self.grid
             try:
@@ -92,12 +99,13 @@ def phases(stage: Stage, random: np.random.Generator, days: int) -> Figures:
 def bounds(stage: Stage, random: np.random.Generator, days: int) -> Figures:
     """Each day of an honest area: is the true loss within the likely limits, and how wide are they?"""
     figures: Figures = {}
-    for name, faults, main in (
-        ("complete, main class 0.5", Faults(), 0.005),
-        ("3 % missing, main class 0.5", Faults(missing=0.03), 0.005),
-        ("3 % missing, main class 1", Faults(missing=0.03), 0.01),
-        ("3 % silent for the day, main class 0.5", Faults(silent=0.03), 0.005),
-        ("3 % missing and a clock 8 min off", Faults(missing=0.03, late=(0, 8.0)), 0.005),
+    for name, faults, main, voltages in (
+        ("complete, main class 0.5", Faults(), 0.005, False),
+        ("3 % missing, main class 0.5", Faults(missing=0.03), 0.005, False),
+        ("3 % missing, main class 1", Faults(missing=0.03), 0.01, False),
+        ("3 % missing, main class 1, technical loss known", Faults(missing=0.03), 0.01, True),
+        ("3 % silent for the day, main class 0.5", Faults(silent=0.03), 0.005, False),
+        ("3 % missing and a clock 8 min off", Faults(missing=0.03, late=(0, 8.0)), 0.005, False),
     ):
         day = stage.day(random, days)
         seen = read(day, random, faults, main_class=main)
@@ -107,6 +115,12 @@ def bounds(stage: Stage, random: np.random.Generator, days: int) -> Figures:
             at = slice(d * SLOTS, (d + 1) * SLOTS + 1)
             others = np.delete(usual, d, axis=1) if days > 1 else None
             told = day_balance(seen.topology, seen.imports[:, at], seen.exports[:, at], usual=others)
+            if voltages:
+                slots = slice(d * SLOTS, (d + 1) * SLOTS)
+                instants = (seen.voltage[:, :, slots], seen.current[:, :, slots])
+                told = narrowed(
+                    told, technical_loss(seen.topology, *instants, seen.imports[:, at], seen.exports[:, at])
+                )
             known.append(float(told.known[0]))
             if told.known[0] and told.supplied[0] > 0:
                 true = float(seen.loss[d * SLOTS : (d + 1) * SLOTS].sum())
@@ -132,9 +146,18 @@ def bypass(stage: Stage, random: np.random.Generator, days: int) -> Figures:
     figures: Figures = {}
     for published in (False, True):
         name = "published profiles" if published else "profiles of other weeks"
-        for low, high in ((0.3, 0.5), (0.5, 0.99), (1.0, 1.0), (0.0, 0.0)):
-            day = stage.day(random, days, spread=not published)
-            who, share = int(random.integers(len(day.power))), float(random.uniform(low, high))
+        for kind, low, high, empty in (
+            ("30% to 50%", 0.3, 0.5, 0.0),
+            ("50% to 99%", 0.5, 0.99, 0.0),
+            ("whole", 1.0, 1.0, 0.0),
+            ("whole, one home in ten empty", 1.0, 1.0, 0.1),
+            ("", 0.0, 0.0, 0.0),
+        ):
+            day = stage.day(random, days, spread=not published, empty=empty)
+            who, share = (
+                int(random.choice(np.flatnonzero(day.power.any(axis=1)))),
+                float(random.uniform(low, high)),
+            )
             seen = read(day, random, Faults(bypass=(who, share), missing=float(random.choice([0.0, 0.03]))))
             lost = technical_loss(seen.topology, seen.voltage, seen.current, seen.imports, seen.exports).lost
             told = find_suspects(
@@ -149,8 +172,9 @@ def bypass(stage: Stage, random: np.random.Generator, days: int) -> Figures:
             accused = set((told.row - 1).tolist())
             honest = float(bool(accused - ({who} if share else set())))
             figures.setdefault(f"bypass, {name}: an honest customer accused (areas)", []).append(honest)
-            if share:
-                kind = f"{low:.0%} to {high:.0%}" if share < 1 else "whole"
+            if not share:
+                figures[f"bypass, {name}: nobody steals, somebody accused (areas)"] = [honest]
+            else:
                 ranked = (told.ranked[0] - 1).tolist()
                 figures[f"bypass, {name}, {kind}: in the top 3"] = [float(who in ranked[:3])]
                 figures[f"bypass, {name}, {kind}: first"] = [float(who == ranked[0])]
