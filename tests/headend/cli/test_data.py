@@ -24,6 +24,7 @@ SHOWING = {
     "findings": ["anomalies", "show", YESTERDAY],
     "all-findings": ["anomalies", "show", "--evidence"],
     "closed-findings": ["anomalies", "show", "--state", "closed"],
+    "findings-report": ["anomalies", "report"],
     "balances": ["prepaid", "balances"],
     "ledger": ["prepaid", "show", "CUSTOMER"],
     "bills": ["billing", "show"],
@@ -159,6 +160,17 @@ def test_a_finding_is_seen_by_somebody(night):
     )
     said = night("anomalies", "ack", "999999")
     assert (said.code, "999999" in said.line) == (1, True)
+
+
+def test_findings_as_files(night, tmp_path):
+    book, page = tmp_path / "f.xlsx", tmp_path / "f.html"
+    said = night("anomalies", "report", YESTERDAY, "--xlsx", str(book), "--html", str(page))
+    assert (said.code, said.out) == (0, "")
+    told = night("anomalies", "report", YESTERDAY, "--json").json()
+    assert told["total"] == sum(told["severities"].values()) == len(told["findings"]) > 0
+    assert book.stat().st_size > 4000
+    assert "<svg" in page.read_text("utf-8")
+    assert "cannot be written" in night("anomalies", "report", "--html", str(tmp_path / "no" / "f.html")).line
 
 
 def test_a_finding_gets_a_work_order_and_is_closed_by_name(night):
