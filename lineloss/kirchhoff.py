@@ -22,8 +22,8 @@ from lineloss.drops import SAMPLES, Floats, Ints, gapless, persistence
 
 Bools = NDArray[np.bool_]
 
-#: How far a meter's current may be from its share of its phase's, standard deviation as a fraction: an ammeter of 1 %, evenly spread, a default; and its
-#: angle, power factors of 0.9 to 1 being a quarter of a radian around the phase's own, which takes 0 to 3 % off the sum.
+#: How far a meter's current may be from its share of its phase's, standard deviation as a fraction: an ammeter of 1 %, evenly spread, a default;
+#: and its angle, power factors of 0.9 to 1 being a quarter of a radian around the phase's own, which takes 0 to 3 % off the sum.
 CLASS: Final = float(np.hypot(0.01, 0.03 / 2) / 3**0.5)
 #: Below these odds a meter does not hang on a phase.
 _NEVER: Final = 1e-3
@@ -115,5 +115,8 @@ def likelihood(right: float, size: float, coefficient: float, error: float) -> f
     the phases it flows on.
     """
     variance = error**2 + (_SAMPLED * coefficient) ** 2
-    best = (right + coefficient / variance) ** 2 / (size + 1 / variance)
-    return 0.5 * (best - coefficient**2 / variance) - 0.5 * float(np.log1p(size * variance))
+    best = (right + coefficient / variance) / (size + 1 / variance)
+    # a current that is missing half or twice as much is another's: the tail of the odds explains nothing
+    best = min(max(best, 0.5 * coefficient), 2.0 * coefficient)
+    said = right * best - 0.5 * size * best**2 - 0.5 * (best - coefficient) ** 2 / variance
+    return said - 0.5 * float(np.log1p(size * variance))
