@@ -22,8 +22,9 @@ from lineloss.drops import SAMPLES, Floats, Ints, gapless, persistence
 
 Bools = NDArray[np.bool_]
 
-#: What an ammeter gets wrong, standard deviation as a fraction: 1 % evenly spread, as for the energy of a household's meter. A default.
-CLASS: Final = 0.01 / 3**0.5
+#: How far a meter's current may be from its share of its phase's, standard deviation as a fraction: an ammeter of 1 %, evenly spread, a default;
+#: and its angle, power factors of 0.9 to 1 being a quarter of a radian around the phase's own, which takes 0 to 3 % off the sum.
+CLASS: Final = float(np.hypot(0.01, 0.03 / 2) / 3**0.5)
 #: Below these odds a meter does not hang on a phase.
 _NEVER: Final = 1e-3
 #: A current is looked at in its least holed half of the slots at the least.
@@ -40,7 +41,7 @@ class Phase:
 
     use      int64[n]            slots that are looked at
     missing  float64[n] [A]      what the supply measures and no meter, each counted with its share
-    free     float64[term, n]    what explains it at no cost: a constant, who has no ammeter
+    free     float64[term, n]    what explains it at no cost: a constant, a share of all, who has no ammeter
     ports    int64[m]            meters that may hang here; their currents float64[m, n], shares float64[m] (odds that they hang here), and how
                                  wrong these may be, standard deviation float64[m]
     noise    float64 [A^2]       variance, the noise's persistence counted
@@ -79,6 +80,9 @@ def phases(total: Floats, current: Floats, share: Floats, others: Floats) -> lis
     share    float64[port, 3]          odds that a meter hangs on each phase
     others   float64[n, slot] [A]      what customers without an ammeter draw, by their energy, on phases that nobody knows
     """
+    # Magnitudes add up where all angles are much alike. Who feeds in may still draw reactive current, and these slots are left out.
+    back = np.asarray((np.nan_to_num(current, nan=0.0) < 0).any(axis=0) | (total < 0).any(axis=0))
+    total = np.where(back, np.nan, total)
     gaps = np.isnan(current)
     bridged = np.nan_to_num(gapless(current), nan=0.0)
     free = np.concatenate([np.ones((1, current.shape[1])), np.nan_to_num(others, nan=0.0)])
@@ -90,7 +94,9 @@ def _phase(total: Floats, bridged: Floats, gaps: Bools, share: Floats, free: Flo
     holes = gaps[ports].sum(axis=0) + np.where(np.isnan(total), np.inf, 0.0)
     most = np.sort(holes)[int(len(holes) * _HALF)] if len(holes) else np.inf
     use = np.flatnonzero((holes <= most) & np.isfinite(holes))
-    meters, free, share = bridged[ports][:, use], free[:, use], share[ports]
+    meters, share = bridged[ports][:, use], share[ports]
+    # the supply's own ammeter, and what the angles take on the mean
+    free = np.concatenate([free[:, use], share[None] @ meters])
     freedom = len(use) - len(meters) - len(free)
     if freedom < SAMPLES:
         return None
@@ -109,5 +115,8 @@ def likelihood(right: float, size: float, coefficient: float, error: float) -> f
     the phases it flows on.
     """
     variance = error**2 + (_SAMPLED * coefficient) ** 2
-    best = (right + coefficient / variance) ** 2 / (size + 1 / variance)
-    return 0.5 * (best - coefficient**2 / variance) - 0.5 * float(np.log1p(size * variance))
+    best = (right + coefficient / variance) / (size + 1 / variance)
+    # a current that is missing half or twice as much is another's: the tail of the odds explains nothing
+    best = min(max(best, 0.5 * coefficient), 2.0 * coefficient)
+    said = right * best - 0.5 * size * best**2 - 0.5 * (best - coefficient) ** 2 / variance
+    return said - 0.5 * float(np.log1p(size * variance))

@@ -1,6 +1,6 @@
 """An area's loss curve against its customers' profiles: generalised least squares with noise of which the shape is known.
 
-    loss[s] = c + a sold[s] + t sold[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
+    loss[s] = c + a through[s] + t through[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
     cov = q (2, -1 tridiagonal) + w (white) + v (smooth, two hours) + class errors of the customers
           + errors of the services' losses + variances of filled slots
 
@@ -160,10 +160,10 @@ def curves(
     """
     here = ~np.isnan(loss)
     at = np.flatnonzero(here)
-    # What was sold, not what was supplied: the loss holds the supply meter's digits, and a term that holds them as well explains them, with the
-    # profile of whoever uses most for a counterweight.
-    sold = (supply - loss)[at]
-    level = sold / max(float(np.abs(sold).max()), 1e-9)
+    # What was sold and, over some hours, lost; not what was supplied: the loss holds the supply meter's digits, and a term that holds them as well
+    # explains them, with the profile of whoever uses most for a counterweight. A mean over slots hardly has digits.
+    level = (supply - loss)[at] + _mean(loss[at])
+    level /= max(float(np.abs(level).max()), 1e-9)
     # An orthogonal basis, because coarse registers can make it two-valued and its square the same term again.
     basis, spread, _ = np.linalg.svd(
         np.stack([np.ones(len(at)), level, level**2], axis=1), full_matrices=False
@@ -193,6 +193,12 @@ def curves(
         smooth=np.exp(-distance / _SMOOTH),
         most=float(net[at].sum()) + metered + float(digits.sum()),
     )
+
+
+def _mean(values: Floats) -> Floats:
+    """[slot]: of the slots around each, as many as smooth noise resembles itself over."""
+    width = np.ones(int(_SMOOTH) + 1)
+    return np.asarray(np.convolve(values, width, "same") / np.convolve(np.ones(len(values)), width, "same"))
 
 
 def grams(curves: Curves) -> Grams:

@@ -3,13 +3,13 @@
 A customer who passes a share of his use by the meter loses the area k kWh for every kWh he is metered, at
 the very hours he uses it. So, over the slots s in which every meter of the area has both ends,
 
-    loss[s] = c + a sold[s] + t sold[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
+    loss[s] = c + a through[s] + t through[s]^2 + sum over customers of (service_i[s] + k_i profile_i[s]) + noise[s]
 
 where service_i is what the voltages say is lost on the way to customer i (service.py): a corroded joint loses
 energy in step with its customer's use, as a thief does, but the voltage shows it, so it is deducted before
-anybody is blamed. t sold^2 is the technical loss (copper loss goes with the square of the load), a stands for a wrong
-multiplier or gain of the supply meter, and c for a constant burden. An honest k is the meter's class error;
-a bypass of 40 % is 0.67.
+anybody is blamed. `through` is what was sold and, over some hours, lost: t through^2 is the technical loss
+(copper loss goes with the square of the load), a stands for a wrong multiplier or gain of the supply meter, and c
+for a constant burden. An honest k is the meter's class error; a bypass of 40 % is 0.67.
 
 Plain least squares would drown in the registers' last digits: one digit of a supply meter behind 200/5 A
 transformers is 0.4 kWh, a customer's quarter of an hour 0.1 kWh. But a digit cut off in one slot comes back
