@@ -66,12 +66,26 @@ def show(
 
 @command.command()
 @click.argument("day", type=Day(), default=None, required=False)
-@click.option("--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="Write a workbook to this file.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one HTML page with charts to this file.")
-@click.option("--top", type=click.IntRange(1, findings_report.MOST), default=20, show_default=True, help="Findings in the terminal's table.")
+@click.option(
+    "--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="Write a workbook to this file."
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write one HTML page with charts to this file.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1, findings_report.MOST),
+    default=20,
+    show_default=True,
+    help="Findings in the terminal's table.",
+)
 @json_option
 @pass_app
-def report(app: App, day: dt.date | None, xlsx: Path | None, html: Path | None, top: int, as_json: bool) -> None:
+def report(
+    app: App, day: dt.date | None, xlsx: Path | None, html: Path | None, top: int, as_json: bool
+) -> None:
     """Findings counted by rule and severity, the severest first: those seen of DAY, or all that are open."""
     told = findings_report.build(app.conn, day, today(app.clock.now(), app.zone))
     if xlsx is not None:
@@ -110,7 +124,11 @@ def _print(app: App, told: Report, top: int) -> None:
     )  # fmt: skip
     rows = told.rows[:top]
     several = [f"{s.kind} {s.code}: {', '.join(s.rules)}" for s in told.several]
-    more = [f"and {told.total - len(rows)} more: --top, --json, --xlsx or --html"] if told.total > len(rows) else []
+    more = (
+        [f"and {told.total - len(rows)} more: --top, --json, --xlsx or --html"]
+        if told.total > len(rows)
+        else []
+    )
     app.show(
         "the severest first",
         (">id", "severity", "subject", "~finding", "since", ">days", "state"),

@@ -31,12 +31,15 @@ def page(report: Report) -> str:
         body.append(f"<section><h2>Seen by day 按日</h2>{_history(report)}{_legend()}</section>")
     if report.several:
         lines = "".join(
-            f'<tr><td class="l">{s.kind} {escape(s.code)}</td><td class="why">{escape(", ".join(s.rules))}</td></tr>' for s in report.several
+            f'<tr><td class="l">{s.kind} {escape(s.code)}</td><td class="why">{escape(", ".join(s.rules))}</td></tr>'
+            for s in report.several
         )
         body.append(f"<section><h2>Several rules at once 多项异常</h2><table>{lines}</table></section>")
     drawn = "".join(_evidence(row) for row in [row for row in report.rows if _curves(row)][:DRAWN])
     if drawn:
-        body.append(f'<section><h2>The curves behind the severest 证据曲线</h2><div class="worst">{drawn}</div></section>')
+        body.append(
+            f'<section><h2>The curves behind the severest 证据曲线</h2><div class="worst">{drawn}</div></section>'
+        )
     body.append(f"<section><h2>All 全部</h2>{_table(report)}</section>")
     return document(title, body)
 
@@ -61,10 +64,12 @@ def _rules(report: Report) -> str:
         for severity in SEVERITIES:
             width = rule.by_severity.get(severity, 0) / most * (right - left)
             if width:
-                pieces.append(f'<rect x="{x:.1f}" y="{y - 6}" width="{width:.1f}" height="12" fill="{_COLOURS[severity]}" opacity=".85"/>')
+                pieces.append(
+                    f'<rect x="{x:.1f}" y="{y - 6}" width="{width:.1f}" height="12" fill="{_COLOURS[severity]}" opacity=".85"/>'
+                )
                 x += width
         drawn.append(
-            f'<g><title>{escape(rule.rule)}: {rule.count}, open since {rule.oldest}</title>'
+            f"<g><title>{escape(rule.rule)}: {rule.count}, open since {rule.oldest}</title>"
             f'<text class="name" x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(rule.rule)}</text>{"".join(pieces)}'
             f'<text x="{x + 6:.1f}" y="{y + 4}">{rule.count}</text></g>'
         )
@@ -72,9 +77,11 @@ def _rules(report: Report) -> str:
 
 
 def _legend() -> str:
-    return '<p class="legend">' + " ".join(
-        f'<i style="background:{_COLOURS[s]}"></i>{s} {SEVERITIES_ZH[s]}' for s in SEVERITIES
-    ) + "</p>"
+    return (
+        '<p class="legend">'
+        + " ".join(f'<i style="background:{_COLOURS[s]}"></i>{s} {SEVERITIES_ZH[s]}' for s in SEVERITIES)
+        + "</p>"
+    )
 
 
 def _history(report: Report) -> str:
@@ -110,7 +117,10 @@ def _curves(row: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]]]:
     found: list[tuple[str, Sequence[float | None]]] = []
     for name, values in row["evidence"].items():
         if name.startswith("curves"):
-            found += [(f"{name.removeprefix('curves_')} {phase}", part) for phase, part in zip("ABC", values, strict=False)]
+            found += [
+                (f"{name.removeprefix('curves_')} {phase}", part)
+                for phase, part in zip("ABC", values, strict=False)
+            ]
         elif name.startswith("curve"):
             found.append((name.removeprefix("curve_"), values))
     return [(name, values) for name, values in found if any(v is not None for v in values)]

@@ -35,10 +35,24 @@ def write(handle: BinaryIO, report: Report) -> int:
                 page.write_string(line, k, value)
     rules = book.add_worksheet("by rule 按规则")
     rules.set_column(0, 0, 18)
-    names = ("rule 规则", "findings 异常", *(f"{s} {SEVERITIES_ZH[s]}" for s in SEVERITIES), "new 新", "recurred 复发", "work order 工单", "oldest 最早")
+    names = (
+        "rule 规则",
+        "findings 异常",
+        *(f"{s} {SEVERITIES_ZH[s]}" for s in SEVERITIES),
+        "new 新",
+        "recurred 复发",
+        "work order 工单",
+        "oldest 最早",
+    )
     rules.write_row(0, 0, names, head)
     for line, rule in enumerate(report.rules, start=1):
-        counts = (rule.count, *(rule.by_severity.get(s, 0) for s in SEVERITIES), rule.fresh, rule.recurred, rule.ordered)
+        counts = (
+            rule.count,
+            *(rule.by_severity.get(s, 0) for s in SEVERITIES),
+            rule.fresh,
+            rule.recurred,
+            rule.ordered,
+        )
         rules.write_row(line, 0, (rule.rule, *counts, rule.oldest.isoformat()))
     days = book.add_worksheet("by day 按日")
     days.set_column(0, 0, 12)

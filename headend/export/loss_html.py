@@ -19,6 +19,7 @@ from protocols.reading import MISSING
 #: Bars drawn; the table has all.
 BARS: Final = 30
 
+
 def page(report: Report, zone: ZoneInfo) -> str:
     """The page's text."""
     title = f"{report.title} · {KINDS_ZH[report.kind]}线损"

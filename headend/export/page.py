@@ -45,7 +45,9 @@ def document(title: str, body: Sequence[str]) -> str:
 
 def figures(cells: Sequence[tuple[str, str]]) -> str:
     """(the figure, what it is) in a row."""
-    shown = "".join(f'<div class="figure"><b>{escape(value)}</b><span>{said}</span></div>' for value, said in cells)
+    shown = "".join(
+        f'<div class="figure"><b>{escape(value)}</b><span>{said}</span></div>' for value, said in cells
+    )
     return f'<div class="figures">{shown}</div>'
 
 

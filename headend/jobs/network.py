@@ -18,7 +18,7 @@ from lineloss.balance import day_ends
 from lineloss.storm import Places
 from lineloss.topology import Role, Topology
 from protocols.localtime import Times, midnight
-from protocols.reading import MISSING, SLOT_QUANTITIES
+from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
 

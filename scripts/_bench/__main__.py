@@ -59,7 +59,10 @@ def _arguments() -> argparse.Namespace:
         "--readback", type=_positive, default=55_000, help="meters whose day is read back (default 55000)"
     )
     sizes.add_argument(
-        "--utility", type=_positive, default=1_000_000, help="meters of `million` and `analytics` (default 1000000)"
+        "--utility",
+        type=_positive,
+        default=1_000_000,
+        help="meters of `million` and `analytics` (default 1000000)",
     )
     sizes.add_argument("--gigabytes", type=float, default=1.0, help="of store to recover (default 1)")
     sizes.add_argument(

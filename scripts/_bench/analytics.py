@@ -67,11 +67,18 @@ def _races(day: list[Tile], count: int, rounds: int) -> list[Race]:
     from peers import Frame  # noqa: PLC0415 - polars is wanted here alone
 
     frame = Frame(day)
+    passed = {"one pass over the registers": lambda: _pass(day)}
     questions: list[tuple[str, dict[str, Callable[[], Any]]]] = [
-        ("loss of every area, by day", {OURS: lambda: by_day(day), "one pass over the registers": lambda: _pass(day), "polars": frame.by_day}),
-        ("loss of every area, by quarter-hour", {OURS: lambda: by_slot(day), "one pass over the registers": lambda: _pass(day), "polars": frame.by_slot}),
-        ("minutes of voltage out of limits, every meter", {OURS: lambda: voltage_minutes(day), "polars": lambda: frame.voltage(LOW, HIGH, LOST)}),
-    ]  # fmt: skip
+        ("loss of every area, by day", {OURS: lambda: by_day(day), **passed, "polars": frame.by_day}),
+        (
+            "loss of every area, by quarter-hour",
+            {OURS: lambda: by_slot(day), **passed, "polars": frame.by_slot},
+        ),
+        (
+            "minutes of voltage out of limits, every meter",
+            {OURS: lambda: voltage_minutes(day), "polars": lambda: frame.voltage(LOW, HIGH, LOST)},
+        ),
+    ]
     races = []
     for title, contenders in questions:
         race = Race(f"{title}, in memory", "meter-days", count, SLOTS)
@@ -168,5 +175,3 @@ def _night(tile: Tile) -> Spent:
     )
     spent.found["estimates"] += sum(len(w.estimates.row) for w in worked)
     return spent
-
-

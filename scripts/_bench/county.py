@@ -91,7 +91,10 @@ def _draw(random: np.random.Generator, missing: float) -> Tile:
     for code, values in instants.items():
         absent = gone[:, 1:] | (~three[:, None] & code.endswith(("_b", "_c")))
         columns[code] = np.where(absent, np.nan, values).astype(np.float32)
-    freezes = {"active_import": registers[:, [0, -1]].copy(), "active_export": np.zeros((n, 2), dtype=np.int64)}
+    freezes = {
+        "active_import": registers[:, [0, -1]].copy(),
+        "active_export": np.zeros((n, 2), dtype=np.int64),
+    }
     curves = {
         "active_import": np.where(gone, MISSING, registers),
         "active_export": np.where(gone, MISSING, np.zeros_like(registers)),

@@ -83,7 +83,11 @@ def run(kinds: Sequence[str], meters: int, seed: int = 1, missing: float = 0.03)
                 begin = time.perf_counter()
                 _archive(database, count)
                 with ThreadPoolExecutor(WRITERS) as pool:
-                    list(pool.map(lambda part: _load(database, part), [day[k::WRITERS] for k in range(WRITERS)]))
+                    list(
+                        pool.map(
+                            lambda part: _load(database, part), [day[k::WRITERS] for k in range(WRITERS)]
+                        )
+                    )
                 with psycopg.connect(database, autocommit=True) as conn:
                     conn.execute("VACUUM ANALYZE slot_read, register_read")
                 lines.append(
@@ -97,7 +101,10 @@ def run(kinds: Sequence[str], meters: int, seed: int = 1, missing: float = 0.03)
 def _archive(dsn: str, count: int) -> None:
     members = county.CUSTOMERS + 1
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as conn:
-        conn.execute("INSERT INTO area (code, name, capacity_kva) SELECT 'A' || n, 'A' || n, 315 FROM generate_series(1, %s) n", (count // members,))
+        conn.execute(
+            "INSERT INTO area (code, name, capacity_kva) SELECT 'A' || n, 'A' || n, 315 FROM generate_series(1, %s) n",
+            (count // members,),
+        )
         conn.execute(
             "INSERT INTO terminal (code, name, protocol, link, endpoint) SELECT 'T' || n, 'T', 'dlt645', 'dial-out', 'T' || n || ':1' "
             "FROM generate_series(1, %s) n",
@@ -129,7 +136,10 @@ def _load(dsn: str, day: Sequence[Tile]) -> None:
                 part = slice(begin, begin + BATCH)
                 intake.save(
                     conn,
-                    [Delivery(CURVES, NIGHT, _curves(tile, part)), Delivery(DAYS, NIGHT, _freezes(tile, part))],
+                    [
+                        Delivery(CURVES, NIGHT, _curves(tile, part)),
+                        Delivery(DAYS, NIGHT, _freezes(tile, part)),
+                    ],
                     CHINA,
                     who="bench",
                 )
@@ -221,5 +231,3 @@ def _sql(dsn: str, day: list[Tile]) -> list[str]:
             same = "as ours" if told == tuple(wanted) else f"ours {wanted}, SQL {told}"
             lines.append(f"  {name} in SQL: {seconds:.1f} s; {same}")
     return lines
-
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
-import pytest
 
 from headend.jobs import forecasts, segments, statistics
 from headend.plans import CURVE, points

@@ -25,7 +25,9 @@ def found(meter: int, rule: str, severity: str, **evidence: Any) -> Found:
 
 def say(conn: Connection, day: dt.date, *some: Found) -> None:
     with conn.transaction():
-        findings.save(conn, day, ("voltage", "flat", "stopped"), some, now=at(f"{day + dt.timedelta(days=1)} 00:40"))
+        findings.save(
+            conn, day, ("voltage", "flat", "stopped"), some, now=at(f"{day + dt.timedelta(days=1)} 00:40")
+        )
     conn.commit()
 
 
@@ -65,7 +67,10 @@ def test_what_is_open_by_rule_and_by_day(store: Connection, three: list[int]) ->
 def test_a_day_is_told_as_it_was_said_then(store: Connection, three: list[int]) -> None:
     told = findings_report.build(store, DAYS[0], DAYS[2])
     assert told.title == "findings of 2026-03-09"
-    assert [(r.rule, r.by_severity) for r in told.rules] == [("stopped", {"warning": 1}), ("voltage", {"warning": 1})]
+    assert [(r.rule, r.by_severity) for r in told.rules] == [
+        ("stopped", {"warning": 1}),
+        ("voltage", {"warning": 1}),
+    ]
     assert told.history[-1] == (DAYS[0], {"warning": 2})
     assert told.total == len(told.rows) == 2
 

@@ -291,7 +291,9 @@ def test_a_meter_that_answers_seldom(store: Connection) -> None:
 
 def test_far_above_its_own_history(store: Connection) -> None:
     here = place(store, "1")
-    store.execute("SELECT ensure_partitions('day_rollup', ARRAY['2026-03-01'::timestamptz, '2026-03-09'::timestamptz])")
+    store.execute(
+        "SELECT ensure_partitions('day_rollup', ARRAY['2026-03-01'::timestamptz, '2026-03-09'::timestamptz])"
+    )
     store.execute(
         "INSERT INTO day_rollup (meter_id, day, points, present, late, estimated, freeze_points, freeze_present, freeze_late, "
         "freeze_estimated, import_energy, import_from, voltage_a_n, voltage_b_n, voltage_c_n, current_a_n, current_b_n, current_c_n, "
