@@ -281,6 +281,8 @@ def area(
         loss=column(rate),
         loss_low=column(rate - width),
         loss_high=column(rate + width),
+        likely_low=column(rate - width),
+        likely_high=column(rate + width),
         rate=np.array([rate if known and energy else np.nan]),
         reason=np.array([reason], dtype=np.int8),
         meters_due=np.array([20]),
