@@ -69,7 +69,7 @@ class MeterDay:
 
     @property
     def slots(self) -> int:
-        return self.imports.shape[1] - 1
+        return int(self.imports.shape[1]) - 1
 
     @property
     def hours(self) -> float:

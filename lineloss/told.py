@@ -47,7 +47,7 @@ def findings(told: Told, kinds: Sequence[str], rule: str, version: int, en: str,
         mine = rows[told.of[rows] == of]
         for subject in np.unique(told.subject[mine]).tolist():
             events = mine[told.subject[mine] == subject]
-            result.append(_finding(told, events, of, subject, (rule, version, en, zh)))  # type: ignore[arg-type]
+            result.append(_finding(told, events, of, subject, (rule, version, en, zh)))
     return result
 
 

@@ -12,6 +12,10 @@ from headend.export.page import BAR, HEIGHT, WIDTH, document, figures, scale, sv
 #: findings whose curves are drawn, and findings in the table; the workbook has all
 DRAWN: Final = 12
 LISTED: Final = 500
+_HEAD: Final = (
+    ("severity 级别", "l"), ("subject 对象", "l"), ("finding 异常", "l"), ("since 起", ""), ("days 天数", ""), ("state 状态", "l"),
+    ("rule 规则", "l"),
+)  # fmt: skip
 _COLOURS: Final = {"alarm": "var(--bad)", "warning": "var(--warn)", "info": "var(--bar)"}
 #: of several curves in one drawing: phases A, B, C
 _PHASES: Final = ("#c9a400", "#2e8b57", "#c2452d")
@@ -169,12 +173,7 @@ def numbers(evidence: Mapping[str, Any]) -> str:
 
 
 def _table(report: Report) -> str:
-    head = "".join(
-        f'<th class="{kind}">{name}</th>'
-        for name, kind in (
-            ("severity 级别", "l"), ("subject 对象", "l"), ("finding 异常", "l"), ("since 起", ""), ("days 天数", ""), ("state 状态", "l"), ("rule 规则", "l"),
-        )
-    )  # fmt: skip
+    head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in _HEAD)
     lines = "".join(
         f'<tr><td class="l{" over" if row["severity"] == "alarm" else ""}">{row["severity"]}</td>'
         f'<td class="l">{row["subject_kind"]} {escape(str(row["subject"]))}</td><td class="why">{escape(row["title_en"])}</td>'

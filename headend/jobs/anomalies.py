@@ -351,6 +351,6 @@ def _check_meters(run: Run, day: dt.date) -> list[Finding]:
             main_kwh=kwh[of_main],
             check_kwh=kwh[of_check],
             main_class=who.accuracy[m],
-            resolution=RESOLUTION * 1e-4 * (who.multiplier[m] + who.multiplier[c]),
+            resolution=(RESOLUTION * 1e-4 * (who.multiplier[m] + who.multiplier[c])).astype(np.float64),
         )
     )

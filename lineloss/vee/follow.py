@@ -95,7 +95,7 @@ def _odd(registers: Registers, before: I64, most: I64, since: F64) -> I64:
     highest = np.maximum.accumulate(registers, axis=1)
     fell = ((registers < highest) & (registers != MISSING)).any(axis=1)
     # over a hole a step may be higher than within a slot; few are, and only they are looked at again. From a hole it wraps around to below 0.
-    high = (highest[:, 1:] - highest[:, :-1] > most[:, None]).any(axis=1)
+    high: Bits = np.asarray((highest[:, 1:] - highest[:, :-1] > most[:, None]).any(axis=1))
     lowest, opening = _first(registers)
     with np.errstate(invalid="ignore"):
         over = most * np.ceil(np.where(np.isnan(since), 0, since) + opening)
