@@ -246,8 +246,8 @@ def response_(
     app: App, group: str, begin: dt.datetime, end: dt.datetime, without: tuple[dt.date, ...], as_json: bool
 ) -> None:
     """What a call to GROUP to save electricity (需求响应) between BEGIN and END has brought, with how wrong that may be."""
-    span = (instant(when if when.tzinfo else when.replace(tzinfo=app.zone)) for when in (begin, end))
-    told = response.effect(app.conn, group, *span, app.zone, without)
+    first, last = (instant(when if when.tzinfo else when.replace(tzinfo=app.zone)) for when in (begin, end))
+    told = response.effect(app.conn, group, first, last, app.zone, without)
     if as_json:
         print_json({"group": group, **told.to_dict()})
         return

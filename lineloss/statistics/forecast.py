@@ -47,7 +47,7 @@ def forecast(history: Floats, alike: Bits, kind: NDArray[np.int64], ahead: int =
     alike    bool[day]: the day is of the kind of the one that is asked about
     kind     int64[day]: the kind of each day, for the level
     """
-    whole = ~np.isnan(history).any(axis=2)
+    whole: Bits = np.asarray(~np.isnan(history).any(axis=2))
     shape, days = _median(history, whole & alike[None, :])
     level = _level(history, whole, kind)
     week = history.shape[1] - 1 - (7 - ahead)

@@ -79,7 +79,7 @@ class Shape:
 
 def shape(energy: Floats, minutes: int = 15) -> Shape:
     """energy float64[subject, slot] [kWh] of whole days; a subject with a NaN is not known, nor is the factor of who took nothing."""
-    known = ~np.isnan(energy).any(axis=1)
+    known: NDArray[np.bool_] = np.asarray(~np.isnan(energy).any(axis=1))
     power = np.where(known[:, None], energy, 0) * (60 / minutes)
     high, low, mean = power.max(axis=1), power.min(axis=1), power.mean(axis=1)
     some = known & (high > 0)

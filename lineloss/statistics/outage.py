@@ -195,8 +195,10 @@ def _ends(
 
 def together(area: I64, began: Times, line: I64) -> I64:
     """int64[outage]: how many areas of the same line went out within a quarter-hour of each, itself counted; line -1: none is said."""
-    order = np.lexsort((began, line))
     count = np.ones(len(area), dtype=np.int64)
+    if not len(area):
+        return count
+    order = np.lexsort((began, line))
     edges = np.flatnonzero(np.diff(line[order], prepend=-2))
     near = np.timedelta64(15, "m")
     for begin, end in zip(edges.tolist(), [*edges.tolist()[1:], len(order)], strict=True):

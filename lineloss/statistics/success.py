@@ -112,7 +112,7 @@ def rates(counts: Counts, group: I64, day: I64, groups: int) -> Rates:
     Points are added up over the days. The operation rate is the mean of the days' own rates; coverage is that of the last day."""
 
     def total(name: str) -> Floats:
-        return np.bincount(group, getattr(counts, name), groups)
+        return np.asarray(np.bincount(group, getattr(counts, name), groups), dtype=np.float64)
 
     daily = _share(counts.exchanging.astype(np.float64), counts.commissioned)
     some = ~np.isnan(daily)
@@ -125,7 +125,7 @@ def rates(counts: Counts, group: I64, day: I64, groups: int) -> Rates:
         once=_share(total("freeze_once"), total("freeze_due")),
         cycle=_share(total("freeze_cycle"), total("freeze_due")),
         integrity=_share(total("curve_present"), total("curve_due")),
-        operation=_share(np.bincount(group[some], daily[some], groups), days),
+        operation=_share(np.asarray(np.bincount(group[some], daily[some], groups), dtype=np.float64), days),
         online=_share(total("online"), total("looks")),
         coverage=coverage,
     )

@@ -43,8 +43,9 @@ NETWORK: Paper = {
     ],
     "terminals": [
         {"terminal": "T1", "name": "集中器", "protocol": "dlt645", "link": "dial-out", "endpoint": "10.0.0.7:4059", "login": "",
-         "organisation": "330105"},
-        {"terminal": "T2", "name": "专变终端", "protocol": "dlt645", "link": "dial-in", "endpoint": "", "login": "3301", "organisation": ""},
+         "organisation": "330105", "maker": "威胜"},
+        {"terminal": "T2", "name": "专变终端", "protocol": "dlt645", "link": "dial-in", "endpoint": "", "login": "3301", "organisation": "",
+         "maker": ""},
     ],
     "sims": [
         {"sim": "89860000000000000001", "number": "1440000001", "operator": "移动", "plan_bytes": "31457280", "cell": "460-00-1234-5678",

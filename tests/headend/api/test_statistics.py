@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
+import pytest
 
 from headend.jobs import forecasts, segments, statistics
 from headend.plans import CURVE, points
@@ -60,21 +61,17 @@ def test_forecasts_and_response(desk: Desk) -> None:
     forecasts.job(run(desk.conn, "2026-03-09 04:30"), eighth)
     told = desk.get("/statistics/forecasts/TQ001?day=2026-03-10").json()
     assert (len(told["energy"]), told["unit"], told["error"]) == (96, "kWh", None)
-    assert problem(desk.get("/statistics/forecasts/TQ009"), 404)["type"].endswith("no-forecast")
+    problem(desk.get("/statistics/forecasts/TQ009"), 404, "no-forecast")
     assert desk.get("/statistics/forecasts").json()["items"] == []
     point_groups.put(desk.conn, "DR", "响应", [f"JLD{desk.made.assets[0][1]}"])
     desk.conn.commit()
     span = "from=2026-03-06T18:00:00%2B08:00&to=2026-03-06T20:00:00%2B08:00"
     effect = desk.get(f"/statistics/groups/DR/response?{span}").json()
-    assert (effect["points"], effect["points_known"], effect["reduced"], effect["certain"]) == (
-        1,
-        1,
-        0,
-        False,
-    )
+    assert (effect["points"], effect["points_known"]) == (1, 1)
+    assert (effect["reduced"], effect["baseline_moved_by"]) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
     assert sum(slot["event"] for slot in effect["slots"]) == 8
     assert effect["slots"][0]["slot_end"] == "2026-03-05T16:15:00Z"
-    assert problem(desk.get(f"/statistics/groups/XX/response?{span}"), 404)["type"].endswith("unknown-group")
+    problem(desk.get(f"/statistics/groups/XX/response?{span}"), 404, "unknown-group")
     assert desk.get("/statistics/groups").json()["items"] == [
         {"code": "DR", "name": "响应", "key_users": False, "points": 1}
     ]
@@ -94,8 +91,7 @@ def test_segments_by_pages(desk: Desk) -> None:
 
 
 def test_what_cannot_be_asked(desk: Desk) -> None:
-    assert problem(desk.get("/statistics/success?from=2026-03-10&to=2026-03-01"), 422)["detail"].startswith(
-        "2026-03-10 to"
-    )
+    told = problem(desk.get("/statistics/success?from=2026-03-10&to=2026-03-01"), 422, "invalid-request")
+    assert told["detail"].startswith("2026-03-10 to 2026-03-01 is no period")
     assert desk.get("/statistics/success?by=weather").status_code == 422
     assert desk.client.get("/api/v1/statistics/success").status_code == 401

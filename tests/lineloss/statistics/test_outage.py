@@ -160,6 +160,7 @@ def test_areas_of_a_line_that_go_together() -> None:
     began = np.array([clock(t) for t in ("10:00:00", "10:14:00", "10:00:30", "10:00:00", "15:00:00")])
     line = np.array([7, 7, 7, -1, 7])
     assert together(area, began, line).tolist() == [3, 3, 3, 1, 1]
+    assert together(area[:0], began[:0], line[:0]).tolist() == []
 
 
 def test_signs_know_what_they_rest_on() -> None:

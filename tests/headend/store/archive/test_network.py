@@ -59,6 +59,7 @@ def test_every_table_is_filled(store: Connection, network: Callable[..., Any]) -
         "SELECT a.code, l.code, t.code, o.code, s.valid_from FROM area a JOIN area_span s USING (area_id) JOIN line l USING (line_id) "
         "JOIN transformer t USING (transformer_id) JOIN organisation o ON o.organisation_id = s.organisation_id",
     ) == [("A1", "F1", "TR1", "330105", EVER)]
+    assert table(store, "SELECT code, maker FROM terminal ORDER BY code") == [("T1", "威胜"), ("T2", "")]
     plate = "SELECT capacity_kva, p0_kw, pk_kw, i0_percent, uk_percent, load_coefficient FROM transformer ORDER BY code"
     exact = [Decimal(text) for text in ("400.0", "0.57", "4.3", "1", "4", "1.1")]
     assert table(store, plate) == [tuple(exact), (Decimal("630.5"), None, None, None, None, None)]
