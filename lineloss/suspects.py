@@ -66,6 +66,9 @@ Floats = NDArray[np.float64]
 
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
+#: Two customers whose profiles have so much of their variance in common are of one habit: which of them explains more is a matter of whose meter is
+#: read more finely.
+_TWIN: Final = 0.8
 _KWH: Final = 1e-4
 #: Hours of a slot.
 _QUARTER: Final = 0.25
@@ -327,8 +330,8 @@ def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int, behind
     rivals &= ~behind
     own, other, loss = rest[rivals, term], size[rivals], rest[rivals, -1]
     determinant = size[term] * other - own**2
-    if np.any(determinant <= 1e-9 * size[term] * other):
-        return False  # the same profile twice: nobody can say which of the two it is
+    if np.any(own**2 > _TWIN * size[term] * other):
+        return False  # the same habits twice: nobody can say which of the two it is
     coefficient = (rest[term, -1] * other - loss * own) / determinant
     takes = loss * size[term] - rest[term, -1] * own > 0
     return bool(np.all(~takes | (coefficient > _RIVAL * np.sqrt(other / determinant))))
