@@ -41,7 +41,7 @@ def test_a_bypass_is_found_and_only_the_thief_is_named(fleet: Fleet) -> None:
     topology, registers, thief = fleet(200, 20, 10, 5, bypass=(0.4, 0.9))
     suspects = find_suspects(topology, registers)
     right = suspects.row == thief[suspects.area]
-    assert right.sum() >= 180
+    assert right.sum() >= 170  # it is better to name nobody than somebody else
     assert len(np.unique(suspects.area[~right])) < 2
 
 
