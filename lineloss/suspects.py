@@ -454,7 +454,19 @@ def _signs(
         k, error = weighed.coefficient[asked].tolist(), weighed.error[asked].tolist()
         place[asked] = witness.places(list(zip(who, k, strict=True)))
         flow[asked] = [witness.flows(*each) for each in zip(who, k, error, strict=True)]
-    return _Signs(at, weighed, weighed.evidence + flow, flow, place, witness)
+    return _Signs(at, weighed, _of_habits(grams, at, terms, weighed.evidence) + flow, flow, place, witness)
+
+
+def _of_habits(grams: Grams, at: int, inside: list[int], evidence: Floats) -> Floats:
+    """float64[term]: what speaks for each customer's habits, whoever of those that have them is read most finely."""
+    rest = grams.without(inside)[at]
+    asked = np.flatnonzero(np.isfinite(evidence))
+    own = rest[np.ix_(asked, asked)]
+    size = np.maximum(np.diagonal(own), 1e-300)
+    twins = own**2 > _TWIN * size[:, None] * size
+    result = evidence.copy()
+    result[asked] = np.where(twins, evidence[asked], -np.inf).max(axis=1)
+    return result
 
 
 def _alone(
