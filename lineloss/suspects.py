@@ -291,8 +291,9 @@ def _apparent(
     if voltage is None or current is None:
         return np.full_like(like, np.nan)
     watts = np.abs(voltage[customers] * current[customers])
-    legs = ~np.isnan(watts).all(axis=2)
-    gone = (np.isnan(watts) & legs[:, :, None]).any(axis=1) | ~legs.any(axis=1)[:, None]
+    gap = np.asarray(np.isnan(watts))
+    legs = np.asarray(~gap.all(axis=2))
+    gone = np.asarray((gap & legs[:, :, None]).any(axis=1)) | np.asarray(~legs.any(axis=1))[:, None]
     hours = topology.multiplier[customers, None] * _QUARTER / 1000
     return np.where(gone, np.nan, np.nansum(watts, axis=1) * hours)
 
