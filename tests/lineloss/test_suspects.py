@@ -165,13 +165,13 @@ def asked(seen: Readings, *, voltages: bool = True) -> Suspects:
     return find_suspects(seen.topology, seen.imports, seen.exports, service=lost, ranking=True, **instants)
 
 
-def test_customers_of_the_same_habits_are_ranked_by_place_and_none_is_named() -> None:
+def test_customers_of_the_same_habits_are_ranked_by_place_and_none_but_him_is_named() -> None:
     first = 0
     for seed in range(6):
         seen = readings(seed, (8, 0.6), spread=False)
         alone, told = asked(seen, voltages=False), asked(seen)
         assert len(alone) == 0  # four customers have this profile: it accuses none of them
-        assert len(told) == 0
+        assert set(told.row.tolist()) <= {9}  # the phase may tell him from them
         first += int(told.ranked[0, 0] == 9)
     assert first >= 4
 
