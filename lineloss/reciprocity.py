@@ -86,4 +86,4 @@ def _independent(drop: Floats, current: Floats, projected: int) -> float:
     left = drop.T - current.T @ fitted
     size = float(np.sum(left**2))
     alike = min(max(float(np.sum(left[1:] * left[:-1])) / size if size > 0 else 0.0, 0.0), 0.95)
-    return max(drop.shape[1] - projected, 1) * len(drop) * (1 - alike) / (1 + alike)
+    return float(max(drop.shape[1] - projected, 1) * len(drop) * (1 - alike) / (1 + alike))

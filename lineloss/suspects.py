@@ -66,6 +66,9 @@ Floats = NDArray[np.float64]
 
 #: A rival customer must leave the suspect's coefficient above zero by this many standard errors.
 _RIVAL: Final = 2.0
+#: Two customers whose profiles have so much of their variance in common are of one habit: which of them explains more is a matter of whose meter is
+#: read more finely.
+_TWIN: Final = 0.8
 _KWH: Final = 1e-4
 #: Hours of a slot.
 _QUARTER: Final = 0.25
@@ -288,8 +291,9 @@ def _apparent(
     if voltage is None or current is None:
         return np.full_like(like, np.nan)
     watts = np.abs(voltage[customers] * current[customers])
-    legs = ~np.isnan(watts).all(axis=2)
-    gone = (np.isnan(watts) & legs[:, :, None]).any(axis=1) | ~legs.any(axis=1)[:, None]
+    gap = np.asarray(np.isnan(watts))
+    legs = np.asarray(~gap.all(axis=2))
+    gone = np.asarray((gap & legs[:, :, None]).any(axis=1)) | np.asarray(~legs.any(axis=1))[:, None]
     hours = topology.multiplier[customers, None] * _QUARTER / 1000
     return np.where(gone, np.nan, np.nansum(watts, axis=1) * hours)
 
@@ -327,8 +331,8 @@ def _survives_rivals(grams: Grams, at: int, inside: list[int], term: int, behind
     rivals &= ~behind
     own, other, loss = rest[rivals, term], size[rivals], rest[rivals, -1]
     determinant = size[term] * other - own**2
-    if np.any(determinant <= 1e-9 * size[term] * other):
-        return False  # the same profile twice: nobody can say which of the two it is
+    if np.any(own**2 > _TWIN * size[term] * other):
+        return False  # the same habits twice: nobody can say which of the two it is
     coefficient = (rest[term, -1] * other - loss * own) / determinant
     takes = loss * size[term] - rest[term, -1] * own > 0
     return bool(np.all(~takes | (coefficient > _RIVAL * np.sqrt(other / determinant))))
@@ -451,7 +455,19 @@ def _signs(
         k, error = weighed.coefficient[asked].tolist(), weighed.error[asked].tolist()
         place[asked] = witness.places(list(zip(who, k, strict=True)))
         flow[asked] = [witness.flows(*each) for each in zip(who, k, error, strict=True)]
-    return _Signs(at, weighed, weighed.evidence + flow, flow, place, witness)
+    return _Signs(at, weighed, _of_habits(grams, at, terms, weighed.evidence) + flow, flow, place, witness)
+
+
+def _of_habits(grams: Grams, at: int, inside: list[int], evidence: Floats) -> Floats:
+    """float64[term]: what speaks for each customer's habits, whoever of those that have them is read most finely."""
+    rest = grams.without(inside)[at]
+    asked = np.flatnonzero(np.isfinite(evidence))
+    own = rest[np.ix_(asked, asked)]
+    size = np.maximum(np.diagonal(own), 1e-300)
+    twins = own**2 > _TWIN * size[:, None] * size
+    result = evidence.copy()
+    result[asked] = np.where(twins, evidence[asked], -np.inf).max(axis=1)
+    return result
 
 
 def _alone(

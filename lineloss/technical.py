@@ -104,10 +104,10 @@ def technical_loss(
 def narrowed(balance: Balance, told: Technical) -> Balance:
     """The balance with likely limits that know of the network: what an area loses is at least what its network loses, whoever takes what besides.
 
-    So the lower limit is no lower than the technical loss less two of its standard errors. Where that is above the upper one, meters and voltages
+    So the lower limit is no lower than the technical loss less three of its standard errors. Where that is above the upper one, meters and voltages
     contradict each other (a wrong multiplier, a wrong link), and the limits are left to the meters. The same areas in the same order.
     """
-    floor = (told.energy - 2 * told.error) / _KWH
+    floor = (told.energy - 3 * told.error) / _KWH
     with np.errstate(invalid="ignore"):
         higher = balance.known & (floor > balance.likely_low) & (floor < balance.likely_high)
     low = np.where(higher, np.floor(np.where(higher, floor, 0.0)), balance.likely_low)

@@ -62,7 +62,8 @@ def turn(areas: I64, lines: I64, day: dt.date) -> list[I64]:
     groups = [some[:ON_A_LINE] for some in np.split(areas, cut) if len(some) > 1]
     if not groups:
         return []
-    night = (np.cumsum([len(some) for some in groups]) - 1) // AREAS
+    full = (np.cumsum([len(some) for some in groups]) - 1) // AREAS
+    _, night = np.unique(full, return_inverse=True)  # a long line fills several
     tonight = day.toordinal() % (int(night[-1]) + 1)
     return [some for some, n in zip(groups, night.tolist(), strict=True) if n == tonight]
 

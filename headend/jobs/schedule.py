@@ -126,7 +126,7 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            self._night(conn, before, opened, now - opened >= GRACE)
+            self._night(conn, before, opened, bool(now - opened >= GRACE))
         if self._due("late", now, LATE, AFTER):
             self._follow(conn, before)
             if now - opened >= GRACE:

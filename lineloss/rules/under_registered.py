@@ -1,6 +1,6 @@
 """A meter that registers far less than its own volts and amperes say (少计电量): one phase counts backwards, or it is slow.
 
-A register that does not move at all is `stopped`'s, one that counts everything as export `reverse-flow`'s.
+A register that does not move at all is `stopped`'s, one that counts more export than import `reverse-flow`'s.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WORDS: Final = {
 def find(topology: Topology, told: Electrical) -> list[Finding]:
     """One finding per meter; a slow one may be a load of a very low power factor, so it is a warning."""
     findings = []
-    for row in np.flatnonzero((told.fault > 0) & (told.registered != 0)).tolist():
+    for row in np.flatnonzero((told.fault > 0) & (told.registered > 0)).tolist():
         fault = Fault(int(told.fault[row]))
         if fault not in _WORDS:
             continue

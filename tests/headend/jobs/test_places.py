@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from headend.jobs import places
 from headend.store import findings
-from headend.store.blocks import stream
 from headend.store.db import Connection
 from tests.support.house import place
 from tests.support.household import run
@@ -62,7 +62,9 @@ def test_strangers_are_named_and_over_when_the_archive_is_right(
     store: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who = settle(store, block([(0, 3, 1), (1, 4, 0)]), FIRST)
-    monkeypatch.setattr(stream, "CELLS_AT_ONCE", 10 * 2 * SLOTS)  # one of the two areas is a block
+    monkeypatch.setattr(
+        import_module("headend.store.blocks.stream"), "CELLS_AT_ONCE", 10 * 2 * SLOTS
+    )  # one of the two areas is a block
     assert look(store) == "0 areas, 0 findings, 0 new, 0 over"  # no line: nobody to compare with
     on_line(store, "A0", "A1")
     assert look(store) == "2 areas, 2 findings, 2 new, 0 over"

@@ -78,7 +78,9 @@ def test_half_a_day_is_not_looked_at(store: Connection) -> None:
 def test_those_with_most_to_explain_come_first(store: Connection) -> None:
     who = settle(store, readings(Faults(), 1), FIRST)
     area = who[0].area
-    store.execute("INSERT INTO area (code, name) VALUES ('B1', 'B1'), ('B2', 'B2'), ('B3', 'B3')")
+    store.execute(
+        "INSERT INTO area (code, name, capacity_kva) VALUES ('B1', 'B1', 400), ('B2', 'B2', 400), ('B3', 'B3', 400)"
+    )
     ids = [r["area_id"] for r in store.execute("SELECT area_id FROM area ORDER BY area_id").fetchall()]
     known = {
         "status": "known", "supplied": 1000, "sold": 0, "loss": 0, "loss_low": 0, "loss_high": 0, "rate": 0.1, "meters_due": 1,
