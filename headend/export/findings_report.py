@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from headend.control.finding_state import State
 from headend.store import findings
 from headend.store.db import Connection
 
@@ -84,14 +83,13 @@ def _first(row: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def _rule(row: Mapping[str, Any]) -> Rule:
-    states = row["states"]
     return Rule(
         rule=row["rule"],
         count=row["count"],
         by_severity=row["severities"],
-        fresh=states.get(State.NEW, 0),
-        recurred=states.get(State.RECURRED, 0),
-        ordered=states.get(State.ORDERED, 0),
+        fresh=row["fresh"],
+        recurred=row["recurred"],
+        ordered=row["ordered"],
         oldest=row["oldest"],
     )
 

@@ -460,21 +460,28 @@ def listing(
 
 
 def by_rule(conn: Connection, day: dt.date | None = None) -> list[dict[str, Any]]:
-    """Those that are open, or were seen of `day`, counted: rule, count, oldest (first day), severities and states -> how many."""
+    """Those that are open, or were seen of `day`, counted: rule, count, oldest (first day), severities (-> how many); fresh, recurred,
+    ordered."""
     return conn.execute(
         """
         WITH told AS (
             SELECT f.rule, coalesce(d.severity, f.severity) AS severity, f.state, f.first_day
             FROM finding f LEFT JOIN finding_day d ON d.finding_id = f.finding_id AND d.day = %(day)s
             WHERE CASE WHEN %(day)s::date IS NULL THEN f.state = ANY(%(open)s) ELSE NOT d.withdrawn END
-        ), severities AS (SELECT rule, severity, count(*) AS n FROM told GROUP BY 1, 2),
-        states AS (SELECT rule, state, count(*) AS n FROM told GROUP BY 1, 2)
+        ), severities AS (SELECT rule, severity, count(*) AS n FROM told GROUP BY 1, 2)
         SELECT rule, count(*)::int AS count, min(first_day) AS oldest,
                (SELECT jsonb_object_agg(severity, n) FROM severities s WHERE s.rule = told.rule) AS severities,
-               (SELECT jsonb_object_agg(state, n) FROM states s WHERE s.rule = told.rule) AS states
+               count(*) FILTER (WHERE state = %(new)s)::int AS fresh, count(*) FILTER (WHERE state = %(recurred)s)::int AS recurred,
+               count(*) FILTER (WHERE state = %(ordered)s)::int AS ordered
         FROM told GROUP BY rule ORDER BY rule
         """,
-        {"day": day, "open": list(OPEN)},
+        {
+            "day": day,
+            "open": list(OPEN),
+            "new": State.NEW,
+            "recurred": State.RECURRED,
+            "ordered": State.ORDERED,
+        },
     ).fetchall()
 
 
