@@ -105,11 +105,15 @@ def _of_voltage(drop: Floats, current: Floats, total: Floats, blur: Floats) -> F
     # What of a total no customer's current makes up (angles, errors of the meters) must not be used to explain a voltage.
     strange = total - np.linalg.lstsq(current.T, total.T, rcond=1e-6)[0].T @ current
     gram, clear = _trusted(gram, np.r_[blur, (strange**2).sum(axis=1)])
-    inverse = np.linalg.inv(gram / noise[:, None, None] + np.eye(ports + 3) / size[:, None, None])
-    mean = np.einsum("pjk,kp->pj", inverse[:, ports:], clear @ right / noise)
-    spread = np.diagonal(inverse[:, ports:, ports:], axis1=1, axis2=2)
+    # One decomposition for all: the ports differ in how noisy they are and how large their terms, not in what the terms are.
+    value, basis = np.linalg.eigh(gram)
+    weight = 1 / (value / noise[:, None] + 1 / size[:, None])
+    phase = basis[ports:]
+    mean = (phase @ (weight.T * (basis.T @ (clear @ right)) / noise)).T
+    inverse = np.einsum("jk,pk,mk->pjm", phase, weight, phase, optimize=True)  # of the totals alone, [port, 3, 3]
+    spread = np.diagonal(inverse, axis1=1, axis2=2)
     more = mean[:, None, :] - mean[:, :, None]  # [port, phase, other]
-    variance = spread[:, :, None] + spread[:, None, :] - 2 * inverse[:, ports:, ports:]
+    variance = spread[:, :, None] + spread[:, None, :] - 2 * inverse
     z = np.maximum(more, 0.0) / np.sqrt(np.maximum(variance, 1e-12))
     return np.asarray(-0.5 * np.max(z**2, axis=2))
 
