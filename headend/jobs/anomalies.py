@@ -296,7 +296,9 @@ def _missing(matrix: DayMatrix) -> Sequence[Finding]:
 
 def _route(run: Run, matrix: DayMatrix) -> Sequence[Finding]:
     """Attempts on a line of its own; what a terminal brings of a meter is counted by points instead: it is asked again and again for what it
-    has not got yet, which is no fault of the route, and what it never got is."""
+    has not got yet, which is no fault of the route, and what it never got is.
+
+    A bad route loses points here and there. Who is missing for one stretch alone was silent then, whatever of it: his holes say so."""
     vain = watch.vain(run.conn, CURVE, matrix.day, matrix.meters, UNANSWERED)
     never = matrix.missing & matrix.failed.get("not-in-terminal", np.zeros_like(matrix.missing))
     by_points = never.any(axis=1)
@@ -305,10 +307,17 @@ def _route(run: Run, matrix: DayMatrix) -> Sequence[Finding]:
         Attempts(
             meter=matrix.meters,
             terminal=matrix.terminals,
-            asked=np.where(by_points, due, matrix.attempts),
+            asked=np.where(_one_stretch(matrix.missing), 0, np.where(by_points, due, matrix.attempts)),
             vain=np.where(by_points, never.sum(axis=1), vain),
         )
     )
+
+
+def _one_stretch(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool[meter]: what is missing, and it is more than one point, is one run."""
+    begins = missing.copy()
+    begins[:, 1:] &= ~missing[:, :-1]
+    return np.asarray((begins.sum(axis=1) == 1) & (missing.sum(axis=1) > 1), dtype=np.bool_)
 
 
 # --- by events, contacts, pairs ---

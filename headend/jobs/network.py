@@ -89,7 +89,7 @@ def window(
 
     supplies  each block has the supply meters of all of `some`, whichever areas it holds
 
-    A meter that came or went within has no curve, so its area is not examined. Days of which there is nothing say nothing.
+    A meter that came or went within has no curve, so its area is not examined: see `settled`. Days of which there is nothing say nothing.
     """
     begin, end = midnight(first, run.zone), midnight(last + dt.timedelta(days=1), run.zone)
     who = blocks.rows(
@@ -102,6 +102,32 @@ def window(
     ):
         outer = {code: ends[:, [0, -1]] for code, ends in block.freezes.items()}
         yield assemble(replace(block, freezes=outer), len(block.times) - 1)
+
+
+def settled(run: Run, first: dt.date, last: dt.date, some: I64) -> dict[dt.date, I64]:
+    """The areas `some` by the first of the days `first` to `last` from which on no meter of theirs came or went: an area that is new, or
+    whose meter was exchanged, has what there is since. Those without a whole day are left out."""
+    midnights = np.array(
+        [midnight(first + dt.timedelta(days=k), run.zone) for k in range((last - first).days + 2)]
+    )
+    who = blocks.rows(
+        run.conn,
+        first,
+        run.zone,
+        last=last,
+        points=archived.members(run.conn, some, midnights[0], midnights[-1]),
+    )
+    who = who.take(np.isin(who.area, some) & ~who.whole)
+    changed = np.where(who.until < midnights[-1], who.until, who.since)
+    begins = np.searchsorted(midnights, changed)  # of each, the first midnight from which on it is as it is
+    newest = np.zeros(len(some), dtype=np.int64)
+    order = np.argsort(some)
+    np.maximum.at(newest, order[np.searchsorted(some[order], who.area)], begins)
+    return {
+        first + dt.timedelta(days=k): some[newest == k]
+        for k in np.unique(newest).tolist()
+        if k < len(midnights) - 1
+    }
 
 
 def _wanted(codes: Sequence[str]) -> list[str]:

@@ -22,7 +22,8 @@ from lineloss.rules import theft, wrong_ratio
 from lineloss.suspects import find_suspects
 
 RULES: Final = (theft.RULE, wrong_ratio.RULE)
-#: Days looked at together, the last of them the day asked for: every kind of day once. With fewer in the store, what there is.
+#: Days looked at together, the last of them the day asked for: every kind of day once. With fewer in the store, or since the area's newest
+#: meter came, what there is.
 WINDOW: Final = 7
 #: Areas looked into in one run, those with most to explain first: about a second each, and the prepaid balances wait behind it. It is also
 #: more than any utility sends people to in a day.
@@ -37,7 +38,8 @@ def job(run: Run, day: dt.date) -> str:
     some = results.unexplained(run.conn, day, AREAS, usual=norms()["area_loss_rate"].high)
     found = [
         finding
-        for net in network.window(run, day - dt.timedelta(days=WINDOW - 1), day, some, _NEEDS)
+        for first, areas in network.settled(run, day - dt.timedelta(days=WINDOW - 1), day, some).items()
+        for net in network.window(run, first, day, areas, _NEEDS)
         for finding in judge(net)
     ]
     added, withdrawn = findings.save(run.conn, day, RULES, findings.named(run.conn, found), now=run.now)

@@ -7,9 +7,10 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from headend.jobs import lineloss, suspects
+from headend.jobs import lineloss, network, suspects
 from headend.store import findings, results
 from headend.store.db import Connection
+from protocols.localtime import as_datetime, midnight
 from tests.support.house import SHANGHAI, at
 from tests.support.household import run
 from tests.support.streets import settle
@@ -52,6 +53,34 @@ def test_a_bypass_is_named_and_withdrawn_when_it_is_explained(store: Connection,
         told = suspects.job(run(store, f"{last + dt.timedelta(days=1)} 01:40"), last)
     assert told == "0 areas, 0 findings, 0 new, 1 withdrawn"
     assert who[6].meter == found["subject_id"]
+
+
+def test_an_area_is_looked_at_from_its_newest_meter_on(store: Connection) -> None:
+    """All of them were fitted at the first midnight: the week has one day."""
+    settle(store, readings(Faults(bypass=(5, 0.6)), 2), FIRST)
+    last = FIRST + dt.timedelta(days=1)
+    store.execute(
+        "UPDATE installation SET valid_from = %s WHERE meter_id = 5", (as_datetime(midnight(last, SHANGHAI)),)
+    )
+    store.commit()
+    some = np.array([row["area_id"] for row in store.execute("SELECT area_id FROM area")])
+    week = FIRST - dt.timedelta(days=5)
+    given = run(store, f"{last + dt.timedelta(days=1)} 00:40")
+    assert {day: areas.tolist() for day, areas in network.settled(given, week, last, some).items()} == {
+        last: some.tolist()
+    }
+    store.execute(
+        "UPDATE installation SET valid_from = %s WHERE meter_id = 5",
+        (as_datetime(midnight(last, SHANGHAI)) + dt.timedelta(hours=1),),
+    )
+    assert network.settled(given, week, last, some) == {}  # nothing whole of it yet
+    store.execute(
+        "UPDATE installation SET valid_from = %s WHERE meter_id = 5", (as_datetime(midnight(last, SHANGHAI)),)
+    )
+    store.commit()
+    assert look(store, last) == "1 areas, 1 findings, 1 new, 0 withdrawn"
+    (found,) = findings.listing(store, day=last)
+    assert (found["subject"], found["evidence"]["slots"]) == ("006", 96)
 
 
 def test_a_wrong_multiplier_is_that_and_no_theft(store: Connection) -> None:
