@@ -318,6 +318,9 @@ def _findings(g: _Ground) -> Iterator[Check]:
         rate = (e.technical[area, day] + e.stolen[area, day]).sum() / e.supplied[area, day].sum()
         if rate > limit - 0.02:
             allowed.add(("loss", "area", thief["area"]))
+    # whose cover was opened has noted it, and may have been asked for what it noted by now
+    events = json.loads((g.world.simulator / "truth.json").read_text(encoding="utf-8"))["events"]
+    allowed |= {("cover", "meter", event["meter"]) for event in events if event["kind"] == "cover-open"}
     said = {
         (row["rule"], row["subject_kind"], row["subject"])
         for row in g.conn.execute(
