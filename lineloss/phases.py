@@ -110,7 +110,9 @@ def _of_voltage(drop: Floats, current: Floats, total: Floats, blur: Floats) -> F
     weight = 1 / (value / noise[:, None] + 1 / size[:, None])
     phase = basis[ports:]
     mean = (phase @ (weight.T * (basis.T @ (clear @ right)) / noise)).T
-    inverse = np.einsum("jk,pk,mk->pjm", phase, weight, phase, optimize=True)  # of the totals alone, [port, 3, 3]
+    inverse = np.einsum(
+        "jk,pk,mk->pjm", phase, weight, phase, optimize=True
+    )  # of the totals alone, [port, 3, 3]
     spread = np.diagonal(inverse, axis1=1, axis2=2)
     more = mean[:, None, :] - mean[:, :, None]  # [port, phase, other]
     variance = spread[:, :, None] + spread[:, None, :] - 2 * inverse

@@ -42,7 +42,7 @@ def show(app: App, day: dt.date, as_json: bool) -> None:
     unknown = [f"{r['area']} unknown: {_why(r)}" for r in rows if r["status"] == "unknown"]
     app.show(
         f"line loss {day} (kWh)",
-        ("area", "~name", ">supplied", ">sold", ">loss", ">rate", ">technical", ">likely within", ">meters"),
+        ("area", "~name", ">supplied", ">loss", ">rate", ">technical", ">likely within", ">meters"),
         [_row(r) for r in rows],
         note="\n".join(
             [
@@ -61,7 +61,7 @@ def _why(r: dict[str, Any]) -> str:
 def _row(r: dict[str, Any]) -> tuple[Any, ...]:
     meters = f"{r['meters_complete']}/{r['meters_due']}"
     if r["status"] == "unknown":
-        return r["area"], r["name"], "–", "–", "–", "unknown", "–", "–", meters
+        return r["area"], r["name"], "–", "–", "unknown", "–", "–", meters
     rate = f"{r['rate']:.2%}" if r["rate"] is not None else "–"
     low, high = ("loss_low", "loss_high") if r["likely_low"] is None else ("likely_low", "likely_high")
     within = f"{kwh(r[low], 1)} … {kwh(r[high], 1)}"
@@ -70,7 +70,6 @@ def _row(r: dict[str, Any]) -> tuple[Any, ...]:
         r["area"],
         r["name"],
         kwh(r["supplied"]),
-        kwh(r["sold"]),
         kwh(r["loss"]),
         rate,
         technical,

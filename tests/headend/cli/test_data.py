@@ -137,7 +137,7 @@ def test_a_diagnosis_of_a_meter_goes_through_its_collector_and_says_so(fleet):
     assert said.code == 0
     assert "不抢占" in said.out
     assert "档案" in said.out
-    assert "接线：未判断" in said.out
+    assert "确定接线正确" in said.out
     assert fleet("diagnose", fleet.meter, "--record", "case.toml").code == 2
 
 

@@ -153,10 +153,10 @@ def test_a_finding_that_comes_back_is_new_again(store: Connection, area: list[Pl
     assert work(store)[1] == "1 findings, 1 new, 0 withdrawn"
     (high,) = findings.listing(store, rule="voltage")
     assert high["subject"] == "1"
-    store.execute("UPDATE slot_read SET voltage_a = 230 WHERE meter_id = %s", (area[1].meter,))
+    store.execute("UPDATE slot_read SET voltage_a = voltage_a - 15 WHERE meter_id = %s", (area[1].meter,))
     store.commit()
     assert work(store)[1] == "0 findings, 0 new, 1 withdrawn"
-    store.execute("UPDATE slot_read SET voltage_a = 245 WHERE meter_id = %s", (area[1].meter,))
+    store.execute("UPDATE slot_read SET voltage_a = voltage_a + 15 WHERE meter_id = %s", (area[1].meter,))
     store.commit()
     work(store)
     assert [(f["finding_id"], f["state"]) for f in findings.listing(store)] == [(high["finding_id"], "new")]

@@ -23,6 +23,7 @@ from headend.store.reads import Note
 from headend.store.tables import CURVES, DAYS
 from protocols.localtime import midnight
 from protocols.reading import MISSING
+from tests.support.app import settle
 from tests.support.house import MADRID, SHANGHAI, Place, at, deliver, moment, place, rows, table
 from tests.support.household import run
 
@@ -101,6 +102,12 @@ def counts(conn: Connection) -> list[tuple[object, ...]]:
     return table(conn, "SELECT method, count(*) FROM revision GROUP BY 1 ORDER BY 1")
 
 
+def late(conn: Connection, before: dt.date) -> str:
+    """What follows from all that is committed: a transaction of another test may hold the feed back."""
+    settle(conn)
+    return vee.late(run(conn, NIGHT), before)
+
+
 def test_a_short_hole(store: Connection, home: Place) -> None:
     bring(store, home, DAY, lost=range(30, 34))
     told = validate(store)
@@ -124,7 +131,7 @@ def test_a_short_hole(store: Connection, home: Place) -> None:
 
 def test_twice_is_once(store: Connection, home: Place) -> None:
     bring(store, home, DAY, lost=[*range(30, 34), *range(60, 90)])
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))  # from here on changes are followed
+    late(store, DAY + dt.timedelta(days=1))  # from here on changes are followed
     validate(store)
     before = (
         table(store, "SELECT * FROM revision ORDER BY ts, version"),
@@ -134,7 +141,7 @@ def test_twice_is_once(store: Connection, home: Place) -> None:
         validate(store) == "1 meter-days, 0 findings, 0 estimates new or changed, 0 withdrawn, 0 holes stay"
     )
     # what it has laid itself is no news to it
-    assert vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1)).startswith("0 meter-days")
+    assert late(store, DAY + dt.timedelta(days=1)).startswith("0 meter-days")
     assert (
         table(store, "SELECT * FROM revision ORDER BY ts, version"),
         table(store, "SELECT count(*) FROM feed"),
@@ -157,7 +164,7 @@ def test_a_long_hole_goes_by_like_days_and_adds_up(store: Connection, home: Plac
 
 def test_when_the_reading_comes_the_estimate_stands_no_more(store: Connection, home: Place) -> None:
     bring(store, home, DAY, lost=range(40, 95))
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))  # from here on changes are followed
+    late(store, DAY + dt.timedelta(days=1))  # from here on changes are followed
     validate(store)
     # one point of it, which is higher than the estimate
     truth = int(register(DAY)[70]) + 100
@@ -170,7 +177,7 @@ def test_when_the_reading_comes_the_estimate_stands_no_more(store: Connection, h
     registers, quality = curve(store, home)
     assert (registers[70], quality[70]) == (truth, Quality.MEASURED)
     # what is left of the hole is worked out anew, and fits
-    told = vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    told = late(store, DAY + dt.timedelta(days=1))
     assert "0 withdrawn, 0 holes stay" in told
     registers, quality = curve(store, home)
     assert (registers[70], quality[70]) == (truth, Quality.MEASURED)
@@ -179,7 +186,7 @@ def test_when_the_reading_comes_the_estimate_stands_no_more(store: Connection, h
     sound(store)
     # the rest comes: nothing of an estimate stands, and everything that was said is kept
     bring(store, home, DAY, lost=[70])
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    late(store, DAY + dt.timedelta(days=1))
     registers, quality = curve(store, home)
     assert Quality.ESTIMATED not in quality
     assert registers[69] == register(DAY)[69]
@@ -193,7 +200,7 @@ def test_when_the_reading_comes_the_estimate_stands_no_more(store: Connection, h
 def test_an_open_hole_becomes_exact_when_its_other_end_comes(store: Connection, home: Place) -> None:
     """Silent from noon on; heard again the next morning, its memory of the day lost."""
     bring(store, home, DAY, lost=range(49, 97), freezes=False)
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    late(store, DAY + dt.timedelta(days=1))
     validate(store)
     first, quality = curve(store, home)
     assert quality.count(Quality.ESTIMATED) == 48
@@ -358,14 +365,14 @@ def test_findings_of_other_meters_stay_when_one_is_looked_at_again(store: Connec
     other = place(store, "2")
     bring(store, home, DAY, p40=3)
     bring(store, other, DAY, p50=3)
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    late(store, DAY + dt.timedelta(days=1))
     validate(store)
     assert len(findings.listing(store, day=DAY)) == 2
     store.commit()
     deliver(
         store, CURVES, rows([home.meter], [instants()[40]], active_import=[int(register(DAY)[40])]), at(NIGHT)
     )
-    vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    late(store, DAY + dt.timedelta(days=1))
     assert {(f["rule"], f["subject"]) for f in findings.listing(store, day=DAY)} == {
         ("vee-duplicate", "1"),
         ("vee-register", "2"),
@@ -420,7 +427,7 @@ def test_after_a_standstill_the_last_days_are_looked_at_anew(store: Connection, 
     with store.transaction():
         store_vee.move(store, vee.JOB, "99.1.1.1", at(NIGHT))  # of another life of the database
     store.commit()
-    told = vee.late(run(store, NIGHT), DAY + dt.timedelta(days=1))
+    told = late(store, DAY + dt.timedelta(days=1))
     assert told.startswith("7 meter-days")
     assert counts(store) == [("vee-linear", 4)]
 
