@@ -206,6 +206,7 @@ def test_an_open_hole_becomes_exact_when_its_other_end_comes(store: Connection, 
     assert quality.count(Quality.ESTIMATED) == 48
     following = DAY + dt.timedelta(days=1)
     bring(store, home, following, lost=range(20), freezes=False)
+    settle(store)
     vee.late(run(store, "2026-03-13 00:40"), following + dt.timedelta(days=1))
     second, quality = curve(store, home)
     assert quality.count(Quality.ESTIMATED) == 48
