@@ -35,7 +35,7 @@ def plain(findings: list[Finding]) -> list[Finding]:
 
 def test_every_rule_has_the_same_shape() -> None:
     names = [module.name for module in pkgutil.iter_modules(lineloss.rules.__path__)]
-    assert len(names) == 22
+    assert len(names) == 25
     for name in names:
         rule = importlib.import_module(f"lineloss.rules.{name}")
         assert name.replace("_", "-") == rule.RULE
