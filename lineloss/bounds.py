@@ -21,8 +21,10 @@ Floats = NDArray[np.float64]
 
 #: How often the truth lies within the likely limits.
 CONFIDENCE: Final = 0.95
-#: Halvings of the interval in which the quantile is sought: 2^-40 of its width.
-_HALVINGS: Final = 40
+#: Steps towards the quantile at most: seven reach the last digit whatever the shape, nine for a confidence of 0.99. A step of less than this
+#: share leaves its square to go.
+_STEPS: Final = 10
+_NEAR: Final = 1e-7
 _erf: Final = np.frompyfunc(erf, 1, 1)
 
 
@@ -31,20 +33,17 @@ def half_width(largest: Floats, deviation: Floats, confidence: float = CONFIDENC
     # a ten-thousandth of the other is nothing, and keeps the difference of two nearly equal integrals exact enough
     a = np.maximum(np.maximum(largest, 1e-4 * deviation), 1e-12)
     s = np.maximum(deviation, 1e-6 * a)
-    low, high = np.zeros_like(a), a + 10 * s
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        short = _within(middle, a, s) < confidence
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return np.asarray((low + high) / 2)
-
-
-def _within(x: Floats, a: Floats, s: Floats) -> Floats:
-    """P(|U + N| <= x)."""
-    return np.asarray((_integral((x + a) / s) - _integral((x - a) / s)) * s / a - 1)
-
-
-def _integral(z: Floats) -> Floats:
-    """The integral of the normal distribution function from minus infinity to z."""
-    below = 0.5 * (1 + _erf(z / np.sqrt(2)).astype(np.float64))
-    return np.asarray(z * below + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+    # The probability is a concave function of x from 0 on: from there the steps of Newton's method never overshoot.
+    x = np.zeros_like(a)
+    for _ in range(_STEPS):
+        z = np.stack([x - a, x + a]) / s
+        normal = 0.5 * (1 + _erf(z / np.sqrt(2)).astype(np.float64))
+        integral = z * normal + np.exp(-0.5 * z**2) / np.sqrt(
+            2 * np.pi
+        )  # of `normal`, from minus infinity to z
+        within = (integral[1] - integral[0]) * s / a - 1  # P(|U + N| <= x)
+        step = (confidence - within) * a / (normal[1] - normal[0])
+        x += step
+        if (step <= _NEAR * x).all():
+            break
+    return x

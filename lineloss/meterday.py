@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss.registers import advance
+from lineloss.registers import steps
 from lineloss.topology import Role
 from protocols.reading import MISSING
 
@@ -129,7 +129,7 @@ def apparent(day: MeterDay) -> Floats:
 
 def energy(day: MeterDay, registers: I64) -> Floats:
     """[kWh] from one register to the next, float64[meter, slot], secondary side; NaN where it cannot be known."""
-    moved = advance(registers[:, :-1], registers[:, 1:], day.roll_over[:, None])
+    moved = steps(registers, day.roll_over)
     return np.where(moved == MISSING, np.nan, moved * _KWH)
 
 

@@ -154,10 +154,12 @@ def assemble(
     part = ~who.whole
     curves, frozen, feeds_in = [], [], np.zeros(len(who), dtype=np.bool_)
     for code in ENERGIES:
-        curve, freezes = block.registers[code][:, : slots + 1].copy(), block.freezes[code].copy()
+        curve, freezes = block.registers[code][:, : slots + 1], block.freezes[code].copy()
         if not complete:
             freezes[:, 1] = MISSING  # taken, if at all, after the last slot that is looked at
         opening = curve[:, 0] == MISSING
+        if part.any() or opening.any():
+            curve = curve.copy()
         curve[opening, 0] = freezes[opening, 0]
         freezes[part] = (
             MISSING
@@ -170,7 +172,7 @@ def assemble(
             )[part]
         )
         if code == "active_export":
-            feeds_in = np.concatenate([curve, freezes], axis=1).max(axis=1) > 0  # MISSING is below everything
+            feeds_in = np.maximum(curve.max(axis=1), freezes.max(axis=1)) > 0  # MISSING is below everything
         curve[part] = MISSING
         curves.append(curve)
         frozen.append(freezes)

@@ -18,7 +18,7 @@ from headend.store.blocks import Block
 from headend.store.blocks.installed import Rows
 from headend.store.coverage import today
 from headend.store.vee import Laying
-from lineloss.registers import Registers, advance
+from lineloss.registers import Registers, steps
 from lineloss.vee import follow
 from lineloss.vee.curve import QUARTERS, Curve
 from lineloss.vee.estimate import MOST, Estimates, Left, estimate
@@ -249,7 +249,7 @@ def _proxied(
     theirs = np.unique(other.rows.meter, return_index=True)[1]
     registers, roll_over = other.registers[code][theirs], other.rows.roll_over[theirs]
     energy = np.full(registers.shape, MISSING, dtype=np.int64)
-    energy[:, 1:] = advance(registers[:, :-1], registers[:, 1:], roll_over[:, None])
+    energy[:, 1:] = steps(registers, roll_over)
     primary = np.where(energy == MISSING, MISSING, energy * other.rows.multiplier[theirs][:, None])
     known = other.rows.meter[theirs]
     area_of = dict(zip(watching.tolist(), of.tolist(), strict=True))
@@ -310,7 +310,7 @@ def _shape(run: Run, day: dt.date, area: int) -> F64:
     if not len(block.rows):
         return nothing
     registers = block.registers[CODES[0]]
-    energy = advance(registers[:, :-1], registers[:, 1:], block.rows.roll_over[:, None])
+    energy = steps(registers, block.rows.roll_over)
     local = local_fields(block.times[1:] - np.timedelta64(1, "us"), run.zone)
     quarter = ((local - local.astype("datetime64[D]")) // np.timedelta64(CURVE.minutes, "m")).astype(np.int64)
     return profile.shape(energy, quarter)

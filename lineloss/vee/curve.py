@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss.registers import Registers, advance
+from lineloss.registers import Registers, steps
 from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
@@ -46,7 +46,7 @@ class Curve:
     def energy(self) -> I64:
         """int64[meter, time]: of the slot that ends at each time; MISSING where not known, and at time 0."""
         energy = np.full(self.registers.shape, MISSING, dtype=np.int64)
-        energy[:, 1:] = advance(self.registers[:, :-1], self.registers[:, 1:], self.roll_over[:, None])
+        energy[:, 1:] = steps(self.registers, self.roll_over)
         return energy
 
     def by_clock(self) -> F64:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lineloss.registers import Registers, advance
+from lineloss.registers import Registers, advance, steps
 from lineloss.vee import follow
 from protocols.reading import MISSING
 
@@ -111,7 +111,7 @@ class Facts:
             ("false", false),
             ("fell", fell),
             ("good", good),
-            ("energy", advance(good[:, :-1], good[:, 1:], self.roll_over[:, None])),
+            ("energy", steps(good, self.roll_over)),
             ("day", advance(ends[0], ends[1], self.roll_over)),
         ):
             object.__setattr__(self, name, made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erf
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,18 @@ def test_the_two_ends_are_the_even_and_the_normal_distribution() -> None:
     assert width(1.0, 0.0) == pytest.approx(0.95, abs=1e-6)
     assert width(0.0, 1.0) == pytest.approx(1.959964, abs=1e-4)
     assert width(0.0, 0.0) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_it_is_a_quantile_of_any_shape() -> None:
+    """By the probability itself, worked out in another way: the mean of the normal distribution over the even one."""
+    even = (np.arange(200_000) + 0.5) / 100_000 - 1
+    for largest, deviation in ((1.0, 0.05), (1.0, 0.3), (1.0, 1.0), (1.0, 20.0)):
+        for confidence in (0.5, 0.95, 0.99):
+            x = width(largest, deviation, confidence)
+            inside = [
+                np.vectorize(erf)((x + s * largest * even[::100]) / deviation / 2**0.5) for s in (1, -1)
+            ]
+            assert float(np.mean((inside[0] + inside[1]) / 2)) == pytest.approx(confidence, abs=1e-6)
 
 
 @pytest.mark.parametrize(("largest", "deviation"), [(1.0, 0.1), (1.0, 0.5), (0.2, 1.0)])
