@@ -230,10 +230,17 @@ def persistence(left: Floats) -> Floats:
 
 def gapless(values: Floats) -> Floats:
     """[row, slot]: gaps bridged in a straight line; a row without any value is left as it is."""
+    slots = values.shape[1]
+    gap, slot = np.isnan(values), np.arange(slots)
+    before = np.maximum.accumulate(np.where(gap, -1, slot), axis=1)
+    after = np.minimum.accumulate(np.where(gap, slots, slot)[:, ::-1], axis=1)[:, ::-1]
+    row, at = np.nonzero(gap & ~gap.all(axis=1, keepdims=True))
+    low, high = before[row, at], after[row, at]
+    low, high = (
+        np.where(low < 0, high, low),
+        np.where(high == slots, low, high),
+    )  # beyond the ends the last one stays
+    begin, end = values[row, low], values[row, high]
     result = values.copy()
-    slot = np.arange(values.shape[1])
-    for row in np.flatnonzero(np.isnan(values).any(axis=1)).tolist():
-        there = ~np.isnan(values[row])
-        if there.any():
-            result[row] = np.interp(slot, slot[there], values[row, there])
+    result[row, at] = begin + (end - begin) / np.maximum(high - low, 1) * (at - low)
     return result

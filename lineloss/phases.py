@@ -97,22 +97,21 @@ def _of_voltage(drop: Floats, current: Floats, total: Floats, blur: Floats) -> F
     """
     ports = len(drop)
     terms = np.concatenate([current, total])
-    gram, right = terms @ terms.T, terms @ drop.T
-    left = drop - np.linalg.lstsq(gram, right, rcond=1e-8)[0].T @ terms
+    left = drop - _made_up(drop, terms, 1e-8)
     freedom = max(drop.shape[1] - len(terms), drop.shape[1] // 2)
     noise = np.maximum((left**2).sum(axis=1) / freedom * persistence(left), 1e-9)
     size = np.maximum((drop**2).sum(axis=1) / max(float((total**2).sum()) / 3, 1e-9), 1e-9)
     # What of a total no customer's current makes up (angles, errors of the meters) must not be used to explain a voltage.
-    strange = total - np.linalg.lstsq(current.T, total.T, rcond=1e-6)[0].T @ current
-    gram, clear = _trusted(gram, np.r_[blur, (strange**2).sum(axis=1)])
+    strange = total - _made_up(total, current, 1e-12)
+    loading, axes = _trusted(terms, np.r_[blur, (strange**2).sum(axis=1)])
     # One decomposition for all: the ports differ in how noisy they are and how large their terms, not in what the terms are.
-    value, basis = np.linalg.eigh(gram)
-    weight = 1 / (value / noise[:, None] + 1 / size[:, None])
-    phase = basis[ports:]
-    mean = (phase @ (weight.T * (basis.T @ (clear @ right)) / noise)).T
-    inverse = np.einsum(
-        "jk,pk,mk->pjm", phase, weight, phase, optimize=True
-    )  # of the totals alone, [port, 3, 3]
+    value, turn = np.linalg.eigh(loading.T @ loading)
+    phase = loading[ports:] @ turn
+    weight = 1 / (value + (noise / size)[:, None])
+    mean = (weight * (drop @ axes.T @ turn)) @ phase.T
+    # of the totals alone, [port, 3, 3]
+    known = np.einsum("jk,pk,mk->pjm", phase, weight, phase, optimize=True)
+    inverse = size[:, None, None] * (np.eye(3) - known)
     spread = np.diagonal(inverse, axis1=1, axis2=2)
     more = mean[:, None, :] - mean[:, :, None]  # [port, phase, other]
     variance = spread[:, :, None] + spread[:, None, :] - 2 * inverse
@@ -127,30 +126,49 @@ def _of_current(current: Floats, total: Floats, blur: Floats) -> Floats:
     share what they have in common and are not told apart.
     """
     ports, slots = current.shape
-    plain = current @ current.T
-    gram, clear = _trusted(plain, blur)
+    loading, axes = _trusted(current, blur)
+    gram, rest = loading @ loading.T, total - _made_up(total, current, 1e-8)
     said = np.zeros((ports, 3))
-    for phase, y in enumerate(total):
-        right = current @ y
-        left = y - np.linalg.lstsq(plain, right, rcond=1e-8)[0] @ current
+    for phase, (y, left) in enumerate(zip(total, rest, strict=True)):
         variance = max(float(left @ left) / (slots - ports) * float(persistence(left[None])[0]), 1e-9)
         inverse = np.linalg.inv(gram / variance + np.eye(ports))
-        coefficient, spread = inverse @ (clear @ right / variance + 1 / 3), np.diagonal(inverse)
+        coefficient, spread = inverse @ (loading @ (axes @ y) / variance + 1 / 3), np.diagonal(inverse)
         here, elsewhere = -0.5 * (coefficient - 1) ** 2 / spread, -0.5 * coefficient**2 / spread
         said += np.where(np.arange(3) == phase, here[:, None], elsewhere[:, None])
     return said
 
 
-def _trusted(gram: Floats, blur: Floats) -> tuple[Floats, Floats]:
-    """(gram [term, term] without what errors of the terms themselves add to it, what takes right-hand sides to the same directions).
+def _trusted(terms: Floats, blur: Floats) -> tuple[Floats, Floats]:
+    """(loading float64[term, axis], axes float64[axis, slot]) of the terms without what their errors add: loading @ loading.T is what
+    terms @ terms.T would be, loading @ axes what the terms would.
 
     blur  float64[term]: sum of each term's squared errors. A direction in which the terms differ by less than twice those says nothing.
     """
     root = np.sqrt(np.maximum(blur, 1e-9))
-    value, basis = np.linalg.eigh(gram / root[:, None] / root)
-    keep = value > 2
-    out, back = root[:, None] * basis, (basis / root[:, None]).T
-    return (out * np.where(keep, value - 1, 0.0)) @ out.T, (out * keep) @ back
+    value, axes = _axes(terms / root[:, None])
+    value, axes = value[value > 2], axes[value > 2]
+    share = np.sqrt(1 - 1 / value)
+    return terms @ axes.T * share, axes / share[:, None]
+
+
+def _made_up(values: Floats, terms: Floats, least: float) -> Floats:
+    """float64[row, slot]: what of the values [row, slot] is a sum of the terms [term, slot]; their directions with less than `least` of the
+    largest one's square are rounding.
+    """
+    value, axes = _axes(terms)
+    axes = axes[value > least * value.max(initial=0.0)]
+    return np.asarray(values @ axes.T @ axes)
+
+
+def _axes(terms: Floats) -> tuple[Floats, Floats]:
+    """(square of the size float64[axis], unit vectors float64[axis, slot] at right angles) of what the terms [term, slot] are made of; by
+    slots or by terms, whichever are fewer: it takes their number's third power.
+    """
+    if len(terms) > terms.shape[1]:
+        value, basis = np.linalg.eigh(terms.T @ terms)
+        return value, basis.T
+    value, basis = np.linalg.eigh(terms @ terms.T)
+    return value, basis.T @ terms / np.sqrt(np.maximum(value, 1e-300))[:, None]
 
 
 def _centred(values: Floats) -> Floats:
