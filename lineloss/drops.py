@@ -173,33 +173,36 @@ def fit(supply: Source, where: Ports, phase: Ints | None, *, steps: bool = False
     # a phase that is never measured takes part in nothing; a sample that is missing takes the slot with it
     never = np.asarray(np.isnan(supply.amps).all(axis=1), dtype=np.bool_)
     amps = np.where(never[:, None], 0.0, supply.amps)
-    shared = np.broadcast_to(amps, (len(where), *amps.shape))
-    own, one = where.amps, np.ones_like(drop)
+    own, common = where.amps, np.concatenate([np.ones((1, drop.shape[1])), amps])
     if steps:
-        drop, own, shared, one = (np.diff(a, axis=-1) for a in (drop, own, shared, one))
-    terms = np.stack([one, own, shared[:, 0], shared[:, 1], shared[:, 2]], axis=1)  # [port, term, slot]
-    there = ~np.isnan(drop) & ~np.isnan(terms).any(axis=1)
-    y = np.where(there, drop, 0.0)
-    x = np.where(there[:, None, :], terms, 0.0)
-    gram, right = x @ x.transpose(0, 2, 1), (x @ y[:, :, None])[:, :, 0]
+        drop, own, common = (np.diff(a, axis=-1) for a in (drop, own, common))
+    there = ~np.isnan(drop) & ~np.isnan(own) & ~np.isnan(common).any(axis=0)
+    y, own, common = np.where(there, drop, 0.0), np.where(there, own, 0.0), np.nan_to_num(common, nan=0.0)
+    # five terms: what all ports have in common, four rows, then its own
+    gram, right = np.empty((len(y), 5, 5)), np.empty((len(y), 5))
+    gram[:, :4, :4] = (there.astype(np.float64) @ (common[:, None] * common).reshape(16, -1).T).reshape(
+        -1, 4, 4
+    )
+    gram[:, :4, 4] = gram[:, 4, :4] = own @ common.T
+    gram[:, 4, 4], right[:, :4], right[:, 4] = (own**2).sum(axis=1), y @ common.T, (own * y).sum(axis=1)
     size = np.sqrt(np.maximum(np.diagonal(gram, axis1=1, axis2=2), 1e-30))
     inverse = np.linalg.pinv(gram / size[:, :, None] / size[:, None, :], rcond=_TINY, hermitian=True) / (
         size[:, :, None] * size[:, None, :]
     )
     coefficient = (inverse @ right[:, :, None])[:, :, 0]
-    left = y - (coefficient[:, None, :] @ x)[:, 0]
+    left = np.where(there, y - coefficient[:, :4] @ common - coefficient[:, 4:] * own, 0.0)
     count = there.sum(axis=1)
     if not steps:
-        count = np.where(_changing(own, amps, there), count, 0)
+        count = np.where(_changing(own, common[1:], there), count, 0)
     variance = (left**2).sum(axis=1) / np.maximum(count - 5, 1)
     alike = persistence(left)
     error = np.sqrt(np.diagonal(inverse, axis1=1, axis2=2) * (variance * alike)[:, None])
     return Fit(
         coefficient[:, 0],
         error[:, 0],
-        coefficient[:, 1],
-        coefficient[:, 2:],
-        error[:, 2:],
+        coefficient[:, 4],
+        coefficient[:, 1:4],
+        error[:, 1:4],
         np.where(there, left, np.nan),
         count,
         count * 0.5 if steps else count / alike,

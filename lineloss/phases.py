@@ -97,20 +97,20 @@ def _of_voltage(drop: Floats, current: Floats, total: Floats, blur: Floats) -> F
     """
     ports = len(drop)
     terms = np.concatenate([current, total])
-    left = drop - _made_up(drop, terms, 1e-8)
+    left = _beyond(drop, terms, 1e-8)
     freedom = max(drop.shape[1] - len(terms), drop.shape[1] // 2)
     noise = np.maximum((left**2).sum(axis=1) / freedom * persistence(left), 1e-9)
     size = np.maximum((drop**2).sum(axis=1) / max(float((total**2).sum()) / 3, 1e-9), 1e-9)
     # What of a total no customer's current makes up (angles, errors of the meters) must not be used to explain a voltage.
-    strange = total - _made_up(total, current, 1e-12)
+    strange = _beyond(total, current, 1e-12)
     loading, axes = _trusted(terms, np.r_[blur, (strange**2).sum(axis=1)])
     # One decomposition for all: the ports differ in how noisy they are and how large their terms, not in what the terms are.
     value, turn = np.linalg.eigh(loading.T @ loading)
     phase = loading[ports:] @ turn
     weight = 1 / (value + (noise / size)[:, None])
-    mean = (weight * (drop @ axes.T @ turn)) @ phase.T
+    mean = (weight * (drop @ (axes.T @ turn))) @ phase.T
     # of the totals alone, [port, 3, 3]
-    known = np.einsum("jk,pk,mk->pjm", phase, weight, phase, optimize=True)
+    known = (weight @ (phase[:, None] * phase).reshape(9, -1).T).reshape(-1, 3, 3)
     inverse = size[:, None, None] * (np.eye(3) - known)
     spread = np.diagonal(inverse, axis1=1, axis2=2)
     more = mean[:, None, :] - mean[:, :, None]  # [port, phase, other]
@@ -127,7 +127,7 @@ def _of_current(current: Floats, total: Floats, blur: Floats) -> Floats:
     """
     ports, slots = current.shape
     loading, axes = _trusted(current, blur)
-    gram, rest = loading @ loading.T, total - _made_up(total, current, 1e-8)
+    gram, rest = loading @ loading.T, _beyond(total, current, 1e-8)
     said = np.zeros((ports, 3))
     for phase, (y, left) in enumerate(zip(total, rest, strict=True)):
         variance = max(float(left @ left) / (slots - ports) * float(persistence(left[None])[0]), 1e-9)
@@ -151,18 +151,18 @@ def _trusted(terms: Floats, blur: Floats) -> tuple[Floats, Floats]:
     return terms @ axes.T * share, axes / share[:, None]
 
 
-def _made_up(values: Floats, terms: Floats, least: float) -> Floats:
-    """float64[row, slot]: what of the values [row, slot] is a sum of the terms [term, slot]; their directions with less than `least` of the
-    largest one's square are rounding.
+def _beyond(values: Floats, terms: Floats, least: float) -> Floats:
+    """float64[row, slot]: what of the values [row, slot] is no sum of the terms [term, slot]. Directions of the terms with less than `least`
+    of the largest one's square are rounding, and explain nothing.
     """
     value, axes = _axes(terms)
-    axes = axes[value > least * value.max(initial=0.0)]
-    return np.asarray(values @ axes.T @ axes)
+    axes = axes[value > least * value[-1]]
+    return np.asarray(values - values @ axes.T @ axes)
 
 
 def _axes(terms: Floats) -> tuple[Floats, Floats]:
-    """(square of the size float64[axis], unit vectors float64[axis, slot] at right angles) of what the terms [term, slot] are made of; by
-    slots or by terms, whichever are fewer: it takes their number's third power.
+    """(square of the size float64[axis], ascending; unit vectors float64[axis, slot] at right angles) of what the terms [term, slot] are
+    made of; by slots or by terms, whichever are fewer: it takes their number's third power.
     """
     if len(terms) > terms.shape[1]:
         value, basis = np.linalg.eigh(terms.T @ terms)

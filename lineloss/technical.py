@@ -20,7 +20,7 @@ from lineloss.balance import Balance, slot_energy
 from lineloss.drops import SAMPLES, Fit, Ports, Source, fit, ports, source
 from lineloss.phases import Phases, identify
 from lineloss.registers import ROLL_OVER, Registers, RollOver
-from lineloss.topology import Role, Topology
+from lineloss.topology import Role, Topology, sum_by
 from protocols.reading import MISSING
 
 Floats = NDArray[np.float64]
@@ -127,10 +127,11 @@ def _watts(
 
 def _by_customer(customers: NDArray[np.int64], where: Ports, kwh: Floats) -> Floats:
     """[port, slot] -> [customer, slot], NaN where no port of a customer has a value."""
-    place = np.searchsorted(customers, where.row)
-    total, count = np.zeros((len(customers), kwh.shape[1])), np.zeros((len(customers), kwh.shape[1]))
-    np.add.at(total, place, np.nan_to_num(kwh, nan=0.0))
-    np.add.at(count, place, ~np.isnan(kwh))
+    place = np.searchsorted(customers, where.row)  # ascending
+    total, count = (
+        sum_by(place, len(customers), values)
+        for values in (np.nan_to_num(kwh, nan=0.0), (~np.isnan(kwh)).astype(np.int64))
+    )
     return np.where(count > 0, total, np.nan)
 
 
