@@ -4,7 +4,7 @@ on a point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +45,9 @@ class MeterDay:
     imports     int64[meter, slot + 1] [1e-4 kWh] registers, MISSING where not known
     exports     int64[meter, slot + 1]
     interval    minutes one slot stands for
+
+    forward     int64[meter, slot]     [1e-4 kWh] from one import register to the next, MISSING where it cannot be known
+    reverse     int64[meter, slot]     the same of the export registers
     """
 
     meter: I64
@@ -63,6 +66,13 @@ class MeterDay:
     imports: I64
     exports: I64
     interval: int = 15
+    forward: I64 = field(init=False)
+    reverse: I64 = field(init=False)
+
+    def __post_init__(self) -> None:
+        # once, for all who ask for it
+        for name, registers in (("forward", self.imports), ("reverse", self.exports)):
+            object.__setattr__(self, name, steps(registers, self.roll_over))
 
     def __len__(self) -> int:
         return len(self.meter)
@@ -88,7 +98,7 @@ class MeterDay:
             **{
                 column.name: getattr(self, column.name)[which]
                 for column in fields(self)
-                if column.name != "interval"
+                if column.init and column.name != "interval"
             },
         )
 
@@ -98,18 +108,20 @@ def nominal_of(voltage: Floats) -> Floats:
 
     The archive does not know it. The highest, because a phase that is lost, or has none (three wires: B), says nothing.
     """
-    there = np.where(voltage > 0, voltage, np.nan)
-    some = ~np.isnan(there).all(axis=(1, 2))
-    result = np.full(len(voltage), np.nan)
-    if not some.any():
-        return result
-    highest = np.where(np.isnan(there[some]), -np.inf, there[some]).max(axis=1)
-    typical = np.nanmedian(np.where(np.isinf(highest), np.nan, highest), axis=1)
-    known = np.full(len(typical), np.nan)
+    highest = np.fmax.reduce(voltage, axis=1)
+    highest[~(highest > 0)] = np.nan
+    count = (highest > 0).sum(axis=1)
+    highest.sort(axis=1)  # what is not known goes last
+    row, some = np.arange(len(highest)), np.maximum(count, 1)
+    typical = (
+        (highest[row, (some - 1) // 2] + highest[row, some // 2]) / 2
+        if highest.size
+        else np.full(len(highest), np.nan)
+    )
+    known = np.full(len(highest), np.nan)
     for rated, (low, high) in zip(NOMINAL, _BANDS, strict=True):
         known[(typical >= low) & (typical <= high)] = rated
-    result[some] = known
-    return result
+    return known
 
 
 def three_wires(day: MeterDay) -> Bools:
@@ -127,10 +139,9 @@ def apparent(day: MeterDay) -> Floats:
     return np.where(np.isnan(by_powers), volt_amperes, by_powers)
 
 
-def energy(day: MeterDay, registers: I64) -> Floats:
-    """[kWh] from one register to the next, float64[meter, slot], secondary side; NaN where it cannot be known."""
-    moved = steps(registers, day.roll_over)
-    return np.where(moved == MISSING, np.nan, moved * _KWH)
+def in_kwh(energy: I64) -> Floats:
+    """[kWh] of energies [1e-4 kWh], any shape; NaN where it is not known."""
+    return np.where(energy == MISSING, np.nan, energy * _KWH)
 
 
 def longest(mask: Bools) -> tuple[I64, I64]:

@@ -68,3 +68,10 @@ def decreased(first: Registers, last: Registers, roll_over: RollOver = ROLL_OVER
     return np.asarray(
         (first != MISSING) & (last != MISSING) & (advance(first, last, roll_over) == MISSING), dtype=np.bool_
     )
+
+
+def lower(registers: Registers) -> NDArray[np.int64]:
+    """The rows of [row, time] in which a register is below one before it, rolled over or not: few, and nobody need look at the others."""
+    # a hole is the lowest integer: the highest so far is the last one known, unless something fell
+    highest = np.maximum.accumulate(registers, axis=1)
+    return np.flatnonzero(((registers < highest) & (registers != MISSING)).any(axis=1))

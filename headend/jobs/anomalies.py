@@ -115,7 +115,7 @@ def _voltage(day: MeterDay) -> list[Finding]:
 
 def _unbalance(tile: Tile) -> list[Finding]:
     net = tile.net
-    kva = np.array([tile.facts.capacity.get(int(area), np.nan) for area in net.block.rows.area])
+    kva = np.array([tile.facts.capacity.get(area, np.nan) for area in net.block.rows.area.tolist()])
     rated = unbalance.rated_current(kva, net.topology.multiplier)
     return unbalance.find(net.topology, tile.day.current, rated)
 

@@ -53,15 +53,19 @@ class Network:
 
     def instants(self, code: str) -> NDArray[np.float64]:
         """float64[meter, slot] of a quantity in its own unit; NaN where not delivered or not loaded."""
-        slots = self.imports.shape[1] - 1
-        there = self.block.instants.get(code)
-        if there is None:
-            return np.full((len(self.topology), slots), np.nan)
-        return there[:, :slots].astype(np.float64)
+        return self._stack([code])[:, 0]
 
     def phases(self, what: str) -> NDArray[np.float64]:
         """float64[meter, 3, slot] of `what`_a, _b and _c ("voltage", "current"), as `instants`."""
-        return np.stack([self.instants(f"{what}_{p}") for p in "abc"], axis=1)
+        return self._stack([f"{what}_{phase}" for phase in "abc"])
+
+    def _stack(self, codes: Sequence[str]) -> NDArray[np.float64]:
+        slots = self.imports.shape[1] - 1
+        values = np.empty((len(self.topology), len(codes), slots))
+        for k, code in enumerate(codes):
+            there = self.block.instants.get(code)
+            values[:, k] = np.nan if there is None else there[:, :slots]
+        return values
 
 
 def slots_due(run: Run, day: dt.date) -> int:

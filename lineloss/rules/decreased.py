@@ -20,11 +20,12 @@ def find(day: MeterDay) -> list[Finding]:
     """One finding a meter, for the first fall of either register; holes between two readings are bridged."""
     found: dict[int, Finding] = {}
     for name, zh, values in (("import", "正向", day.imports), ("export", "反向", day.exports)):
-        before = _before(values)
-        fell = registers.decreased(before, values[:, 1:], day.roll_over[:, None])
-        for row in np.flatnonzero(fell.any(axis=1)).tolist():
-            slot = int(fell[row].argmax())
-            first, last = int(before[row, slot]), int(values[row, slot + 1])
+        rows = registers.lower(values)
+        before = _before(values[rows])
+        fell = registers.decreased(before, values[rows, 1:], day.roll_over[rows, None])
+        for k in np.flatnonzero(fell.any(axis=1)).tolist():
+            row, slot = int(rows[k]), int(fell[k].argmax())
+            first, last = int(before[k, slot]), int(values[row, slot + 1])
             found.setdefault(
                 row,
                 Finding(
@@ -38,7 +39,7 @@ def find(day: MeterDay) -> list[Finding]:
                         "slot": slot,
                         "before_kwh": number(first / 10_000, 4),
                         "after_kwh": number(last / 10_000, 4),
-                        "falls": int(fell[row].sum()),
+                        "falls": int(fell[k].sum()),
                         "rolls_over_at_kwh": int(day.roll_over[row]) // 10_000,
                         "interval_minutes": day.interval,
                     },

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import MeterDay, energy
+from lineloss.meterday import MeterDay, in_kwh
 from lineloss.norms import norms
 
 RULE: Final = "demand"
@@ -29,7 +29,7 @@ def find(day: MeterDay, *, limit: float | None = None, slots: int = 1, alarm: fl
     some = day.take(rows)
     if not len(some):
         return []
-    mean = energy(some, some.imports) / some.hours * some.multiplier[:, None]
+    mean = in_kwh(some.forward) / some.hours * some.multiplier[:, None]
     size = np.hypot(some.power, some.reactive)
     factor = np.abs(some.power) / np.where(size > 0, size, np.nan)
     factor = np.where(np.isnan(factor) | (factor < _LEAST_FACTOR), 1.0, factor)

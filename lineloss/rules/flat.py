@@ -19,14 +19,14 @@ def find(day: MeterDay, *, minutes: int = 360) -> list[Finding]:
 
     A current of nought all day is a customer who is away: his voltage moves. A voltage of nought is an outage.
     """
-    still = _still(day.voltage[:, 0]) & _still(day.power)
-    for p in range(3):
-        still &= _still(day.current[:, p])
-        if p:
-            still &= _still(day.voltage[:, p])
-    still &= (day.voltage[:, :, 1:] > 0).any(axis=1)
-    length, first = longest(still)
     need = -(-minutes // day.interval) - 1  # so many values have one step less between them
+    still = _still(day.voltage[:, 0])
+    rows = np.flatnonzero(np.count_nonzero(still, axis=1) >= need)
+    day = day.take(rows)
+    still = still[rows] & _still(day.power) & (day.voltage[:, :, 1:] > 0).any(axis=1)
+    for phase in (*day.voltage.transpose(1, 0, 2)[1:], *day.current.transpose(1, 0, 2)):
+        still &= _still(phase)
+    length, first = longest(still)
     return [
         Finding(
             RULE,

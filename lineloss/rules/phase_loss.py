@@ -36,13 +36,14 @@ def find(
     """
     gone = norms()["phase_lost"].low if lost is None else lost
     under_load = norms()["phase_lost_loaded"].low if loaded is None else loaded
+    day = day.take(np.flatnonzero(day.phases == 3))
     rated = day.nominal
     volts = np.where(three_wires(day)[:, None, None] & (np.arange(3) == 1)[:, None], np.nan, day.voltage)
     size = np.abs(day.current)
     flows = size >= amperes
     share = volts / rated[:, None, None]
     down = (share < gone) | ((share < under_load) & flows)
-    out = down & (share >= alive).any(axis=1, keepdims=True) & (day.phases == 3)[:, None, None]
+    out = down & (share >= alive).any(axis=1, keepdims=True)
     total = out.sum(axis=2) * day.interval
     return [
         _finding(day, row, out[row], size[row], rated[row], gone, under_load, minutes)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import MeterDay, energy
+from lineloss.meterday import MeterDay, in_kwh
 
 RULE: Final = "reverse-flow"
 VERSION: Final = 1
@@ -19,10 +19,12 @@ def find(day: MeterDay, *, kwh: float = 0.1, slots: int = 4) -> list[Finding]:
 
     kwh  at the meter: ten times what its last digit is worth; a meter's idle creep stays below
     """
-    rows = np.flatnonzero(day.customer & ~day.feeds_in)
-    some = day.take(rows)
-    out, into = energy(some, some.exports), energy(some, some.imports)
-    sent, taken = np.nansum(out, axis=1), np.nansum(into, axis=1)
+    sent = in_kwh(np.maximum(day.reverse, 0).sum(axis=1))
+    rows = np.flatnonzero(
+        day.customer & ~day.feeds_in & ((sent > 0) | (np.count_nonzero(day.power < 0, axis=1) >= slots))
+    )
+    some, sent = day.take(rows), sent[rows]
+    taken = in_kwh(np.maximum(some.forward, 0).sum(axis=1))
     back = some.power < 0
     by_power = np.where(back, -some.power, 0.0).sum(axis=1) * some.hours
     told = np.maximum(sent, by_power)

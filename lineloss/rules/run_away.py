@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import I64, Floats, MeterDay, energy
+from lineloss.meterday import I64, Floats, MeterDay, in_kwh
 from lineloss.norms import norms
+from protocols.reading import MISSING
 
 RULE: Final = "run-away"
 VERSION: Final = 1
@@ -33,18 +34,17 @@ def find(
     times    a household that comes home from holiday counts three or four times what it did: that is no fault
     kwh      primary side; a day below this is nobody's alarm, however little there was before
     """
-    moved = energy(day, day.imports)
     amperes = _largest(day) if largest is None else largest
     rated = np.where(np.isnan(day.nominal), 220.0, day.nominal)
     # twice, for U above nominal, classes, and a terminal's time-stamp that is a few minutes late
     can = 2 * day.phases * rated * amperes / 1000 * day.hours
-    peak = np.where(np.isnan(moved), -np.inf, moved).max(axis=1, initial=-np.inf)
+    peak = in_kwh(day.forward.max(axis=1, initial=MISSING))  # which is below everything
     beyond = peak > can
-    total = np.nansum(moved, axis=1) * day.multiplier
+    total = in_kwh(np.maximum(day.forward, 0).sum(axis=1)) * day.multiplier
     unusual = (days_before >= days) & (total > times * highest) & (total >= kwh)
     findings = []
     for row in np.flatnonzero(beyond | unusual).tolist():
-        slot = int(np.where(np.isnan(moved[row]), -np.inf, moved[row]).argmax())
+        slot = int(day.forward[row].argmax())
         why = (
             ("more than it can carry", "超出表计承载能力")
             if beyond[row]
@@ -67,7 +67,7 @@ def find(
                     "highest_slot_kwh": number(peak[row] * day.multiplier[row], 2),
                     "slot_limit_kwh": number(can[row] * day.multiplier[row], 2),
                     "interval_minutes": day.interval,
-                    "curve_kwh": curve(moved[row] * day.multiplier[row], 2),
+                    "curve_kwh": curve(in_kwh(day.forward[row]) * day.multiplier[row], 2),
                 },
                 f"Register runs away: {total[row]:.1f} kWh in the day, {why[0]}",
                 f"电能表飞走:当日 {total[row]:.1f} kWh,{why[1]}",

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from lineloss.finding import Finding, curve, number
-from lineloss.meterday import Floats, MeterDay, energy, longest
+from lineloss.meterday import Floats, MeterDay, longest
 
 RULE: Final = "stopped"
 VERSION: Final = 1
@@ -25,10 +25,10 @@ def find(day: MeterDay, *, slots: int = 4, kwh: float = 0.1, watts: float = 10.0
     kwh    at the meter, ten times what the last digit is worth: as much must have passed uncounted
     watts  less than this in a slot is no load: a register of 0.01 kWh may stand through an hour of it
     """
-    moved = energy(day, day.imports)
-    back = energy(day, day.exports)
     # a meter without an export register has none that could move instead
-    still = (moved == 0) & ((back == 0) | np.isnan(back))
+    still = (day.forward == 0) & (day.reverse <= 0)
+    rows = np.flatnonzero(np.count_nonzero(still, axis=1) >= slots)
+    day, still = day.take(rows), still[rows]
     load = _load(day)
     length, first = longest(still & (load * 1000 >= watts))
     used = np.array(
