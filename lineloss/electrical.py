@@ -70,9 +70,10 @@ def compare(
     """Every meter's registers against its instants; arguments as for technical_loss(). A point that may feed in is only judged as stuck."""
     forward, reverse = slot_energy(topology, imports, exports, roll_over=roll_over)
     volt_amperes = np.abs(voltage * current)
-    legs = ~np.isnan(volt_amperes)
-    there = (forward != MISSING) & (reverse != MISSING) & legs.any(axis=1)
-    by_leg = np.where(legs & there[:, None, :], volt_amperes, 0.0).sum(axis=2) / 1000 * interval / 60
+    gaps = np.isnan(volt_amperes)
+    there = (forward != MISSING) & (reverse != MISSING) & ~gaps.all(axis=1)
+    volt_amperes[gaps] = 0.0
+    by_leg = np.einsum("mps,ms->mp", volt_amperes, there) / 1000 * interval / 60
     apparent = by_leg.sum(axis=1)
     into, out = (np.where(there, part, 0).sum(axis=1) * 1e-4 for part in (forward, reverse))
     enough = apparent >= LEAST

@@ -27,10 +27,12 @@ def find(day: MeterDay, *, slots: int = 4, kwh: float = 0.1, watts: float = 10.0
     """
     # a meter without an export register has none that could move instead
     still = (day.forward == 0) & (day.reverse <= 0)
-    rows = np.flatnonzero(np.count_nonzero(still, axis=1) >= slots)
-    day, still = day.take(rows), still[rows]
     load = _load(day)
-    length, first = longest(still & (load * 1000 >= watts))
+    idle = still & (load * 1000 >= watts)
+    # who has not used as much in all of these slots has not in some of them
+    rows = np.flatnonzero(np.where(idle, load, 0.0).sum(axis=1) * day.hours >= kwh - 1e-9)
+    day, load = day.take(rows), load[rows]
+    length, first = longest(idle[rows])
     used = np.array(
         [
             np.nansum(load[row, f : f + n])
@@ -67,6 +69,8 @@ def find(day: MeterDay, *, slots: int = 4, kwh: float = 0.1, watts: float = 10.0
 
 def _load(day: MeterDay) -> Floats:
     """[kW] float64[meter, slot] that certainly flows, whichever way; NaN where nothing says so."""
-    each = day.voltage * np.abs(day.current) / 1000
-    volt_amperes = np.where(np.isnan(each).all(axis=1), np.nan, np.nansum(each, axis=1))
-    return np.where(np.isnan(day.power), _WORST_FACTOR * volt_amperes, np.abs(day.power))
+    load = np.abs(day.power)
+    row, slot = np.nonzero(np.isnan(load))
+    each = day.voltage[row, :, slot] * np.abs(day.current[row, :, slot]) / 1000
+    load[row, slot] = _WORST_FACTOR * np.where(np.isnan(each).all(axis=1), np.nan, np.nansum(each, axis=1))
+    return load

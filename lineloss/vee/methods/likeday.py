@@ -23,6 +23,8 @@ PIECE: Final = 50_000
 
 def weights(curve: Curve, wanted: Holes, slots: Slots) -> F64:
     """float64[n] [1e-4 kWh]; NaN where too few like days are known."""
+    if len(curve.kind) <= LEAST:  # too few days, however alike
+        return np.full(len(slots), np.nan)
     grid = curve.by_clock()
     # days before the hole's first alone, so that a hole of several days is estimated in the same way from whichever of them it is looked at
     first = curve.day[wanted.begin]
