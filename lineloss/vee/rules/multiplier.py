@@ -46,7 +46,6 @@ def _day(facts: Facts) -> tuple[F64, F64, NDArray[np.int64]]:
     """([kWh], [kVAh], slots) of those slots in which both are known, [meter]."""
     there = (facts.energy != MISSING) & ~np.isnan(facts.current[0]) & ~np.isnan(facts.voltage[0])
     va = _product(facts, 0, slice(None))
-    np.multiply(va, there, out=va, where=there)
     va[~there] = 0
     total = va.sum(axis=1, dtype=np.float64)
     three = np.flatnonzero(facts.phases == 3)
@@ -54,7 +53,7 @@ def _day(facts: Facts) -> tuple[F64, F64, NDArray[np.int64]]:
         more = _product(facts, phase, three)
         more[np.isnan(more) | ~there[three]] = 0
         total[three] += more.sum(axis=1, dtype=np.float64)
-    energy = np.where(there, facts.energy, 0).sum(axis=1)
+    energy = np.einsum("ms,ms->m", facts.energy, there)  # MISSING times nothing is nothing
     return energy / KWH, total * facts.hours / 1000, there.sum(axis=1)
 
 
