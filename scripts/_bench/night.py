@@ -227,7 +227,7 @@ def _sql(dsn: str, day: list[Tile]) -> list[str]:
             found = conn.execute(query.encode(), arguments).fetchone()
             seconds = time.perf_counter() - begin
             assert found is not None
-            told = tuple(int(value) for value in found)
+            told = tuple(int(value or 0) for value in found)  # a sum of nothing is NULL
             same = "as ours" if told == tuple(wanted) else f"ours {wanted}, SQL {told}"
             lines.append(f"  {name} in SQL: {seconds:.1f} s; {same}")
     return lines
