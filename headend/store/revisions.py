@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final, LiteralString
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.rows import tuple_row
 
 from headend.plans import locate
 from headend.store import coverage, feed
@@ -126,29 +128,56 @@ def _insert(
     *, evidence: NDArray[np.int64] | None = None,
 ) -> Bits:  # fmt: skip
     """bool[n]: which made a new version; one equal to the newest makes none."""
-    hashes: list[Any] = [None] * len(meter) if evidence is None else [h or None for h in evidence.tolist()]
-    made = conn.execute(
+    hashes = ["NULL"] * len(meter) if evidence is None else [h or "NULL" for h in evidence.tolist()]
+    cells = _cells(meter, times)
+    made = _tuples(
+        conn,
         """
         INSERT INTO revision (meter_id, ts, source, quantity, version, value, method, reason, who, at, evidence)
         SELECT u.m, u.t, %(source)s, %(code)s, coalesce(v.version, 1) + 1, u.x, %(method)s, %(reason)s, %(who)s, %(at)s, u.e
-        FROM unnest(%(m)s::int[], %(t)s::timestamptz[], %(x)s::numeric[], %(e)s::bigint[]) AS u(m, t, x, e)
+        FROM (
+            SELECT m, timestamptz 'epoch' + t * interval '1 microsecond' AS t, x, e
+            FROM unnest(%(m)s::int[], %(t)s::bigint[], %(x)s::numeric[], %(e)s::bigint[]) AS a(m, t, x, e)
+        ) u
         LEFT JOIN LATERAL (
             SELECT version, value, method FROM revision v
             WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s) ORDER BY version DESC LIMIT 1
         ) v ON true
         WHERE (v.value, v.method) IS DISTINCT FROM (u.x, %(method)s)
         ORDER BY u.m, u.t
-        RETURNING meter_id, ts
+        RETURNING meter_id, (extract(epoch FROM ts) * 1000000)::bigint
         """,
         {
             "source": table.source, "code": code, "method": method, "reason": note.reason, "who": note.who, "at": as_datetime(note.now),
-            "m": meter.tolist(), "t": [as_datetime(when) for when in times], "x": numbers, "e": hashes,
+            "x": _array(numbers), "e": _array(hashes), **_arrays(cells),
         },
-    ).fetchall()  # fmt: skip
-    cells = {(row["meter_id"], row["ts"]) for row in made}
-    return np.array(
-        [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
-    )
+    )  # fmt: skip
+    return _among(cells, made)
+
+
+def _cells(meter: NDArray[np.int64], times: Times) -> list[tuple[int, int]]:
+    """(meter, microseconds since 1970) of each."""
+    return list(zip(meter.tolist(), times.astype("datetime64[us]").astype(np.int64).tolist(), strict=True))
+
+
+def _among(cells: list[tuple[int, int]], found: set[tuple[int, int]]) -> Bits:
+    return np.array([cell in found for cell in cells], dtype=np.bool_)
+
+
+def _arrays(cells: list[tuple[int, int]]) -> dict[str, str]:
+    """The cells as two arrays of SQL, `m` int[] and `t` bigint[]."""
+    meter, moment = zip(*cells, strict=True) if cells else ((), ())
+    return {"m": _array(meter), "t": _array(moment)}
+
+
+def _array(values: Iterable[object]) -> str:
+    """Numbers, or texts of numbers, as PostgreSQL writes an array. The driver looks at each for what is to be quoted, ten times as long."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _tuples(conn: Connection, query: LiteralString, arguments: Mapping[str, object]) -> set[tuple[int, int]]:
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        return set(cursor.execute(query, arguments).fetchall())
 
 
 def withdraw(
@@ -167,12 +196,16 @@ def withdraw(
     anything, nothing: a version of method 'withdrawn' says so, and whoever reads versions passes over it."""
     if table.plan is None or code not in table.codes:
         raise BadRevision(f"{code} has no column in {table.source} readings that could be revised")
-    made = conn.execute(
+    cells = _cells(meter, times)
+    made = _tuples(
+        conn,
         """
         INSERT INTO revision (meter_id, ts, source, quantity, version, value, method, reason, who, at, evidence)
         SELECT u.m, u.t, %(source)s, %(code)s, top.version + 1, coalesce(own.value, 'NaN'),
                CASE WHEN own.value IS NULL THEN %(withdrawn)s ELSE %(read)s END, %(reason)s, %(who)s, %(at)s, own.evidence
-        FROM unnest(%(m)s::int[], %(t)s::timestamptz[]) AS u(m, t)
+        FROM (
+            SELECT m, timestamptz 'epoch' + t * interval '1 microsecond' AS t FROM unnest(%(m)s::int[], %(t)s::bigint[]) AS a(m, t)
+        ) u
         JOIN LATERAL (
             SELECT version, method FROM revision v
             WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s) ORDER BY version DESC LIMIT 1
@@ -182,17 +215,14 @@ def withdraw(
             WHERE (v.meter_id, v.ts, v.source, v.quantity, v.method) = (u.m, u.t, %(source)s, %(code)s, %(read)s) ORDER BY version DESC LIMIT 1
         ) own ON true
         ORDER BY u.m, u.t
-        RETURNING meter_id, ts
+        RETURNING meter_id, (extract(epoch FROM ts) * 1000000)::bigint
         """,
         {
             "source": table.source, "code": code, "read": READ, "withdrawn": WITHDRAWN, "reason": note.reason, "who": note.who,
-            "at": as_datetime(note.now), "m": meter.tolist(), "t": [as_datetime(when) for when in times],
+            "at": as_datetime(note.now), **_arrays(cells),
         },
-    ).fetchall()  # fmt: skip
-    cells = {(row["meter_id"], row["ts"]) for row in made}
-    gone = np.array(
-        [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
-    )
+    )  # fmt: skip
+    gone = _among(cells, made)
     if not gone.any():
         return 0
     day, index = locate(table.plan, times, zone)
@@ -208,13 +238,16 @@ def withdraw(
 
 def _estimated(conn: Connection, table: Table, meter: NDArray[np.int64], times: Times) -> Bits:
     """bool[n]: where an estimate of any quantity stands."""
-    rows = conn.execute(
-        "SELECT DISTINCT meter_id, ts FROM (SELECT DISTINCT ON (v.meter_id, v.ts, v.quantity) v.meter_id, v.ts, v.method FROM revision v "
-        "JOIN unnest(%s::int[], %s::timestamptz[]) AS u(m, t) ON v.meter_id = u.m AND v.ts = u.t "
-        "WHERE v.source = %s ORDER BY v.meter_id, v.ts, v.quantity, v.version DESC) n WHERE method <> ALL(%s)",
-        (meter.tolist(), [as_datetime(when) for when in times], table.source, list(NO_ESTIMATES)),
-    ).fetchall()
-    cells = {(row["meter_id"], row["ts"]) for row in rows}
-    return np.array(
-        [(m, as_datetime(t)) in cells for m, t in zip(meter.tolist(), times, strict=True)], dtype=np.bool_
+    cells = _cells(meter, times)
+    found = _tuples(
+        conn,
+        """
+        SELECT DISTINCT meter_id, (extract(epoch FROM ts) * 1000000)::bigint FROM (
+            SELECT DISTINCT ON (v.meter_id, v.ts, v.quantity) v.meter_id, v.ts, v.method FROM revision v
+            JOIN unnest(%(m)s::int[], %(t)s::bigint[]) AS u(m, t) ON v.meter_id = u.m AND v.ts = timestamptz 'epoch' + u.t * interval '1 microsecond'
+            WHERE v.source = %(source)s ORDER BY v.meter_id, v.ts, v.quantity, v.version DESC
+        ) n WHERE method <> ALL(%(none)s)
+        """,
+        {"source": table.source, "none": list(NO_ESTIMATES), **_arrays(cells)},
     )
+    return _among(cells, found)
