@@ -12,6 +12,7 @@ It does not cover errors that all meters of an area share (one make, one tempera
 from __future__ import annotations
 
 from math import erf
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -21,9 +22,9 @@ Floats = NDArray[np.float64]
 
 #: How often the truth lies within the likely limits.
 CONFIDENCE: Final = 0.95
-#: Steps towards the quantile at most: seven reach the last digit whatever the shape, nine for a confidence of 0.99. A step of less than this
+#: Steps towards the quantile at most: five reach the last digit whatever the shape, seven for a confidence of 0.99. A step of less than this
 #: share leaves its square to go.
-_STEPS: Final = 10
+_STEPS: Final = 8
 _NEAR: Final = 1e-7
 _erf: Final = np.frompyfunc(erf, 1, 1)
 
@@ -33,8 +34,8 @@ def half_width(largest: Floats, deviation: Floats, confidence: float = CONFIDENC
     # a ten-thousandth of the other is nothing, and keeps the difference of two nearly equal integrals exact enough
     a = np.maximum(np.maximum(largest, 1e-4 * deviation), 1e-12)
     s = np.maximum(deviation, 1e-6 * a)
-    # The probability is a concave function of x from 0 on: from there the steps of Newton's method never overshoot.
-    x = np.zeros_like(a)
+    # Either alone is narrower than both, and the probability is a concave function of x: the steps of Newton's method never overshoot.
+    x = np.maximum(confidence * a, NormalDist().inv_cdf((1 + confidence) / 2) * s)
     for _ in range(_STEPS):
         z = np.stack([x - a, x + a]) / s
         normal = 0.5 * (1 + _erf(z / np.sqrt(2)).astype(np.float64))

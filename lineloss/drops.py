@@ -239,10 +239,8 @@ def gapless(values: Floats) -> Floats:
     after = np.minimum.accumulate(np.where(gap, slots, slot)[:, ::-1], axis=1)[:, ::-1]
     row, at = np.nonzero(gap & ~gap.all(axis=1, keepdims=True))
     low, high = before[row, at], after[row, at]
-    low, high = (
-        np.where(low < 0, high, low),
-        np.where(high == slots, low, high),
-    )  # beyond the ends the last one stays
+    # beyond the ends the last one stays
+    low, high = np.where(low < 0, high, low), np.where(high == slots, low, high)
     begin, end = values[row, low], values[row, high]
     result = values.copy()
     result[row, at] = begin + (end - begin) / np.maximum(high - low, 1) * (at - low)

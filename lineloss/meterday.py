@@ -108,17 +108,14 @@ def nominal_of(voltage: Floats) -> Floats:
 
     The archive does not know it. The highest, because a phase that is lost, or has none (three wires: B), says nothing.
     """
+    known = np.full(len(voltage), np.nan)
+    if not voltage.size:
+        return known
     highest = np.fmax.reduce(voltage, axis=1)
     highest[~(highest > 0)] = np.nan
-    count = (highest > 0).sum(axis=1)
+    row, some = np.arange(len(highest)), np.maximum((highest > 0).sum(axis=1), 1)
     highest.sort(axis=1)  # what is not known goes last
-    row, some = np.arange(len(highest)), np.maximum(count, 1)
-    typical = (
-        (highest[row, (some - 1) // 2] + highest[row, some // 2]) / 2
-        if highest.size
-        else np.full(len(highest), np.nan)
-    )
-    known = np.full(len(highest), np.nan)
+    typical = (highest[row, (some - 1) // 2] + highest[row, some // 2]) / 2
     for rated, (low, high) in zip(NOMINAL, _BANDS, strict=True):
         known[(typical >= low) & (typical <= high)] = rated
     return known

@@ -33,15 +33,8 @@ def find(day: MeterDay, *, slots: int = 4, kwh: float = 0.1, watts: float = 10.0
     rows = np.flatnonzero(np.where(idle, load, 0.0).sum(axis=1) * day.hours >= kwh - 1e-9)
     day, load = day.take(rows), load[rows]
     length, first = longest(idle[rows])
-    used = np.array(
-        [
-            np.nansum(load[row, f : f + n])
-            for row, (f, n) in enumerate(zip(first.tolist(), length.tolist(), strict=True))
-        ]
-        if (length >= slots).any()
-        else np.zeros(len(day))
-    )
-    used = used * day.hours
+    runs = enumerate(zip(first.tolist(), length.tolist(), strict=True))
+    used = day.hours * np.array([np.nansum(load[row, f : f + n]) for row, (f, n) in runs])
     return [
         Finding(
             RULE,
