@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, LiteralString
 from zoneinfo import ZoneInfo
 
@@ -128,7 +128,7 @@ def _insert(
     *, evidence: NDArray[np.int64] | None = None,
 ) -> Bits:  # fmt: skip
     """bool[n]: which made a new version; one equal to the newest makes none."""
-    hashes = ["NULL"] * len(meter) if evidence is None else [h or "NULL" for h in evidence.tolist()]
+    hashes = [None] * len(meter) if evidence is None else [h or None for h in evidence.tolist()]
     cells = _cells(meter, times)
     made = _tuples(
         conn,
@@ -149,7 +149,8 @@ def _insert(
         """,
         {
             "source": table.source, "code": code, "method": method, "reason": note.reason, "who": note.who, "at": as_datetime(note.now),
-            "x": _array(numbers), "e": _array(hashes), **_arrays(cells),
+            # numbers need no quotes
+            "x": f"{{{','.join(numbers)}}}", "e": hashes, **_arrays(cells),
         },
     )  # fmt: skip
     return _among(cells, made)
@@ -164,15 +165,9 @@ def _among(cells: list[tuple[int, int]], found: set[tuple[int, int]]) -> Bits:
     return np.array([cell in found for cell in cells], dtype=np.bool_)
 
 
-def _arrays(cells: list[tuple[int, int]]) -> dict[str, str]:
-    """The cells as two arrays of SQL, `m` int[] and `t` bigint[]."""
-    meter, moment = zip(*cells, strict=True) if cells else ((), ())
-    return {"m": _array(meter), "t": _array(moment)}
-
-
-def _array(values: Iterable[object]) -> str:
-    """Numbers, or texts of numbers, as PostgreSQL writes an array. The driver looks at each for what is to be quoted, ten times as long."""
-    return "{" + ",".join(map(str, values)) + "}"
+def _arrays(cells: list[tuple[int, int]]) -> dict[str, list[int]]:
+    """The cells as SQL unfolds them again: `m` int[], `t` bigint[]."""
+    return {"m": [meter for meter, _ in cells], "t": [moment for _, moment in cells]}
 
 
 def _tuples(conn: Connection, query: LiteralString, arguments: Mapping[str, object]) -> set[tuple[int, int]]:
