@@ -190,8 +190,8 @@ class Daemon:
 
     @property
     def calm(self) -> bool:
-        """No line is at work."""
-        return self._context.throttle.active == 0
+        """No line is at work, or waits for its terminal's answer."""
+        return self._context.throttle.at_work == 0
 
     def stop(self) -> None:
         """Drain: finish what is on the wire, write what was read, leave."""
