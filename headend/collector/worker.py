@@ -7,7 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -115,8 +115,9 @@ class Worker:
         self._memory = Memory() if memory is None else memory
         self._fence = Fence(context.owner, terminal.terminal_id, epoch)
         self._pace = Pace(context.timing)
-        self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
-        self._unreached = Quarantine(Backoff(), self._domain_seconds)  # meters, past the terminal
+        seconds = partial(_domain_seconds, context.clock)
+        self._quarantine = Quarantine(_backoff(driver.retention), seconds)
+        self._unreached = Quarantine(Backoff(), seconds)  # meters, past the terminal
         self._poke = asyncio.Event()
         self._link: Link | None = None
         self._past_volume = self._told_volume = (
@@ -230,9 +231,6 @@ class Worker:
         if received:
             self._heard += 1
             self.last_seen = self._context.clock.now()
-
-    def _domain_seconds(self) -> float:
-        return float(self._context.clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -457,6 +455,10 @@ def _falls(today: dt.date, zone: ZoneInfo, *, sampled: bool) -> Times:
         for plan in COLLECTED
     ]
     return np.unique(np.concatenate([*own, tomorrow]))
+
+
+def _domain_seconds(clock: Clock) -> float:
+    return float(clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6
 
 
 def _cause(trouble: Exception) -> str:
