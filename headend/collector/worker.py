@@ -125,6 +125,7 @@ class Worker:
         )
         self._owes = 0  # questions of this round that are still to be asked
         self._turn_seconds = FIRST_TURN
+        self._looked_back = False  # the last look was one at the days of a standstill, too
         self._put_off = PutOff()
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
@@ -243,6 +244,7 @@ class Worker:
                 await self._book(
                     lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(lost.plan, self._kept)
                 )
+            self._memory.caught_up |= self._looked_back
             gaps = open_gaps(matrices, self._kept, now)
             if (
                 self._driver.retention.sampled
@@ -292,8 +294,9 @@ class Worker:
         since."""
         context, memory, kept = self._context, self._memory, self._kept
         days = self._wanted(now)
+        first = not memory.caught_up
         question = Question(
-            self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days)
+            self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days), first
         )
         while True:
             settled = context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
@@ -306,7 +309,7 @@ class Worker:
                     recalled = memory.recall(days, now, zone, kept)
                     return dict(memory.meters), [memory.fold(matrix) for matrix in recalled]
                 await context.database.pause()
-        memory.meters = owed.meters
+        memory.meters, self._looked_back = owed.meters, first
         self._learn(owed, now, settled=settled)
         return owed.meters, [memory.fold(matrix) for matrix in owed.days]
 
