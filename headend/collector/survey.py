@@ -125,8 +125,12 @@ def _stood_still(
             edges[plan, day, ahead].append(question.terminal)
     for (plan, edge, ahead), terminals in edges.items():
         last = coverage.last_looked(conn, edge, terminals)
-        for back in range(STANDSTILL, 0, -1):
-            day = edge - dt.timedelta(days=back)
-            behind = [terminal for terminal in terminals if last.get(terminal, edge) <= day]
-            if behind and len(points(plan, day, zone)):
-                yield from ((terminal, (plan, day, ahead)) for terminal in behind)
+        day = max(min(last.values(), default=edge), edge - dt.timedelta(days=STANDSTILL))
+        while day < edge:
+            if len(points(plan, day, zone)):
+                yield from (
+                    (terminal, (plan, day, ahead))
+                    for terminal in terminals
+                    if last.get(terminal, edge) <= day
+                )
+            day += dt.timedelta(days=1)
