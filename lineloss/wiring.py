@@ -199,6 +199,7 @@ def _explain(
 ) -> list[Candidate]:
     """Wirings that leave a load possible, fewest mistakes first. Of what turns the elements alike those with the fewest mistakes."""
     some, turns = wirings(len(moment.names)), _turns(len(moment.names))[:, list(known)]
+    mistakes = _mistakes(len(moment.names))
     left = _turned(np.array([moment.angle[k] for k in known]) - turns)
     mean = np.degrees(np.angle(np.exp(1j * np.radians(left)).sum(axis=1)))
     spread = np.abs(_turned(left - mean[:, None])).max(axis=1)
@@ -206,8 +207,8 @@ def _explain(
     alike = (spread <= SPREAD) & (mean >= low) & (mean <= high)
     # phases whose loads differ much, each of which is possible: an explanation only if it needs fewer mistakes
     apart = ((left >= low) & (left <= high)).all(axis=1) & ~alike
-    least = min((some[row].mistakes for row in np.flatnonzero(alike).tolist()), default=0)
-    fits = alike | (apart & np.array([wiring.mistakes < least for wiring in some]))
+    least = mistakes[alike].min() if alike.any() else 0
+    fits = alike | (apart & (mistakes < least))
     fewest: dict[tuple[float, ...], int] = {}
     found: list[Candidate] = []
     for row in np.flatnonzero(fits).tolist():
@@ -243,6 +244,12 @@ def wirings(elements: int) -> tuple[Wiring, ...]:
 def _turns(elements: int) -> NDArray[np.float64]:
     """float64[wiring, element] [degrees], in the order of `wirings`."""
     return np.array([wiring.turns for wiring in wirings(elements)])
+
+
+@cache
+def _mistakes(elements: int) -> NDArray[np.int64]:
+    """int64[wiring], in the order of `wirings`."""
+    return np.array([wiring.mistakes for wiring in wirings(elements)])
 
 
 def _single() -> Iterable[Wiring]:
@@ -314,6 +321,7 @@ def _sequence(moment: Moment) -> str:
     )
 
 
+@cache
 def _swaps(order: tuple[int, ...]) -> int:
     """Exchanges of two that make this order."""
     moved = sum(at != phase for at, phase in zip(sorted(order), order, strict=True))

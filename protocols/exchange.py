@@ -28,9 +28,13 @@ NEED_DATA: Final = _Signal.NEED_DATA
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """The protocol wants these bytes on the wire now, as part of the running request."""
+    """The protocol wants these bytes on the wire now, as part of the running request.
+
+    again   they may be sent once more where their answer is lost: the peer knows by a number in them that it is the same question
+    """
 
     data: bytes
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,20 @@ class _Hold:
     fresh: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Lender:
+    """What a job does between two of its requests. An object and not a function within one: that would hold itself, and only Python's search
+    for circles would free it and the session behind it, tens of thousands in a round."""
+
+    bus: Bus
+    hold: _Hold
+    occupant: _Occupant
+    priority: Priority
+
+    async def __call__(self) -> None:
+        await self.bus.lend(self)
+
+
 class Bus:
     """One line and its meters. `quarantine` and `pace` may be kept by the caller across redials of the line.
 
@@ -187,7 +201,7 @@ class Bus:
         try:
             session = await self._session(meter, driver, guard)
             answered = session.counts.answered
-            session.between = self._lender(hold, meter, driver, session, priority)
+            session.between = self._lender(hold, priority)
             yield session
         except (NoAnswer, Garbled):
             self._occupant = None  # what the meter believes of this session is unknown: never reuse it
@@ -207,33 +221,31 @@ class Bus:
             if hold.line:
                 self._release()
 
-    def _lender(
-        self, hold: _Hold, meter: M_contra, driver: Speaker[M_contra], session: Session, priority: Priority
-    ) -> Between | None:
+    def _lender(self, hold: _Hold, priority: Priority) -> Between | None:
         """How this job lets more urgent ones before it between two of its requests; None where its session would not survive that: one that
         was opened with words may be closed by others'."""
         occupant = self._occupant
         if occupant is None or occupant.greeted:
             return None
+        return _Lender(self, hold, occupant, priority)
 
-        async def lend() -> None:
-            if hold.fresh or not self._turns.above(priority):
-                hold.fresh = False
-                return
-            guard = session.guard
-            hold.line = False
-            self._release()
-            await self._acquire(meter.key, priority, self._limits.wait, first=True)
-            hold.line = True
-            if self._occupant is not occupant:
-                await self._leave()
-                self._occupant = occupant
-            session.guard, session.between = (
-                guard,
-                lend,
-            )  # the other job may have been one with this very meter
-
-        return lend
+    async def lend(self, lender: _Lender) -> None:
+        """Others' turns, if somebody more urgent waits; then the line is the lender's again."""
+        hold, occupant = lender.hold, lender.occupant
+        if hold.fresh or not self._turns.above(lender.priority):
+            hold.fresh = False
+            return
+        session = occupant.session
+        guard = session.guard
+        hold.line = False
+        self._release()
+        await self._acquire(occupant.meter.key, lender.priority, self._limits.wait, first=True)
+        hold.line = True
+        if self._occupant is not occupant:
+            await self._leave()
+            self._occupant = occupant
+        # the other job may have been one with this very meter
+        session.guard, session.between = guard, lender
 
     def fail(self, lost: LinkLost) -> None:
         """The line is gone: everybody who waits gets LinkLost, and so does everybody who comes."""

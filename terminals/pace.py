@@ -7,6 +7,9 @@ from typing import Final
 
 #: What time-outs are multiplied by, at most, while only repeats get through.
 WIDEST: Final = 8.0
+#: As often as this does somebody get a request who has answered in this session: not the meter is dead, the line loses. Of 30 % loss three
+#: tries leave 2.7 % of the requests, and a visit asks dozens; six leave one in 1,400.
+ALIVE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Timing:
     floor     the shortest time-out, however quick the line: a meter needs this much for a long profile
     ceiling   the longest time-out, however slow the line; also the end of a round trip, whatever trickles
     gap       silence within an answer after which no more of it will come
-    attempts  how often a request is sent, the first included
+    attempts  how often a request is sent, the first included, to who has not answered yet; to who has, ALIVE times as often
     pause     between the last byte of one exchange and the next command: some meters drop them otherwise
     whole     the end of one request with all its blocks; longer is a peer that never stops
     """
@@ -38,7 +41,8 @@ class Timing:
 
 
 class Pace:
-    """Mean and deviation of the time to the first byte; time-out = mean + 4 deviations (Jacobson, RFC 6298).
+    """Mean and deviation of the time to the first byte; time-out = mean + 4 deviations (Jacobson, RFC 6298), and a gap more than the mean at
+    least: on a slow and steady line the deviation sinks to nothing, and whoever looked up a moment late would ask again for nothing.
 
     Repeated requests are no sample, nobody knows which one was answered (Karn); instead the time-out widens
     until a first attempt gets through again. A meter that never answers teaches nothing: it must not slow its
@@ -55,8 +59,14 @@ class Pace:
     @property
     def timeout(self) -> float:
         """Seconds until the first byte of an answer."""
-        learned = self.timing.first if self._mean is None else self._mean + 4 * self._deviation
+        learned = self.timing.first
+        if self._mean is not None:
+            learned = self._mean + max(4 * self._deviation, self.timing.gap)
         return self.clamp(learned * self._wider)
+
+    def patience(self, attempt: int) -> float:
+        """Seconds that the first (0), second, ... attempt of a request is given: each twice the one before, up to four times the first."""
+        return self.clamp(self.timeout * 2 ** min(attempt, 2))
 
     def clamp(self, seconds: float) -> float:
         """`seconds` between floor and ceiling."""

@@ -48,7 +48,7 @@ class Commands:
         recorder: Recorder,
         station: Station | None = None,
     ) -> None:
-        self._desk = Desk(database, clock, driver, station, fence, guard, recorder, self._step)
+        self._desk = Desk(database, clock, driver, station, fence, guard, recorder)
 
     async def carry_out(self, bus: Bus, whom: Meter, order: dict[str, Any]) -> None:
         """Move one open order as far as it goes now. Whatever happens on the wire ends in the order's state."""
@@ -60,14 +60,16 @@ class Commands:
                 await self._send(bus, whom, order, act)
             elif not act.resolved_by_reading(order):
                 # left over by an owner who died: nothing was at stake, so it simply failed
-                await self._step(
+                await self._desk.step(
                     order,
                     Event.REJECT if state is State.SENDING else Event.DISPROVE,
                     "interrupted by a restart",
                 )
             else:
                 if state is State.SENDING:
-                    await self._step(order, Event.LOSE, "interrupted by a restart: the command may have left")
+                    await self._desk.step(
+                        order, Event.LOSE, "interrupted by a restart: the command may have left"
+                    )
                 await self._find_out(bus, whom, order, act, pending=state is State.PENDING)
         except (StaleOwner, NoSuchStep, LeaseLost) as stale:
             # somebody else moved it, or owns the terminal now: it is his
@@ -147,34 +149,8 @@ class Commands:
         if pending and now >= order["expires_at"]:
             fresh = await self._desk.database.call(lambda conn: orders.get(conn, order["order_id"]))
             if fresh["state"] == State.PENDING:
-                await self._step(
+                await self._desk.step(
                     order,
                     Event.EXPIRE,
                     f"not proved by {order['expires_at'].isoformat()}; {fresh['outcome']}",
                 )
-
-    async def _step(
-        self, order: dict[str, Any], event: Event, detail: str, result: dict[str, Any] | None = None
-    ) -> None:
-        desk = self._desk
-        state = await desk.database.call(
-            lambda conn: orders.step(
-                conn,
-                order["order_id"],
-                event,
-                fence=desk.fence,
-                now=desk.clock.now(),
-                detail=detail,
-                result=result,
-            )
-        )
-        log.info(
-            "order",
-            order=order["order_id"],
-            kind=order["kind"],
-            action=order["action"],
-            meter=order["asset"],
-            terminal=order["terminal"],
-            state=str(state),
-            detail=detail,
-        )

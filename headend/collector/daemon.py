@@ -12,6 +12,7 @@ import itertools
 import os
 import socket
 import ssl
+import traceback
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -190,8 +191,8 @@ class Daemon:
 
     @property
     def calm(self) -> bool:
-        """No line is at work."""
-        return self._context.throttle.active == 0
+        """No line is at work, or waits for its terminal's answer."""
+        return self._context.throttle.at_work == 0
 
     def stop(self) -> None:
         """Drain: finish what is on the wire, write what was read, leave."""
@@ -358,7 +359,16 @@ class Daemon:
             self._passed[terminal_id] += held.worker.take_volume()
             held.task.cancel()
             self._retired.add(held.task)
-            held.task.add_done_callback(self._retired.discard)
+            held.task.add_done_callback(self._retire)
+
+    def _retire(self, task: asyncio.Task[None]) -> None:
+        self._retired.discard(task)
+        # a cancelled task holds its error, the error the frames that it came through, and these the task group, which holds both: a circle
+        # with all of the worker in it, at each login of each terminal
+        try:
+            task.result()
+        except asyncio.CancelledError as end:
+            traceback.clear_frames(end.__traceback__)
 
     # --- terminals that dial in ------------------------------------------------------------------------------
 

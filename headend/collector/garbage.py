@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: seconds between looks: what is allocated meanwhile is searched in some ten milliseconds, in the busiest of times too; at 0.25 it took up to 70
+#: seconds between looks: what is allocated meanwhile is searched in some ten milliseconds, in the busiest of times too; at 0.25 it took up to 73
 EVERY: Final = 0.1
 #: seconds after which everything is searched again, if nobody is at work; and after which that is done all the same
 WHOLE, AT_LAST = 24 * 3600.0, 30 * 3600.0

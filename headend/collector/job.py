@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
+import structlog
 
 from headend.clock import Clock
 from headend.collector.database import Database
@@ -22,16 +23,10 @@ from terminals.drivers.station import Station
 from terminals.links.link import LinkError
 from terminals.session import Session, SessionError
 
+log = structlog.get_logger()
+
 #: what can go wrong between us and a meter, all of it with a one-line message
 WireTrouble: Final = (SessionError, LinkError, BusError, ProtocolError)
-
-
-class Step(Protocol):
-    """Moves an order in the store, on behalf of the terminal's owner."""
-
-    def __call__(
-        self, order: dict[str, Any], event: Event, detail: str, result: dict[str, Any] | None = None
-    ) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,32 @@ class Desk:
     fence: Fence
     guard: Callable[[], None]
     recorder: Recorder
-    step: Step
+
+    async def step(
+        self, order: dict[str, Any], event: Event, detail: str, result: dict[str, Any] | None = None
+    ) -> None:
+        """Move an order in the store, on behalf of the terminal's owner. StaleOwner, NoSuchStep."""
+        state = await self.database.call(
+            lambda conn: orders.step(
+                conn,
+                order["order_id"],
+                event,
+                fence=self.fence,
+                now=self.clock.now(),
+                detail=detail,
+                result=result,
+            )
+        )
+        log.info(
+            "order",
+            order=order["order_id"],
+            kind=order["kind"],
+            action=order["action"],
+            meter=order["asset"],
+            terminal=order["terminal"],
+            state=str(state),
+            detail=detail,
+        )
 
 
 @dataclass(frozen=True, slots=True)

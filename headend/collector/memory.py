@@ -43,9 +43,11 @@ class Memory:
     """Of one terminal; outlives its workers. A few hundred bytes for each day with gaps: a meter's bits of a day are twelve bytes.
 
     meters   as the archive had them last; None: it was never asked
+    caught_up  what was lost in a standstill before this process has been written down
     """
 
     meters: Mapping[int, Meter] | None = None
+    caught_up: bool = False
     _days: dict[tuple[int, dt.date], _Day] = field(default_factory=dict)
     _owed: dict[int, _Owed] = field(default_factory=dict)
     _brought: dict[tuple[int, int], Times] = field(default_factory=dict)  # (plan, meter) -> points

@@ -52,6 +52,12 @@ class _Tape:
                 return came
         return None
 
+    def repeated(self, sent: bytes) -> bytes | None:
+        """What came when they were sent once more, at once; None if they were not."""
+        if self.at == len(self.trips) or self.trips[self.at][0] != sent:
+            return None
+        return self.answer_to(sent)
+
     @classmethod
     def of(cls, exchange: Exchange) -> _Tape:
         trips: list[tuple[bytes | None, bytes]] = []
@@ -117,20 +123,30 @@ class _Unanswered(Exception):
 
 def _hear(conversation: Conversation, came: bytes, tape: _Tape) -> Any:
     conversation.receive_data(came)
+    part: bytes | None = None  # the request for a part of the answer that may be sent again
+    again = False
     while True:
         try:
             event = conversation.next_event()
         except FrameError:
             continue  # spoilt, and waited for again
+        except Refused:
+            if again:  # a meter that knows no repeats: the session began anew
+                raise _Unanswered from None
+            raise
         if isinstance(event, Answer):
             return event.value
+        more: bytes | None
         if isinstance(event, Send):
+            part, again = event.data if event.again else None, False
             more = tape.answer_to(event.data)
-            if more is None:
-                raise _Unanswered
-            conversation.receive_data(more)
         elif event is NEED_DATA:
+            more, again = None if part is None else tape.repeated(part), True
+        else:
+            continue
+        if more is None:
             raise _Unanswered
+        conversation.receive_data(more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from headend.collector.database import Database
 from headend.collector.gaps import IN_VAIN, over
 from headend.collector.gather import Gather
 from headend.collector.tasks import meter_of
-from headend.plans import Plan
+from headend.plans import Plan, points
 from headend.store import archive, coverage
 from headend.store.coverage import DayMatrix
 from headend.store.db import Connection
@@ -24,16 +25,23 @@ from terminals.drivers.driver import Meter
 #: terminals looked up together: what one lot brings (4,000 meters, four days) is some MB, and a look takes the threads a fraction of a second
 MOST: Final = 500
 
+#: days that are looked through after a standstill: what has been owed for longer is nobody's any more
+STANDSTILL: Final = 366
+
 #: seconds that a terminal may wait for others to be looked up with it: it was in no hurry before its point fell due
 COMPANY: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One terminal, and which days of which plans may have gaps. `ahead`: points are wanted so long before they have settled."""
+    """One terminal, and which days of which plans may have gaps. `ahead`: points are wanted so long before they have settled.
+
+    `first`: by one who does not know whether anybody has been at work before. Where nobody was for longer than meters remember, the days
+    before those that are asked about come first, from the last one on that the ledger knows."""
 
     terminal: int
     days: tuple[tuple[Plan, dt.date, np.timedelta64], ...]
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,10 @@ class Survey:
         for row in archive.installed(conn, now, list(owed)):
             owed[row.terminal_id].meters[row.meter_id] = meter_of(row, zone)
         asking: defaultdict[tuple[Plan, dt.date, np.timedelta64], list[int]] = defaultdict(list)
+        for terminal, lost in _stood_still(
+            conn, [question for question in questions if question.first], zone
+        ):
+            asking[lost].append(terminal)
         for question in questions:
             for wanted in question.days:
                 asking[wanted].append(question.terminal)
@@ -97,3 +109,28 @@ class Survey:
             for terminal, part in whole.by_terminal(sorted(wanting)):
                 owed[terminal].days.append(part)
         return [owed[question.terminal] for question in questions]
+
+
+def _stood_still(
+    conn: Connection, questions: Sequence[Question], zone: ZoneInfo
+) -> Iterator[tuple[int, tuple[Plan, dt.date, np.timedelta64]]]:
+    """(terminal, day) of the days in which nobody was at work and that nobody looks at any more, ascending: who is interrupted writing them
+    down goes on from the last one that he has written."""
+    edges: defaultdict[tuple[Plan, dt.date, np.timedelta64], list[int]] = defaultdict(list)
+    for question in questions:
+        oldest: dict[Plan, tuple[dt.date, np.timedelta64]] = {}
+        for plan, day, ahead in question.days:
+            oldest[plan] = min(oldest.get(plan, (day, ahead)), (day, ahead))
+        for plan, (day, ahead) in oldest.items():
+            edges[plan, day, ahead].append(question.terminal)
+    for (plan, edge, ahead), terminals in edges.items():
+        last = coverage.last_looked(conn, edge, terminals)
+        day = max(min(last.values(), default=edge), edge - dt.timedelta(days=STANDSTILL))
+        while day < edge:
+            if len(points(plan, day, zone)):
+                yield from (
+                    (terminal, (plan, day, ahead))
+                    for terminal in terminals
+                    if last.get(terminal, edge) <= day
+                )
+            day += dt.timedelta(days=1)

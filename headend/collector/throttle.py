@@ -29,11 +29,12 @@ STALE = 0.95
 
 
 class Throttle:
-    """`active` lines of at most `limit`. Who waits is served in the order of coming; there are as many as lines."""
+    """`active` lines of at most `limit`, and those of the `at_work` that only wait for their terminals. Who waits for his turn is served in the
+    order of coming; there are as many as lines."""
 
     def __init__(self) -> None:
         self.limit: Final = _Limit()
-        self.active = 0
+        self.active = self.at_work = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -43,6 +44,7 @@ class Throttle:
             self.active += 1
         else:
             await self._wait()
+        self.at_work += 1
         place = _Place(self)
         timer = asyncio.get_running_loop().call_later(SLOW, place.leave)
         try:
@@ -50,6 +52,7 @@ class Throttle:
         finally:
             timer.cancel()
             place.leave()
+            self.at_work -= 1
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""

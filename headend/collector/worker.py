@@ -7,7 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -115,8 +115,9 @@ class Worker:
         self._memory = Memory() if memory is None else memory
         self._fence = Fence(context.owner, terminal.terminal_id, epoch)
         self._pace = Pace(context.timing)
-        self._quarantine = Quarantine(_backoff(driver.retention), self._domain_seconds)
-        self._unreached = Quarantine(Backoff(), self._domain_seconds)  # meters, past the terminal
+        seconds = partial(_domain_seconds, context.clock)
+        self._quarantine = Quarantine(_backoff(driver.retention), seconds)
+        self._unreached = Quarantine(Backoff(), seconds)  # meters, past the terminal
         self._poke = asyncio.Event()
         self._link: Link | None = None
         self._past_volume = self._told_volume = (
@@ -124,6 +125,7 @@ class Worker:
         )
         self._owes = 0  # questions of this round that are still to be asked
         self._turn_seconds = FIRST_TURN
+        self._looked_back = False  # the last look was one at the days of a standstill, too
         self._put_off = PutOff()
         self._orders: list[dict[str, Any]] = []
         self._looked: dict[int, np.datetime64] = {}
@@ -231,9 +233,6 @@ class Worker:
             self._heard += 1
             self.last_seen = self._context.clock.now()
 
-    def _domain_seconds(self) -> float:
-        return float(self._context.clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6
-
     # --- reading -----------------------------------------------------------------------------------------
 
     async def _read_for_ever(self, bus: Bus) -> None:
@@ -245,6 +244,7 @@ class Worker:
                 await self._book(
                     lost, Outcome(no_reads(), NO_TIMES), "expired", lost_because(lost.plan, self._kept)
                 )
+            self._memory.caught_up |= self._looked_back
             gaps = open_gaps(matrices, self._kept, now)
             if (
                 self._driver.retention.sampled
@@ -294,8 +294,9 @@ class Worker:
         since."""
         context, memory, kept = self._context, self._memory, self._kept
         days = self._wanted(now)
+        first = not memory.caught_up
         question = Question(
-            self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days)
+            self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days), first
         )
         while True:
             settled = context.writer.settled(memory.ticket)  # before it is asked: then the ledger has it
@@ -308,7 +309,7 @@ class Worker:
                     recalled = memory.recall(days, now, zone, kept)
                     return dict(memory.meters), [memory.fold(matrix) for matrix in recalled]
                 await context.database.pause()
-        memory.meters = owed.meters
+        memory.meters, self._looked_back = owed.meters, first
         self._learn(owed, now, settled=settled)
         return owed.meters, [memory.fold(matrix) for matrix in owed.days]
 
@@ -457,6 +458,10 @@ def _falls(today: dt.date, zone: ZoneInfo, *, sampled: bool) -> Times:
         for plan in COLLECTED
     ]
     return np.unique(np.concatenate([*own, tomorrow]))
+
+
+def _domain_seconds(clock: Clock) -> float:
+    return float(clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6
 
 
 def _cause(trouble: Exception) -> str:

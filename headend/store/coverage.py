@@ -539,6 +539,16 @@ def day_matrix(
     )
 
 
+def last_looked(conn: Connection, before: dt.date, terminals: Sequence[int]) -> dict[int, dt.date]:
+    """Terminal -> the last day before `before` of which the ledger says anything for a meter that hangs behind it, of any plan."""
+    sql = """
+        SELECT i.terminal_id, max(l.day) AS day FROM installation i CROSS JOIN LATERAL (
+            SELECT c.day FROM coverage c WHERE c.meter_id = i.meter_id AND c.day < %s ORDER BY c.day DESC LIMIT 1
+        ) l WHERE i.terminal_id = ANY(%s) GROUP BY i.terminal_id
+    """
+    return {row["terminal_id"]: row["day"] for row in conn.execute(sql, (before, list(terminals)))}
+
+
 def _owed(
     conn: Connection, plan: Plan, day: dt.date, zone: ZoneInfo, terminals: Sequence[int] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Bits]:

@@ -23,7 +23,7 @@ export function buttons(finding) {
 
 function ask(finding, act) {
   wanted = { id: finding.id, act };
-  setText(dialog.querySelector("h2"), `${word(`act_${act}`)} #${finding.id}`);
+  setText(dialog.querySelector("h2"), `${word(`act_${act}`).replace("…", "")} #${finding.id}`);
   setText(document.getElementById("act-trouble"), "");
   number.closest("label").hidden = act !== "work-order";
   number.required = act === "work-order";

@@ -27,9 +27,12 @@ export function show(all) {
     make("div", { class: "area", title: area.missing.join(", ") },
       make("span", { class: "name" }, area.name),
       make("span", { class: "tag" }, area.status === "bounded" ? word("bounded") : word("unknown")),
-      make("span", { class: "why", title: area.why }, area.why || word("complete_of", { n: area.meters_complete, m: area.meters_due }))));
+      make("span", { class: "why", title: area.why }, because(area))));
 }
 
+const whole = (kwh) => Number(kwh).toFixed(0).replace("-", "−");
+const between = (area) => (area.status === "bounded" ? `${word("between", { lo: whole(area.loss_low), hi: whole(area.loss_high) })} · ` : "");
+const because = (area) => between(area) + (area.why || word("complete_of", { n: area.meters_complete, m: area.meters_due }));
 const rate = (area, name) => (Number(area.supplied) ? Number(area[name]) / Number(area.supplied) : 0);
 const perCent = (share) => (share * 100).toFixed(2).replace("-", "−");
 

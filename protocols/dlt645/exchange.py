@@ -207,7 +207,8 @@ class Master:
             raise FrameError(f"follow-up: more than {LAST_SEQUENCE} frames announced", 8)
         self._sequence += 1
         data = request.di.to_bytes(4, "little") + bytes((self._sequence,))
-        return Send(Frame(request.address, FOLLOW, data).encode(self._wakeup))
+        # SEQ says which part it is
+        return Send(Frame(request.address, FOLLOW, data).encode(self._wakeup), again=True)
 
 
 #: Where length and data begin in a frame without wake-up bytes.

@@ -1,5 +1,5 @@
-"""Ten thousand terminals on one collector: two quarter-hours of points as they fall due; where asked for, two more of which in the first some
-meters fall silent; then everybody dials in anew.
+"""Ten thousand terminals on one collector: everybody dials in anew; two quarter-hours of points as they fall due; where asked for, two more of
+which in the first some meters fall silent; then everybody dials in anew once more, in the midst of the next one.
 
 There is no peer; what is measured is the share of the machine, and whether anything is lost. The simulator, the collector and the
 database share it, so each one's processor time is told apart.
@@ -62,6 +62,7 @@ def _run(stage: Stage, terminals: int, customers: int, protocol: str, dead: int)
     took = stage.wait(lambda: stage.status()["online"] == terminals, PATIENCE, "not all terminals are in")
     lines.append(f"all in after {took:.0f} s")
     idle = collector.memory()
+    lines.append(f"apart from a round: {_again(stage, terminals)}")
     with psycopg.connect(stage.dsn, autocommit=True) as conn:
         first = _ceiling(stage.clock.now() + CALM)
         for slot in (first, first + SLOT):
@@ -70,7 +71,7 @@ def _run(stage: Stage, terminals: int, customers: int, protocol: str, dead: int)
             stage.tell(f"fault dead {100 * dead / meters:.9f}%")
             for k, what in ((2, "newly dead"), (3, "dead since")):
                 lines.append(_round(stage, conn, first + k * SLOT, meters - dead) + f"; {dead} meters {what}")
-    lines.append(_again(stage, terminals))
+    lines.append(f"in the midst of a round: {_again(stage, terminals)}")
     busy = collector.memory()
     lines.append(
         f"collector's memory: {alone / 1024:.0f} MiB alone, {idle / 1024:.0f} MiB with all in "

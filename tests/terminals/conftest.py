@@ -28,8 +28,10 @@ FRAME = re.compile(rb"<([?=!+]) (\d+) ([a-z]+)(?::(\w*))?>")
 class ToyExchange:
     """The master's side."""
 
-    def __init__(self, meter: int) -> None:
+    def __init__(self, meter: int, *, again: bool = False) -> None:
+        """`again`: its follow-ups may be repeated."""
         self.meter = meter
+        self.again = again
         self.abandoned = 0
         self._asked: str | None = None
         self._parts = ""
@@ -65,7 +67,7 @@ class ToyExchange:
             raise Refused("no", code=1)
         self._parts += text
         if kind == b"+":
-            return Send(b"<+ %d %s>" % (meter, name.encode()))
+            return Send(b"<+ %d %s>" % (meter, name.encode()), self.again)
         self._asked = None
         return Answer(self._parts)
 
@@ -101,6 +103,7 @@ class ToyLine:
     def __init__(self, *meters: int) -> None:
         self.meters = set(meters)
         self.asked: list[str] = []
+        self.heard: list[str] = []  # their kinds
         self.name = "toy"
         self.closed = False
         self.volume = Volume()
@@ -112,6 +115,7 @@ class ToyLine:
         for kind, meter, name, _ in FRAME.findall(data):
             asked = f"{meter.decode()} {name.decode()}"
             self.asked.append(asked)
+            self.heard.append(kind.decode())
             if int(meter) in self.meters and kind in b"?+":
                 default = f"<= {asked}:{len(self.asked)}>"
                 answer = self.answers.get(asked, default)

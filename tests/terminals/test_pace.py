@@ -20,12 +20,12 @@ def test_a_quick_line_sinks_to_the_floor_and_a_slow_one_rises_to_the_ceiling():
     assert slow.timeout == 30.0
 
 
-def test_a_steady_line_comes_near_its_mean_and_a_shaky_one_keeps_room():
+def test_a_steady_line_comes_within_a_gap_of_its_mean_and_a_shaky_one_keeps_room():
     steady, shaky = Pace(TIMING), Pace(TIMING)
     for n in range(200):
         steady.answered(3.0)
         shaky.answered(3.0 + (n % 2) * 2)
-    assert steady.timeout == pytest.approx(3.0, abs=0.1)
+    assert steady.timeout == pytest.approx(3.0 + TIMING.gap, abs=0.1)
     assert 7.0 < shaky.timeout < 9.0
 
 
@@ -39,6 +39,13 @@ def test_repeats_widen_until_a_first_attempt_gets_through():
     assert pace.timeout == pytest.approx(8 * narrow)
     pace.answered(1.5)
     assert pace.timeout == pytest.approx(narrow, rel=0.2)
+
+
+def test_patience_doubles_twice_and_stays():
+    pace = Pace(TIMING)
+    assert [pace.patience(k) for k in range(5)] == [5.0, 10.0, 20.0, 20.0, 20.0]
+    pace.answered(20.0)
+    assert pace.patience(4) == TIMING.ceiling
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,41 @@ async def test_a_suspect_gets_one_attempt_until_it_answers(line, toy_exchange):
     line.meters.clear()
     with pytest.raises(NoAnswer):
         await session.request("volts")
-    assert len(line.asked) == 1 + 1 + 3
+    assert len(line.asked) == 1 + 1 + 6  # it was alive a moment ago: the line loses
+
+
+async def test_a_part_that_is_lost_is_asked_for_again_by_itself(line, toy_exchange):
+    session = Session(line, toy_exchange(7, again=True), QUICK)
+    heard = iter(("<+ 7 volts:a>", "", "", "<+ 7 volts:b>", "", "<= 7 volts:z>"))
+    line.answers = Answers(heard)
+    assert await session.request("volts") == "abz"
+    assert line.heard == ["?", "+", "+", "+", "+", "+"]
+    assert (session.counts.attempts, session.exchange.abandoned) == (1, 0)
+
+
+async def test_a_part_that_never_comes_begins_all_anew(line, toy_exchange):
+    session = Session(line, toy_exchange(7, again=True), QUICK)
+    line.answers = Answers(iter(("<+ 7 volts:a>", "", "", "", "<= 7 volts:whole>")))
+    assert await session.request("volts") == "whole"
+    assert line.heard == ["?", "+", "+", "+", "?"]
+    assert session.counts.attempts == 2
+
+
+async def test_a_meter_that_refuses_the_repeat_is_asked_for_all_anew(line, toy_exchange):
+    session = Session(line, toy_exchange(7, again=True), QUICK)
+    line.answers = Answers(iter(("<+ 7 volts:a>", "", "<! 7 volts>", "<= 7 volts:whole>")))
+    assert await session.request("volts") == "whole"
+    assert line.heard == ["?", "+", "+", "?"]
+
+
+class Answers:
+    """One answer after the other, whatever is asked."""
+
+    def __init__(self, heard):
+        self._heard = heard
+
+    def get(self, _asked, default):
+        return next(self._heard, default)
 
 
 async def test_garbage_is_told_from_silence(session, line):

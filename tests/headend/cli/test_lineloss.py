@@ -14,6 +14,12 @@ from tests.support.county import Net
 
 
 @pytest.fixture
+def server_kind() -> str:
+    """One will do, as for all commands."""
+    return "embedded"
+
+
+@pytest.fixture
 def shell(store_dsn: str, store: Connection, tmp_path: Path) -> Shell:
     """A county whose losses of 2026-03-10 are computed, by the command."""
     net = Net(store)

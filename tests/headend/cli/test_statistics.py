@@ -16,6 +16,12 @@ from tests.support.house import at, deliver, moment, rows
 
 
 @pytest.fixture
+def server_kind() -> str:
+    """One will do, as for all commands."""
+    return "embedded"
+
+
+@pytest.fixture
 def net(store: Connection) -> Net:
     """A county whose homes of A1 take 0.5 kWh in every quarter-hour of the tenth and are dark for an hour of it."""
     net = Net(store)

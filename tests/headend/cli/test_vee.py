@@ -8,7 +8,7 @@ import time
 import pytest
 
 from headend.store.db import Connection
-from tests.headend.jobs.test_vee import DAY, FIRST, bring, register
+from tests.headend.jobs.test_vee import DAY, bring, fortnight, register
 from tests.support.cli import Shell, environment
 from tests.support.house import place
 
@@ -22,8 +22,7 @@ def server_kind() -> str:
 @pytest.fixture
 def headend(store: Connection, store_dsn: str) -> Shell:
     here = place(store, "1")
-    for k in range(14):
-        bring(store, here, FIRST + dt.timedelta(days=k))
+    fortnight(store, here)
     bring(store, here, DAY, lost=range(40, 60), p80=3)
     other = place(store, "2")
     bring(store, other, DAY, lost=range(30, 90))

@@ -48,9 +48,9 @@ async def test_a_meter_on_a_socket_is_judged_under_its_phasors(
     async with over_tcp(device(1, "sdm630", shown(*angles))) as port:
         asked = ("diagnose", f"tcp://127.0.0.1:{port}", "--protocol", "modbus-tcp", "--address", "1@sdm630")
         for lang, sentence in (("en", en), ("zh", zh)):
-            said = await asyncio.to_thread(bare.process, *asked, "--lang", lang)
+            said = await asyncio.to_thread(bare, *asked, "--lang", lang)
             assert sentence in " ".join(said.out.split("\n")), said
-        told = (await asyncio.to_thread(bare.process, *asked, "--json")).json()
+        told = (await asyncio.to_thread(bare, *asked, "--json")).json()
     assert told["wiring"] == {"en": en, "zh": zh}
 
 

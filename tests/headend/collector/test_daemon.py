@@ -6,8 +6,10 @@ Between collector and fleet stands a wire of our own that can lose and spoil ans
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import json
 import re
+import weakref
 from typing import Any
 
 import numpy as np
@@ -251,3 +253,20 @@ async def test_two_collectors_share_and_inherit(open_house: Open) -> None:
     await house.until(lambda: house.open_points() == 0)
     assert one(house.conn, "SELECT count(*) FROM slot_read") == read + 2 * len(assets(house))
     assert one(house.conn, "SELECT count(*) FROM lease WHERE owner = %s AND epoch >= 2", third.owner) == 4
+
+
+async def test_a_worker_that_has_been_ended_is_gone(open_house: Open) -> None:
+    """A terminal that dials in anew ends the worker of its last call, a dozen times a day; one that only Python's search for circles would
+    free stays for a day."""
+    house = await open_house(*BOTH)
+    daemon = house.collect()
+    await house.until(lambda: house.open_points() == 0)
+    (held,) = daemon._held.values()
+    terminal, worker = held.worker.terminal.terminal_id, weakref.ref(held.worker)
+    del held
+    gc.disable()
+    try:
+        daemon._end(terminal)
+        await house.until(lambda: worker() is None)
+    finally:
+        gc.enable()

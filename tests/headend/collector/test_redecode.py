@@ -69,6 +69,10 @@ async def test_every_reading_comes_out_again_as_it_is_stored(open_house: Open) -
     assert any(e.known for e in dlms)
 
 
+#: parts in the middle of answers among them
+LOST = (8, 14, 20, 22)
+
+
 async def test_lost_and_spoilt_answers_are_repeated_on_the_tape_too(open_house: Open) -> None:
     house = await open_house(BUS)
     count = 0
@@ -76,6 +80,8 @@ async def test_lost_and_spoilt_answers_are_repeated_on_the_tape_too(open_house: 
     def spoil(data: bytes) -> bytes:
         nonlocal count
         count += 1
+        if count in LOST:
+            return b""
         return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:] if count in (5, 11, 17) else data
 
     house.wire.spoil = spoil
@@ -84,9 +90,9 @@ async def test_lost_and_spoilt_answers_are_repeated_on_the_tape_too(open_house: 
     house.wire.spoil = bytes
     await house.leave()
     report = again(house)
-    assert count > 17
+    assert count > 22
     assert report.equal == report.readings > 0
-    assert (report.differences, report.not_replayed) == ([], {})
+    assert (report.differences, report.not_replayed, report.said_nothing) == ([], {}, 0)
 
 
 class Halved(Dlt645Driver):

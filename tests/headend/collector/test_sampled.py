@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headend.collector import redecode
 from headend.collector.daemon import Daemon, Options
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
-from headend.store import db
+from headend.plans import COLLECTED
+from headend.store import coverage, db
 from headend.store.db import Connection
 from terminals.links.trust import Trust
 from tests.support.authority import Authority
@@ -94,6 +96,43 @@ async def test_points_are_read_at_their_instant_and_the_others_are_lost_with_a_r
     report = redecode.day(store, drivers(), at("2026-03-11 12:00").astype("datetime64[D]").item(), SHANGHAI)
     assert (report.exchanges, report.differences, dict(report.not_replayed)) == (1, [], {})
     assert report.readings == report.equal > 0
+
+
+async def test_what_a_long_standstill_took_is_written_down(store_dsn: str, store: Connection) -> None:
+    """Nobody is at work for a month, and the collector that begins to write it down is stopped in the midst of that."""
+    async with over_tcp(device(17, "sdm630", SDM630)) as port:
+        there = place(
+            store, "1", protocol="modbus-tcp", endpoint=f"127.0.0.1:{port}", address="17@sdm630", phases=3,
+            since="2026-03-11 23:20",
+        )  # fmt: skip
+        clock = HandClock("2026-03-11 23:45:20")
+        async with collecting(store_dsn, clock) as until:
+            await until(lambda: one(store, "SELECT count(*) FROM slot_read") == 1)
+        clock.set("2026-04-12 10:05:00")
+        for _ in ("once", "again"):
+            async with collecting(store_dsn, clock) as until:
+                await until(lambda: bare(store, clock.now()) == 0)
+            # as if it had got no further than this
+            for name in ("gap_reason", "coverage"):
+                store.execute(
+                    f"DELETE FROM {name} WHERE meter_id = %s AND day > '2026-03-20'".encode(), (there.meter,)
+                )
+            store.commit()
+        assert bare(store, clock.now()) > 96 * 20
+
+
+def bare(store: Connection, now: np.datetime64) -> int:
+    """Points of the last weeks that are due, missing and without a cause."""
+    found = 0
+    for plan in COLLECTED:
+        for back in range(33):
+            day = coverage.today(now - np.timedelta64(back, "D"), SHANGHAI)
+            matrix = coverage.day_matrix(store, plan, day, now=now, zone=SHANGHAI)
+            cause, names = coverage.causes(matrix)
+            missing = cause[matrix.due & (cause >= 0)]
+            found += sum(names[k] == "not-asked" for k in missing)
+    store.commit()
+    return found
 
 
 async def test_a_terminal_behind_tls(store_dsn: str, store: Connection, tmp_path: object) -> None:

@@ -118,7 +118,7 @@ async def test_who_waits_for_a_dead_meter_takes_nobodys_place(monkeypatch: pytes
         await asyncio.gather(work("a", None), work("b", None))  # while the dead one has not given up
     assert order == ["dead", "a", "b"]
     assert not dead.done()
-    assert throttle.active == 0
+    assert (throttle.active, throttle.at_work) == (0, 1)
     answer.set()
     await dead
-    assert throttle.active == 0  # left once
+    assert (throttle.active, throttle.at_work) == (0, 0)  # left once

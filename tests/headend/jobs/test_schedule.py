@@ -35,6 +35,12 @@ class Moving:
 
 
 @pytest.fixture
+def server_kind() -> str:
+    """When a job runs is no matter of the server; each job has tests on both."""
+    return "embedded"
+
+
+@pytest.fixture
 def clock() -> Moving:
     return Moving("2026-03-11 10:00")
 

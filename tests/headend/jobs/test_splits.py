@@ -215,6 +215,7 @@ def test_a_month_needs_no_day_between_its_ends(store: Connection, net: Net) -> N
     assert line["method"] == "registers"
 
 
+@pytest.mark.parametrize("server_kind", ["embedded"])  # thirty-one nights of the same statements
 def test_a_month_in_which_an_area_moved_is_the_sum_of_its_days(store: Connection, net: Net) -> None:
     """A2 moves from line 1 to line 2 on the 11th, at midnight."""
     store.execute(

@@ -69,11 +69,25 @@ def bring(
         )  # fmt: skip
 
 
+def fortnight(conn: Connection, here: Place) -> None:
+    """The whole days before DAY, in one delivery each of curve and freezes."""
+    days = [FIRST + dt.timedelta(days=k) for k in range(14)]
+    times = np.concatenate([instants(days[0])[:1], *(instants(day)[1:] for day in days)])
+    registers = np.concatenate([register(days[0])[:1], *(register(day)[1:] for day in days)])
+    for source, every in ((CURVES, 1), (DAYS, QUARTERS)):
+        given, some = registers[::every].tolist(), times[::every]
+        deliver(
+            conn,
+            source,
+            rows([here.meter] * len(given), some, active_import=given, active_export=[0] * len(given)),
+            at(NIGHT),
+        )
+
+
 @pytest.fixture
 def home(store: Connection) -> Place:
     here = place(store, "1")
-    for k in range(14):
-        bring(store, here, FIRST + dt.timedelta(days=k))
+    fortnight(store, here)
     return here
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -274,25 +275,36 @@ def test_every_method_has_a_code_of_ours_and_words_in_both_languages() -> None:
     assert all(len(words) == 2 and all(words) for words in WORDS.values())
 
 
-energies = st.lists(st.integers(0, 6000), min_size=QUARTERS, max_size=QUARTERS)
+@dataclass(frozen=True, slots=True)
+class Week:
+    """Five days like each other, with holes anywhere and registers that may roll over; told by few numbers, so that a failure can be read."""
+
+    day: list[int]
+    factors: list[int]
+    start: int
+    lost: list[tuple[int, int]]
+
+    def read(self) -> Curve:
+        truth = weeks(
+            5, np.concatenate([np.array(self.day) * factor for factor in self.factors]), start=self.start
+        )
+        return lose(truth, *(range(begin, min(begin + n, 5 * QUARTERS + 1)) for begin, n in self.lost))
 
 
-@st.composite
-def holed(draw: st.DrawFn) -> tuple[Curve, Curve]:
-    """(the truth, what was read of it): five days like each other, holes anywhere, registers that may roll over."""
-    day = np.array(draw(energies))
-    factors = draw(st.lists(st.integers(1, 3), min_size=5, max_size=5))
-    start = draw(st.sampled_from([0, 5_000_000, ROLL_OVER - 1_000_000]))
-    truth = weeks(5, np.concatenate([day * factor for factor in factors]), start=start)
-    lost = draw(st.lists(st.tuples(st.integers(0, 5 * QUARTERS), st.integers(1, 150)), max_size=5))
-    return truth, lose(truth, *(range(begin, min(begin + n, 5 * QUARTERS + 1)) for begin, n in lost))
+holed = st.builds(
+    Week,
+    day=st.lists(st.integers(0, 6000), min_size=QUARTERS, max_size=QUARTERS),
+    factors=st.lists(st.integers(1, 3), min_size=5, max_size=5),
+    start=st.sampled_from([0, 5_000_000, ROLL_OVER - 1_000_000]),
+    lost=st.lists(st.tuples(st.integers(0, 5 * QUARTERS), st.integers(1, 150)), max_size=5),
+)
 
 
-@given(holed())
+@given(holed)
 def test_between_two_registers_the_sum_is_exact_and_nothing_flows_backwards(
-    both: tuple[Curve, Curve],
+    week: Week,
 ) -> None:
-    _, curve = both
+    curve = week.read()
     found = everything(curve)
     for k in range(len(holes(curve))):
         hole = holes(curve)
@@ -311,20 +323,20 @@ def test_between_two_registers_the_sum_is_exact_and_nothing_flows_backwards(
         assert (steps >= 0).all()
 
 
-@given(holed())
-def test_no_estimate_is_negative_and_none_goes_backwards(both: tuple[Curve, Curve]) -> None:
-    _, curve = both
+@given(holed)
+def test_no_estimate_is_negative_and_none_goes_backwards(week: Week) -> None:
+    curve = week.read()
     found = everything(curve)
     assert ((found.value >= 0) & (found.value < ROLL_OVER)).all()
     energy = advance(filled(curve, found)[0, :-1], filled(curve, found)[0, 1:], ROLL_OVER)
     assert (energy[energy != MISSING] >= 0).all()
 
 
-@given(holed())
+@given(holed)
 def test_estimates_and_left_holes_are_all_that_is_missing_and_twice_is_the_same(
-    both: tuple[Curve, Curve],
+    week: Week,
 ) -> None:
-    _, curve = both
+    curve = week.read()
     found = everything(curve)
     left = {
         time
@@ -336,8 +348,8 @@ def test_estimates_and_left_holes_are_all_that_is_missing_and_twice_is_the_same(
     assert not left & set(found.time.tolist())
     again = everything(curve)
     assert again.value.tolist() == found.value.tolist()
-    # what stands is no hole: nothing is estimated over it
-    assert len(everything(put(curve, registers=filled(curve, found))).row) == 0
+    # what stands is no hole: nothing is estimated over it (what stayed missing may now have days to go by)
+    assert set(everything(put(curve, registers=filled(curve, found))).time.tolist()) <= left
 
 
 def test_slots_of_holes_on_either_side() -> None:

@@ -16,8 +16,9 @@ TRANSFORMER = 0.0046 + 0.0153j
 WEEKS = 13
 
 
-def street(customers: int = 24, seed: int = 0) -> Grid:
-    """Two branches of a cable, a joint every 35 m, two customers at each on services of 10 to 60 m; every sixth customer has three phases."""
+def street(customers: int = 24, seed: int = 0, first: int = 0) -> Grid:
+    """Two branches of a cable, a joint every 35 m, two customers at each on services of 10 to 60 m; every sixth customer has three phases.
+    Their profiles are named from `first` on."""
     random = np.random.default_rng(seed)
     ends, impedances, buses = [], [], []
     for k in range(customers):
@@ -31,7 +32,7 @@ def street(customers: int = 24, seed: int = 0) -> Grid:
         buses.append(10_000 + k)
     phases = [-1 if k % 6 == 5 else k % 3 for k in range(customers)]
     power = [12.0 if p < 0 else float(random.uniform(2, 6)) for p in phases]
-    names = [str(k) for k in range(customers)]
+    names = [str(first + k) for k in range(customers)]
     return tree("street", 0, ends, impedances, (TRANSFORMER, TRANSFORMER), 230.0, buses, phases, power, names)
 
 
@@ -60,5 +61,6 @@ def habits(customers: int = 24, seed: int = 0) -> tuple[dict[str, Complex], Floa
 
 
 def stage(seed: int = 0, customers: int = 24) -> Stage:
-    profiles, sun = habits(customers, seed)
-    return Stage(street(customers, seed), street(customers, seed + 1), profiles, sun)
+    """A street and its neighbour, each with habits of its own: of two transformers that carry the same nobody could say whose a meter is."""
+    profiles, sun = habits(2 * customers, seed)
+    return Stage(street(customers, seed), street(customers, seed + 1, customers), profiles, sun)
