@@ -23,6 +23,7 @@ from headend.api import (
     meters,
     operations,
     problems,
+    statistics,
 )
 from headend.api.house import House
 from headend.clock import Clock
@@ -74,7 +75,7 @@ def build(settings: ServerSettings) -> FastAPI:
     operations.measure(app)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
     api = APIRouter(prefix=operations.PREFIX)
-    for noun in (customers, meters, commands, losses, findings, changes, fleet, keys):
+    for noun in (customers, meters, commands, losses, findings, statistics, changes, fleet, keys):
         api.include_router(noun.router)
     app.include_router(api)
     app.include_router(operations.router)

@@ -108,11 +108,12 @@ ALTERED = {
         ["every prepaid balance is right to the fen"],
     ),
     "finding": (
-        "finding", "state", "'withdrawn'", "day = %(day)s AND rule = 'voltage'", "finding_id",
+        "finding_day", "withdrawn", "true", "day = %(day)s AND finding_id IN (SELECT finding_id FROM finding WHERE rule = 'voltage')",
+        "finding_id, day",
         ["everything planted was found"],
     ),
     "accusation": (
-        "finding", "rule", "'theft'", "day = %(day)s AND rule = 'voltage'", "finding_id",
+        "finding", "rule", "'theft'", "rule = 'voltage' AND finding_id IN (SELECT finding_id FROM finding_day WHERE day = %(day)s)", "finding_id",
         ["everything planted was found", "nothing and nobody else is accused"],
     ),
     "order": (

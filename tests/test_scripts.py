@@ -45,9 +45,14 @@ def pins(name: str) -> dict[str, str]:
 
 def test_the_locks_have_every_direct_dependency_with_hashes_and_no_addresses() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    run, dev = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    run, groups = project["project"]["dependencies"], project["dependency-groups"]
+    wanted_by = {
+        "requirements.lock": run,
+        "requirements-dev.lock": [*run, *groups["dev"]],
+        "requirements-truth.lock": [*run, *groups["truth"]],
+    }
     name = re.compile(r"^[A-Za-z0-9.-]+")
-    for lock, wanted in (("requirements.lock", run), ("requirements-dev.lock", [*run, *dev])):
+    for lock, wanted in wanted_by.items():
         names = {match[0].lower() for item in wanted if isinstance(item, str) and (match := name.match(item))}
         assert names <= set(pins(lock)), f"run scripts/lock: {lock} is out of date"
         text = (REPOSITORY / lock).read_text()

@@ -17,7 +17,19 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from headend.control.order_state import NoSuchStep
-from headend.store import customers, feed, idempotency, keys, ledger, orders, results
+from headend.store import (
+    customers,
+    feed,
+    findings,
+    forecasts,
+    idempotency,
+    keys,
+    ledger,
+    orders,
+    point_groups,
+    response,
+    statistics,
+)
 from headend.store.coverage import UnknownMeter
 from headend.store.db import StoreError, Unreachable
 
@@ -66,13 +78,18 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     ledger.UnknownCustomer: (404, "unknown-customer"),
     orders.UnknownOrder: (404, "unknown-command"),
     orders.UnknownTerminal: (404, "unknown-terminal"),
-    results.UnknownFinding: (404, "unknown-finding"),
+    findings.UnknownFinding: (404, "unknown-finding"),
+    findings.CannotAct: (409, "finding-not-in-that-state"),
     orders.NotInstalled: (409, "meter-not-installed"),
     orders.AlreadyOpen: (409, "command-open"),
     orders.Refused: (409, "refused"),
     NoSuchStep: (409, "command-not-in-that-state"),
     ledger.PaymentConflict: (409, "payment-conflict"),
     keys.UnknownKey: (404, "unknown-key"),
+    point_groups.UnknownGroup: (404, "unknown-group"),
+    forecasts.NoForecast: (404, "no-forecast"),
+    response.NoEffect: (409, "effect-not-known"),
+    statistics.BadQuestion: (422, "invalid-request"),
     feed.BadCursor: (400, "bad-cursor"),
     feed.StaleCursor: (410, "stale-cursor"),
     idempotency.KeyReused: (422, "idempotency-key-reused"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from zoneinfo import ZoneInfo
 
 import rich_click as click
@@ -203,6 +204,19 @@ class Zone(click.ParamType[ZoneInfo]):
             return ZoneInfo(value)
         except (KeyError, ValueError, OSError):
             self.fail(f"there is no time zone {value!r}; names look like Asia/Shanghai", param, ctx)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """A file whole or not at all; what stood there before stays until then. StoreError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as handle:
+            write(handle)
+        os.replace(part, path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def print_json(data: Any) -> None:

@@ -91,6 +91,8 @@ def trace_command(
 
 
 def _shown(code: str, value: Any) -> str:
+    if value is None:
+        return "–"
     if quantities()[code].kind == "register":
         return f"{value // 10_000}.{value % 10_000:04d}"
     return str(value)
@@ -224,8 +226,8 @@ def redecode_command(
                 [
                     (
                         r["meter"], r["source"], app.local(r["time"]), r["quantity"],
-                        "–" if r["stored"] is None else _shown(r["quantity"], r["stored"]),
-                        "–" if r["decoded"] is None else _shown(r["quantity"], r["decoded"]),
+                        _shown(r["quantity"], r["stored"]),
+                        _shown(r["quantity"], r["decoded"]),
                     )
                     for r in rows[:SHOWN]
                 ],

@@ -16,6 +16,7 @@ from headend.cli.common import App
 from headend.cli.diagnosis import Screen
 from headend.cli.facts import Facts
 from headend.cli.loop import run_loop
+from headend.cli.wiring import verdict
 from headend.clock import parse
 from protocols.localtime import as_datetime
 from terminals.diagnose.candidates import Candidate
@@ -83,7 +84,7 @@ class Bench:
             self.say(Words(_DIRECT.en.format(asked.url), _DIRECT.zh.format(asked.url)))
         return await diagnose(
             openers, asked.target, candidates, self.step, now=lambda: asked.now(wire.at), zone=asked.zone, wire=wire,
-            lockout=Lockout(asked.limit), progress=self.progress,
+            lockout=Lockout(asked.limit), progress=self.progress, judge=verdict,
         )  # fmt: skip
 
     def _finished(self, asked: Asked, diagnosis: Diagnosis) -> dict[str, Any]:

@@ -34,8 +34,10 @@ COMMANDS = {
     "relay": "relay",
     "clock": "clock",
     "events": "events",
+    "vee": "vee",
     "lineloss": "lineloss",
     "anomalies": "anomalies",
+    "statistics": "statistics",
     "prepaid": "prepaid",
     "billing": "billing",
     "export": "export",
@@ -75,7 +77,19 @@ click.rich_click.COMMAND_GROUPS = {
                 "mqtt",
             ],
         },
-        {"name": "Results", "commands": ["lineloss", "anomalies", "prepaid", "billing", "export", "reads"]},
+        {
+            "name": "Results",
+            "commands": [
+                "vee",
+                "lineloss",
+                "anomalies",
+                "statistics",
+                "prepaid",
+                "billing",
+                "export",
+                "reads",
+            ],
+        },
     ]
 }
 

@@ -13,6 +13,7 @@ from headend.cli.common import App, person
 from headend.cli.facts import Facts
 from headend.cli.field import Bench
 from headend.cli.trust import trust_of
+from headend.cli.wiring import verdict
 from headend.store import orders
 from headend.store.db import StoreError
 from headend.store.orders import SURVEY
@@ -20,7 +21,7 @@ from headend.store.whereabouts import Whereabouts, whereabouts
 from terminals.diagnose.candidates import chosen, known_candidates
 from terminals.diagnose.case import Asked
 from terminals.diagnose.diagnosis import Words
-from terminals.diagnose.document import steps_of
+from terminals.diagnose.document import phasors_in, steps_of
 from terminals.diagnose.search import Target, openers_of
 
 #: Seconds that the answer may take: some fifty requests over a slow radio link, behind others on the line.
@@ -71,6 +72,10 @@ def _ordered(app: App, bench: Bench, found: Whereabouts, facts: Facts) -> dict[s
     told: dict[str, Any] | None = order["result"].get("diagnosis")
     if told is None:
         raise StoreError(shown.failure(order, WAIT))
+    # the collector tells what the meter said; what to make of it is said here
+    said = None if (phasors := phasors_in(told)) is None else verdict(phasors)
+    if said is not None:
+        told = {**told, "wiring": {"en": said[0], "zh": said[1]}}
     told = {**told, "order": order_id, "known": dict(facts.known), "archive": facts.compared(told)}
     if not bench.quiet:
         for step in steps_of(told):

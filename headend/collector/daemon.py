@@ -559,8 +559,10 @@ class Daemon:
         callers = {terminal.terminal_id for terminal in self._by_login.values()}
         left = {t: self._epochs[t] for t in gone if t in callers and t in self._epochs}
 
+        now = self._context.clock.now()
+
         def tell(conn: Connection) -> None:
-            archive.seen(conn, gone | news)
+            archive.seen(conn, gone | news, now)
             leases.give_up(conn, self.owner, left)
 
         await self._database.call(tell)

@@ -236,7 +236,7 @@ class Subscriber:
         def keep(conn: Connection) -> None:
             with conn.transaction():
                 events.write(conn, batch.events, zone)
-                archive.seen(conn, {k: TerminalState(there, now) for k, there in batch.online.items()})
+                archive.seen(conn, {k: TerminalState(there, now) for k, there in batch.online.items()}, now)
                 refused.note(conn, batch.refusals)
 
         await self._database.persist(keep)

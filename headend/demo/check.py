@@ -141,7 +141,11 @@ def _slots(g: _Ground) -> Iterator[Check]:
         f"{values} values compared"
         + (f"; {len(wrong)} differ, first: {wrong[0]}" if wrong else ", none differs"),
     )
-    revisions = g.conn.execute("SELECT count(*) AS n FROM revision").fetchone()
+    # the meter's own value over an estimate is the first that was read
+    revisions = g.conn.execute(
+        "SELECT count(*) AS n FROM revision r WHERE method = 'read' AND NOT EXISTS (SELECT FROM revision e WHERE (e.meter_id, e.ts, e.source, "
+        "e.quantity, e.version) = (r.meter_id, r.ts, r.source, r.quantity, r.version - 1) AND e.method LIKE 'vee-%')"
+    ).fetchone()
     doubles = g.conn.execute(
         "SELECT count(*) AS n FROM (SELECT meter_id, ts FROM slot_read GROUP BY 1, 2 HAVING count(*) > 1) d"
     ).fetchone()
@@ -318,13 +322,16 @@ def _findings(g: _Ground) -> Iterator[Check]:
         rate = (e.technical[area, day] + e.stolen[area, day]).sum() / e.supplied[area, day].sum()
         if rate > limit - 0.02:
             allowed.add(("loss", "area", thief["area"]))
+    # whose cover was opened has noted it, and may have been asked for what it noted by now
+    events = json.loads((g.world.simulator / "truth.json").read_text(encoding="utf-8"))["events"]
+    allowed |= {("cover", "meter", event["meter"]) for event in events if event["kind"] == "cover-open"}
     said = {
         (row["rule"], row["subject_kind"], row["subject"])
         for row in g.conn.execute(
             "SELECT rule, subject_kind, CASE subject_kind WHEN 'meter' THEN (SELECT asset FROM meter WHERE meter_id = subject_id) "
             "WHEN 'area' THEN (SELECT code FROM area WHERE area_id = subject_id) "
             "ELSE (SELECT code FROM terminal WHERE terminal_id = subject_id) END AS subject "
-            "FROM finding WHERE day = %s AND state <> 'withdrawn'",
+            "FROM finding JOIN finding_day d USING (finding_id) WHERE d.day = %s AND NOT d.withdrawn",
             (DAY,),
         )
     }

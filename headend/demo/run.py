@@ -384,7 +384,7 @@ def _judged(conn: Connection, closed_at: np.datetime64) -> bool:
         and instant(run["started"]) > midnight(DAY + dt.timedelta(days=1), ZONE)
     }
     conn.rollback()
-    return {"settle", "lineloss", "anomalies", "billing"} <= done
+    return {"settle", "lineloss", "anomalies", "suspects", "billing"} <= done
 
 
 def _open_orders(conn: Connection) -> bool:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from headend import timesync
 from headend.control.clock_policy import ACTS, Do, Facts, Subject, decide
+from headend.jobs import network
 from headend.jobs.frame import Run
-from headend.store import clocks, results
-from headend.store.results import Found
+from headend.store import blocks, clocks, findings
+from lineloss.rules import clock_off
+from lineloss.rules.clock_off import Offsets
+from lineloss.storm import fold
 from protocols.localtime import as_datetime
 
-RULE: Final = "clock-off"
-VERSION: Final = 1
+Judged = tuple[Subject, int, dict[str, Any], str]
 
 
 def job(run: Run, day: dt.date) -> str:
@@ -22,14 +27,20 @@ def job(run: Run, day: dt.date) -> str:
     master, rules = timesync.master(run.clock), clocks.rules(run.conn)
     if master.synchronised is not True or master.error > rules.master_error:
         return f"not judged: {master.why}"
-    found = []
+    judged: list[Judged] = []
     for kind, number, row in _all(run, now):
         facts = Facts(now, kind, master, row["ahead"], row["uncertainty"] or 0.0, row["read_at"], ACTS)
         verdict = decide(facts, rules)
         if verdict.do is Do.REPORT:
-            found.append(_finding(kind, number, row, verdict.why))
-    changed, gone = results.save_findings(run.conn, day, [RULE], found, now=run.now)
-    return f"{len(found)} clocks off, {changed} new, {gone} withdrawn"
+            judged.append((kind, number, row, verdict.why))
+    # what the policy reports is told of, however little it may be
+    found = clock_off.find(_offsets(judged), most=0.0)
+    if found:  # an area whose terminal told its meters a wrong time is one finding
+        found = fold(found, network.places(blocks.rows(run.conn, day, run.zone)))
+    changed, gone = findings.save(
+        run.conn, day, [clock_off.RULE], findings.named(run.conn, found), now=run.now, ends=(clock_off.RULE,)
+    )
+    return f"{len(found)} clocks off, {changed} new, {gone} over"
 
 
 def _all(run: Run, now: dt.datetime) -> list[tuple[Subject, int, dict[str, Any]]]:
@@ -39,15 +50,15 @@ def _all(run: Run, now: dt.datetime) -> list[tuple[Subject, int, dict[str, Any]]
     return meters + [("terminal", row["terminal_id"], row) for row in clocks.terminals(run.conn)]
 
 
-def _finding(kind: Subject, number: int, row: dict[str, Any], why: str) -> Found:
-    evidence = {"ahead_seconds": round(row["ahead"], 1), "read_at": row["read_at"].isoformat(), "why": why}
-    return Found(
-        RULE,
-        VERSION,
-        kind,
-        number,
-        "warning",
-        f"clock off by {row['ahead']:+.0f} s",
-        f"时钟偏差 {row['ahead']:+.0f} 秒",
-        evidence,
+def _offsets(judged: Sequence[Judged]) -> Offsets:
+    return Offsets(
+        of=np.array([kind for kind, _, _, _ in judged], dtype="U8"),
+        subject=np.array([number for _, number, _, _ in judged], dtype=np.int64),
+        ahead=np.array([row["ahead"] for _, _, row, _ in judged], dtype=np.float64),
+        uncertainty=np.array([row["uncertainty"] or 0.0 for _, _, row, _ in judged], dtype=np.float64),
+        read=np.array(
+            [row["read_at"].astimezone(dt.UTC).replace(tzinfo=None) for _, _, row, _ in judged],
+            dtype="datetime64[us]",
+        ),
+        why=np.array([why for _, _, _, why in judged], dtype="U200"),
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 
+import numpy as np
+
 from headend.jobs import network
 from headend.jobs.frame import Run
 from headend.jobs.network import Network
-from headend.store import results
+from headend.store import blocks, results
 from headend.store.results import Loss
 from lineloss.balance import Balance, Reason, day_balance
+from lineloss.technical import Technical, narrowed, technical_loss
 
 WHY = {
     Reason.KNOWN: "",
@@ -18,6 +21,10 @@ WHY = {
     Reason.MISSING_REGISTER: "registers are missing",
     Reason.REGISTER_DECREASED: "a register went down",
 }
+#: instants that the technical loss is worked out from
+QUANTITIES = tuple(f"{what}_{phase}" for what in ("voltage", "current") for phase in "abc")
+#: of an area that is known all the same
+ESTIMATED = "a register at midnight is estimated"
 
 
 def balance(net: Network) -> Balance:
@@ -32,17 +39,45 @@ def balance(net: Network) -> Balance:
     )
 
 
+def technical(net: Network) -> Technical:
+    """What the network itself is expected to have lost, by area."""
+    return technical_loss(
+        net.topology,
+        net.phases("voltage"),
+        net.phases("current"),
+        net.imports,
+        net.exports,
+        roll_over=net.roll_over,
+    )
+
+
 def job(run: Run, day: dt.date) -> str:
-    net = network.load(run, day)
-    if net is None:
+    if network.slots_due(run, day) < 1:
         return "nothing due yet"
-    b = balance(net)
+    losses: list[Loss] = []
+    complete = True
+    for net in network.areas(run, day, blocks.rows(run.conn, day, run.zone), QUANTITIES):
+        losses += _losses(net)
+        complete = net.complete
+    if not losses:
+        return "nothing due yet"
+    changed = results.save_losses(run.conn, day, losses, now=run.now)
+    known = sum(loss.status == "known" for loss in losses)
+    return f"{known} of {len(losses)} areas known, {changed} changed" + ("" if complete else ", day not over")
+
+
+def _losses(net: Network) -> list[Loss]:
+    """One an area: a result, not a reading."""
+    told = technical(net)
+    b = narrowed(balance(net), told)
     losses = []
-    for k in range(len(b)):  # one row an area: a result, not a reading
+    for k in range(len(b)):
         known = bool(b.known[k])
         reason = Reason(int(b.reason[k]))
         missing = b.missing_in(k).tolist()
-        why = WHY[reason] + (f" of {len(missing)} of {int(b.meters_due[k])} meters" if missing else "")
+        of = f" of {len(missing)} of {int(b.meters_due[k])} meters" if missing else ""
+        why = (ESTIMATED if known and missing else WHY[reason]) + of
+        expected = known and bool(np.isfinite(told.energy[k]))
         losses.append(
             Loss(
                 area_id=int(b.area_id[k]),
@@ -52,6 +87,10 @@ def job(run: Run, day: dt.date) -> str:
                 loss=int(b.loss[k]) if known else None,
                 loss_low=int(b.loss_low[k]) if known else None,
                 loss_high=int(b.loss_high[k]) if known else None,
+                likely_low=int(b.likely_low[k]) if known else None,
+                likely_high=int(b.likely_high[k]) if known else None,
+                technical=round(float(told.energy[k]) * 10_000) if expected else None,
+                technical_error=round(float(told.error[k]) * 10_000) if expected else None,
                 rate=float(b.rate[k]) if known and b.supplied[k] > 0 else None,
                 meters_due=int(b.meters_due[k]),
                 meters_complete=int(b.meters_complete[k]),
@@ -59,8 +98,4 @@ def job(run: Run, day: dt.date) -> str:
                 why=why,
             )
         )
-    changed = results.save_losses(run.conn, day, losses, now=run.now)
-    known_areas = int(b.known.sum())
-    return f"{known_areas} of {len(b)} areas known, {changed} changed" + (
-        "" if net.complete else ", day not over"
-    )
+    return losses

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
 from headend.store import blocks
+from headend.store import network as archived
 from headend.store.blocks import Block, Boundary, Rows
 from lineloss.balance import day_ends
-from lineloss.topology import Topology
-from protocols.localtime import Times
-from protocols.reading import MISSING, SLOT_QUANTITIES
+from lineloss.storm import Places
+from lineloss.topology import Role, Topology
+from protocols.localtime import Times, midnight
+from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
 
@@ -48,19 +51,98 @@ class Network:
     roll_over: I64
     complete: bool
 
+    def instants(self, code: str) -> NDArray[np.float64]:
+        """float64[meter, slot] of a quantity in its own unit; NaN where not delivered or not loaded."""
+        return self._stack([code])[:, 0]
 
-def load(run: Run, day: dt.date) -> Network | None:
-    """The network of `day` up to the newest slot that may be expected; None before there are two."""
-    times = points(CURVE, day, run.zone)
-    slots = int(np.searchsorted(times, run.now - PATIENCE, side="right"))
+    def phases(self, what: str) -> NDArray[np.float64]:
+        """float64[meter, 3, slot] of `what`_a, _b and _c ("voltage", "current"), as `instants`."""
+        return self._stack([f"{what}_{phase}" for phase in "abc"])
+
+    def _stack(self, codes: Sequence[str]) -> NDArray[np.float64]:
+        slots = self.imports.shape[1] - 1
+        values = np.empty((len(self.topology), len(codes), slots))
+        for k, code in enumerate(codes):
+            there = self.block.instants.get(code)
+            values[:, k] = np.nan if there is None else there[:, :slots]
+        return values
+
+
+def slots_due(run: Run, day: dt.date) -> int:
+    """How many slots of the day may be expected by now."""
+    return int(np.searchsorted(points(CURVE, day, run.zone), run.now - PATIENCE, side="right"))
+
+
+def areas(run: Run, day: dt.date, who: Rows, codes: Sequence[str] = ()) -> Iterator[Network]:
+    """The network of `day` up to the newest slot that may be expected, of these rows, by whole transformer areas, so many at a time as one
+    block holds, with these quantities of the curve and the energies. Nothing before there is a slot."""
+    slots = slots_due(run, day)
     if slots < 1:
-        return None
-    block = blocks.load(run.conn, day, run.zone, SLOT_QUANTITIES)
-    if not len(block.rows):
-        return None
-    # nobody's register is needed of a moment that the day has not come to yet
-    ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
-    return assemble(block, slots, *ends)
+        return
+    # the bounds of a loss know of classes and digits, not of estimates, and what is estimated accuses nobody
+    for block in blocks.stream_areas(run.conn, who, day, run.zone, _wanted(codes), estimates="none"):
+        # nobody's register is needed of a moment that the day has not come to yet
+        ends = blocks.boundaries(run.conn, ENERGIES, block.rows, block.times[0], block.times[slots])
+        yield assemble(block, slots, *ends)
+
+
+def window(
+    run: Run, first: dt.date, last: dt.date, some: I64, codes: Sequence[str], *, supplies: bool = False
+) -> Iterator[Network]:
+    """The areas `some` (their ids) over whole local days, so many at a time as one block holds.
+
+    supplies  each block has the supply meters of all of `some`, whichever areas it holds
+
+    A meter that came or went within has no curve, so its area is not examined: see `settled`. Days of which there is nothing say nothing.
+    """
+    begin, end = midnight(first, run.zone), midnight(last + dt.timedelta(days=1), run.zone)
+    who = blocks.rows(
+        run.conn, first, run.zone, last=last, points=archived.members(run.conn, some, begin, end)
+    )
+    who = who.take(np.isin(who.area, some))
+    feeds = who.take(who.role == Role.SUPPLY) if supplies else None
+    for block in blocks.stream_areas(
+        run.conn, who, first, run.zone, _wanted(codes), last=last, estimates="none", beside=feeds
+    ):
+        outer = {code: ends[:, [0, -1]] for code, ends in block.freezes.items()}
+        yield assemble(replace(block, freezes=outer), len(block.times) - 1)
+
+
+def settled(run: Run, first: dt.date, last: dt.date, some: I64) -> dict[dt.date, I64]:
+    """The areas `some` by the first of the days `first` to `last` from which on no meter of theirs came or went: an area that is new, or
+    whose meter was exchanged, has what there is since. Those without a whole day are left out."""
+    midnights = np.array(
+        [midnight(first + dt.timedelta(days=k), run.zone) for k in range((last - first).days + 2)]
+    )
+    who = blocks.rows(
+        run.conn,
+        first,
+        run.zone,
+        last=last,
+        points=archived.members(run.conn, some, midnights[0], midnights[-1]),
+    )
+    who = who.take(np.isin(who.area, some) & ~who.whole)
+    changed = np.where(who.until < midnights[-1], who.until, who.since)
+    begins = np.searchsorted(midnights, changed)  # of each, the first midnight from which on it is as it is
+    newest = np.zeros(len(some), dtype=np.int64)
+    order = np.argsort(some)
+    np.maximum.at(newest, order[np.searchsorted(some[order], who.area)], begins)
+    return {
+        first + dt.timedelta(days=k): some[newest == k]
+        for k in np.unique(newest).tolist()
+        if k < len(midnights) - 1
+    }
+
+
+def _wanted(codes: Sequence[str]) -> list[str]:
+    return [*ENERGIES, *(code for code in codes if code not in ENERGIES)]
+
+
+def places(who: Rows) -> Places:
+    """Each meter once: where it hangs in an area, if it does, for what is to be told of many meters together."""
+    order = np.lexsort((-who.area, who.meter))
+    first = order[np.flatnonzero(np.diff(who.meter[order], prepend=-1))]
+    return Places(who.meter[first], who.area[first], who.role[first].astype(np.int8), who.terminal[first])
 
 
 def assemble(
@@ -76,10 +158,12 @@ def assemble(
     part = ~who.whole
     curves, frozen, feeds_in = [], [], np.zeros(len(who), dtype=np.bool_)
     for code in ENERGIES:
-        curve, freezes = block.registers[code][:, : slots + 1].copy(), block.freezes[code].copy()
+        curve, freezes = block.registers[code][:, : slots + 1], block.freezes[code].copy()
         if not complete:
             freezes[:, 1] = MISSING  # taken, if at all, after the last slot that is looked at
         opening = curve[:, 0] == MISSING
+        if part.any() or opening.any():
+            curve = curve.copy()
         curve[opening, 0] = freezes[opening, 0]
         freezes[part] = (
             MISSING
@@ -92,7 +176,7 @@ def assemble(
             )[part]
         )
         if code == "active_export":
-            feeds_in = np.concatenate([curve, freezes], axis=1).max(axis=1) > 0  # MISSING is below everything
+            feeds_in = np.maximum(curve.max(axis=1), freezes.max(axis=1)) > 0  # MISSING is below everything
         curve[part] = MISSING
         curves.append(curve)
         frozen.append(freezes)

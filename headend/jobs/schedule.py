@@ -13,8 +13,25 @@ import psycopg
 import structlog
 
 from headend.clock import Clock
-from headend.jobs import anomalies, billing, clocks, lineloss, prepaid, retention, rollup, settle
+from headend.jobs import (
+    anomalies,
+    billing,
+    clocks,
+    lineloss,
+    outages,
+    places,
+    prepaid,
+    retention,
+    rollup,
+    segments,
+    settle,
+    splits,
+    statistics,
+    suspects,
+    vee,
+)
 from headend.jobs.frame import Job, Run, run
+from headend.plans import CURVE
 from headend.store.coverage import today
 from headend.store.db import Connection, Unreachable, connect
 from protocols.localtime import midnight
@@ -23,6 +40,9 @@ log = structlog.get_logger()
 
 #: domain minutes after midnight at which yesterday is settled, judged and billed; the freezes need some time to come in
 NIGHT = np.timedelta64(35 * 60, "s")
+#: domain time after midnight at which yesterday is validated and its holes estimated: what comes later is late by the curve's plan, and what is
+#: merely on its way is not guessed at
+GRACE = np.timedelta64(CURVE.grace)
 #: jobs of the running day are repeated this often, in domain time: with each quarter-hour's readings
 EVERY = np.timedelta64(15 * 60, "s")
 #: how long after a quarter-hour, so that its readings are in
@@ -37,14 +57,34 @@ TICK = 2.0
 JOBS: dict[str, Job] = {
     "settle": settle.job,
     "prepaid": prepaid.job,
+    vee.JOB: vee.job,
+    vee.LATE: vee.late,
     "lineloss": lineloss.job,
+    "splits": splits.job,
     "anomalies": anomalies.job,
+    "suspects": suspects.job,
+    "places": places.job,
     "clocks": clocks.job,
+    statistics.ONLINE: statistics.online,
+    outages.NAME: outages.job,
+    statistics.NAME: statistics.job,
+    segments.NAME: segments.job,
     "rollup": rollup.job,
     "retention": retention.job,
 }
 #: these commit by themselves
-STEPWISE = frozenset({"rollup", "retention"})
+STEPWISE = frozenset(
+    {
+        "rollup",
+        "retention",
+        vee.JOB,
+        vee.LATE,
+        statistics.ONLINE,
+        statistics.NAME,
+        outages.NAME,
+        segments.NAME,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -58,6 +98,7 @@ class Schedule:
     stop: threading.Event = field(default_factory=threading.Event)
     _last: dict[str, np.datetime64] = field(default_factory=dict)
     _more: bool = False  # the roll-ups stopped with changes left, so that others had their turn
+    _late: bool = False  # so did the validation of what came late
 
     def forever(self) -> None:
         """Until stopped; a database that is away is waited for."""
@@ -85,16 +126,34 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
-            for name in ("settle", "lineloss", "anomalies"):
-                self._run(conn, name, before)
-            self._bill(conn, before)
+            self._night(conn, before, opened, bool(now - opened >= GRACE))
+        if self._due("late", now, LATE, AFTER):
+            self._follow(conn, before)
+            if now - opened >= GRACE:
+                self._validate(conn, before)
+                self._count(conn, before)
+        elif self._late:
+            self._follow(conn, before)
         if self._due("clocks", now, LATE, AFTER):
-            self._run(conn, "clocks", day)
+            for name in ("clocks", statistics.ONLINE, outages.NAME):
+                self._run(conn, name, day)
         if self._due("hour", now, LATE, AFTER) or self._more:
             self._more = self._run(conn, "rollup", day).endswith(rollup.MORE)
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
             self._last["upkeep"] = opened
             self._run(conn, "retention", day)
+
+    def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
+        """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading
+        hardly changes it."""
+        for name in ("settle", "lineloss", "splits", "anomalies"):
+            self._run(conn, name, day)
+        self._bill(conn, day)
+        if self._last.get("week") != opened:
+            self._run(conn, "suspects", day)
+            if settled:
+                self._last["week"] = opened
+                self._run(conn, "places", day)
 
     def _pause(self) -> float:
         now = self.clock.now()
@@ -109,6 +168,27 @@ class Schedule:
             return False
         self._last[name] = period
         return True
+
+    def _validate(self, conn: Connection, day: dt.date) -> None:
+        """`day`, the newest that is over, as a whole, until that was done once."""
+        whole = midnight(day + dt.timedelta(days=1), self.zone)
+        if self._last.get(vee.JOB) != whole and self._run(conn, vee.JOB, day):
+            self._last[vee.JOB] = whole
+
+    def _count(self, conn: Connection, day: dt.date) -> None:
+        """The figures of `day`, the newest that is over, until that was done once; on the first of a month what kind each customer is."""
+        whole = midnight(day + dt.timedelta(days=1), self.zone)
+        if self._last.get(statistics.NAME) == whole or not self._run(conn, statistics.NAME, day):
+            return
+        self._last[statistics.NAME] = whole
+        if (day + dt.timedelta(days=1)).day == 1:
+            self._run(conn, segments.NAME, day)
+
+    def _follow(self, conn: Connection, day: dt.date) -> None:
+        """What came late: for `day` too if it has been looked at as a whole, else that look is still to come."""
+        following = day + dt.timedelta(days=1)
+        done = self._last.get(vee.JOB) == midnight(following, self.zone)
+        self._late = self._run(conn, vee.LATE, following if done else day).endswith(vee.MORE)
 
     def _run(self, conn: Connection, name: str, day: dt.date) -> str:
         """Its summary; '' if it failed."""

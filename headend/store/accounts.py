@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.db import Connection
+from headend.store.revisions import WITHDRAWN
 from headend.store.tables import DAY_FREEZE
 from protocols.localtime import Times, as_datetime, instant, local_day, midnight
 from protocols.reading import MISSING
@@ -107,10 +108,10 @@ def freezes(conn: Connection, meters: NDArray[np.int64], midnights: Times) -> ND
         for k in place[row["meter_id"]]:
             grid[k, column] = values
     for row in conn.execute(
-        "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value FROM revision "
+        "SELECT * FROM (SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value, method FROM revision "
         "WHERE source = 'day' AND meter_id = ANY(%s) AND ts = ANY(%s) AND quantity = ANY(%s) "
-        "ORDER BY meter_id, ts, quantity, version DESC",
-        (list(place), stamps, list(FREEZE_CODES)),
+        "ORDER BY meter_id, ts, quantity, version DESC) newest WHERE method <> %s",
+        (list(place), stamps, list(FREEZE_CODES), WITHDRAWN),
     ):
         for k in place[row["meter_id"]]:
             grid[k, columns[row["ts"].replace(tzinfo=None)], FREEZE_CODES.index(row["quantity"])] = int(

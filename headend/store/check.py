@@ -26,7 +26,7 @@ from headend.store import exchanges, feed, packed, partitions, rollups
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import NotAnExchange
 from headend.store.reads import numeric
-from headend.store.revisions import EDIT, READ
+from headend.store.revisions import NO_ESTIMATES, READ
 from headend.store.tables import DAY_FREEZES, MONTH_FREEZES, PHASES, SLOTS, TABLES, Table
 from protocols.localtime import Times, as_datetime, midnight
 
@@ -211,7 +211,7 @@ def _standing(conn: Connection, table: Table, meters: I64, times: Times) -> Bits
         "SELECT DISTINCT meter_id, ts FROM (SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, method FROM revision "
         "WHERE source = %s AND meter_id = ANY(%s) AND ts BETWEEN %s AND %s ORDER BY meter_id, ts, quantity, version DESC) v "
         "WHERE method <> ALL(%s)",
-        (table.source, meters.tolist(), as_datetime(times[0]), as_datetime(times[-1]), [READ, EDIT]),
+        (table.source, meters.tolist(), as_datetime(times[0]), as_datetime(times[-1]), list(NO_ESTIMATES)),
     ).fetchall()
     bits = np.zeros((len(meters), len(times)), dtype=np.bool_)
     if rows:

@@ -17,6 +17,7 @@ from headend.plans import CURVE, DAY, REASONS, Plan, due, expected, locate, poin
 from headend.store.db import Connection, StoreError
 from headend.store.pgcopy import PG_EPOCH_DAY, Field, timestamps
 from headend.store.reads import copy_rows, distinct, ensure_partitions
+from lineloss.statistics import success
 from protocols.localtime import Times, as_datetime, local_day, midnight
 
 Bits = NDArray[np.bool_]
@@ -355,6 +356,16 @@ def _record_reasons(conn: Connection, plan: Plan, attempts: list[Attempt], zone:
             "x": [rows[key].detail for key in keys],
         },
     )
+
+
+def reserve(conn: Connection, plan: Plan, there: Points, zone: ZoneInfo) -> Locked:
+    """The ledger's rows of these points, made where there are none, and locked: until the transaction ends nobody else writes these
+    meters' days. The points are the plan's, in order of meter and time."""
+    entry = Entry.of(plan, there, (), zone)
+    widths = [len(points(plan, _date(day), zone)) for day in (entry.keys & _DAY_MASK).tolist()]
+    if widths:
+        _make_rows(conn, plan, entry.keys, widths, there)
+    return lock(conn, entry)
 
 
 def mark_estimates(conn: Connection, plan: Plan, there: Points, zone: ZoneInfo, *, standing: bool) -> None:
@@ -781,35 +792,34 @@ def _plan_day(
 def rates(conn: Connection, *, day: dt.date, now: np.datetime64, zone: ZoneInfo) -> dict[str, Any]:
     """Counts over the ledger for one local day, and the rates made of them; a rate is None when nothing was due.
 
-    once: day-freeze points got by the first attempt that asked for them / meters due (一次采集成功率)
-    cycle: day-freeze points got within the day after / meters due (周期采集成功率)
-    integrity: curve points present / points due (数据完整率)
+    What they are: lineloss/statistics/success.py.
     """
     freeze = day_matrix(conn, DAY, day, now=now, zone=zone)
-    curve = day_matrix(conn, CURVE, day, now=now, zone=zone)
-    owed = freeze.expected & freeze.due
-    vain = np.zeros_like(owed)
-    for bits in freeze.failed.values():
-        vain |= bits
-    got_once = int((owed & freeze.present & ~vain & ~freeze.late).sum())
-    in_cycle = int((owed & freeze.present & ~freeze.late).sum())
-    meters_due = int(owed.sum())
-    due_points = curve.expected & curve.due
-    n_due = int(due_points.sum())
-    n_present = int((due_points & curve.present).sum())
+    curve = day_matrix(conn, CURVE, day, now=now, zone=zone, reasons=())
+    counts = success.of_meters(marks(freeze), marks(curve)).sum(axis=0).tolist()
+    count = dict(zip(success.METER_COUNTS, counts, strict=True))
+    due, points_due = count["freeze_due"], count["curve_due"]
     return {
         "day": day.isoformat(),
-        "freeze_due": meters_due,
-        "freeze_first_attempt": got_once,
-        "freeze_in_cycle": in_cycle,
-        "once_rate": got_once / meters_due if meters_due else None,
-        "cycle_rate": in_cycle / meters_due if meters_due else None,
-        "curve_due": n_due,
-        "curve_present": n_present,
-        "curve_late": int((due_points & curve.present & curve.late).sum()),
-        "curve_not_recorded": int((due_points & curve.absent).sum()),
-        "integrity": n_present / n_due if n_due else None,
+        "freeze_due": due,
+        "freeze_first_attempt": count["freeze_once"],
+        "freeze_in_cycle": count["freeze_cycle"],
+        "once_rate": count["freeze_once"] / due if due else None,
+        "cycle_rate": count["freeze_cycle"] / due if due else None,
+        "curve_due": points_due,
+        "curve_present": count["curve_present"],
+        "curve_late": count["curve_late"],
+        "curve_not_recorded": count["curve_absent"],
+        "integrity": count["curve_present"] / points_due if points_due else None,
     }
+
+
+def marks(matrix: DayMatrix) -> success.Marks:
+    """A day's ledger as rates look at it."""
+    vain = np.zeros_like(matrix.expected)
+    for bits in matrix.failed.values():
+        vain |= bits
+    return success.Marks(matrix.expected & matrix.due, matrix.present, matrix.late, matrix.absent, vain)
 
 
 def today(now: np.datetime64, zone: ZoneInfo) -> dt.date:

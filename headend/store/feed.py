@@ -217,8 +217,9 @@ class Touched:
 READINGS: Final = ("curve", "phase", "day")
 
 
-def touched(conn: Connection, cursor: str, rows: int) -> Touched:
-    """What readings the next `rows` rows of the feed tell of, as numbers: for a job that follows it. Errors as `read`."""
+def touched(conn: Connection, cursor: str, rows: int, changes: Sequence[str] = CHANGES) -> Touched:
+    """What readings the next `rows` rows of the feed tell of, as numbers: for a job that follows it. `changes`: of which kinds; who makes
+    some himself need not be told of them. Errors as `read`."""
     state = _State.of(conn)
     xid, seq, done = state.position(cursor)
     found = conn.execute(
@@ -227,10 +228,10 @@ def touched(conn: Connection, cursor: str, rows: int) -> Touched:
                coalesce(meters, ARRAY(SELECT meter_id FROM meter WHERE asset = key)) AS meters
         FROM feed
         WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-          AND topic = ANY(%(topics)s) AND day IS NOT NULL
+          AND topic = ANY(%(topics)s) AND change = ANY(%(changes)s) AND day IS NOT NULL
         ORDER BY xid, seq LIMIT %(rows)s
         """,
-        {"xid": str(xid), "seq": seq, "topics": list(READINGS), "rows": rows},
+        {"xid": str(xid), "seq": seq, "topics": list(READINGS), "changes": list(changes), "rows": rows},
     ).fetchall()
     _State.of(conn).refuse_gone(cursor, (xid, seq, done))
     more = len(found) == rows

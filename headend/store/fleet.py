@@ -36,7 +36,7 @@ def overview(conn: Connection, *, now: np.datetime64) -> dict[str, Any]:
         "SELECT state, count(*) AS n FROM orders WHERE is_open GROUP BY state ORDER BY state"
     ).fetchall()
     findings = conn.execute(
-        "SELECT severity, count(*) AS n FROM finding WHERE state = 'new' GROUP BY severity"
+        "SELECT severity, count(*) AS n FROM finding WHERE state IN ('new', 'recurred') GROUP BY severity"
     ).fetchall()
     balances = conn.execute("SELECT level, count(*) AS n FROM balance GROUP BY level").fetchall()
     return {

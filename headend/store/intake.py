@@ -224,7 +224,8 @@ def _save_table(
     marks = reads.write(conn, table, rows, note, evidence=batch.evidence, known=known)
     actual = np.zeros(len(rows), dtype=np.bool_)
     if locked.estimated.any():
-        actual = locked.bits(locked.estimated, there.key, index) & (marks.new | marks.completed)
+        came = marks.new | marks.completed | marks.corrected
+        actual = locked.bits(locked.estimated, there.key, index) & came
         revisions.replace_estimates(conn, table, rows, actual, note, evidence=batch.evidence)
         coverage.mark_estimates(conn, plan, there.take(actual), zone, standing=False)
     news.add(plan.name, rows.meter, day, marks, actual)

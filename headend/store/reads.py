@@ -422,11 +422,12 @@ class _Join:
             FROM {self._stage} s JOIN {self._table.name} r ON {self._same} AND ({self._differs})
             CROSS JOIN LATERAL (VALUES {cells}) d (quantity, value, differs)
             LEFT JOIN LATERAL (
-                SELECT version, value FROM revision v
+                SELECT version, value, method FROM revision v
                 WHERE (v.meter_id, v.ts, v.source, v.quantity) = (s.meter_id, s.ts, %(source)s, d.quantity)
                 ORDER BY version DESC LIMIT 1
             ) v ON true
-            WHERE d.differs AND v.value IS DISTINCT FROM d.value
+            -- an estimate that says the same is still no reading
+            WHERE d.differs AND (v.value IS DISTINCT FROM d.value OR v.method NOT IN ('read', 'edit', 'withdrawn'))
             RETURNING meter_id, ts
             """,
             {

@@ -1,21 +1,18 @@
-"""What the jobs computed: losses, findings and the jobs' own runs."""
+"""What the jobs computed: losses and the jobs' own runs. Findings have a life of their own: store/findings.py."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headend.store import feed
-from headend.store.db import Connection, StoreError
+from headend.store.db import Connection
 from protocols.localtime import as_datetime
-
-
-class UnknownFinding(StoreError):
-    def __init__(self, finding_id: int) -> None:
-        super().__init__(f"no finding {finding_id}; `headend anomalies show` lists them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,10 @@ class Loss:
     loss: int | None
     loss_low: int | None
     loss_high: int | None
+    likely_low: int | None
+    likely_high: int | None
+    technical: int | None
+    technical_error: int | None
     rate: float | None
     meters_due: int
     meters_complete: int
@@ -42,20 +43,25 @@ def save_losses(conn: Connection, day: dt.date, losses: Sequence[Loss], *, now: 
     for loss in losses:
         row = conn.execute(
             """
-            INSERT INTO loss_result AS l (area_id, day, status, supplied, sold, loss, loss_low, loss_high, rate, meters_due,
-                                          meters_complete, missing, why, computed_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            INSERT INTO loss_result AS l (area_id, day, status, supplied, sold, loss, loss_low, loss_high, likely_low, likely_high,
+                                          technical, technical_error, rate, meters_due, meters_complete, missing, why, computed_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (area_id, day) DO UPDATE SET status = excluded.status, supplied = excluded.supplied, sold = excluded.sold,
-                loss = excluded.loss, loss_low = excluded.loss_low, loss_high = excluded.loss_high, rate = excluded.rate,
+                loss = excluded.loss, loss_low = excluded.loss_low, loss_high = excluded.loss_high,
+                likely_low = excluded.likely_low, likely_high = excluded.likely_high, technical = excluded.technical,
+                technical_error = excluded.technical_error, rate = excluded.rate,
                 meters_due = excluded.meters_due, meters_complete = excluded.meters_complete, missing = excluded.missing,
                 why = excluded.why, computed_at = excluded.computed_at
-            WHERE (l.status, l.supplied, l.sold, l.loss, l.loss_low, l.loss_high, l.meters_due, l.meters_complete, l.missing, l.why)
+            WHERE (l.status, l.supplied, l.sold, l.loss, l.loss_low, l.loss_high, l.likely_low, l.likely_high, l.technical,
+                   l.technical_error, l.meters_due, l.meters_complete, l.missing, l.why)
                 IS DISTINCT FROM (excluded.status, excluded.supplied, excluded.sold, excluded.loss, excluded.loss_low,
-                    excluded.loss_high, excluded.meters_due, excluded.meters_complete, excluded.missing, excluded.why)
+                    excluded.loss_high, excluded.likely_low, excluded.likely_high, excluded.technical, excluded.technical_error,
+                    excluded.meters_due, excluded.meters_complete, excluded.missing, excluded.why)
             RETURNING area_id
             """,
             (
-                loss.area_id, day, loss.status, loss.supplied, loss.sold, loss.loss, loss.loss_low, loss.loss_high, loss.rate,
+                loss.area_id, day, loss.status, loss.supplied, loss.sold, loss.loss, loss.loss_low, loss.loss_high,
+                loss.likely_low, loss.likely_high, loss.technical, loss.technical_error, loss.rate,
                 loss.meters_due, loss.meters_complete, list(loss.missing), loss.why, as_datetime(now),
             ),
         ).fetchone()  # fmt: skip
@@ -78,99 +84,20 @@ def losses(conn: Connection, day: dt.date) -> list[dict[str, Any]]:
     ).fetchall()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A finding as a rule returned it."""
+def unexplained(conn: Connection, day: dt.date, most: int, *, usual: float) -> NDArray[np.int64]:
+    """int64[area], at most `most`: areas that lost more than the network is expected to, or gained, beyond what is likely of meters of their
+    classes; most kWh first.
 
-    rule: str
-    rule_version: int
-    subject_kind: str
-    subject_id: int
-    severity: str
-    title_en: str
-    title_zh: str
-    evidence: Mapping[str, Any]
-
-
-def save_findings(
-    conn: Connection, day: dt.date, rules: Sequence[str], found: Sequence[Found], *, now: Any
-) -> tuple[int, int]:
-    """Replace what `rules` say about a day, in the caller's transaction: new ones are added, seen ones renewed, vanished ones
-    withdrawn (not deleted: somebody may have acted on them). Returns (added or changed, withdrawn)."""
-    at = as_datetime(now)
-    changed: list[int] = []
-    for f in found:
-        row = conn.execute(
-            """
-            INSERT INTO finding AS f (rule, rule_version, subject_kind, subject_id, day, severity, title_en, title_zh, evidence,
-                                      first_seen, last_seen)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-            ON CONFLICT (rule, subject_kind, subject_id, day) DO UPDATE SET rule_version = excluded.rule_version,
-                severity = excluded.severity, title_en = excluded.title_en, title_zh = excluded.title_zh,
-                evidence = excluded.evidence, last_seen = excluded.last_seen,
-                state = CASE WHEN f.state = 'withdrawn' THEN 'new' ELSE f.state END
-            RETURNING finding_id, (f.xmax = 0) AS fresh
-            """,
-            (
-                f.rule, f.rule_version, f.subject_kind, f.subject_id, day, f.severity, f.title_en, f.title_zh,
-                json.dumps(dict(f.evidence)), at, at,
-            ),
-        ).fetchone()  # fmt: skip
-        assert row is not None
-        if row["fresh"]:
-            changed.append(row["finding_id"])
-    kept = {(f.rule, f.subject_kind, f.subject_id) for f in found}
-    gone = [
-        row["finding_id"]
-        for row in conn.execute(
-            "SELECT finding_id, rule, subject_kind, subject_id FROM finding WHERE day = %s AND rule = ANY(%s) AND state <> 'withdrawn'",
-            (day, list(rules)),
-        )
-        if (row["rule"], row["subject_kind"], row["subject_id"]) not in kept
-    ]
-    conn.execute(
-        "UPDATE finding SET state = 'withdrawn', last_seen = %s WHERE finding_id = ANY(%s)", (at, gone)
-    )
-    feed.publish(conn, "finding", [(str(k), day) for k in changed + gone])
-    return len(changed), len(gone)
-
-
-def findings(
-    conn: Connection,
-    *,
-    day: dt.date | None = None,
-    state: str | None = None,
-    rule: str | None = None,
-    before: int | None = None,
-    limit: int = 200,
-) -> list[dict[str, Any]]:
-    """Findings with the subject's code, newest first; withdrawn ones only when asked for by `state`."""
-    return conn.execute(
+    usual  share of the supply that a network may lose where its loss is not known
+    """
+    rows = conn.execute(
         """
-        SELECT f.*, CASE f.subject_kind WHEN 'meter' THEN m.asset WHEN 'area' THEN a.code ELSE t.code END AS subject
-        FROM finding f
-        LEFT JOIN meter m ON f.subject_kind = 'meter' AND m.meter_id = f.subject_id
-        LEFT JOIN area a ON f.subject_kind = 'area' AND a.area_id = f.subject_id
-        LEFT JOIN terminal t ON f.subject_kind = 'terminal' AND t.terminal_id = f.subject_id
-        WHERE (%(day)s::date IS NULL OR f.day = %(day)s) AND (%(rule)s::text IS NULL OR f.rule = %(rule)s)
-          AND (f.state = %(state)s OR (%(state)s::text IS NULL AND f.state <> 'withdrawn'))
-          AND (%(before)s::bigint IS NULL OR f.finding_id < %(before)s)
-        ORDER BY f.finding_id DESC LIMIT %(limit)s
+        SELECT area_id, greatest(likely_low - coalesce(technical + 2 * technical_error, %(usual)s * supplied), -likely_high) AS rest
+        FROM loss_result WHERE day = %(day)s AND status = 'known' AND likely_low IS NOT NULL ORDER BY rest DESC, area_id LIMIT %(most)s
         """,
-        {"day": day, "state": state, "rule": rule, "before": before, "limit": limit},
-    ).fetchall()
-
-
-def acknowledge(conn: Connection, finding_id: int, who: str, now: Any) -> None:
-    """A person has seen it. UnknownFinding."""
-    row = conn.execute(
-        "UPDATE finding SET state = 'acknowledged', who = %s, last_seen = %s WHERE finding_id = %s AND state <> 'withdrawn' "
-        "RETURNING day",
-        (who, as_datetime(now), finding_id),
-    ).fetchone()
-    if row is None:
-        raise UnknownFinding(finding_id)
-    feed.publish(conn, "finding", [(str(finding_id), row["day"])])
+        {"day": day, "usual": usual, "most": most},
+    )
+    return np.array([row["area_id"] for row in rows if row["rest"] > 0], dtype=np.int64)
 
 
 def ran(

@@ -20,6 +20,7 @@ from headend.store import feed, packed, partitions
 from headend.store.db import Connection
 from headend.store.pgcopy import PG_EPOCH_DAY, Field, timestamps
 from headend.store.reads import copy_rows, ensure_partitions
+from headend.store.revisions import WITHDRAWN
 from headend.store.tables import DAY_FREEZES, PHASES, SLOTS, Table
 from lineloss.registers import advance
 from protocols.localtime import Times, as_datetime, instant, midnight
@@ -116,10 +117,12 @@ def load(
 def _lay_revisions(conn: Connection, table: Table, grid: Grid, meters: I64) -> None:
     """The newest revision of a value lies over the first reading."""
     rows = conn.execute(
-        "SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value FROM revision WHERE source = %s AND meter_id = ANY(%s) "
-        "AND ts BETWEEN %s AND %s AND quantity = ANY(%s) ORDER BY meter_id, ts, quantity, version DESC",
+        "SELECT * FROM (SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value, method FROM revision WHERE source = %s "
+        "AND meter_id = ANY(%s) AND ts BETWEEN %s AND %s AND quantity = ANY(%s) ORDER BY meter_id, ts, quantity, version DESC) newest "
+        "WHERE method <> %s",
         (
             table.source, meters.tolist(), as_datetime(grid.times[0]), as_datetime(grid.times[-1]), [*grid.registers, *grid.instants],
+            WITHDRAWN,
         ),
     ).fetchall()  # fmt: skip
     when = np.array([instant(row["ts"]) for row in rows], dtype="datetime64[us]")

@@ -19,6 +19,7 @@ from headend.store import blocks, coverage
 from headend.store.blocks import Daily, Quality, Rows, Why
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
+from headend.store.revisions import WITHDRAWN
 from headend.store.tables import DAY_FREEZE, SPOT
 from protocols.localtime import Times, as_datetime, instant, local_day
 from protocols.quantity import quantities
@@ -202,9 +203,9 @@ def _revisions(
     conn: Connection, meter: Meter, source: str, first: np.datetime64, last: np.datetime64
 ) -> dict[tuple[np.datetime64, str], dict[str, Any]]:
     rows = conn.execute(
-        "SELECT DISTINCT ON (ts, quantity) ts, quantity, value, method, reason FROM revision "
-        "WHERE meter_id = %s AND source = %s AND ts BETWEEN %s AND %s ORDER BY ts, quantity, version DESC",
-        (meter.meter_id, source, as_datetime(first), as_datetime(last)),
+        "SELECT * FROM (SELECT DISTINCT ON (ts, quantity) ts, quantity, value, method, reason FROM revision "
+        "WHERE meter_id = %s AND source = %s AND ts BETWEEN %s AND %s ORDER BY ts, quantity, version DESC) newest WHERE method <> %s",
+        (meter.meter_id, source, as_datetime(first), as_datetime(last), WITHDRAWN),
     ).fetchall()
     return {(instant(row["ts"]), row["quantity"]): row for row in rows}
 

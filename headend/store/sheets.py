@@ -19,6 +19,7 @@ from psycopg.rows import tuple_row
 from headend.plans import CURVE, DAY, MONTH, points
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection, StoreError
+from headend.store.revisions import WITHDRAWN
 from headend.store.rows import fetch
 from headend.store.tables import CURVES, DAYS, MONTHS, SOURCES, Source, Table
 from lineloss.registers import advance
@@ -275,11 +276,12 @@ class _Grid:
     ) -> None:
         with conn.cursor(row_factory=tuple_row) as cursor:
             found = cursor.execute(
-                "SELECT DISTINCT ON (meter_id, ts, quantity) quantity, meter_id, (extract(epoch FROM ts) * 1000000)::bigint, value, method, reason "
-                "FROM revision WHERE source = %s AND meter_id = ANY(%s) AND ts BETWEEN %s AND %s AND quantity = ANY(%s) "
-                "ORDER BY meter_id, ts, quantity, version DESC",
+                "SELECT * FROM (SELECT DISTINCT ON (meter_id, ts, quantity) quantity, meter_id, (extract(epoch FROM ts) * 1000000)::bigint, "
+                "value, method, reason FROM revision WHERE source = %s AND meter_id = ANY(%s) AND ts BETWEEN %s AND %s AND quantity = ANY(%s) "
+                "ORDER BY meter_id, ts, quantity, version DESC) newest WHERE method <> %s",
                 (
                     table.source, self.ids.tolist(), as_datetime(self.times[0]), as_datetime(self.times[-1]), list(codes),
+                    WITHDRAWN,
                 ),
             ).fetchall()  # fmt: skip
         for code in dict.fromkeys(row[0] for row in found):
@@ -357,7 +359,7 @@ def register_at(conn: Connection, meter: int, code: str, when: np.datetime64) ->
         row = conn.execute(
             f"""
             SELECT coalesce(
-                (SELECT value FROM revision WHERE (meter_id, ts, source, quantity) = (%(m)s, %(t)s, %(source)s, %(code)s)
+                (SELECT nullif(value, 'NaN') FROM revision WHERE (meter_id, ts, source, quantity) = (%(m)s, %(t)s, %(source)s, %(code)s)
                  ORDER BY version DESC LIMIT 1),
                 (SELECT {code} FROM {table.name} WHERE meter_id = %(m)s AND ts = %(t)s {kind})) AS value
             """,
@@ -380,14 +382,14 @@ def own_value(conn: Connection, table: Table, code: str, meters: I64, times: Tim
             SELECT u.k FROM unnest(%(m)s::int[], %(t)s::timestamptz[]) WITH ORDINALITY AS u (m, t, k)
             LEFT JOIN {table.name} r ON r.meter_id = u.m AND r.ts = u.t AND r.ts BETWEEN %(lo)s AND %(hi)s {kind}
             LEFT JOIN LATERAL (
-                SELECT method FROM revision v WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s)
-                ORDER BY version DESC LIMIT 1
+                SELECT nullif(method, %(withdrawn)s) AS method FROM revision v
+                WHERE (v.meter_id, v.ts, v.source, v.quantity) = (u.m, u.t, %(source)s, %(code)s) ORDER BY version DESC LIMIT 1
             ) v ON true
             WHERE coalesce(v.method IN ('read', 'edit'), r.{code} IS NOT NULL)
             """,
             {
                 "m": meters.tolist(), "t": [as_datetime(when) for when in times], "source": table.source, "code": code,
-                "lo": as_datetime(times.min()), "hi": as_datetime(times.max()),
+                "lo": as_datetime(times.min()), "hi": as_datetime(times.max()), "withdrawn": WITHDRAWN,
             },
         ).fetchall()  # fmt: skip
     mine[[k - 1 for (k,) in found]] = True

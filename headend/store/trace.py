@@ -12,6 +12,7 @@ from headend.store import exchanges
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import Exchange
+from headend.store.revisions import WITHDRAWN
 from headend.store.tables import SOURCES, Table
 from protocols.localtime import as_datetime
 from protocols.quantity import quantities
@@ -26,10 +27,11 @@ class NoSuchValue(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a cell. `evidence` 0: it came of no exchange; `exchange` None: its bytes are gone, or there were none."""
+    """One version of a cell. `value` None: what stood there was taken back. `evidence` 0: it came of no exchange; `exchange` None: its bytes
+    are gone, or there were none."""
 
     number: int
-    value: int | float | dt.datetime
+    value: int | float | dt.datetime | None
     method: str
     reason: str
     who: str
@@ -128,8 +130,10 @@ def _later(
 
 def _version(conn: Connection, entry: dict[str, Any], when: np.datetime64, terminals: list[int]) -> Version:
     kind = quantities()[entry["code"]].kind
-    value: int | float | dt.datetime
-    if kind == "moment":
+    value: int | float | dt.datetime | None
+    if entry["method"] == WITHDRAWN:
+        value = None
+    elif kind == "moment":
         raw = entry["value"]
         value = raw if isinstance(raw, dt.datetime) else as_datetime(np.datetime64(int(raw), "us"))
     else:

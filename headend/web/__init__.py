@@ -1,1 +1,1 @@
-"""The console: one read-only page for the duty engineer."""
+"""The console: one page for the duty engineer. It reads; what it does, it does by REST with a person's key."""

@@ -11,6 +11,7 @@ const POLL_MS = 3000; // a duty engineer notices within a breath; the answer is 
 const HIDDEN_MS = 15000; // nobody is looking
 const STALE_S = 12; // four polls in vain
 const PATIENCE_MS = 8000;
+const ACTED_MS = 1200; // by then a snapshot has been taken that knows of it
 
 const at = (id) => document.getElementById(id);
 const state = { data: null, etag: null, arrived: 0, failedSince: 0, why: "", clock: null, key: sessionStorage.getItem("key") ?? "" };
@@ -61,6 +62,11 @@ at("key").addEventListener("close", () => {
   poll();
 });
 
+document.addEventListener("key-needed", () => {
+  setText(at("key").querySelector("p"), word("key_act"));
+  if (!at("key").open) at("key").showModal();
+});
+document.addEventListener("acted", () => setTimeout(poll, ACTED_MS));
 document.addEventListener("visibilitychange", () => !document.hidden && poll());
 
 // ---- the domain's clock: it may run faster than ours (a demo), so its pace is measured from answer to answer ----

@@ -17,8 +17,10 @@ from headend.api import auth, findings, losses
 from headend.api.documents import jsonable, single
 from headend.api.house import Here, House
 from headend.api.problems import Problem
+from headend.control.finding_state import State
 from headend.plans import REASONS
-from headend.store import coverage, fleet, orders, results
+from headend.store import coverage, fleet, network, orders, results, splits
+from headend.store import findings as store_findings
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
 
@@ -29,17 +31,22 @@ router = APIRouter(include_in_schema=False)
 HEAT_ROWS: Final = 120
 #: Findings and commands listed; the counts in the header are of all.
 LISTED: Final = 60
+#: losses shown beside those of the areas
+LOSSES: Final = ("line", "bus", "transformer", "region", "voltage")
 #: One snapshot serves every open console for this long, or for four times as long as it took to compute:
 #: looking at the fleet must
 #: not cost more than a fifth of a connection, however many look.
 SHARED_S: Final = 1.0
 
+#: findings that nobody has seen yet, and those that somebody is at
+UNSEEN: Final = (State.NEW, State.RECURRED)
+AT_WORK: Final = (State.ACKNOWLEDGED, State.ORDERED)
 _SEVERITY: Final = {"alarm": 0, "warning": 1, "info": 2}
 _FILES: Final = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     **dict.fromkeys(
-        ("app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
+        ("acts.js", "app.js", "commands.js", "dom.js", "findings.js", "heat.js", "loss.js", "words.js"),
         "text/javascript; charset=utf-8",
     ),
 }
@@ -131,10 +138,10 @@ def snapshot(conn: Connection, house: House) -> dict[str, Any]:
     open_orders = orders.listing(conn, limit=LISTED, open_only=True)
     recent = orders.listing(conn, limit=LISTED)
     commands = {row["order_id"]: row for row in [*open_orders, *recent]}
-    new = results.findings(conn, state="new", limit=500)
-    seen = results.findings(conn, state="acknowledged", limit=LISTED)
+    new = store_findings.listing(conn, states=UNSEEN, limit=500)
+    seen = store_findings.listing(conn, states=AT_WORK, limit=LISTED)
     shown = sorted(
-        [*new, *seen], key=lambda f: (f["state"] != "new", _SEVERITY[f["severity"]], -f["finding_id"])
+        [*new, *seen], key=lambda f: (f["state"] not in UNSEEN, _SEVERITY[f["severity"]], -f["finding_id"])
     )
     listed = sorted(commands.values(), key=lambda row: (not row["is_open"], -row["order_id"]))[:LISTED]
     steps = fleet.steps(conn, [row["order_id"] for row in listed])
@@ -150,6 +157,7 @@ def snapshot(conn: Connection, house: House) -> dict[str, Any]:
         "loss": {
             "day": loss_day,
             "areas": [losses.document(row) for row in (results.losses(conn, loss_day) if loss_day else [])],
+            "others": {kind: _losses(conn, kind) for kind in LOSSES},
         },
         "findings": [findings.document(row) for row in shown[:LISTED]],
         "commands": [_command(row, steps[row["order_id"]]) for row in listed],
@@ -157,6 +165,27 @@ def snapshot(conn: Connection, house: House) -> dict[str, Any]:
     }
     ready: dict[str, Any] = jsonable(document)
     return ready
+
+
+def _losses(conn: Connection, kind: str) -> dict[str, Any]:
+    """The last day's losses of a kind, the worst of them, in the shape of the areas'."""
+    day = network.newest_day(conn, kind, "day")
+    documents = [
+        losses.object_document(row) for row in (splits.losses(conn, kind, "day", day) if day else [])[:LISTED]
+    ]
+    return {
+        "day": day,
+        "areas": [
+            d
+            | {
+                "area": d["code"] if kind != "voltage" else f"{d['code']}@{d['voltage_kv']:g}",
+                "name": d["name"] if kind != "voltage" else f"{d['name']} {d['voltage_kv']:g} kV",
+                "meters_due": d["points_due"],
+                "meters_complete": d["points_have"],
+            }
+            for d in documents
+        ],
+    }
 
 
 def _heat(found: fleet.Completeness) -> dict[str, Any]:

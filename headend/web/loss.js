@@ -6,7 +6,13 @@ import { word } from "./words.js";
 const body = document.getElementById("loss-body");
 const foot = document.getElementById("loss-unknown");
 
-export function show(loss) {
+const chosen = document.getElementById("loss-kind");
+let last = null;
+chosen.addEventListener("change", () => last && show(last));
+
+export function show(all) {
+  last = all;
+  const loss = chosen.value === "area" ? all : all.others[chosen.value];
   const known = loss.areas.filter((area) => area.status === "known");
   const unknown = loss.areas.filter((area) => area.status !== "known");
   setText(document.getElementById("loss-note"), loss.day ? word("loss_note", { day: loss.day }) : word("loss_note_none"));
@@ -20,10 +26,13 @@ export function show(loss) {
   keyed(foot, unknown, (area) => area.area, (area) =>
     make("div", { class: "area", title: area.missing.join(", ") },
       make("span", { class: "name" }, area.name),
-      make("span", { class: "tag" }, word("unknown")),
-      make("span", { class: "why", title: area.why }, area.why || word("complete_of", { n: area.meters_complete, m: area.meters_due }))));
+      make("span", { class: "tag" }, area.status === "bounded" ? word("bounded") : word("unknown")),
+      make("span", { class: "why", title: area.why }, because(area))));
 }
 
+const whole = (kwh) => Number(kwh).toFixed(0).replace("-", "−");
+const between = (area) => (area.status === "bounded" ? `${word("between", { lo: whole(area.loss_low), hi: whole(area.loss_high) })} · ` : "");
+const because = (area) => between(area) + (area.why || word("complete_of", { n: area.meters_complete, m: area.meters_due }));
 const rate = (area, name) => (Number(area.supplied) ? Number(area[name]) / Number(area.supplied) : 0);
 const perCent = (share) => (share * 100).toFixed(2).replace("-", "−");
 

@@ -11,16 +11,19 @@ from lineloss.suspects import Suspects
 from lineloss.topology import Topology
 
 RULE: Final = "theft"
-VERSION: Final = 2
+VERSION: Final = 4
+NEEDS: Final = (
+    "active_import", "active_export", "voltage_a", "voltage_b", "voltage_c", "current_a", "current_b", "current_c",
+)  # fmt: skip
 
 
-def find(topology: Topology, suspects: Suspects, *, days: float = 1.0) -> list[Finding]:
-    """One finding per suspect; `days` is the length of the block the suspects were sought in."""
+def find(topology: Topology, suspects: Suspects, *, slots: int = 96) -> list[Finding]:
+    """One finding per suspect; `slots` to a day."""
     findings = []
     for n in range(len(suspects)):
         area = int(suspects.area[n])
         factor, error = float(suspects.coefficient[n]), float(suspects.error[n])
-        daily = float(suspects.energy[n]) / days
+        daily = float(suspects.energy[n]) * slots / int(suspects.slots[area])
         bypass = factor / (1 + factor)
         findings.append(
             Finding(

@@ -18,6 +18,7 @@ from lineloss.topology import Role, Topology
 
 RULE: Final = "unbalance"
 VERSION: Final = 1
+NEEDS: Final = ("current_a", "current_b", "current_c")
 
 
 def rated_current(
@@ -50,37 +51,37 @@ def find(
     slots    fewer such slots give no mean worth judging
     """
     bound = norms()["current_unbalance"].high if limit is None else limit
-    size = np.abs(current)
+    rows = np.flatnonzero((topology.role == Role.SUPPLY) & (topology.phases == 3) & (topology.area >= 0))
+    size, rated = np.abs(current[rows]), rated[rows]
     mean = size.mean(axis=1)  # NaN as soon as one phase is missing
     heavy = mean >= load * rated[:, None]
     count = heavy.sum(axis=1)
     phase = np.where(heavy[:, None, :], size, 0.0).sum(axis=2) / np.maximum(count, 1)[:, None]
     largest = phase.max(axis=1)
     share = np.where(largest > 0, (largest - phase.min(axis=1)) / np.where(largest > 0, largest, 1), 0.0)
-    judged = (topology.role == Role.SUPPLY) & (topology.phases == 3) & (topology.area >= 0) & (count >= slots)
     # a ratio of decimals that is the limit itself must not exceed it by a rounding error
-    found = judged & (share > bound + 1e-9)
+    found = (count >= slots) & (share > bound + 1e-9)
     return [
         Finding(
             RULE,
             VERSION,
             "area",
             int(topology.area_id[topology.area[row]]),
-            "alarm" if share[row] >= alarm else "warning",
+            "alarm" if share[k] >= alarm else "warning",
             {
                 "meter": int(topology.meter[row]),
-                "unbalance": number(share[row]),
+                "unbalance": number(share[k]),
                 "limit": bound,
-                "mean_a": number(phase[row, 0], 3),
-                "mean_b": number(phase[row, 1], 3),
-                "mean_c": number(phase[row, 2], 3),
-                "rated_current": number(rated[row], 3),
+                "mean_a": number(phase[k, 0], 3),
+                "mean_b": number(phase[k, 1], 3),
+                "mean_c": number(phase[k, 2], 3),
+                "rated_current": number(rated[k], 3),
                 "load_threshold": load,
-                "slots_used": int(count[row]),
+                "slots_used": int(count[k]),
                 "curves_a": [curve(current[row, p]) for p in range(3)],
             },
-            f"Phase currents unbalanced by {share[row]:.0%} (limit {bound:.0%})",
-            f"三相电流不平衡度 {share[row]:.0%}(限值 {bound:.0%})",
+            f"Phase currents unbalanced by {share[k]:.0%} (limit {bound:.0%})",
+            f"三相电流不平衡度 {share[k]:.0%}(限值 {bound:.0%})",
         )
-        for row in np.flatnonzero(found).tolist()
+        for k, row in zip(np.flatnonzero(found).tolist(), rows[found].tolist(), strict=True)
     ]

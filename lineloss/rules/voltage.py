@@ -16,6 +16,7 @@ from lineloss.norms import norms
 
 RULE: Final = "voltage"
 VERSION: Final = 1
+NEEDS: Final = ("voltage_a", "voltage_b", "voltage_c")
 PHASES: Final = ("A", "B", "C")
 
 #: Below this share of nominal the phase is lost or the meter is dark: an outage, which GB/T 12325 does not
@@ -58,25 +59,35 @@ def quality(
     interval   minutes one slot stands for
     """
     floor, ceiling, rated = _limits(len(voltage), nominal, low, high)
-    there = ~np.isnan(voltage)
-    lost = there & (voltage < LOST * rated[:, None, None])
-    rated_slots = there & ~lost
-    above = (rated_slots & (voltage > ceiling[:, None, None])).any(axis=1)
-    below = (rated_slots & (voltage < floor[:, None, None])).any(axis=1)
-    monitored = rated_slots.any(axis=1).sum(axis=1) * interval
-    out = (above | below).sum(axis=1) * interval
-    lowest = np.where(rated_slots, voltage, np.inf).min(axis=(1, 2), initial=np.inf)
-    highest = np.where(rated_slots, voltage, -np.inf).max(axis=(1, 2), initial=-np.inf)
-    some = monitored > 0
+    n = len(voltage)
+    cells = voltage.reshape(n, -1)
+    lowest, highest = (extreme.reduce(cells, axis=1, initial=np.nan) for extreme in (np.fmin, np.fmax))
+    monitored = np.count_nonzero(~np.isnan(voltage).all(axis=1), axis=1) * interval
+    above, below, out, lost = (np.zeros(n, dtype=np.int64) for _ in range(4))
+    # who stayed within the limits all day, which is nearly everybody, is done
+    least = LOST * rated
+    odd = np.flatnonzero((lowest < np.maximum(floor, least)) | (highest > ceiling))
+    some = voltage[odd]
+    alive = some >= least[odd, None, None]
+    over = (alive & (some > ceiling[odd, None, None])).any(axis=1)
+    under = (alive & (some < floor[odd, None, None])).any(axis=1)
+    for minutes, slots in (
+        (above, over), (below, under), (out, over | under), (monitored, alive.any(axis=1)),
+        (lost, (some < least[odd, None, None]).any(axis=1)),
+    ):  # fmt: skip
+        minutes[odd] = np.count_nonzero(slots, axis=1) * interval
+    lowest[odd] = np.where(alive, some, np.inf).min(axis=(1, 2), initial=np.inf)
+    highest[odd] = np.where(alive, some, -np.inf).max(axis=(1, 2), initial=-np.inf)
+    watched = monitored > 0
     return Quality(
-        above=above.sum(axis=1) * interval,
-        below=below.sum(axis=1) * interval,
+        above=above,
+        below=below,
         out=out,
-        lost=lost.any(axis=1).sum(axis=1) * interval,
+        lost=lost,
         monitored=monitored,
-        rate=np.where(some, 1 - out / np.where(some, monitored, 1), np.nan),
-        lowest=np.where(some, lowest, np.nan),
-        highest=np.where(some, highest, np.nan),
+        rate=np.where(watched, 1 - out / np.where(watched, monitored, 1), np.nan),
+        lowest=np.where(watched, lowest, np.nan),
+        highest=np.where(watched, highest, np.nan),
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+import analytics
 import codec
 import collect
 import fleet
@@ -15,6 +16,7 @@ import holes
 import late
 import live
 import million
+import night
 import readback
 import recovery
 import report
@@ -25,7 +27,7 @@ from servers import KINDS
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
 #: minutes to half an hour each, and nobody to race against: asked for by name
-LONG = ("fleet", "holes", "million", "recovery", "late", "live")
+LONG = ("analytics", "fleet", "holes", "million", "recovery", "late", "live")
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,7 +59,10 @@ def _arguments() -> argparse.Namespace:
         "--readback", type=_positive, default=55_000, help="meters whose day is read back (default 55000)"
     )
     sizes.add_argument(
-        "--utility", type=_positive, default=1_000_000, help="meters of `million` (default 1000000)"
+        "--utility",
+        type=_positive,
+        default=1_000_000,
+        help="meters of `million` and `analytics` (default 1000000)",
     )
     sizes.add_argument("--gigabytes", type=float, default=1.0, help="of store to recover (default 1)")
     sizes.add_argument(
@@ -113,6 +118,11 @@ def main() -> None:
         races += readback.run(kinds, max(1, told.rounds - 1), told.readback)[0]
     if "million" in wanted:
         loaded, notes = million.run(kinds, told.utility)
+        races += loaded
+    if "analytics" in wanted:
+        loaded, notes = analytics.run(told.utility, told.rounds)
+        print("\n".join(notes), flush=True)
+        notes += night.run(told.server or KINDS[:1], told.utility)
         races += loaded
     if "recovery" in wanted:
         notes = [line for done in recovery.run(kinds, told.gigabytes) for line in done.lines()]

@@ -11,19 +11,8 @@ import pytest
 
 from headend.store import db, migrate
 from headend.store.db import Connection
+from tests.support.afresh import afresh
 from tests.support.licensed import server as licensed_server
-
-#: makes a used store new: whoever still holds a lock is ended, then everything is empty and counts from 1 again
-AFRESH = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'headend' AND pid <> pg_backend_pid();
-DO $$ BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(oid::regclass::text, ', ') || ' RESTART IDENTITY CASCADE' FROM pg_class
-             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-               AND relname NOT IN ('schema_migration', 'schema_layout', 'partition_span', 'partition'));
-END $$;
-INSERT INTO cluster DEFAULT VALUES;
-"""
 
 
 class Stores:
@@ -37,7 +26,7 @@ class Stores:
         name = f"store_{os.getpid()}"
         if kind in self._made:
             with psycopg.connect(self._made[kind], autocommit=True) as conn:
-                conn.execute(AFRESH.encode())
+                afresh(conn)
             return self._made[kind]
         server = self._servers.dsn(kind)
         with psycopg.connect(server, autocommit=True) as admin:
@@ -92,8 +81,8 @@ def licensed(licensed_dsn: str) -> Iterator[Connection]:
     """A connection to an empty store on it."""
     with db.connect(licensed_dsn) as conn:
         migrate.migrate(conn)
-        conn.execute(AFRESH.encode())
         conn.commit()
+        afresh(conn)
         conn.autocommit = True
         conn.execute("CALL refresh_continuous_aggregate('slot_hour_kept', NULL, NULL)")
         conn.autocommit = False

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineloss.balance import Reason, day_balance, slot_balance
-from lineloss.registers import ROLL_OVER, advance, decreased
+from lineloss.registers import ROLL_OVER, advance, decreased, steps
 from lineloss.topology import Role, Topology
 from protocols.reading import MISSING
 
@@ -36,8 +36,8 @@ def network(rows: list[tuple[int, Role, int]], areas: int = 1, **over: Any) -> T
 
 def curve(*day_kwh: float, slots: int = 4, start: int = 1000 * KWH) -> np.ndarray:
     """Registers that rise evenly by each meter's energy of the day."""
-    steps = np.linspace(0, 1, slots + 1)[None, :] * np.array(day_kwh)[:, None]
-    return start + np.rint(steps * KWH).astype(np.int64)
+    risen = np.linspace(0, 1, slots + 1)[None, :] * np.array(day_kwh)[:, None]
+    return start + np.rint(risen * KWH).astype(np.int64)
 
 
 ONE = [(0, Role.SUPPLY, 40), (0, Role.RECEIVE, 1), (0, Role.RECEIVE, 1)]
@@ -135,6 +135,19 @@ def test_roll_over_is_energy_and_any_other_decrease_is_not() -> None:
     assert day_balance(network(ONE), imports).loss[0] == 10 * KWH
 
 
+def test_steps_are_advances_from_column_to_column() -> None:
+    random = np.random.default_rng(9)
+    registers = random.integers(0, 40, (200, 30)).cumsum(axis=1)
+    rolls = random.choice([300, ROLL_OVER], 200)
+    registers %= rolls[:, None]
+    registers[random.random(registers.shape) < 0.1] = MISSING
+    registers[random.random(registers.shape) < 0.02] = 7
+    expected = advance(registers[:, :-1], registers[:, 1:], rolls[:, None])
+    assert np.array_equal(steps(registers, rolls), expected)
+    assert np.array_equal(steps(registers[:, 3:9], rolls), expected[:, 3:8])
+    assert np.array_equal(steps(registers), advance(registers[:, :-1], registers[:, 1:]))
+
+
 def test_each_meter_rolls_over_by_its_own_digits() -> None:
     """The second customer's meter has five digits: 99,960 kWh and then 30 are 70 kWh for it, and a fall for a meter of six."""
     five = 100_000 * KWH
@@ -157,6 +170,35 @@ def test_slots_are_known_one_by_one() -> None:
     assert result.loss[0, 0] == 2.5 * KWH
     assert result.rate[0, 0] == pytest.approx(0.05)
     assert np.isnan(result.rate[0, 1])
+
+
+def test_a_slot_is_a_day_of_one_slot() -> None:
+    """Every slot of many areas at once, in any order, with feeding in, holes, falls and roll-overs, is what it is worked out by itself."""
+    random = np.random.default_rng(8)
+    n, areas, slots = 2600, 60, 40
+    area = random.integers(-1, areas, n)
+    role = random.choice([0, 1, 1, 1, 1, 2], n)
+    topology = network(
+        [(int(a), Role(int(r)), int(m)) for a, r, m in zip(area, role, random.choice([1, 40], n), strict=True)],
+        areas, exports=random.random(n) < 0.02,
+    )  # fmt: skip
+    imports, exports = (
+        random.integers(0, 1000 * KWH, (n, 1)) + random.integers(0, KWH, (n, slots + 1)).cumsum(axis=1)
+        for _ in range(2)
+    )
+    exports[random.random(n) < 0.95] = 0
+    rolls = np.full(n, ROLL_OVER)
+    rolls[random.random(n) < 0.1] = 100 * KWH
+    imports %= rolls[:, None]
+    for registers in (imports, exports):
+        registers[random.random(registers.shape) < 0.002] = MISSING
+        registers[random.random(registers.shape) < 0.001] = 3
+    found = slot_balance(topology, imports, exports, roll_over=rolls)
+    assert 0.1 < found.known.mean() < 0.9
+    for k in range(slots):
+        alone = day_balance(topology, imports[:, k : k + 2], exports[:, k : k + 2], roll_over=rolls)
+        assert np.array_equal(found.supplied[:, k], alone.supplied)
+        assert np.array_equal(found.sold[:, k], alone.sold)
 
 
 def test_row_order_does_not_matter() -> None:

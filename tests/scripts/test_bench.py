@@ -121,3 +121,17 @@ def test_only_what_stands_between_the_marks_is_replaced(
 def test_the_page_has_the_marks(modules: dict[str, ModuleType]) -> None:
     page = (REPOSITORY / "BENCHMARKS.md").read_text(encoding="utf-8")
     assert page.count(modules["report"].BEGIN) == page.count(modules["report"].END) == 1
+
+
+def test_validation_tells_of_every_rule_and_of_what_is_planted() -> None:
+    done = subprocess.run(
+        [sys.executable, BENCH / "vee.py", "60"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr
+    told = dict(re.findall(r"^ +(\S+) +[\d.]+ s +(\d+) verdicts$", done.stdout, re.MULTILINE))
+    assert len(told) == 13
+    assert 60 < int(told["gap"]) < 60 * 96 * 0.04  # 3 % are missing

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from headend.server import ServerSettings, build
 from headend.store import keys
 from headend.store.db import Connection
-from tests.support.seed import ZONE, Clock, Seeded, seeded
+from tests.support.seed import ZONE, Clock, Seeded, fill
 
 #: four areas of six meters: enough for every state, and quick to make
 AREAS, METERS = 4, 6
@@ -57,17 +57,17 @@ PEOPLE = {
 
 
 @pytest.fixture
-def desk(database: str) -> Iterator[Desk]:
+def desk(store_dsn: str, store: Connection) -> Iterator[Desk]:
     """The application, running, with one key for each of PEOPLE."""
-    with seeded(database, areas=AREAS, meters=METERS) as (conn, made):
-        issued = {
-            name: keys.issue(conn, person=person, scopes=scopes, lifetime=dt.timedelta(hours=1))
-            for name, (person, scopes) in PEOPLE.items()
-        }
-        conn.commit()
-        app = build(ServerSettings(dsn=database, zone=ZONE, clock=Clock()))
-        with TestClient(app, raise_server_exceptions=False) as client:
-            yield Desk(conn, made, app, client, issued)
+    made = fill(store, areas=AREAS, meters=METERS)
+    issued = {
+        name: keys.issue(store, person=person, scopes=scopes, lifetime=dt.timedelta(hours=1))
+        for name, (person, scopes) in PEOPLE.items()
+    }
+    store.commit()
+    app = build(ServerSettings(dsn=store_dsn, zone=ZONE, clock=Clock()))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Desk(store, made, app, client, issued)
 
 
 def settle(conn: Connection) -> None:

@@ -19,7 +19,6 @@ from headend.store.reads import Note
 from headend.store.tables import CURVES, DAY_FREEZES, DAYS, PHASES, SLOTS, SOURCES
 from protocols.localtime import midnight
 from protocols.reading import Reads
-from tests.headend.conftest import AFRESH
 from tests.support import house
 from tests.support.house import SHANGHAI, table
 
@@ -111,12 +110,6 @@ def estimate(
         revisions.revise(
             conn, SLOTS, code, np.array([meter]), np.array([when]), np.array([value]), Note(NOW, reason, "test"), method=method, zone=zone
         )  # fmt: skip
-    conn.commit()
-
-
-def empty(conn: Connection) -> None:
-    conn.rollback()
-    conn.execute(AFRESH)
     conn.commit()
 
 

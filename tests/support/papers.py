@@ -33,9 +33,9 @@ NETWORK: Paper = {
     ],
     "transformers": [
         {"transformer": "TR1", "name": "村公变", "owner": "public", "capacity_kva": "400", "p0_kw": "0.57", "pk_kw": "4.3",
-         "i0_percent": "1", "uk_percent": "4", "line": "F1", "bus": ""},
+         "i0_percent": "1", "uk_percent": "4", "load_coefficient": "1.1", "line": "F1", "bus": ""},
         {"transformer": "TR2", "name": "厂专变", "owner": "customer", "capacity_kva": "630.5", "p0_kw": "", "pk_kw": "",
-         "i0_percent": "", "uk_percent": "", "line": "F1", "bus": ""},
+         "i0_percent": "", "uk_percent": "", "load_coefficient": "", "line": "F1", "bus": ""},
     ],
     "areas": [
         {"area": "A1", "name": "柳林村公变", "capacity_kva": "400", "organisation": "330105", "line": "F1", "transformer": "TR1"},
@@ -43,8 +43,9 @@ NETWORK: Paper = {
     ],
     "terminals": [
         {"terminal": "T1", "name": "集中器", "protocol": "dlt645", "link": "dial-out", "endpoint": "10.0.0.7:4059", "login": "",
-         "organisation": "330105"},
-        {"terminal": "T2", "name": "专变终端", "protocol": "dlt645", "link": "dial-in", "endpoint": "", "login": "3301", "organisation": ""},
+         "organisation": "330105", "maker": "威胜"},
+        {"terminal": "T2", "name": "专变终端", "protocol": "dlt645", "link": "dial-in", "endpoint": "", "login": "3301", "organisation": "",
+         "maker": ""},
     ],
     "sims": [
         {"sim": "89860000000000000001", "number": "1440000001", "operator": "移动", "plan_bytes": "31457280", "cell": "460-00-1234-5678",

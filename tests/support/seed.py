@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from headend.plans import CURVE, DAY, points
-from headend.store import db, intake, migrate, results
+from headend.store import db, findings, intake, migrate, results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
+from headend.store.findings import Found
 from headend.store.intake import Delivery
-from headend.store.results import Found, Loss
+from headend.store.results import Loss
 from headend.store.tables import CURVES, DAYS
 from protocols.localtime import as_datetime, instant, midnight
 from protocols.reading import REGISTER_QUANTITIES, Reads
@@ -283,7 +284,7 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
         if a in (2, 17):
             missing = [row[m] for m in (4, 11) if m < due]
             losses.append(
-                Loss(area, "unknown", None, None, None, None, None, None, due, due - len(missing), missing,
+                Loss(area, "unknown", *[None] * 10, due, due - len(missing), missing,
                      f"{len(missing)} of {due} day freezes missing (no answer)")
             )  # fmt: skip
             continue
@@ -294,7 +295,8 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
         loss = int(supplied * rate)
         half = int(supplied * 0.0047)
         losses.append(
-            Loss(area, "known", supplied, supplied - loss, loss, loss - half, loss + half, loss / supplied, due, due, [], "")
+            Loss(area, "known", supplied, supplied - loss, loss, loss - half, loss + half, loss - half // 2, loss + half // 2,
+                 None, None, loss / supplied, due, due, [], "")
         )  # fmt: skip
     results.save_losses(conn, YESTERDAY, losses, now=NOW - np.timedelta64(13, "h"))
 
@@ -323,7 +325,7 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
               "负线损−0.6%：计量或档案有误", {"rate": -0.006, "bounds": [-0.011, -0.001]}),
     ]  # fmt: skip
     unique = {(f.rule, f.subject_kind, f.subject_id): f for f in found}
-    results.save_findings(
+    findings.save(
         conn,
         YESTERDAY,
         sorted({f.rule for f in found}),

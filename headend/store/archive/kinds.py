@@ -102,6 +102,7 @@ def _kva(high: str, places: int) -> Parse:
 
 _KV: Final = decimal("0.001", "1500", 3)
 _PERCENT: Final = maybe(decimal("0.001", "100", 3))
+_COEFFICIENT: Final = maybe(decimal("1", "100", 3))
 _KW: Final = maybe(decimal("0.0001", "10000", 4))
 
 _ORGANISATION: Final = Column("organisation", maybe(text), needed=False, refers="organisation", dated=True)
@@ -133,7 +134,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("transformer", text), Column("name", text), Column("owner", choice("public", "customer")),
             Column("capacity_kva", _kva("1000000", 1), type="numeric"),
             *(Column(name, parse, needed=False, type="numeric") for name, parse in
-              (("p0_kw", _KW), ("pk_kw", _KW), ("i0_percent", _PERCENT), ("uk_percent", _PERCENT))),
+              (("p0_kw", _KW), ("pk_kw", _KW), ("i0_percent", _PERCENT), ("uk_percent", _PERCENT), ("load_coefficient", _COEFFICIENT))),
             Column("line", maybe(text), needed=False, refers="line", dated=True),
             Column("bus", maybe(text), needed=False, refers="bus", dated=True), _from(),
         )),
@@ -145,7 +146,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("terminals", "terminal", "terminal", (
             _comm("terminal", text), _comm("name", text), _comm("protocol", choice(*PROTOCOLS)),
             _comm("link", choice("dial-out", "dial-in", "serial", "mqtt")), _comm("endpoint", maybe(anything)), _comm("login", maybe(anything)),
-            _ORGANISATION, _from(),
+            _ORGANISATION, _from(), _comm("maker", anything, needed=False, blank=""),
         )),
         Kind("sims", "sim", "sim", (
             _comm("sim", text), _comm("number", anything, blank=""), _comm("operator", anything, blank=""),
@@ -154,7 +155,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         ), noun="SIM"),
         Kind("points", "point", "point", (
             Column("point", text), Column("kind", maybe(choice("customer", "area", "gateway", "generation")), needed=False),
-            _ORGANISATION, _from(),
+            _ORGANISATION, _from(), Column("feeds_in", yes_no, needed=False, type="boolean", blank=False),
+            Column("checks", anything, needed=False, blank=""),
         ), noun="metering point"),
         Kind("meters", "meter", "meter", (
             Column("meter", text), Column("point", text, store="-"), Column("area", maybe(text), refers="area", store="-"),

@@ -90,9 +90,21 @@ def _moved(told: np.datetime64 | None, now: np.datetime64 | None, lag: np.timede
 GONE: Final = TerminalState(False)
 
 
-def seen(conn: Connection, states: Mapping[int, TerminalState]) -> None:
-    """Note how terminals are; when one was last heard is never taken back."""
+#: logins of a terminal that are kept, the newest: more a day than that is all the same trouble
+LOGINS: Final = 200
+
+
+def seen(conn: Connection, states: Mapping[int, TerminalState], now: np.datetime64 | None = None) -> None:
+    """Note how terminals are; when one was last heard is never taken back. `now`: when those that were away and are there have come, domain
+    time; None: nobody has come."""
     ids = sorted(states)
+    if now is not None:
+        conn.execute(
+            "INSERT INTO terminal_login AS l (terminal_id, ats) SELECT terminal_id, ARRAY[%(now)s::timestamptz] FROM terminal "
+            "WHERE terminal_id = ANY(%(ids)s) AND NOT online ORDER BY terminal_id ON CONFLICT (terminal_id) DO UPDATE SET "
+            "ats = (l.ats || excluded.ats)[greatest(1, cardinality(l.ats) + 2 - %(most)s):]",
+            {"now": as_datetime(now), "ids": [k for k in ids if states[k].online], "most": LOGINS},
+        )
 
     def instants(name: str) -> list[dt.datetime | None]:
         found = (getattr(states[k], name) for k in ids)

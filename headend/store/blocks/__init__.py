@@ -4,17 +4,19 @@ from headend.store.blocks.block import CELLS_AT_ONCE, Block, load
 from headend.store.blocks.energy import Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
-from headend.store.blocks.overlay import Quality, Standing, standing
-from headend.store.blocks.points import Boundary, Daily, PointBlock, boundaries, daily, energies
-from headend.store.blocks.stream import stream, stream_energies
+from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
+from headend.store.blocks.points import ENERGIES, Boundary, Daily, PointBlock, boundaries, daily, energies
+from headend.store.blocks.stream import stream, stream_areas, stream_energies
 
 __all__ = [
     "CELLS_AT_ONCE",
+    "ENERGIES",
     "ROLES",
     "BadCode",
     "Block",
     "Boundary",
     "Daily",
+    "Estimates",
     "PointBlock",
     "Quality",
     "Rows",
@@ -28,5 +30,6 @@ __all__ = [
     "rows",
     "standing",
     "stream",
+    "stream_areas",
     "stream_energies",
 ]

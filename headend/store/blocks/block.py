@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from headend.plans import CURVE, points
 from headend.store.blocks.grid import by_key, choose, empty, read
 from headend.store.blocks.installed import Rows, rows
-from headend.store.blocks.overlay import Marks, known, lay, no_marks, quality
+from headend.store.blocks.overlay import Estimates, Marks, known, lay, no_marks, quality
 from headend.store.blocks.whole import whole
 from headend.store.db import Connection
 from headend.store.tables import CURVES, DAY_FREEZES, Table
@@ -82,16 +82,18 @@ def load(
     meters: I64 | None = None,
     until: np.datetime64 | None = None,
     freezes: Sequence[str] = REGISTER_QUANTITIES,
+    estimates: Estimates = "all",
 ) -> Block:
     """The block of local days `day` to `last` (that day alone) with the given quantities of the curve; all meters, or those named.
 
     Registers carry the opening midnight too. `until` leaves out what ended later (a job's view at an instant). `freezes`: quantities of
-    the day freeze; none costs nothing. Revisions lie over the first readings. BadCode for a quantity that the curve does not keep.
+    the day freeze; none costs nothing. Revisions lie over the first readings; `estimates`: which of them count. BadCode for a quantity
+    that the curve does not keep.
     For many meters see `stream`: this takes what memory it takes, about 0.8 kB a meter, day and register.
     """
     chosen = choose(CURVES.tables, codes)
     who = rows(conn, day, zone, last=last, meters=meters)
-    return fill(conn, who, day, last or day, zone, chosen, until=until, freezes=freezes)
+    return fill(conn, who, day, last or day, zone, chosen, until=until, freezes=freezes, estimates=estimates)
 
 
 def fill(
@@ -104,6 +106,7 @@ def fill(
     *,
     until: np.datetime64 | None = None,
     freezes: Sequence[str] = REGISTER_QUANTITIES,
+    estimates: Estimates = "all",
 ) -> Block:
     """The block of rows that are known already."""
     days, midnights = span(day, last, zone)
@@ -113,10 +116,12 @@ def fill(
     marks: dict[str, Marks] = {}
     with by_key(conn):
         for table, codes in chosen.items():
-            found, laid = curve(conn, table, codes, meters, days, zone, until=until)
+            found, laid = curve(conn, table, codes, meters, days, zone, until=until, estimates=estimates)
             cells |= found
             marks |= laid
-        frozen, _ = fetch(conn, DAY_FREEZES, freezes, meters, midnights, zone, until=until)
+        frozen, _ = fetch(
+            conn, DAY_FREEZES, freezes, meters, midnights, zone, until=until, estimates=estimates
+        )
     same = len(meters) == len(who)  # the usual case: each meter on one point, nothing to copy
     if not same:
         cells = {code: values[spread] for code, values in cells.items()}
@@ -138,6 +143,7 @@ def curve(
     zone: ZoneInfo,
     *,
     until: np.datetime64 | None = None,
+    estimates: Estimates = "all",
 ) -> tuple[dict[str, Column], dict[str, Marks]]:
     """Values by code [meter, time] over the instants of all days, and their marks: a question for a day of some thousand meters."""
     times = np.concatenate(days)
@@ -155,7 +161,7 @@ def curve(
             read(conn, table, codes, meters[piece], wanted, into, known_whole)
         begin += len(day)
     within = times if until is None else times[times <= until]
-    return found, lay(conn, table, meters, within, found)
+    return found, lay(conn, table, meters, within, found, estimates=estimates)
 
 
 def fetch(
@@ -167,6 +173,7 @@ def fetch(
     zone: ZoneInfo,
     *,
     until: np.datetime64 | None = None,
+    estimates: Estimates = "all",
 ) -> tuple[dict[str, Column], dict[str, Marks]]:
     """Values by code [meter, time], revisions laid over, and their marks: of few instants, such as a span's midnights."""
-    return curve(conn, table, codes, meters, [times], zone, until=until)
+    return curve(conn, table, codes, meters, [times], zone, until=until, estimates=estimates)

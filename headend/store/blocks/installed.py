@@ -58,6 +58,16 @@ class Rows:
         """The rows chosen by a slice, an index or a mask array."""
         return Rows(**{column.name: getattr(self, column.name)[which] for column in fields(self)})
 
+    def beside(self, others: Rows) -> Rows:
+        """Both, by meter and time."""
+        both = Rows(
+            **{
+                column.name: np.concatenate([getattr(self, column.name), getattr(others, column.name)])
+                for column in fields(self)
+            }
+        )
+        return both.take(np.lexsort((both.since, both.meter)))
+
     def by_point(self) -> Rows:
         """Each installation once, whatever roles its point plays, in order of point and time."""
         order = np.lexsort((self.meter, self.since, self.point))

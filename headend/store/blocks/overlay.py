@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from headend.store.blocks.grid import ids, stamp
 from headend.store.db import Connection
 from headend.store.pgcopy import HEADER, PG_EPOCH
-from headend.store.revisions import EDIT, READ
+from headend.store.revisions import EDIT, READ, WITHDRAWN
 from headend.store.rows import copy_out
 from headend.store.tables import Table
+from lineloss.vee.methods import PREFIX
 from protocols.localtime import Times, as_datetime
 from protocols.reading import MISSING, Column
 
@@ -33,6 +34,13 @@ class Quality(IntEnum):
     ESTIMATED = 4  # 估算: `standing` names the method and the reason
 
 
+#: which estimates count: all; those that others made (in files), not our own; none. What is left out is as if it had never been made.
+Estimates = Literal["all", "others", "none"]
+_COUNTED: Final[dict[str, str]] = {
+    "all": "true",
+    "others": f"NOT starts_with(method, '{PREFIX}')",
+    "none": f"method IN ('{READ}', '{EDIT}', '{WITHDRAWN}')",
+}
 _METHODS: Final = f"CASE method WHEN '{READ}' THEN {int(Quality.REVISED)} WHEN '{EDIT}' THEN {int(Quality.EDITED)} ELSE {int(Quality.ESTIMATED)} END"
 
 
@@ -80,9 +88,15 @@ def quality(values: Column, marks: Marks) -> NDArray[np.int8]:
 
 
 def lay(
-    conn: Connection, table: Table, meters: I64, times: Times, found: Mapping[str, Column]
+    conn: Connection,
+    table: Table,
+    meters: I64,
+    times: Times,
+    found: Mapping[str, Column],
+    *,
+    estimates: Estimates = "all",
 ) -> dict[str, Marks]:
-    """Put the newest revision of each cell over its first reading, in place. What that leaves marked, by code.
+    """Put the newest revision of each cell that counts over its first reading, in place. What that leaves marked, by code.
 
     found  code -> [meter, time] for `meters` and `times`, both ascending
     """
@@ -91,7 +105,7 @@ def lay(
     if not (len(meters) and len(times) and codes):
         return marks
     within = f"revision WHERE meter_id = ANY({ids(meters)}) AND ts BETWEEN {stamp(times[0])} AND {stamp(times[-1])}"
-    body = newest(conn, table, codes, "meter_id", within)
+    body = newest(conn, table, codes, "meter_id", within, estimates=estimates)
     row = np.searchsorted(meters, body["key"])
     stamps = PG_EPOCH + body["ts"].astype(np.int64).astype("m8[us]")
     column = np.minimum(np.searchsorted(times, stamps), len(times) - 1)
@@ -115,8 +129,17 @@ def put(values: Column, cells: Any, revisions: NDArray[np.void]) -> NDArray[np.i
     return what
 
 
-def newest(conn: Connection, table: Table, codes: Sequence[str], key: str, within: str) -> NDArray[np.void]:
-    """The newest revision of each cell: key, ts, code (from 1), count or value, quality. `within`: FROM and WHERE, `key` an integer of it."""
+def newest(
+    conn: Connection,
+    table: Table,
+    codes: Sequence[str],
+    key: str,
+    within: str,
+    *,
+    estimates: Estimates = "all",
+) -> NDArray[np.void]:
+    """The newest revision of each cell that counts: key, ts, code (from 1), count or value, quality; of cells where it was withdrawn none.
+    `within`: FROM and WHERE, `key` an integer of it."""
     names = ",".join(codes)
     counts = [code for code in codes if table.type(code) in ("int8", "timestamptz")]
     reals = [code for code in codes if table.type(code) == "float4"]
@@ -126,7 +149,8 @@ def newest(conn: Connection, table: Table, codes: Sequence[str], key: str, withi
         f"SELECT key, ts, array_position('{{{names}}}'::text[], quantity), CASE WHEN {count} THEN value::int8 ELSE 0 END, "
         f"CASE WHEN {count} THEN 0 WHEN {real} THEN value::float4::float8 ELSE value::float8 END, {_METHODS} "
         f"FROM (SELECT DISTINCT ON (key, ts, quantity) {key} AS key, ts, quantity, value, method FROM {within} "
-        f"AND source = '{table.source}' AND quantity = ANY('{{{names}}}') ORDER BY key, ts, quantity, version DESC) newest",
+        f"AND source = '{table.source}' AND quantity = ANY('{{{names}}}') AND {_COUNTED[estimates]} "
+        f"ORDER BY key, ts, quantity, version DESC) newest WHERE method <> '{WITHDRAWN}'",
     )
     row = np.dtype(
         [
@@ -158,6 +182,6 @@ def standing(conn: Connection, table: Table, meter: int, when: np.datetime64, co
         "WHERE meter_id = %s AND ts = %s AND source = %s AND quantity = %s ORDER BY version DESC LIMIT 1",
         (meter, as_datetime(when), table.source, code),
     ).fetchone()
-    if row is None:
+    if row is None or row["method"] == WITHDRAWN:
         return None
     return Standing(Quality(row["quality"]), row["method"], row["reason"], row["who"], row["at"])

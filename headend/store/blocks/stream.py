@@ -15,6 +15,7 @@ import numpy as np
 from headend.store.blocks.block import CELLS_AT_ONCE, Block, fill
 from headend.store.blocks.grid import choose
 from headend.store.blocks.installed import Rows, rows
+from headend.store.blocks.overlay import Estimates
 from headend.store.blocks.points import ENERGIES, PointBlock, choose_registers, fill_points
 from headend.store.db import Connection
 from headend.store.tables import CURVES
@@ -36,6 +37,7 @@ def stream(
     last: dt.date | None = None,
     until: np.datetime64 | None = None,
     freezes: Sequence[str] = REGISTER_QUANTITIES,
+    estimates: Estimates = "all",
     meters_at_once: int | None = None,
 ) -> Iterator[Block]:
     """`load` of all meters of local days `day` to `last` (that day alone), in blocks of so many meters, meters ascending.
@@ -52,7 +54,9 @@ def stream(
     yield from _ahead(
         conns,
         _cut(who, change // size),
-        lambda conn, part: fill(conn, part, day, last or day, zone, chosen, until=until, freezes=freezes),
+        lambda conn, part: fill(
+            conn, part, day, last or day, zone, chosen, until=until, freezes=freezes, estimates=estimates
+        ),
     )
 
 
@@ -77,6 +81,49 @@ def stream_energies(
         _cut(who, change // size),
         lambda conn, part: fill_points(conn, part, day, last or day, zone, chosen, until=until),
     )
+
+
+def stream_areas(
+    conn: Connection,
+    who: Rows,
+    day: dt.date,
+    zone: ZoneInfo,
+    codes: Sequence[str],
+    *,
+    last: dt.date | None = None,
+    until: np.datetime64 | None = None,
+    freezes: Sequence[str] = REGISTER_QUANTITIES,
+    estimates: Estimates = "all",
+    beside: Rows | None = None,
+    meters_at_once: int | None = None,
+) -> Iterator[Block]:
+    """`load` of these rows of local days `day` to `last` (that day alone) in blocks of whole transformer areas: what is computed of an area never
+    needs two of them.
+
+    beside  rows that every block has as well, where it has nothing of their areas
+
+    A meter with roles in two areas has a row in each one's block. An area larger than a block is one all the same; who belongs to no area comes
+    last. A block is read when it is asked for.
+    """
+    chosen = choose(CURVES.tables, codes)
+    for part in by_area(who, meters_at_once or _meters(day, last or day, zone)):
+        wanted = part if beside is None else part.beside(beside.take(~np.isin(beside.area, part.area)))
+        yield fill(
+            conn, wanted, day, last or day, zone, chosen, until=until, freezes=freezes, estimates=estimates
+        )
+
+
+def by_area(who: Rows, size: int) -> Iterator[Rows]:
+    """The rows in pieces of whole areas, as many as fit into `size` rows; each piece in order of meter and time. Those without an area last."""
+    last = np.where(who.area < 0, np.iinfo(np.int64).max, who.area)
+    ordered = who.take(np.argsort(last, kind="stable"))
+    inside = ordered.area >= 0
+    _, area, count = np.unique(ordered.area[inside], return_inverse=True, return_counts=True)
+    # an area goes where its last row falls; those of none are cut anywhere
+    number = (np.cumsum(count) - 1) // size
+    rest = np.arange(len(ordered) - len(area)) // size + (number[-1] + 1 if len(number) else 0)
+    for part in _cut(ordered, np.concatenate([number[area.ravel()], rest])):
+        yield part.take(np.lexsort((part.since, part.meter)))
 
 
 def _meters(day: dt.date, last: dt.date, zone: ZoneInfo) -> int:

@@ -71,8 +71,8 @@ def test_an_admin_sees_who_holds_keys_and_takes_one_away(desk: Desk) -> None:
     problem(desk.post("/keys/00/revoke", who="admin", once="l"), 404, "unknown-key")
 
 
-def test_a_caller_is_told_its_rate_and_stopped_at_it(desk: Desk, database: str) -> None:
-    app = build(ServerSettings(dsn=database, zone=ZONE, clock=Clock(), requests_per_minute=3))
+def test_a_caller_is_told_its_rate_and_stopped_at_it(desk: Desk, store_dsn: str) -> None:
+    app = build(ServerSettings(dsn=store_dsn, zone=ZONE, clock=Clock(), requests_per_minute=3))
     with TestClient(app) as client:
         left = []
         for _ in range(3):

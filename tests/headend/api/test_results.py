@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from headend.jobs import lineloss, splits
 from headend.store import feed, retention
 from tests.support.app import Desk, problem, settle
+from tests.support.county import DAY, NIGHT, Net
 from tests.support.house import at
+from tests.support.household import run
 
 
 def test_losses_with_bounds_and_unknown_ones_named(desk: Desk) -> None:
@@ -47,6 +50,43 @@ def test_a_finding_is_acknowledged_by_name(desk: Desk) -> None:
     settle(desk.conn)
     changes = desk.get("/changes?topic=finding").json()["changes"]
     assert changes[-1]["key"] == str(first["id"])
+
+
+def test_a_finding_from_seen_to_closed_and_what_is_refused(desk: Desk) -> None:
+    number = desk.get("/findings?limit=1").json()["findings"][0]["id"]
+    path = f"/findings/{number}"
+    ordered = desk.post(
+        f"{path}/work-order", {"number": "WO-2026-17", "why": "meter 4"}, who="operator", once="o1"
+    )
+    assert ordered.json() == {"id": number, "state": "work-order", "who": "陈晓"}
+    again = desk.post(
+        f"{path}/work-order", {"number": "WO-2026-17", "why": "meter 4"}, who="operator", once="o1"
+    )
+    assert again.headers["Idempotency-Replayed"] == "true"
+    problem(desk.post(f"{path}/acknowledge", who="operator", once="a1"), 409, "finding-not-in-that-state")
+    problem(desk.post(f"{path}/close", {"why": ""}, who="operator", once="c0"), 422, "invalid-request")
+    problem(
+        desk.post(f"{path}/close", {"why": "seal replaced"}, who="reader", once="c1"), 403, "scope-missing"
+    )
+    assert (
+        desk.post(f"{path}/close", {"why": "seal replaced"}, who="approver", once="c2").json()["state"]
+        == "closed"
+    )
+    assert number not in [f["id"] for f in desk.get("/findings?limit=500").json()["findings"]]
+    assert [f["id"] for f in desk.get("/findings?state=closed").json()["findings"]] == [number]
+    assert (
+        desk.post(f"{path}/reopen", {"why": "wrong meter"}, who="operator", once="r1").json()["state"]
+        == "acknowledged"
+    )
+    told = desk.get(path).json()
+    assert [(e["who"], e["act"], e["work_order"], e["why"]) for e in told["events"][1:]] == [
+        ("陈晓", "order", "WO-2026-17", "meter 4"), ("李敏", "close", "", "seal replaced"), ("陈晓", "reopen", "", "wrong meter"),
+    ]  # fmt: skip
+    assert [(row["day"], row["withdrawn"]) for row in told["seen"]] == [("2026-03-10", False)]
+    assert (told["days"], told["work_order"]) == (1, "WO-2026-17")
+    problem(desk.get("/findings/999"), 404, "unknown-finding")
+    assert len(desk.get("/findings?day=2026-03-10&limit=500").json()["findings"]) > 5
+    assert desk.get("/findings?day=2026-03-09").json()["findings"] == []
 
 
 def test_the_fleet_in_numbers(desk: Desk) -> None:
@@ -112,8 +152,41 @@ def test_the_description_covers_every_path(desk: Desk) -> None:
     paths = desk.client.get("/api/v1/openapi.json").json()["paths"]
     assert {
         "/api/v1/customers", "/api/v1/customers/{number}/usage", "/api/v1/meters/{asset}/reads", "/api/v1/meters/{asset}/why/{day}",
-        "/api/v1/commands/{command}/approve", "/api/v1/losses", "/api/v1/findings/{finding}/acknowledge", "/api/v1/changes", "/api/v1/fleet",
+        "/api/v1/commands/{command}/approve", "/api/v1/losses", "/api/v1/findings/{finding}/acknowledge",
+        "/api/v1/findings/{finding}/close", "/api/v1/changes", "/api/v1/fleet",
     } <= paths.keys()  # fmt: skip
     for path, methods in paths.items():
         for method, operation in methods.items():
             assert operation["description"], f"{method} {path} has no description"
+
+
+def test_losses_of_the_other_splits(desk: Desk) -> None:
+    net = Net(desk.conn)
+    net.day()
+    net.curve(net.heads[0], 196)
+    net.curve(net.main[0], 96)
+    net.curve(net.main[1], 96)
+    with desk.conn.transaction():
+        lineloss.job(run(desk.conn, NIGHT), DAY)
+        splits.job(run(desk.conn, NIGHT), DAY)
+    desk.conn.commit()
+    document = desk.get("/losses/line").json()
+    assert (document["first_day"], document["unit"]) == ("2026-03-10", "kWh")
+    (line,) = [row for row in document["objects"] if row["code"] == "L1"]
+    assert (line["status"], line["supplied"], line["loss"], line["voltage_kv"]) == (
+        "known",
+        "196.0000",
+        "4.0000",
+        10.0,
+    )
+    (level, _) = sorted(desk.get("/losses/voltage").json()["objects"], key=lambda row: -row["voltage_kv"])
+    assert (level["code"], level["voltage_kv"], level["loss"]) == ("GX", 10.0, "9.0000")
+    assert desk.get("/losses/line?period=month").json()["objects"] == []
+    slots = desk.get("/losses/line/L1/curve?day=2026-03-10").json()["slots"]
+    assert (len(slots), slots[0]["loss"]) == (96, "0.0417")
+    assert desk.get("/losses/line/L2/curve?day=2026-03-10").json()["slots"][0]["loss"] is None
+    problem(desk.get("/losses/line/L9/curve"), 404, "not-found")
+    problem(desk.get("/losses/street"), 422, "invalid-request")
+    shown = desk.client.get("/console/data", headers=desk.auth("reader")).json()["loss"]["others"]
+    assert {row["area"] for row in shown["line"]["areas"]} == {"L1", "L2"}
+    assert {row["area"] for row in shown["voltage"]["areas"]} == {"GX@10", "GX@0.4"}

@@ -23,6 +23,8 @@ SHOWING = {
     "losses": ["lineloss", "show", YESTERDAY],
     "findings": ["anomalies", "show", YESTERDAY],
     "all-findings": ["anomalies", "show", "--evidence"],
+    "closed-findings": ["anomalies", "show", "--state", "closed"],
+    "findings-report": ["anomalies", "report"],
     "balances": ["prepaid", "balances"],
     "ledger": ["prepaid", "show", "CUSTOMER"],
     "bills": ["billing", "show"],
@@ -135,7 +137,7 @@ def test_a_diagnosis_of_a_meter_goes_through_its_collector_and_says_so(fleet):
     assert said.code == 0
     assert "不抢占" in said.out
     assert "档案" in said.out
-    assert "接线：未判断" in said.out
+    assert "确定接线正确" in said.out
     assert fleet("diagnose", fleet.meter, "--record", "case.toml").code == 2
 
 
@@ -158,6 +160,39 @@ def test_a_finding_is_seen_by_somebody(night):
     )
     said = night("anomalies", "ack", "999999")
     assert (said.code, "999999" in said.line) == (1, True)
+
+
+def test_findings_as_files(night, tmp_path):
+    book, page = tmp_path / "f.xlsx", tmp_path / "f.html"
+    said = night("anomalies", "report", YESTERDAY, "--xlsx", str(book), "--html", str(page))
+    assert (said.code, said.out) == (0, "")
+    told = night("anomalies", "report", YESTERDAY, "--json").json()
+    assert told["total"] == sum(told["severities"].values()) == len(told["findings"]) > 0
+    assert book.stat().st_size > 4000
+    assert "<svg" in page.read_text("utf-8")
+    assert "cannot be written" in night("anomalies", "report", "--html", str(tmp_path / "no" / "f.html")).line
+
+
+def test_a_finding_gets_a_work_order_and_is_closed_by_name(night):
+    number = str(night("anomalies", "show", "--json").json()[-1]["finding_id"])
+    told = night("anomalies", "order", number, "--number", "WO-17", "--person", "陈晓").out
+    assert f"finding {number} given work order WO-17 by 陈晓" in told
+    said = night("anomalies", "close", number, "--person", "李敏")
+    assert (said.code, "--why" in said.err) == (2, True)
+    assert night("anomalies", "close", number, "--why", "fuse replaced", "--person", "李敏").code == 0
+    log = night("anomalies", "log", number, "--json").json()
+    assert [(e["who"], e["act"], e["state"]) for e in log["events"]][-2:] == [
+        ("陈晓", "order", "work-order"), ("李敏", "close", "closed"),
+    ]  # fmt: skip
+    assert "fuse replaced" in night("anomalies", "log", number).out
+    said = night("anomalies", "close", number, "--why", "again")
+    assert (said.code, "a finding that is closed cannot be closed" in said.line) == (1, True)
+    assert night("anomalies", "reopen", number, "--why", "it blew again").code == 0
+
+
+def test_one_rule_alone_is_asked(night):
+    assert "findings" in night("anomalies", "run", YESTERDAY, "--rule", "voltage").out
+    assert night("anomalies", "run", YESTERDAY, "--rule", "weather").code == 2
 
 
 def test_export_of_a_day(fleet, tmp_path: Path):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from headend.store import db, migrate
+from tests.support.afresh import afresh
 from tests.support.cli import Shell, environment
-from tests.support.files import ASSETS, contents, empty, fill, place_meters
+from tests.support.files import ASSETS, contents, fill, place_meters
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_out_and_in_again(shell, store_dsn, tmp_path):
     assert f"to {file}, sha256 " in said.out
     with db.connect(store_dsn) as conn:
         before = contents(conn)
-        empty(conn)
+        afresh(conn)
         place_meters(conn)
     dry = shell("reads", "import", str(file), "--dry-run", "--json").json()
     assert (dry["dry_run"], dry["new"] > 280) == (True, True)

@@ -71,7 +71,7 @@ def test_diagnose_of_a_real_line_and_its_recording(bare, tmp_path: Path):
     assert bare("diagnose", str(file), "--json").json() == told  # the line is gone, the answer is not
     picture = bare("diagnose", f"recording://{file}", "--lang", "zh").out
     assert "Ua" in picture
-    assert "接线：未判断" in picture
+    assert "确定接线正确" in picture
 
 
 def test_a_file_that_is_no_recorded_diagnosis(bare, tmp_path: Path):

@@ -18,8 +18,9 @@ from headend.export.formats import digest
 from headend.importing.verify import NotTheFile, verify
 from headend.store import db, feed, sheets
 from tests.support import house
+from tests.support.afresh import afresh
 from tests.support.app import settle
-from tests.support.files import ASSETS, DAY1, NOW, bring, contents, empty, estimate, fill, place_meters
+from tests.support.files import ASSETS, DAY1, NOW, bring, contents, estimate, fill, place_meters
 from tests.support.house import SHANGHAI
 
 LATER = house.at("2026-03-12 03:00")
@@ -233,7 +234,7 @@ def test_the_daily_files_import_into_an_empty_store(filled, tmp_path):
     store, _ = filled
     write(store, tmp_path)
     before = contents(store)
-    empty(store)
+    afresh(store)
     place_meters(store)
     bring(store, tmp_path / "curve-2026-03-10.csv.gz")
     bring(store, tmp_path / "day-2026-03-10.csv.gz", source="day")

@@ -9,7 +9,8 @@ import pytest
 
 from headend.importing import csvfile
 from headend.importing.rows import MOST_COMPLAINTS, BadFile, Seen, StoreError
-from tests.support.files import ASSETS, bring, contents, empty, export, fill, place_meters
+from tests.support.afresh import afresh
+from tests.support.files import ASSETS, bring, contents, export, fill, place_meters
 
 A, B, _ = ASSETS
 HEAD = "meter,slot_end,active_import_kWh,voltage_a_V"
@@ -137,7 +138,7 @@ def test_a_wrong_line_far_down_takes_back_what_came_before(store, tmp_path, monk
     ids = place_meters(store)
     fill(store, ids)
     path = export(store, tmp_path, "csv-wide")
-    empty(store)
+    afresh(store)
     place_meters(store)
     lines = path.read_text().splitlines()
     lines[150] = lines[150].replace("+08:00", "", 1)
@@ -153,7 +154,7 @@ def test_a_torn_gzip_is_said_and_nothing_stays(store, tmp_path):
     ids = place_meters(store)
     fill(store, ids)
     plain = export(store, tmp_path, "csv-wide")
-    empty(store)
+    afresh(store)
     place_meters(store)
     whole = gzip.compress(plain.read_bytes())
     path = tmp_path / "wide.csv.gz"

@@ -10,7 +10,8 @@ import pytest
 from headend.importing.rows import BadFile
 from headend.store import sheets
 from tests.support import house
-from tests.support.files import ASSETS, DAY1, bring, contents, empty, estimate, export, fill, place_meters
+from tests.support.afresh import afresh
+from tests.support.files import ASSETS, DAY1, bring, contents, estimate, export, fill, place_meters
 from tests.support.house import MADRID, table
 
 HEAD = "100,NEM12,202603110200,HEADEND,RETAILER"
@@ -143,7 +144,7 @@ def test_five_minutes_are_added_up_and_thirty_leave_every_other_slot_empty(store
 def test_units(store, tmp_path):
     first, _, _ = place_meters(store)
     for unit, value in (("Wh", "1500"), ("kWh", "1.5"), ("MWh", "0.0015"), ("KWH", "1.5")):
-        empty(store)
+        afresh(store)
         place_meters(store)
         bring(store, file(tmp_path, ONE.replace("kWh", unit), day([value] + ["0"] * 95)), opening={"": 0})
         assert registers(store, first)[0][1] == 15_000
@@ -225,7 +226,7 @@ def test_what_goes_out_comes_in_again(store, tmp_path, zone):
             ("slot_phase_read", "reactive_import"),
         )
     }
-    empty(store)
+    afresh(store)
     place_meters(store, zone)
     begin = [house.at("2026-03-27 00:00", zone)] * 2
     openings = [row[2] for row in kept["slot_read"] if row[1] == kept["slot_read"][0][1]]

@@ -11,13 +11,13 @@ from headend.importing.rows import BadFile
 from headend.store import db, exchanges, sheets
 from protocols.localtime import as_datetime
 from tests.support import house
+from tests.support.afresh import afresh
 from tests.support.files import (
     ASSETS,
     DAY1,
     NOW,
     bring,
     contents,
-    empty,
     estimate,
     export,
     fill,
@@ -41,7 +41,7 @@ def test_export_and_import_give_the_same_store(store, tmp_path, name, fast):
     # day 9 owns the opening midnight
     curve = export(store, tmp_path, name, first=DAY1.replace(day=9), last=DAY1)
     days = export(store, tmp_path, name, source="day", first=DAY1.replace(day=9), last=DAY1)
-    empty(store)
+    afresh(store)
     assert place_meters(store) == ids
     assert not any(contents(store).values())
 
@@ -66,7 +66,7 @@ def test_every_reading_names_the_file_that_brought_it(store, tmp_path):
     fill(store, ids)
     estimate(store, ids[0], house.at("2026-03-10 01:15"), 1_006_170)
     path = export(store, tmp_path, "csv-wide")
-    empty(store)
+    afresh(store)
     place_meters(store)
     bring(store, path)
     ((evidence, terminal, task),) = table(store, "SELECT evidence, terminal_id, task FROM exchange")
@@ -86,7 +86,7 @@ def test_the_file_does_not_depend_on_the_stores_numbers_nor_on_how_many_meters_a
     fill(store, ids)
     here = export(store, tmp_path, "csv-wide").read_bytes()
     assert export(store, tmp_path, "csv-wide", cells=1).read_bytes() == here
-    empty(store)
+    afresh(store)
     ids = place_meters(store, order=(2, 0, 1))
     fill(store, ids)
     assert export(store, tmp_path, "csv-wide").read_bytes() == here
@@ -111,7 +111,7 @@ def test_an_edit_comes_in_as_an_edit(store, tmp_path):
     when = house.at("2026-03-10 12:00")
     estimate(store, ids[1], when, 2_222_222, method="edit", reason="read by hand")
     path = export(store, tmp_path, "parquet")
-    empty(store)
+    afresh(store)
     place_meters(store)
     assert bring(store, path).laid_over == 1
     assert table(store, "SELECT quantity, value, method, reason FROM revision") == [
@@ -137,7 +137,7 @@ def test_dry_run_changes_nothing_and_says_what_would_be(store, tmp_path):
     ids = place_meters(store)
     fill(store, ids)
     path = export(store, tmp_path, "csv-wide")
-    empty(store)
+    afresh(store)
     place_meters(store)
     done = bring(store, path, dry_run=True)
     assert done.new > 200
@@ -152,7 +152,7 @@ def test_batches_are_committed_one_by_one_after_the_whole_file_was_checked(
     ids = place_meters(store)
     fill(store, ids)
     path = export(store, tmp_path, "csv-wide")
-    empty(store)
+    afresh(store)
     place_meters(store)
     monkeypatch.setattr(csvfile, "BATCH", 50)
     seen = []
@@ -166,7 +166,7 @@ def test_batches_are_committed_one_by_one_after_the_whole_file_was_checked(
     total = load.load(store, job, batches=True, progress=look)
     assert len(seen) > 3
     assert all(rows == there for rows, there in seen)
-    empty(store)
+    afresh(store)
     place_meters(store)
     path.write_text(path.read_text() + f"{ASSETS[0]},2026-03-10T00:16:00+08:00\n")
     with pytest.raises(BadFile, match="nothing was imported"):

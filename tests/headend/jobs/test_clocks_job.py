@@ -12,7 +12,7 @@ from headend.clock import SystemClock
 from headend.control.clock_policy import Master
 from headend.jobs import clocks as job
 from headend.jobs.frame import Run
-from headend.store import clocks, results
+from headend.store import clocks, findings
 from headend.store.clocks import Reading
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
@@ -59,7 +59,7 @@ def off(store: Connection) -> Connection:
 def found(conn: Connection) -> list[tuple[str, float, str]]:
     return sorted(
         (row["subject_kind"], row["evidence"]["ahead_seconds"], row["state"])
-        for row in results.findings(conn)
+        for row in findings.listing(conn)
     )
 
 

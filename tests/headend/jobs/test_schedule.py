@@ -35,6 +35,12 @@ class Moving:
 
 
 @pytest.fixture
+def server_kind() -> str:
+    """When a job runs is no matter of the server; each job has tests on both."""
+    return "embedded"
+
+
+@pytest.fixture
 def clock() -> Moving:
     return Moving("2026-03-11 10:00")
 
@@ -61,29 +67,86 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 
 
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
-NIGHT = ["settle 10", "lineloss 10", "anomalies 10", "billing 10"]
-HOUR, RETENTION = ["clocks 11", "rollup 11"], "retention 11"
+NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
+#: with the night's work until the curves have had their time, and then once more; the lines whose turn it is once
+SUSPECTS, PLACES = "suspects 10", "places 10"
+#: the day before is validated as a whole once; until then late data of older days alone are followed, and from then on of that day too
+EARLY, LATE, WHOLE, AFTERWARDS = (
+    ["vee-late 10"],
+    ["vee-late 10", "vee 10"],
+    ["vee-late 10", "vee 10", "statistics 10"],
+    ["vee-late 11"],
+)
+HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "rollup 11"], "retention 11"
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, *HOUR, RETENTION]  # at the start at once
+    assert planned("2026-03-11 10:00") == [
+        *QUARTER,
+        *NIGHT,
+        SUSPECTS,
+        PLACES,
+        *WHOLE,
+        *HOUR,
+        RETENTION,
+    ]  # at the start at once
     assert planned("2026-03-11 10:05") == []
-    assert planned("2026-03-11 10:06") == [*QUARTER, *NIGHT, *HOUR]
+    assert planned("2026-03-11 10:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
     assert planned("2026-03-11 10:20") == []
     assert planned("2026-03-11 10:21") == QUARTER
     assert planned("2026-03-11 10:51") == QUARTER  # a quarter that was slept through is not made up for
-    assert planned("2026-03-11 11:07") == [*QUARTER, *NIGHT, *HOUR]
+    assert planned("2026-03-11 11:07") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
 
 
 def test_the_night_begins_when_the_freezes_have_had_their_time(planned: Callable[[str], list[str]]) -> None:
     planned("2026-03-10 23:55")
-    assert planned("2026-03-11 00:06") == [*QUARTER, *HOUR]
+    assert planned("2026-03-11 00:06") == [*QUARTER, *EARLY, *HOUR]
     assert planned("2026-03-11 00:34") == QUARTER
-    assert planned("2026-03-11 00:35") == NIGHT
+    assert planned("2026-03-11 00:35") == [*NIGHT, SUSPECTS]
     assert planned("2026-03-11 00:36") == QUARTER
-    assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, *HOUR]
-    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, *HOUR, RETENTION]  # once a day
-    assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, *HOUR]
+    assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR]
+    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR, RETENTION]  # once a day
+    # the curve's points have had their time as well
+    assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR]
+    assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
+
+
+def test_a_day_is_looked_at_as_a_whole_until_that_was_done(
+    planned: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night whose validation failed is tried again; so long late data of the day itself are left to it."""
+    with monkeypatch.context() as patch:
+
+        def fails(*_: object) -> str:
+            raise RuntimeError("no")
+
+        patch.setitem(schedule.JOBS, "vee", fails)
+        assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, RETENTION]
+    # the figures of the day have been made
+    assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *LATE, *HOUR]
+    assert planned("2026-03-11 06:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
+
+
+def test_customers_are_looked_at_on_the_first_of_a_month(planned: Callable[[str], list[str]]) -> None:
+    assert "segments 30" not in planned("2026-03-31 05:06")
+    assert planned("2026-04-01 05:06").count("segments 31") == 1
+    assert "segments 31" not in planned("2026-04-01 06:06")
+
+
+def test_what_came_late_goes_on_at_the_next_look_and_others_have_their_turn(
+    planned: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned("2026-03-11 10:06")
+    left = [2]
+
+    def much(*_: object) -> str:
+        left[0] -= 1
+        return "some, more waits" if left[0] else "the rest"
+
+    monkeypatch.setitem(schedule.JOBS, "vee-late", much)
+    assert "vee-late 11" in planned("2026-03-11 11:06")
+    assert planned("2026-03-11 11:07") == ["vee-late 11"]
+    assert planned("2026-03-11 11:08") == []
 
 
 def test_the_bill_is_written(planned: Callable[[str], list[str]], tmp_path: Path) -> None:
@@ -98,7 +161,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
         raise RuntimeError("no")
 
     monkeypatch.setitem(schedule.JOBS, "prepaid", fails)
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, *HOUR, RETENTION]
+    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, RETENTION]
     jobs = table(store, "SELECT job, ok FROM job_run ORDER BY run_id")
     assert jobs == [
         ("prepaid", False),
@@ -109,9 +172,17 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "anomalies",
                 "settle",
                 "lineloss",
+                "splits",
                 "anomalies",
                 "billing",
+                "suspects",
+                "places",
+                "vee-late",
+                "vee",
+                "statistics",
                 "clocks",
+                "online",
+                "outages",
                 "rollup",
                 "retention",
             )

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from headend.plans import REASONS
 from headend.server import ServerSettings, build
-from headend.web.console import _FILES
+from headend.web.console import _FILES, LOSSES
 from tests.support.app import Desk, problem
 from tests.support.seed import ZONE, Clock
 
@@ -121,10 +121,10 @@ def test_a_key_that_may_not_read_sees_nothing(desk: Desk) -> None:
     problem(desk.client.get("/console/data", headers=desk.auth("payer")), 403, "scope-missing")
 
 
-def test_ipv6_and_a_closed_door(desk: Desk, database: str) -> None:
+def test_ipv6_and_a_closed_door(desk: Desk, store_dsn: str) -> None:
     six = TestClient(desk.app, base_url="http://[::1]:7080", client=("::1", 40000))
     assert six.get("/console/data").status_code == 200
-    app = build(ServerSettings(dsn=database, zone=ZONE, clock=Clock(), console_open_locally=False))
+    app = build(ServerSettings(dsn=store_dsn, zone=ZONE, clock=Clock(), console_open_locally=False))
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
         problem(client.get("/console/data"), 401, "unauthorized")
 
@@ -171,7 +171,8 @@ def test_an_empty_utility_is_shown_as_empty(database: str) -> None:
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
         data = client.get("/console/data").json()
     assert data["heat"]["rows"] == []
-    assert data["loss"] == {"day": None, "areas": []}
+    nothing = {"day": None, "areas": []}
+    assert data["loss"] == nothing | {"others": dict.fromkeys(LOSSES, nothing)}
     assert data["rates"]["today"]["integrity"] is None
 
 

@@ -35,10 +35,10 @@ def plain(findings: list[Finding]) -> list[Finding]:
 
 def test_every_rule_has_the_same_shape() -> None:
     names = [module.name for module in pkgutil.iter_modules(lineloss.rules.__path__)]
-    assert names == ["loss", "missing", "theft", "unbalance", "voltage"]
+    assert len(names) == 25
     for name in names:
         rule = importlib.import_module(f"lineloss.rules.{name}")
-        assert name == rule.RULE
+        assert name.replace("_", "-") == rule.RULE
         assert rule.VERSION >= 1
         assert callable(rule.find)
 
@@ -106,6 +106,30 @@ def test_voltage_quality_of_an_unread_meter_is_unknown() -> None:
     assert day.monitored[0] == 0
     assert np.isnan(day.rate[0])
     assert np.isnan(day.lowest[0])
+
+
+def test_voltage_minutes_are_those_counted_slot_by_slot() -> None:
+    """Of meters that were within their limits all day and of others, some of them dark at times, some without a phase."""
+    random = np.random.default_rng(6)
+    curves = random.normal(220, random.choice([2.0, 12.0], (60, 1, 1)), (60, 3, 20))
+    curves[random.random(curves.shape) < 0.05] = np.nan
+    curves[random.random(curves.shape) < 0.02] = 20.0
+    curves[:20, 1:] = np.nan
+    curves[59] = np.nan
+    day = voltage.quality(curves)
+    assert 5 < (day.out == 0).sum() < 55
+    for row, meter in enumerate(curves):
+        slots = [[v for v in meter[:, k] if v >= 132.0] for k in range(20)]
+        above = [any(v > 235.4 for v in slot) for slot in slots]
+        below = [any(v < 198.0 for v in slot) for slot in slots]
+        rated = [v for slot in slots for v in slot]
+        assert day.above[row] == 15 * sum(above)
+        assert day.below[row] == 15 * sum(below)
+        assert day.out[row] == 15 * sum(a or b for a, b in zip(above, below, strict=True))
+        assert day.lost[row] == 15 * sum(bool((meter[:, k] < 132.0).any()) for k in range(20))
+        assert day.monitored[row] == 15 * sum(bool(slot) for slot in slots)
+        assert np.isnan(day.lowest[row]) if not rated else day.lowest[row] == min(rated)
+        assert np.isnan(day.highest[row]) if not rated else day.highest[row] == max(rated)
 
 
 def test_voltage_limits_by_meter() -> None:
@@ -281,6 +305,8 @@ def area(
         loss=column(rate),
         loss_low=column(rate - width),
         loss_high=column(rate + width),
+        likely_low=column(rate - width),
+        likely_high=column(rate + width),
         rate=np.array([rate if known and energy else np.nan]),
         reason=np.array([reason], dtype=np.int8),
         meters_due=np.array([20]),
