@@ -294,7 +294,7 @@ class Worker:
         since."""
         context, memory, kept = self._context, self._memory, self._kept
         days = self._wanted(now)
-        first = not memory.caught_up
+        first, self._looked_back = not memory.caught_up, False
         question = Question(
             self.terminal.terminal_id, tuple((plan, day, ahead(plan, kept)) for plan, day in days), first
         )

@@ -22,7 +22,7 @@ from headend.store.db import Connection
 from terminals.links.trust import Trust
 from tests.support.authority import Authority
 from tests.support.collecting import FAST, HandClock
-from tests.support.house import SHANGHAI, at, one, place, table
+from tests.support.house import SHANGHAI, Place, at, one, place, table
 from tests.support.registers import device, over_tcp
 
 SDM630 = {"voltage_a": Decimal("230.2"), "active_power": Decimal(1500), "active_import": Decimal("1234.567")}
@@ -59,14 +59,19 @@ async def collecting(
             await asyncio.wait_for(running, 20)
 
 
+def late_in_the_evening(store: Connection, port: int) -> Place:
+    """A meter that is there since then."""
+    return place(
+        store, "1", protocol="modbus-tcp", endpoint=f"127.0.0.1:{port}", address="17@sdm630", phases=3,
+        since="2026-03-11 23:20",
+    )  # fmt: skip
+
+
 async def test_points_are_read_at_their_instant_and_the_others_are_lost_with_a_reason(
     store_dsn: str, store: Connection
 ) -> None:
     async with over_tcp(device(17, "sdm630", SDM630)) as port:
-        there = place(
-            store, "1", protocol="modbus-tcp", endpoint=f"127.0.0.1:{port}", address="17@sdm630", phases=3,
-            since="2026-03-11 23:20",
-        )  # fmt: skip
+        there = late_in_the_evening(store, port)
         clock = HandClock("2026-03-11 23:29:00")
         lost = (
             "SELECT count(*) FROM gap_reason WHERE reason = 'expired' AND plan = 1 AND bit_count(slots) = %s"
@@ -101,10 +106,7 @@ async def test_points_are_read_at_their_instant_and_the_others_are_lost_with_a_r
 async def test_what_a_long_standstill_took_is_written_down(store_dsn: str, store: Connection) -> None:
     """Nobody is at work for a month, and the collector that begins to write it down is stopped in the midst of that."""
     async with over_tcp(device(17, "sdm630", SDM630)) as port:
-        there = place(
-            store, "1", protocol="modbus-tcp", endpoint=f"127.0.0.1:{port}", address="17@sdm630", phases=3,
-            since="2026-03-11 23:20",
-        )  # fmt: skip
+        there = late_in_the_evening(store, port)
         clock = HandClock("2026-03-11 23:45:20")
         async with collecting(store_dsn, clock) as until:
             await until(lambda: one(store, "SELECT count(*) FROM slot_read") == 1)
