@@ -54,6 +54,7 @@ log = structlog.get_logger()
 RETRY = np.timedelta64(3 * 60, "s")
 #: the same for a meter without memory: within the minute that a point may be late, four tries
 RETRY_SAMPLE = np.timedelta64(15, "s")
+NEVER: np.datetime64 = np.datetime64("9999-01-01", "us")
 #: domain time between looks at an order whose outcome is open (the customer's key, an unreadable relay)
 RECHECK = np.timedelta64(2 * 60, "s")
 #: the same for an order that could not be sent: a silent meter must not have the line to itself
@@ -252,12 +253,13 @@ class Worker:
                 gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
             gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], matrices, now)
             self._owes = len(gaps)
+            again: np.datetime64 = NEVER
             for gap in gaps:
                 async with context.throttle.turn():
-                    await self._close(bus, meters[gap.meter], gap)
+                    again = min(again, await self._close(bus, meters[gap.meter], gap))
                 self._owes -= 1
             self._owes = 0
-            await self._sleep(now, still_open=bool(gaps))
+            await self._sleep(now, again)
 
     async def _affordable(self, gaps: list[Gap], matrices: list[DayMatrix], now: np.datetime64) -> list[Gap]:
         """Those that the terminal's SIM has bytes for. Of the others the ledger is told why they wait: of all there are, not only of those
@@ -270,15 +272,14 @@ class Worker:
             await self._book(gap, Outcome(no_reads(), NO_TIMES), "allowance", why)
         return spare(gaps, now)[0]
 
-    async def _sleep(self, begun: np.datetime64, *, still_open: bool) -> None:
-        """Until the next point falls due; sooner if something stayed open."""
+    async def _sleep(self, begun: np.datetime64, again: np.datetime64) -> None:
+        """Until the next point falls due, or something is to be asked `again`."""
         clock = self._context.clock
         zone = self._context.database.zone
         falls = _falls(coverage.today(begun, zone), zone, sampled=self._driver.retention.sampled)
         place = int(np.searchsorted(falls, begun, side="right"))
         until = falls[place] if place < len(falls) else begun + np.timedelta64(15, "m")
-        if still_open:
-            until = min(until, clock.now() + self._retry)
+        until = min(until, again)
         # never a busy loop, however fast domain time runs
         await asyncio.sleep(max(0.05, clock.seconds_until(until)) + self._place())
 
@@ -332,8 +333,9 @@ class Worker:
             if key not in done
         ]
 
-    async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> None:
-        """One attempt at one gap; its outcome, whatever it is, goes to the ledger."""
+    async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> np.datetime64:
+        """One attempt at one gap; its outcome, whatever it is, goes to the ledger. When the next is worth while: NEVER if it is closed, not
+        before its meter's rest is over if that is dead: whoever has one on his line need not look at all of it every three minutes."""
         clock = self._context.clock
         outcome = Outcome(no_reads(), NO_TIMES)
         reason, detail = "", ""
@@ -343,7 +345,7 @@ class Worker:
                 past = gap.behind and self._unreached.until(gap.meter) is None
                 task, now = gap.plan.name + PAST * past, clock.now()
                 if now >= gap.deadline:
-                    return  # overwritten while it waited for the line: the next look writes it down
+                    return now  # overwritten while it waited for the line: the next look writes it down
                 begun = time.monotonic()
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
                     try:
@@ -358,7 +360,8 @@ class Worker:
             if past:
                 self._unreached.answered(gap.meter)
             whole = len(got) == len(gap.times) and bool((got == gap.times).all())
-            if not whole and len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent)):
+            whole = whole or not len(np.setdiff1d(np.setdiff1d(gap.times, got), outcome.absent))
+            if not whole:
                 collects = self._driver.behind is not None and not past
                 reason = "not-in-terminal" if collects else "missing-in-answer"
         except (
@@ -371,12 +374,16 @@ class Worker:
                 self._unreached.failed(gap.meter)
         except (BusFull, NoTurn) as crowded:
             log.warning("line too busy", terminal=self.terminal.code, why=str(crowded))
-            return
+            return clock.now() + self._retry
         except (LinkLost, SessionError, BusError) as lost:
             await self._book(gap, outcome, "link-lost", str(lost), said)
             raise
         self._failing[gap.meter] = reason
         await self._book(gap, outcome, reason, detail, said)
+        return NEVER if not reason else clock.now() + max(self._retry, self._rest(gap.meter))
+
+    def _rest(self, meter: int) -> np.timedelta64:
+        return np.timedelta64(int(self._quarantine.left(meter) * 1e6), "us")
 
     async def _book(
         self, gap: Gap, outcome: Outcome, reason: str, detail: str, said: Exchange | None = None
