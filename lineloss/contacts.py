@@ -16,6 +16,7 @@ class Contacts:
     online     bool[row]            now
     last_seen  datetime64[us][row]  UTC, its last exchange
     meters     int64[row]           installed behind it
+    listened   datetime64[us][row]  UTC, since when somebody would have heard of it; NaT: nobody listens
     logins     int64[row]           how often it has come (back) within the day
     """
 
@@ -23,4 +24,5 @@ class Contacts:
     online: NDArray[np.bool_]
     last_seen: NDArray[np.datetime64]
     meters: NDArray[np.int64]
+    listened: NDArray[np.datetime64]
     logins: NDArray[np.int64]

@@ -177,9 +177,9 @@ class Daemon:
         self._told = asyncio.Event()
         self._by_login: dict[str, Terminal] = {}
         self._retired: set[asyncio.Task[None]] = set()
-        self._absent_looked = (
-            clock.now()
-        )  # whoever has just lost his collector is given the time to dial in again
+        self._since = clock.now()
+        # whoever has just lost his collector is given the time to dial in again
+        self._absent_looked = self._since
         self._roster = Roster(
             self._resolve,
             lambda: float(self._clock.now().astype("datetime64[us]").astype(np.int64)) / 1e6,
@@ -292,6 +292,7 @@ class Daemon:
         asked = self._loop.time()
 
         def renew(conn: Connection) -> tuple[leases.Epochs, leases.Epochs, list[Terminal]]:
+            leases.at_work(conn, self.owner, since=self._since, seconds=seconds)
             ours = leases.renew(conn, self.owner, seconds=seconds)
             known = archive.terminals(conn)
             conn.commit()  # what is ours stays so, whatever comes of what is not yet

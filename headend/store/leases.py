@@ -1,17 +1,30 @@
-"""Who owns a terminal. Server time alone decides; a higher epoch fences every owner before it."""
+"""Who owns a terminal, and who is at work at all. Server time alone decides; a higher epoch fences every owner before it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from headend.store.db import Connection
+from protocols.localtime import as_datetime
 
 Epochs = Mapping[int, int]  # terminal_id -> epoch
 
 
 #: how long is waited for a lease that somebody is just looking at; a collector that stands still may do so until its session is ended
 PATIENCE = "2s"
+
+
+def at_work(conn: Connection, owner: str, *, since: np.datetime64, seconds: float) -> None:
+    """A collector is there, and has listened `since` [domain time]. Those that have not been for a day are forgotten."""
+    conn.execute(
+        "INSERT INTO collector (owner, since, until) VALUES (%(owner)s, %(since)s, clock_timestamp() + make_interval(secs => %(secs)s)) "
+        "ON CONFLICT (owner) DO UPDATE SET until = excluded.until",
+        {"owner": owner, "since": as_datetime(since), "secs": seconds},
+    )
+    conn.execute("DELETE FROM collector WHERE until < clock_timestamp() - interval '1 day'")
 
 
 def claim(conn: Connection, owner: str, *, quota: int, seconds: float) -> Epochs:
@@ -63,7 +76,8 @@ def renew(conn: Connection, owner: str, *, seconds: float) -> Epochs:
 
 
 def release(conn: Connection, owner: str) -> None:
-    """Give everything back, so that the next owner need not wait for the lease to run out."""
+    """Give everything back, so that the next owner need not wait for the lease to run out; and be at work no more."""
+    conn.execute("DELETE FROM collector WHERE owner = %s", (owner,))
     conn.execute(
         "UPDATE lease SET until = clock_timestamp() WHERE owner = %s AND until > clock_timestamp()", (owner,)
     )

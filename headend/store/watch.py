@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg.rows import tuple_row
 
+from headend.control.finding_state import OPEN
 from headend.plans import Plan
 from headend.store.db import Connection
 from lineloss.contacts import Contacts
+from lineloss.rules import offline
 from lineloss.told import Told
 from protocols.localtime import Times, as_datetime, midnight
 
@@ -115,26 +117,38 @@ def told(conn: Connection, day: dt.date, zone: ZoneInfo, kinds: Sequence[str]) -
 
 
 def contacts(conn: Connection, day: dt.date, zone: ZoneInfo, now: np.datetime64) -> Contacts:
-    """Every terminal that was ever heard of, as it is, and how often it came in the local day."""
+    """Every terminal that was ever heard of, as it is, and how often it came in the local day.
+
+    Who is said to be offline already is so since he was last seen: a collector that starts anew does not end that."""
     begin, end = (as_datetime(midnight(d, zone)) for d in (day, day + dt.timedelta(days=1)))
     rows = _columns(
         conn,
         """
         SELECT t.terminal_id, t.online, t.last_seen, coalesce(i.meters, 0),
+               CASE WHEN f.subject_id IS NULL THEN (SELECT min(since) FROM collector WHERE until > clock_timestamp()) ELSE t.last_seen END,
                (SELECT count(*) FROM unnest(l.ats) AS u(at) WHERE u.at >= %(begin)s AND u.at < %(end)s)
         FROM terminal t LEFT JOIN terminal_login l USING (terminal_id)
         LEFT JOIN (SELECT terminal_id, count(*) AS meters FROM installation WHERE valid_from <= %(now)s AND valid_to > %(now)s
                    GROUP BY 1) i USING (terminal_id)
+        LEFT JOIN (SELECT DISTINCT subject_id FROM finding WHERE rule = %(offline)s AND state = ANY(%(open)s)) f
+            ON f.subject_id = t.terminal_id
         WHERE t.last_seen IS NOT NULL ORDER BY t.terminal_id
         """,
-        {"begin": begin, "end": end, "now": as_datetime(now)},
-    ) or [(), (), (), (), ()]
+        {
+            "begin": begin,
+            "end": end,
+            "now": as_datetime(now),
+            "offline": offline.RULE,
+            "open": list(OPEN),
+        },
+    ) or [(), (), (), (), (), ()]
     return Contacts(
         terminal=np.array(rows[0], dtype=np.int64),
         online=np.array(rows[1], dtype=np.bool_),
         last_seen=_times(rows[2]),
         meters=np.array(rows[3], dtype=np.int64),
-        logins=np.array(rows[4], dtype=np.int64),
+        listened=_times(rows[4]),
+        logins=np.array(rows[5], dtype=np.int64),
     )
 
 

@@ -10,18 +10,19 @@ from lineloss.contacts import Contacts
 from lineloss.finding import Finding
 
 RULE: Final = "offline"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def find(
     contacts: Contacts, now: np.datetime64, *, minutes: int = 120, alarm_minutes: int = 24 * 60
 ) -> list[Finding]:
-    """Terminals with meters behind them that have not been heard of for `minutes`; an alarm after a day.
+    """Terminals with meters behind them that have not been heard of for `minutes` in which somebody listened; an alarm after a day.
 
     minutes  the time within which operators are usually asked to bring a terminal back
     """
     away = (now - contacts.last_seen) / np.timedelta64(1, "m")
-    found = ~contacts.online & (contacts.meters > 0) & (away >= minutes)
+    listened = (now - contacts.listened) / np.timedelta64(1, "m")  # NaN is never enough
+    found = ~contacts.online & (contacts.meters > 0) & (np.minimum(away, listened) >= minutes)
     return [
         Finding(
             RULE,

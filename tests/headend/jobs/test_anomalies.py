@@ -10,7 +10,7 @@ import pytest
 
 from headend.jobs import anomalies, network
 from headend.plans import CURVE, points
-from headend.store import archive, blocks, events, findings
+from headend.store import archive, blocks, events, findings, leases
 from headend.store.archive import GONE, TerminalState
 from headend.store.blocks.stream import by_area
 from headend.store.coverage import Attempt
@@ -237,12 +237,20 @@ def test_a_terminal_that_is_gone_and_one_that_comes_and_goes(store: Connection) 
     store.commit()
     attempt = Attempt(gone.meter, CURVE, TIMES[1:40], TIMES[:0], at("2026-03-10 12:00"), "offline", "")
     deliver(store, CURVES, no_reads(), at("2026-03-10 12:00"), attempts=(attempt,))
+    # nobody who was not listened to is accused: no collector, and one that came an hour ago
+    assert not {f for f in look(store, "offline", now="2026-03-10 13:40") if f[0] == "offline"}
+    leases.at_work(store, "new", since=at("2026-03-10 12:40"), seconds=60)
+    assert not {f for f in look(store, "offline", now="2026-03-10 13:40") if f[0] == "offline"}
+    leases.at_work(store, "old", since=at("2026-03-10 04:00"), seconds=60)
+    leases.at_work(store, "old", since=at("2026-03-10 13:30"), seconds=60)  # a renewal, it was there before
     told = look(store, "offline", "flapping", "missing", now="2026-03-10 13:40")
     assert {f for f in told if f[2] != "3"} == {
         ("offline", "terminal", "T1", "warning"), ("flapping", "terminal", "T2", "warning"),
     }  # fmt: skip
     (off,) = [f for f in findings.listing(store) if f["rule"] == "offline"]
     assert off["evidence"]["explains"] == 1  # the holes of its meter
+    leases.release(store, "old")  # whoever was said to be away is so still when the collector begins anew
+    assert ("offline", "terminal", "T1", "warning") in look(store, "offline", now="2026-03-10 13:50")
     # of yesterday nobody knows how it was; what was said of today stays
     assert ("offline", "terminal", "T1", "warning") in look(store, "offline", now=NIGHT)
     # and the holes of that day are its own, whenever they are looked at again
@@ -256,6 +264,7 @@ def test_a_terminal_that_is_gone_and_one_that_comes_and_goes(store: Connection) 
     ]
     archive.seen(store, {gone.terminal: GONE})
     store.commit()
+    leases.at_work(store, "old", since=at("2026-03-10 14:05"), seconds=60)
     look(store, "offline", now="2026-03-10 16:10")
     (again,) = findings.listing(store, rule="offline")
     assert (again["state"], again["again_of"]) == ("recurred", off["finding_id"])

@@ -246,9 +246,10 @@ def of_route(case: Case) -> list[Finding]:
 
 def contacts(case: Case) -> Contacts:
     table = case.table("contacts.csv")
+    listened = "listened" if "listened" in table[0] else "last_seen"
     return Contacts(
         column(table, "terminal", "i8"), np.array([row["online"] == "yes" for row in table]), times(table, "last_seen"),
-        column(table, "meters", "i8"), column(table, "logins", "i8", 0),
+        column(table, "meters", "i8"), times(table, listened), column(table, "logins", "i8", 0),
     )  # fmt: skip
 
 
