@@ -32,9 +32,9 @@ from headend.store.db import Connection
 from headend.store.events import Event
 from headend.store.exchanges import NO_TIMES, Exchange
 from headend.store.orders import OrderError
-from headend.store.visits import Key, Visit
+from headend.store.visits import Key
 from protocols.errors import ProtocolError
-from protocols.localtime import as_datetime, instant
+from protocols.localtime import Times, as_datetime, instant
 from terminals.bus import Bus, BusError
 from terminals.drivers.driver import Driver, Meter
 from terminals.drivers.happening import Happening
@@ -79,12 +79,25 @@ class Rhythm:
 
 
 @dataclass(slots=True)
-class _Stop:
-    """One place of the rounds: when it is due, and when it was asked and answered last."""
+class _Stops:
+    """The places of the rounds, by columns: a big fleet has two for each meter, and looks at them once a day.
 
-    due: np.datetime64
-    asked: np.datetime64 | None = None
-    answered: np.datetime64 | None = None
+    due, asked, answered  datetime64[us][place]: when each is to be asked, was asked and has answered last; NaT: never yet
+    """
+
+    keys: tuple[Key, ...]
+    due: Times
+    asked: Times
+    answered: Times
+
+    @classmethod
+    def of(cls, keys: Sequence[Key]) -> _Stops:
+        never = np.full(len(keys), "NaT", dtype="datetime64[us]")
+        return cls(tuple(keys), never, never.copy(), never.copy())
+
+    def first(self) -> np.datetime64:
+        """When the next is due; NEVER: there is none."""
+        return np.datetime64(self.due.min()) if len(self.due) else NEVER
 
 
 @dataclass(slots=True)
@@ -101,7 +114,7 @@ class Rounds:
     recorder: Recorder
     meters: Callable[[], Mapping[int, Meter] | None]
     rhythm: Rhythm = field(default_factory=Rhythm)
-    _stops: dict[Key, _Stop] = field(default_factory=dict)
+    _stops: _Stops = field(default_factory=lambda: _Stops.of(()))
     #: none of the stops is due before: most looks find nothing, and must cost nothing
     _first: np.datetime64 = NEVER
     _planned: frozenset[int] = frozenset()
@@ -130,11 +143,11 @@ class Rounds:
             await self._plan(meters)
         await self._hear(meters)
         while self._first <= self.clock.now():
-            key, stop = min(self._stops.items(), key=lambda item: item[1].due)
-            if stop.due <= self.clock.now():
-                await self._visit(bus, meters, key, stop)
+            place = int(self._stops.due.argmin())
+            if self._stops.due[place] <= self.clock.now():
+                await self._visit(bus, meters, place)
                 await self._hear(meters)
-            self._first = min(stop.due for stop in self._stops.values())
+            self._first = self._stops.first()
         await self._mind_clocks(meters)
 
     # --- what is due ---
@@ -152,17 +165,17 @@ class Rounds:
             wanted += [("meter", meter, "events") for meter in meters]
         elif self.driver.events_of == "terminal":
             wanted.append(("terminal", number, "events"))
-        self._stops = {key: self._stop(key, made.get(key), now) for key in wanted}
-        self._first = min((stop.due for stop in self._stops.values()), default=NEVER)
-        self._planned = frozenset(meters)
-
-    def _stop(self, key: Key, visit: Visit | None, now: np.datetime64) -> _Stop:
-        if visit is None:
-            return _Stop(now + _share(key[1], self.rhythm.spread))
-        asked = instant(visit.asked)
-        answered = None if visit.answered is None else instant(visit.answered)
-        fine = answered is not None and answered >= asked
-        return _Stop(asked + (DAILY if fine else AGAIN), asked, answered)
+        stops = _Stops.of(wanted)
+        for place, key in enumerate(wanted):
+            visit = made.get(key)
+            if visit is None:
+                stops.due[place] = now + _share(key[1], self.rhythm.spread)
+                continue
+            stops.asked[place] = asked = instant(visit.asked)
+            if visit.answered is not None:
+                stops.answered[place] = instant(visit.answered)
+            stops.due[place] = asked + (DAILY if stops.answered[place] >= asked else AGAIN)
+        self._stops, self._first, self._planned = stops, stops.first(), frozenset(meters)
 
     async def _hear(self, meters: Mapping[int, Meter]) -> None:
         """What the terminal said unasked: told events are kept; where it only says that it has some, they are asked for now."""
@@ -174,9 +187,9 @@ class Rounds:
                 await self._keep_told(tidings.rows(news.told, meters, number, now))
             if news.mark != self._marks.get(name, ""):
                 self._marks[name] = news.mark
-                for key, stop in self._stops.items():
+                for place, key in enumerate(self._stops.keys):
                     if key[2] == "events":
-                        stop.due = self._first = now
+                        self._stops.due[place] = self._first = now
 
     async def _keep_told(self, found: Sequence[Event]) -> None:
         # until it is in the store nothing else is done here: the terminal believes that we have it
@@ -185,18 +198,19 @@ class Rounds:
 
     # --- one visit ---
 
-    async def _visit(self, bus: Bus, meters: Mapping[int, Meter], key: Key, stop: _Stop) -> None:
+    async def _visit(self, bus: Bus, meters: Mapping[int, Meter], place: int) -> None:
         """Whatever comes of it is booked."""
-        kind, subject, what = key
+        stops = self._stops
+        kind, subject, what = key = stops.keys[place]
         began, why = self.clock.now(), ""
-        stop.asked = began
+        stops.asked[place] = began
         whom, speaker = self._whom(meters, key)
         try:
             async with self.throttle.turn(), bus.turn(whom, speaker, Priority.SCHEDULED) as session:
                 if what == "clock":
                     await self._read_clock(session, whom, speaker, key)
                 else:
-                    await self._read_events(session, meters, whom, key, stop.answered)
+                    await self._read_events(session, meters, whom, key, stops.answered[place])
         except LinkLost:
             raise
         except (SessionError, BusError, ProtocolError) as trouble:
@@ -210,8 +224,8 @@ class Rounds:
                 why=why,
             )
         else:
-            stop.answered = began
-        stop.due = began + (AGAIN if why else DAILY)
+            stops.answered[place] = began
+        stops.due[place] = began + (AGAIN if why else DAILY)
 
     def _whom(self, meters: Mapping[int, Meter], key: Key) -> tuple[Meter, Driver | Station]:
         kind, subject, what = key
@@ -236,11 +250,11 @@ class Rounds:
         self._ahead[ITSELF if kind == "terminal" else subject] = offset.ahead
 
     async def _read_events(
-        self, session: Session, meters: Mapping[int, Meter], whom: Meter, key: Key, last: np.datetime64 | None
+        self, session: Session, meters: Mapping[int, Meter], whom: Meter, key: Key, last: np.datetime64
     ) -> None:
         kind, subject, _ = key
         now = self.clock.now()
-        since = now - FIRST if last is None else last - OVERLAP
+        since = now - FIRST if np.isnat(last) else last - OVERLAP
         said: Exchange | None = None
         with self.recorder.listening(whom, EVENTS, NO_TIMES, now) as so_far:
             told: tuple[Happening, ...] = await session.run(self.driver.events(whom, since, now))
@@ -291,10 +305,13 @@ class Rounds:
             if subject == ITSELF
             else ("meter", subject, "clock")
         )
-        stop = self._stops.get(key)
-        if stop is not None and (stop.asked is None or now - stop.asked >= REREAD):
-            stop.due = min(stop.due, now)
-            self._first = min(self._first, stop.due)
+        if key not in self._stops.keys:
+            return
+        place = self._stops.keys.index(key)
+        asked = self._stops.asked[place]
+        if np.isnat(asked) or now - asked >= REREAD:
+            self._stops.due[place] = min(self._stops.due[place], now)
+            self._first = min(self._first, self._stops.due[place])
 
     async def _order(self, on: clockwork.Line, wanted: Sequence[clockwork.Wanted]) -> None:
         number = self.terminal.terminal_id
