@@ -54,7 +54,8 @@ log = structlog.get_logger()
 RETRY = np.timedelta64(3 * 60, "s")
 #: the same for a meter without memory: within the minute that a point may be late, four tries
 RETRY_SAMPLE = np.timedelta64(15, "s")
-NEVER: np.datetime64 = np.datetime64("9999-01-01", "us")
+#: causes after which nothing new is known of what a meter owes
+SILENT = ("no-answer", "garbled")
 #: domain time between looks at an order whose outcome is open (the customer's key, an unreadable relay)
 RECHECK = np.timedelta64(2 * 60, "s")
 #: the same for an order that could not be sent: a silent meter must not have the line to itself
@@ -252,14 +253,37 @@ class Worker:
             ):  # one minute for all: who was silent last waits until the others have been asked
                 gaps.sort(key=lambda gap: bool(self._failing.get(gap.meter)))
             gaps = await self._affordable([gap for gap in gaps if gap.meter in meters], matrices, now)
-            self._owes = len(gaps)
-            again: np.datetime64 = NEVER
-            for gap in gaps:
-                async with context.throttle.turn():
-                    again = min(again, await self._close(bus, meters[gap.meter], gap))
+            await self._close_all(bus, meters, gaps, self._next_fall(now))
+
+    async def _close_all(
+        self, bus: Bus, meters: dict[int, Meter], gaps: list[Gap], until: np.datetime64
+    ) -> None:
+        """Until another look at the ledger is worth while: when the next point falls due, or something was overwritten or came in part. Who was
+        silent is only asked again meanwhile: a line with a dead meter need not look at all it owes each time that one has rested."""
+        clock = self._context.clock
+        due = clock.now()
+        waiting: list[tuple[np.datetime64, Gap | None]] = [(due, gap) for gap in gaps]
+        while waiting and due < until:
+            now = max(due, clock.now())  # it was waited for
+            asked = []
+            for when, gap in waiting:
+                if when <= now:
+                    if gap is None or gap.deadline <= now:
+                        return
+                    asked.append(gap)
+            waiting = [(when, gap) for when, gap in waiting if when > now]
+            self._owes = len(asked)
+            for gap in asked:
+                async with self._context.throttle.turn():
+                    left = await self._close(bus, meters[gap.meter], gap)
+                if left is not None:
+                    waiting.append(left)
                 self._owes -= 1
             self._owes = 0
-            await self._sleep(now, again)
+            due = min([until, *(when for when, _ in waiting)])
+            await self._sleep(due)
+        if due < until:
+            await self._sleep(until)
 
     async def _affordable(self, gaps: list[Gap], matrices: list[DayMatrix], now: np.datetime64) -> list[Gap]:
         """Those that the terminal's SIM has bytes for. Of the others the ledger is told why they wait: of all there are, not only of those
@@ -272,16 +296,16 @@ class Worker:
             await self._book(gap, Outcome(no_reads(), NO_TIMES), "allowance", why)
         return spare(gaps, now)[0]
 
-    async def _sleep(self, begun: np.datetime64, again: np.datetime64) -> None:
-        """Until the next point falls due, or something is to be asked `again`."""
-        clock = self._context.clock
+    def _next_fall(self, begun: np.datetime64) -> np.datetime64:
+        """When the next point falls due."""
         zone = self._context.database.zone
         falls = _falls(coverage.today(begun, zone), zone, sampled=self._driver.retention.sampled)
         place = int(np.searchsorted(falls, begun, side="right"))
-        until = falls[place] if place < len(falls) else begun + np.timedelta64(15, "m")
-        until = min(until, again)
+        return np.datetime64(falls[place]) if place < len(falls) else begun + np.timedelta64(15, "m")
+
+    async def _sleep(self, until: np.datetime64) -> None:
         # never a busy loop, however fast domain time runs
-        await asyncio.sleep(max(0.05, clock.seconds_until(until)) + self._place())
+        await asyncio.sleep(max(0.05, self._context.clock.seconds_until(until)) + self._place())
 
     def _place(self) -> float:
         """Seconds after everybody was to wake until this one does. A meter without memory is asked at its instant."""
@@ -333,9 +357,9 @@ class Worker:
             if key not in done
         ]
 
-    async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> np.datetime64:
-        """One attempt at one gap; its outcome, whatever it is, goes to the ledger. When the next is worth while: NEVER if it is closed, not
-        before its meter's rest is over if that is dead: whoever has one on his line need not look at all of it every three minutes."""
+    async def _close(self, bus: Bus, meter: Meter, gap: Gap) -> tuple[np.datetime64, Gap | None] | None:
+        """One attempt at one gap; its outcome, whatever it is, goes to the ledger. When it is to be asked again, not before its meter's rest is
+        over; without the gap: when the ledger is to be asked what is left of it. None: nothing is."""
         clock = self._context.clock
         outcome = Outcome(no_reads(), NO_TIMES)
         reason, detail = "", ""
@@ -345,7 +369,7 @@ class Worker:
                 past = gap.behind and self._unreached.until(gap.meter) is None
                 task, now = gap.plan.name + PAST * past, clock.now()
                 if now >= gap.deadline:
-                    return now  # overwritten while it waited for the line: the next look writes it down
+                    return now, gap  # overwritten while it waited for the line
                 begun = time.monotonic()
                 with self._recorder.listening(meter, task, gap.times, now) as so_far:
                     try:
@@ -374,16 +398,16 @@ class Worker:
                 self._unreached.failed(gap.meter)
         except (BusFull, NoTurn) as crowded:
             log.warning("line too busy", terminal=self.terminal.code, why=str(crowded))
-            return clock.now() + self._retry
+            return clock.now() + self._retry, gap
         except (LinkLost, SessionError, BusError) as lost:
             await self._book(gap, outcome, "link-lost", str(lost), said)
             raise
         self._failing[gap.meter] = reason
         await self._book(gap, outcome, reason, detail, said)
-        return NEVER if not reason else clock.now() + max(self._retry, self._rest(gap.meter))
-
-    def _rest(self, meter: int) -> np.timedelta64:
-        return np.timedelta64(int(self._quarantine.left(meter) * 1e6), "us")
+        if not reason:
+            return None
+        rest = np.timedelta64(int(self._quarantine.left(gap.meter) * 1e6), "us")
+        return clock.now() + max(self._retry, rest), gap if reason in SILENT else None
 
     async def _book(
         self, gap: Gap, outcome: Outcome, reason: str, detail: str, said: Exchange | None = None
