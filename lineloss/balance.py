@@ -255,7 +255,7 @@ def _clock_slip(curve: Registers, clock: NDArray[np.float64] | None, interval: i
     """float64[meter] [1e-4 kWh]: what a clock that is off takes from one end of the day and gives to the other, at most."""
     if clock is None or curve.shape[1] < 2:
         return np.zeros(len(curve))
-    share = np.minimum(np.abs(np.nan_to_num(clock, nan=0.0)) / (60 * interval), 1.0)
+    share = np.abs(np.nan_to_num(clock, nan=0.0)) / (60 * interval)
     ends = [advance(curve[:, 0], curve[:, 1]), advance(curve[:, -2], curve[:, -1])]
     return np.asarray(share * np.maximum(*(np.where(e == MISSING, 0, e) for e in ends)))
 

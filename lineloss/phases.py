@@ -153,11 +153,14 @@ def _trusted(terms: Floats, blur: Floats) -> tuple[Floats, Floats]:
 
 def _beyond(values: Floats, terms: Floats, least: float) -> Floats:
     """float64[row, slot]: what of the values [row, slot] is no sum of the terms [term, slot]. Directions of the terms with less than `least`
-    of the largest one's square are rounding, and explain nothing.
+    of the square of all together are rounding, and explain next to nothing. By slots or by terms, whichever are fewer.
     """
-    value, axes = _axes(terms)
-    axes = axes[value > least * value[-1]]
-    return np.asarray(values - values @ axes.T @ axes)
+    short = terms.T @ terms if len(terms) > terms.shape[1] else terms @ terms.T
+    ridge = max(least * float(np.trace(short)), 1e-300)
+    short[np.diag_indices(len(short))] += ridge
+    if len(terms) > terms.shape[1]:
+        return np.asarray(ridge * np.linalg.solve(short, values.T).T)
+    return np.asarray(values - np.linalg.solve(short, terms @ values.T).T @ terms)
 
 
 def _axes(terms: Floats) -> tuple[Floats, Floats]:

@@ -27,10 +27,10 @@ currents are given they are asked as well (reciprocity.py), and both are likelih
 
 An accusation of somebody honest must be rare by construction. Somebody is named only if
 
-* more was lost than the network and the classes of all meters account for, 39 times in 40 (bounds.py), or a current is missing on his phases, a
+* more was lost than the network and the classes of all meters account for, 98 times in 100 (bounds.py), or a current is missing on his phases, a
   thousand to one (kirchhoff.py): where nothing is missing nobody took it;
 * his coefficient stands clear of what a meter may get wrong, for one honest area in five hundred by chance (Settings);
-* his profile alone, its own errors counted, leaves nobody else, 99 to 1, and no other customer beside him takes the loss away from him;
+* his profile alone, its own errors counted, leaves nobody else, ten thousand to one, and no other customer beside him takes the loss away from him;
 * currents and voltages do not speak for him (witness.py);
 * nobody whose meter registers nothing may draw it in his stead: who has no profile may have his.
 
@@ -75,7 +75,7 @@ _QUARTER: Final = 0.25
 
 
 #: Odds against all others together at which a customer may be named.
-SURE: Final = 0.99
+SURE: Final = 0.9999
 #: How many of the likeliest customers the ranking of an area holds.
 RANKED: Final = 5
 #: Log-likelihood from which a profile points at somebody at all (three standard errors): only then the voltages are asked.
@@ -305,7 +305,7 @@ def _unexplained(
     explained: Floats,
     at: NDArray[np.int64],
 ) -> float:
-    """[kWh] that were lost over the slots `at` for certain, 39 times in 40, and not by the network: the lower of the limits that bounds.py gives."""
+    """[kWh] that were lost over the slots `at` for certain, 98 times in 100, and not by the network: the lower of the limits that bounds.py gives."""
     through = (np.nan_to_num(energies.forward) + np.nan_to_num(energies.reverse))[np.ix_(counted, at)].sum(
         axis=1
     )

@@ -81,13 +81,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Some whole areas' day. highest float64[meter] [kWh] primary side, days int64[meter]: of the days before, as watch.usual has them."""
+    """Some whole areas' day. highest float64[meter] [kWh] primary side, days int64[meter]: of the days before, as watch.usual has them; known: what
+    the balance asks of them, None: nothing."""
 
     net: Network
     day: MeterDay
     facts: Facts
     highest: Floats
     days: I64
+    known: lineloss.Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ BY_AREA: Final[Mapping[str, OfAreas]] = {
     run_away.RULE: OfAreas(run_away.NEEDS, lambda t: run_away.find(t.day, t.highest, t.days)),
     stopped.RULE: OfAreas(stopped.NEEDS, lambda t: stopped.find(t.day)),
     decreased.RULE: OfAreas(decreased.NEEDS, lambda t: decreased.find(t.day)),
-    loss.RULE: OfAreas((), lambda t: loss.find(lineloss.balance(t.net)), whole=True),
+    loss.RULE: OfAreas((), lambda t: loss.find(lineloss.balance(t.net, t.known)), whole=True),
     under_registered.RULE: OfAreas(under_registered.NEEDS, _under_registered, whole=True),
 }
 #: the others, by what they look at
@@ -213,7 +215,8 @@ def _by_area(run: Run, day: dt.date, who: blocks.Rows, rules: Collection[str]) -
         highest, days = np.full(len(net.topology), np.nan), np.zeros(len(net.topology), dtype=np.int64)
         if run_away.RULE in rules:
             highest, days = watch.usual(run.conn, day, net.topology.meter)
-        tile = Tile(net, meter_day(net, facts), facts, highest * net.topology.multiplier, days)
+        known = lineloss.beside(run, day, net) if loss.RULE in rules else None
+        tile = Tile(net, meter_day(net, facts), facts, highest * net.topology.multiplier, days, known)
         for how in asked:
             yield from how.find(tile)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headend import drift
 from headend.control.clock_policy import Rules
@@ -264,6 +265,18 @@ def far(conn: Connection, now: dt.datetime, most: float) -> list[dict[str, Any]]
         f"SELECT * FROM ({_METERS} AND abs(c.ahead) + c.uncertainty > %(most)s) x ORDER BY abs(ahead) DESC, asset LIMIT %(limit)s",
         {"now": now, "most": most, "limit": PAGE},
     ).fetchall()
+
+
+def off(conn: Connection, meters: NDArray[np.int64], at: dt.datetime) -> NDArray[np.float64]:
+    """float64[meter] [s]: by how much each one's clock was off at an instant, at most; NaN where it was never read, or was set since. Clocks that are
+    off by less than a measurement may be wrong by are right: NaN as well."""
+    rows = conn.execute(
+        "SELECT subject_id, abs(ahead + coalesce(drift, 0) * extract(epoch FROM %(at)s - read_at)::float8 / 86400) + uncertainty AS off FROM clock "
+        "WHERE subject_kind = 'meter' AND abs(ahead) + uncertainty > %(least)s AND coalesce(set_at <= %(at)s, true) AND subject_id = ANY(%(meters)s)",
+        {"at": at, "least": LEAST, "meters": np.unique(meters).tolist()},
+    ).fetchall()
+    found = {row["subject_id"]: float(row["off"]) for row in rows}
+    return np.array([found.get(meter, np.nan) for meter in meters.tolist()], dtype=np.float64)
 
 
 def meter(conn: Connection, asset: str, now: dt.datetime) -> dict[str, Any] | None:

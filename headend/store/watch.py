@@ -20,12 +20,15 @@ from lineloss.contacts import Contacts
 from lineloss.rules import offline
 from lineloss.told import Told
 from protocols.localtime import Times, as_datetime, midnight
+from protocols.reading import MISSING
 
 I64 = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 #: days whose energies tell what is usual of a meter
 HISTORY: Final = 30
+#: days that tell what a meter that is silent has used: two weeks, so that every day of the week is there
+LIKE: Final = 14
 #: [1e-4 kWh] -> kWh
 _KWH: Final = 1e-4
 #: events looked at of one day: more than a million meters tell on a day of storms; beyond it the day is told of by terminals anyway
@@ -88,6 +91,22 @@ def usual(conn: Connection, day: dt.date, meters: I64) -> tuple[Floats, I64]:
         highest[at] = np.repeat(np.array(rows[1], dtype=np.float64) * _KWH, count)
         days[at] = np.repeat(np.array(rows[2], dtype=np.int64), count)
     return highest, days
+
+
+def energies(conn: Connection, day: dt.date, meters: I64) -> I64:
+    """int64[meter, LIKE] [1e-4 kWh] secondary side: what each was read to use on the days before `day`, the newest last; MISSING where not known."""
+    found = np.full((len(meters), LIKE), MISSING, dtype=np.int64)
+    rows = _columns(
+        conn,
+        "SELECT meter_id, %(day)s - day, import_energy FROM day_rollup WHERE day >= %(day)s - %(days)s::int AND day < %(day)s "
+        "AND meter_id = ANY(%(meters)s) AND import_energy IS NOT NULL",
+        {"day": day, "days": LIKE, "meters": np.unique(meters).tolist()},
+    )
+    if rows:
+        back = {(meter, ago): energy for meter, ago, energy in zip(*rows, strict=True)}
+        for place, meter in enumerate(meters.tolist()):
+            found[place] = [back.get((meter, ago), MISSING) for ago in range(LIKE, 0, -1)]
+    return found
 
 
 def told(conn: Connection, day: dt.date, zone: ZoneInfo, kinds: Sequence[str]) -> Told:

@@ -20,8 +20,8 @@ def width(largest: float, deviation: float, confidence: float = CONFIDENCE) -> f
 
 
 def test_the_two_ends_are_the_even_and_the_normal_distribution() -> None:
-    assert width(1.0, 0.0) == pytest.approx(0.95, abs=1e-6)
-    assert width(0.0, 1.0) == pytest.approx(1.959964, abs=1e-4)
+    assert width(1.0, 0.0, 0.95) == pytest.approx(0.95, abs=1e-6)
+    assert width(0.0, 1.0, 0.95) == pytest.approx(1.959964, abs=1e-4)
     assert width(0.0, 0.0) == pytest.approx(0.0, abs=1e-9)
 
 

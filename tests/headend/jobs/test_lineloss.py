@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from headend.jobs import anomalies, lineloss
 from headend.plans import CURVE, points
-from headend.store import findings, results
+from headend.store import clocks, findings, results
 from headend.store.coverage import Attempt
 from headend.store.db import Connection
 from headend.store.tables import CURVES, DAYS, SPOT_READS
-from protocols.localtime import midnight
+from protocols.localtime import as_datetime, midnight
 from protocols.reading import no_reads
 from tests.support.house import SHANGHAI, Place, at, deliver, place, rows, table
 from tests.support.household import run
@@ -145,6 +146,74 @@ def test_unknown_until_the_data_come(store: Connection, area: list[Place]) -> No
         table(store, "SELECT key FROM feed WHERE topic = 'finding' ORDER BY seq")
         == [(str(missing["finding_id"]),)] * 3
     )
+
+
+def used(conn: Connection, here: Place, days: Sequence[int]) -> None:
+    """Energies [1e-4 kWh] of the days before, the newest last."""
+    for ago, energy in enumerate(reversed(days), start=1):
+        day = DAY - dt.timedelta(days=ago)
+        conn.execute(
+            "SELECT ensure_partitions('day_rollup', ARRAY[%s])", (as_datetime(midnight(day, SHANGHAI)),)
+        )
+        conn.execute(
+            "INSERT INTO day_rollup (meter_id, day, points, present, late, estimated, freeze_points, freeze_present, freeze_late, "
+            "freeze_estimated, import_energy, import_from, voltage_a_n, voltage_b_n, voltage_c_n, current_a_n, current_b_n, current_c_n, "
+            "active_power_n, reactive_power_n) VALUES (%s, %s, 96, 96, 0, 0, 1, 1, 0, 0, %s, 2, 0, 0, 0, 0, 0, 0, 0, 0)",
+            (here.meter, day, energy),
+        )
+    conn.commit()
+
+
+def test_who_is_silent_is_taken_to_use_what_he_uses_where_that_is_sure_enough(
+    store: Connection, area: list[Place]
+) -> None:
+    bring(store, area[0], 310)
+    for here in area[1:3]:
+        bring(store, here, 1000)
+    silent(store, area[3])
+    used(store, area[3], [96_000, 96_400, 95_600])
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"  # three days do not tell how much days differ
+    store.execute("DELETE FROM day_rollup")
+    used(store, area[3], [96_000, 96_400, 95_600, 96_000])
+    assert work(store)[0] == "1 of 1 areas known, 1 changed"
+    supplied, sold = 310 * 10 * 96, 3000 * 96
+    assert losses(store) == [
+        (
+            "A1",
+            "known",
+            supplied,
+            sold,
+            supplied - sold,
+            [area[3].meter],
+            "the energy is estimated of 1 of 4 meters",
+        )
+    ]
+    store.execute("DELETE FROM day_rollup")
+    used(
+        store, area[3], [96_000, 150_000, 20_000, 96_000, 5_000]
+    )  # give or take more than anybody may act on
+    assert work(store)[0] == "0 of 1 areas known, 1 changed"
+
+
+def test_a_clock_that_is_off_widens_the_limits(store: Connection, area: list[Place]) -> None:
+    bring(store, area[0], 310)
+    for here in area[1:]:
+        bring(store, here, 1000)
+
+    def width() -> int:
+        work(store)
+        (found,) = results.losses(store, DAY)
+        return int(found["likely_high"] - found["likely_low"])
+
+    right = width()
+    read = as_datetime(at("2026-03-10 12:00"))
+    store.commit()
+    clocks.note(store, [clocks.Reading("meter", area[1].meter, read, 5.0, 2.0)])
+    store.commit()
+    assert width() == right  # no worse than it can be measured
+    clocks.note(store, [clocks.Reading("meter", area[2].meter, read, -480.0, 2.0)])
+    store.commit()
+    assert width() > right + 200  # eight minutes of 1000 a quarter-hour are 533, beside the limits of class
 
 
 def test_a_finding_that_comes_back_is_new_again(store: Connection, area: list[Place]) -> None:

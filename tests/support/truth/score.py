@@ -105,7 +105,8 @@ def bounds(stage: Stage, random: np.random.Generator, days: int) -> Figures:
         ("3 % missing, main class 1", Faults(missing=0.03), 0.01, False),
         ("3 % missing, main class 1, technical loss known", Faults(missing=0.03), 0.01, True),
         ("3 % silent for the day, main class 0.5", Faults(silent=0.03), 0.005, False),
-        ("3 % missing and a clock 8 min off", Faults(missing=0.03, late=(0, 8.0)), 0.005, False),
+        ("3 % missing and a clock 8 min off, unknown", Faults(missing=0.03, late=(0, 8.0)), 0.005, False),
+        ("3 % missing and a clock 8 min off, measured", Faults(missing=0.03, late=(0, 8.0)), 0.005, False),
     ):
         day = stage.day(random, days)
         seen = read(day, random, faults, main_class=main)
@@ -114,7 +115,12 @@ def bounds(stage: Stage, random: np.random.Generator, days: int) -> Figures:
         for d in range(days):
             at = slice(d * SLOTS, (d + 1) * SLOTS + 1)
             others = np.delete(usual, d, axis=1) if days > 1 else None
-            told = day_balance(seen.topology, seen.imports[:, at], seen.exports[:, at], usual=others)
+            clock = np.full(len(seen.topology), np.nan)
+            if faults.late is not None and name.endswith("measured"):
+                clock[faults.late[0] + 1] = faults.late[1] * 60
+            told = day_balance(
+                seen.topology, seen.imports[:, at], seen.exports[:, at], usual=others, clock=clock
+            )
             if voltages:
                 slots = slice(d * SLOTS, (d + 1) * SLOTS)
                 instants = (seen.voltage[:, :, slots], seen.current[:, :, slots])
