@@ -22,7 +22,7 @@ LATE, EASY = 0.04, 0.02
 #: one by one
 LESS, GROW, MORE = 0.7, 1.1, 1.0
 #: seconds after which who is still at work only waits: a meter that is there has answered in a few milliseconds of ours and some of its line's
-SLOW = 0.5
+SLOW = 0.15
 #: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
 #: quarter-hour wakes all of them (as RFC 2861 has it)
 STALE = 0.95
@@ -30,20 +30,21 @@ STALE = 0.95
 
 class Throttle:
     """`active` lines of at most `limit`, and those of the `at_work` that only wait for their terminals. Who waits for his turn is served in the
-    order of coming; there are as many as lines."""
+    order of coming, who was silent a while ago and is asked again when no other waits; there are as many as lines."""
 
     def __init__(self) -> None:
         self.limit: Final = _Limit()
         self.active = self.at_work = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._again: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Be one of those at work."""
-        if self.active < self.limit.value and not self._waiting:
+    async def turn(self, *, again: bool = False) -> AsyncIterator[None]:
+        """Be one of those at work. `again`: after those who have not been asked yet."""
+        if self.active < self.limit.value and not self._waiting and not (again and self._again):
             self.active += 1
         else:
-            await self._wait()
+            await self._wait(self._again if again else self._waiting)
         self.at_work += 1
         place = _Place(self)
         timer = asyncio.get_running_loop().call_later(SLOW, place.leave)
@@ -56,12 +57,12 @@ class Throttle:
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""
-        self.limit.note(delay, self.active, crowded=bool(self._waiting))
+        self.limit.note(delay, self.active, crowded=bool(self._waiting or self._again))
         self._admit()
 
-    async def _wait(self) -> None:
+    async def _wait(self, queue: deque[asyncio.Future[None]]) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        queue.append(turn)
         try:
             await turn  # whoever admits us counts us
         except asyncio.CancelledError:
@@ -75,8 +76,8 @@ class Throttle:
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self.active < self.limit.value:
-            turn = self._waiting.popleft()
+        while (queue := self._waiting or self._again) and self.active < self.limit.value:
+            turn = queue.popleft()
             if not turn.done():  # else he has left
                 self.active += 1
                 turn.set_result(None)

@@ -260,7 +260,7 @@ class Worker:
     ) -> None:
         """Until another look at the ledger is worth while: when the next point falls due, or something was overwritten or came in part. Who was
         silent is only asked again meanwhile: a line with a dead meter need not look at all it owes each time that one has rested."""
-        clock = self._context.clock
+        clock, again = self._context.clock, False
         due = clock.now()
         waiting: list[tuple[np.datetime64, Gap | None]] = [(due, gap) for gap in gaps]
         while waiting and due < until:
@@ -274,12 +274,12 @@ class Worker:
             waiting = [(when, gap) for when, gap in waiting if when > now]
             self._owes = len(asked)
             for gap in asked:
-                async with self._context.throttle.turn():
+                async with self._context.throttle.turn(again=again):
                     left = await self._close(bus, meters[gap.meter], gap)
                 if left is not None:
                     waiting.append(left)
                 self._owes -= 1
-            self._owes = 0
+            self._owes, again = 0, True
             due = min([until, *(when for when, _ in waiting)])
             await self._sleep(due)
         if due < until:

@@ -122,3 +122,40 @@ async def test_who_waits_for_a_dead_meter_takes_nobodys_place(monkeypatch: pytes
     answer.set()
     await dead
     assert (throttle.active, throttle.at_work) == (0, 0)  # left once
+
+
+async def test_who_is_asked_again_comes_after_all_who_are_asked_for_the_first_time() -> None:
+    throttle = Throttle()
+    throttle.limit.value = 1
+    order: list[str] = []
+
+    async def work(name: str, *, again: bool) -> None:
+        async with throttle.turn(again=again):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(
+            work("first", again=True), work("x again", again=True), work("y again", again=True),
+            work("a", again=False), work("b", again=False),
+        )  # fmt: skip
+    assert order == ["first", "a", "b", "x again", "y again"]
+    assert (throttle.active, throttle.at_work) == (0, 0)
+
+
+async def test_who_leaves_while_he_waits_to_be_asked_again_takes_nobodys_place() -> None:
+    throttle = Throttle()
+    throttle.limit.value = 1
+    async with throttle.turn():
+        gone = asyncio.create_task(_once(throttle, again=True))
+        stays = asyncio.create_task(_once(throttle, again=True))
+        await asyncio.sleep(0)
+        gone.cancel()
+    async with asyncio.timeout(5):
+        await stays
+    assert (throttle.active, throttle.at_work) == (0, 0)
+
+
+async def _once(throttle: Throttle, *, again: bool) -> None:
+    async with throttle.turn(again=again):
+        pass
