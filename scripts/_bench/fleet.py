@@ -118,10 +118,11 @@ def _again(stage: Stage, terminals: int) -> str:
     before, said = stage.status(), stage.programs["collector"].log.stat().st_size
     cpu, begun = stage.cpu(), time.monotonic()
     stage.tell(f"reconnect {AGAIN:g}")
-    stage.wait(
-        lambda: (now := stage.status())["online"] == terminals and now["logins"] >= before["logins"] + terminals,
-        BACK, "not all terminals are back",
-    )  # fmt: skip
+    while time.monotonic() - begun < BACK:
+        now = stage.status()
+        if now["online"] == terminals and now["logins"] >= before["logins"] + terminals:
+            break
+        stage.rest(0.25)
     took = time.monotonic() - begun
     spent = {name: now - cpu[name] for name, now in stage.cpu().items()}
     time.sleep(PULSE)
@@ -134,7 +135,7 @@ def _again(stage: Stage, terminals: int) -> str:
         else ""
     )
     return (
-        f"all hung up within {AGAIN:.0f} s and were back after {took:.0f} s, {more} logins too many, "
+        f"all hung up within {AGAIN:.0f} s and were back after {took:.0f} s (given up after {BACK:.0f}), {more} logins too many, "
         f"{terminals - int(after['online'])} missing afterwards{confirmed}; cores used: "
         f"{', '.join(f'{name} {used / took:.2f}' for name, used in spent.items())}; "
         f"loop late by p99 {lag[0]:.0f} ms, at worst {lag[1]:.0f} ms"

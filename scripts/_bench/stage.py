@@ -63,8 +63,11 @@ class Program:
 
     def watch(self) -> None:
         if self.process.poll() is not None:
-            last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-            raise SystemExit(f"bench: {self.name} ended with {self.process.returncode}: {' | '.join(last)}")
+            raise SystemExit(f"bench: {self.name} ended with {self.process.returncode}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of its log; the log itself goes with the stage."""
+        return " | ".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
 
 
 @dataclass(slots=True)
@@ -151,7 +154,8 @@ class Stage:
             for program in self.programs.values():
                 program.watch()
             if time.monotonic() - begun > seconds:
-                raise SystemExit(f"bench: {otherwise} within {seconds:.0f} s; logs are in {self.folder}")
+                said = "; ".join(f"{name} said: {p.last_words()}" for name, p in self.programs.items())
+                raise SystemExit(f"bench: {otherwise} within {seconds:.0f} s; {said}")
             time.sleep(0.25)
         return time.monotonic() - begun
 
