@@ -95,18 +95,18 @@ def usual(conn: Connection, day: dt.date, meters: I64) -> tuple[Floats, I64]:
 
 def energies(conn: Connection, day: dt.date, meters: I64) -> I64:
     """int64[meter, LIKE] [1e-4 kWh] secondary side: what each was read to use on the days before `day`, the newest last; MISSING where not known."""
-    found = np.full((len(meters), LIKE), MISSING, dtype=np.int64)
+    known, place = np.unique(meters, return_inverse=True)
+    found = np.full((len(known), LIKE), MISSING, dtype=np.int64)
     rows = _columns(
         conn,
         "SELECT meter_id, %(day)s - day, import_energy FROM day_rollup WHERE day >= %(day)s - %(days)s::int AND day < %(day)s "
         "AND meter_id = ANY(%(meters)s) AND import_energy IS NOT NULL",
-        {"day": day, "days": LIKE, "meters": np.unique(meters).tolist()},
+        {"day": day, "days": LIKE, "meters": known.tolist()},
     )
     if rows:
-        back = {(meter, ago): energy for meter, ago, energy in zip(*rows, strict=True)}
-        for place, meter in enumerate(meters.tolist()):
-            found[place] = [back.get((meter, ago), MISSING) for ago in range(LIKE, 0, -1)]
-    return found
+        meter, ago, energy = (np.array(column, dtype=np.int64) for column in rows)
+        found[np.searchsorted(known, meter), LIKE - ago] = energy
+    return found[place]
 
 
 def told(conn: Connection, day: dt.date, zone: ZoneInfo, kinds: Sequence[str]) -> Told:
