@@ -28,6 +28,9 @@ Between = Callable[[], Awaitable[None]]
 #: A cipher machine that has not answered by then keeps the line from everybody: it is given up.
 MACHINE_SECONDS: Final = 10.0
 
+#: A time-out that is seen so much later than it was due says that we stood still, not that the peer was silent.
+STOOD: Final = 0.1
+
 #: Bytes of one round trip kept for the observer: the longest message there is, and as much noise before it.
 DUMP_LIMIT: Final = 128 * 1024
 
@@ -265,6 +268,7 @@ class _Trip:
         self._sent = b""
         self._part = b""  # the request for a part of the answer that may be sent again
         self._again = 0  # how often it was
+        self._excused = False  # the peer was given the time in which we stood still
         self._received = bytearray()  # the dump of one round trip, up to DUMP_LIMIT
         self._framed = False
 
@@ -273,7 +277,7 @@ class _Trip:
         self.report()
         self.session.write(data)
         self._sent = data
-        self._framed = False
+        self._framed = self._excused = False
         self._begun = self._now()
         patience = self.session.pace.patience(self.attempt + self._again)
         self._deadline = min(self._begun + patience, self.end)
@@ -314,6 +318,11 @@ class _Trip:
                 raise TimeoutError
             data = await session.link.read(wait)
         except TimeoutError:
+            late = self._now() - self._deadline
+            if late > STOOD and not self._excused:  # once: a peer that is dead is dead on a slow machine too
+                self._excused = True
+                self._deadline = self._now() + late
+                return
             if self.latency is None:
                 session.counts.silent += 1
             elif self._received and not self._framed:

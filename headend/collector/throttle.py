@@ -23,6 +23,8 @@ LATE, EASY = 0.04, 0.02
 LESS, GROW, MORE = 0.7, 1.1, 1.0
 #: seconds after which who is still at work only waits: a meter that is there has answered in a few milliseconds of ours and some of its line's
 SLOW = 0.15
+#: of so many turns one is for those who were silent, however many others wait: a meter that has been mended must be found again
+SHARE = 32
 #: at each look at which nobody waits the number goes back towards those at work and FIRST: what was right an hour ago is a flood when the next
 #: quarter-hour wakes all of them (as RFC 2861 has it)
 STALE = 0.95
@@ -30,21 +32,22 @@ STALE = 0.95
 
 class Throttle:
     """`active` lines of at most `limit`, and those of the `at_work` that only wait for their terminals. Who waits for his turn is served in the
-    order of coming, who was silent a while ago and is asked again when no other waits; there are as many as lines."""
+    order of coming; who was silent when he was asked last, when no other waits, and one in SHARE turns. There are as many as lines."""
 
     def __init__(self) -> None:
         self.limit: Final = _Limit()
         self.active = self.at_work = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._again: deque[asyncio.Future[None]] = deque()
+        self._silent: deque[asyncio.Future[None]] = deque()
+        self._since = 0  # turns since one was for the silent
 
     @asynccontextmanager
-    async def turn(self, *, again: bool = False) -> AsyncIterator[None]:
-        """Be one of those at work. `again`: after those who have not been asked yet."""
-        if self.active < self.limit.value and not self._waiting and not (again and self._again):
+    async def turn(self, *, silent: bool = False) -> AsyncIterator[None]:
+        """Be one of those at work. `silent`: to ask a meter that gave no answer when it was asked last, after those that did."""
+        if self.active < self.limit.value and not self._waiting and not (silent and self._silent):
             self.active += 1
         else:
-            await self._wait(self._again if again else self._waiting)
+            await self._wait(self._silent if silent else self._waiting)
         self.at_work += 1
         place = _Place(self)
         timer = asyncio.get_running_loop().call_later(SLOW, place.leave)
@@ -57,7 +60,7 @@ class Throttle:
 
     def note(self, delay: float) -> None:
         """How late the loop was just now [s]."""
-        self.limit.note(delay, self.active, crowded=bool(self._waiting or self._again))
+        self.limit.note(delay, self.active, crowded=bool(self._waiting or self._silent))
         self._admit()
 
     async def _wait(self, queue: deque[asyncio.Future[None]]) -> None:
@@ -76,11 +79,18 @@ class Throttle:
         self._admit()
 
     def _admit(self) -> None:
-        while (queue := self._waiting or self._again) and self.active < self.limit.value:
+        while (queue := self._next()) and self.active < self.limit.value:
             turn = queue.popleft()
             if not turn.done():  # else he has left
                 self.active += 1
+                self._since = 0 if queue is self._silent else self._since + 1
                 turn.set_result(None)
+
+    def _next(self) -> deque[asyncio.Future[None]]:
+        """Whose turn it is."""
+        if self._silent and self._since >= SHARE - 1:
+            return self._silent
+        return self._waiting or self._silent
 
 
 class _Place:

@@ -260,7 +260,7 @@ class Worker:
     ) -> None:
         """Until another look at the ledger is worth while: when the next point falls due, or something was overwritten or came in part. Who was
         silent is only asked again meanwhile: a line with a dead meter need not look at all it owes each time that one has rested."""
-        clock, again = self._context.clock, False
+        clock = self._context.clock
         due = clock.now()
         waiting: list[tuple[np.datetime64, Gap | None]] = [(due, gap) for gap in gaps]
         while waiting and due < until:
@@ -273,17 +273,21 @@ class Worker:
                     asked.append(gap)
             waiting = [(when, gap) for when, gap in waiting if when > now]
             self._owes = len(asked)
-            for gap in asked:
-                async with self._context.throttle.turn(again=again):
+            for gap in sorted(asked, key=self._is_silent):  # the living first, else in their order
+                async with self._context.throttle.turn(silent=self._is_silent(gap)):
                     left = await self._close(bus, meters[gap.meter], gap)
                 if left is not None:
                     waiting.append(left)
                 self._owes -= 1
-            self._owes, again = 0, True
+            self._owes = 0
             due = min([until, *(when for when, _ in waiting)])
             await self._sleep(due)
         if due < until:
             await self._sleep(until)
+
+    def _is_silent(self, gap: Gap) -> bool:
+        """Its meter has failed more than once: a single time, the line or we may have been at fault."""
+        return self._quarantine.failures(gap.meter) > 1
 
     async def _affordable(self, gaps: list[Gap], matrices: list[DayMatrix], now: np.datetime64) -> list[Gap]:
         """Those that the terminal's SIM has bytes for. Of the others the ledger is told why they wait: of all there are, not only of those

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from random import Random
 
 import pytest
@@ -242,6 +243,30 @@ async def test_the_observer_sees_each_round_trip(line, toy_exchange):
         (b"<? 7 amps>", b""),
     ]
     assert all(seconds >= 0 for *_, seconds in seen)
+
+
+async def test_time_in_which_we_stood_still_is_given_back_once(line, toy_exchange):
+    """The answer is on its way when the loop stands still past the time-out: the peer is not silent."""
+    session = Session(line, toy_exchange(7), Timing(first=0.1, floor=0.1, ceiling=0.2, attempts=1))
+    line.answers["7 volts"] = ""  # nothing at once
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.02, time.sleep, 0.4)
+    loop.call_later(0.3, line.say, b"<= 7 volts:late>")
+    assert await session.request("volts") == "late"
+    assert (session.counts.silent, session.counts.attempts) == (0, 1)
+
+
+async def test_a_dead_peer_is_dead_on_a_machine_that_stands_still_too(line, toy_exchange):
+    session = Session(line, toy_exchange(7), Timing(first=0.1, floor=0.1, ceiling=0.2, attempts=1))
+    line.meters.clear()
+    loop = asyncio.get_running_loop()
+    for at in (0.02, 0.3, 0.6):
+        loop.call_later(at, time.sleep, 0.25)
+    begun = loop.time()
+    with pytest.raises(NoAnswer):
+        await session.request("volts")
+    assert loop.time() - begun < 0.9
+    assert session.counts.silent == 1
 
 
 async def test_the_pause_between_commands_is_kept_across_sessions(line, toy_exchange):

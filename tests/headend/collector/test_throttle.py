@@ -124,31 +124,31 @@ async def test_who_waits_for_a_dead_meter_takes_nobodys_place(monkeypatch: pytes
     assert (throttle.active, throttle.at_work) == (0, 0)  # left once
 
 
-async def test_who_is_asked_again_comes_after_all_who_are_asked_for_the_first_time() -> None:
+async def test_who_was_silent_comes_after_all_others() -> None:
     throttle = Throttle()
     throttle.limit.value = 1
     order: list[str] = []
 
-    async def work(name: str, *, again: bool) -> None:
-        async with throttle.turn(again=again):
+    async def work(name: str, *, silent: bool) -> None:
+        async with throttle.turn(silent=silent):
             order.append(name)
             await asyncio.sleep(0)
 
     async with asyncio.timeout(5):
         await asyncio.gather(
-            work("first", again=True), work("x again", again=True), work("y again", again=True),
-            work("a", again=False), work("b", again=False),
+            work("first", silent=True), work("x silent", silent=True), work("y silent", silent=True),
+            work("a", silent=False), work("b", silent=False),
         )  # fmt: skip
-    assert order == ["first", "a", "b", "x again", "y again"]
+    assert order == ["first", "a", "b", "x silent", "y silent"]
     assert (throttle.active, throttle.at_work) == (0, 0)
 
 
-async def test_who_leaves_while_he_waits_to_be_asked_again_takes_nobodys_place() -> None:
+async def test_who_leaves_while_he_waits_among_the_silent_takes_nobodys_place() -> None:
     throttle = Throttle()
     throttle.limit.value = 1
     async with throttle.turn():
-        gone = asyncio.create_task(_once(throttle, again=True))
-        stays = asyncio.create_task(_once(throttle, again=True))
+        gone = asyncio.create_task(_once(throttle, silent=True))
+        stays = asyncio.create_task(_once(throttle, silent=True))
         await asyncio.sleep(0)
         gone.cancel()
     async with asyncio.timeout(5):
@@ -156,6 +156,25 @@ async def test_who_leaves_while_he_waits_to_be_asked_again_takes_nobodys_place()
     assert (throttle.active, throttle.at_work) == (0, 0)
 
 
-async def _once(throttle: Throttle, *, again: bool) -> None:
-    async with throttle.turn(again=again):
+async def test_one_turn_in_so_many_is_for_the_silent_however_many_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARE", 4)
+    throttle = Throttle()
+    throttle.limit.value = 1
+    order: list[str] = []
+
+    async def work(name: str, *, silent: bool) -> None:
+        async with throttle.turn(silent=silent):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(
+            work("0", silent=False), work("x", silent=True), work("y", silent=True),
+            *(work(str(k), silent=False) for k in range(1, 9)),
+        )  # fmt: skip
+    assert order == ["0", "1", "2", "3", "x", "4", "5", "6", "y", "7", "8"]
+
+
+async def _once(throttle: Throttle, *, silent: bool) -> None:
+    async with throttle.turn(silent=silent):
         pass
