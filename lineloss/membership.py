@@ -27,6 +27,9 @@ CERTAIN: Final = 8.0
 #: The same for each slot of each of his phases: the other transformer leaves a tenth less unexplained. What no model of drops holds is the same
 #: in every slot, so that certainty grows with the days, and no truth with it.
 CLEAR: Final = 0.05
+#: Where one in ten of an area's customers seems to belong elsewhere, they do not: the drops in that area are otherwise than its model has them.
+#: Whoever does must be ahead by as much more.
+TAIL: Final = 0.9
 #: Areas that a customer's voltages are taken apart for, beside his own: those whose transformers' voltages resemble his most. On a line of a hundred
 #: areas all of them would take minutes an area; a meter's own transformer is among the first by far.
 COMPARED: Final = 3
@@ -107,7 +110,10 @@ def find_moves(
             CERTAIN + np.log(len(others) * max(int((topology.role == Role.RECEIVE).sum()), 1)),
             CLEAR * int(own.measured.sum()) * np.bincount(place, minlength=len(customers)),
         )
-        for k in np.flatnonzero(judged[customers] & (best > enough)).tolist():
+        looked = judged[customers] & np.isfinite(best)
+        if looked.any():
+            enough = enough * (1 + max(0.0, float(np.quantile((best / enough)[looked], TAIL))))
+        for k in np.flatnonzero(looked & (best > enough)).tolist():
             row.append(int(customers[k]))
             found.append(others[int(which[k])])
             lead.append(float(best[k]))
