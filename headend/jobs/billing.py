@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from headend.jobs.frame import Run
-from headend.store import accounts, bills
+from headend.store import accounts, bills, tariffs
 from headend.store.accounts import Accounts
 from headend.store.bills import Bill as Stored
 from protocols.localtime import midnight
@@ -164,9 +164,9 @@ class _Sheet:
 def compute(run: Run, first: dt.date, last: dt.date) -> Batch:
     """The batch for local days first..last (both included). Nothing is written."""
     sheet = _Sheet(run, accounts.load(run.conn, now=run.now, zone=run.zone), first, last)
-    tariffs = plan.shipped()
+    known = tariffs.load(run.conn)
     for name in np.unique(sheet.who.tariff).tolist():
-        sheet.bill(tariffs[name], np.flatnonzero(sheet.who.tariff == name).tolist())
+        sheet.bill(known[name], np.flatnonzero(sheet.who.tariff == name).tolist())
     stem = f"billing-{first}" if first == last else f"billing-{first}--{last}"
     files = {
         f"{stem}-lines.csv": _csv(LINE_COLUMNS, sorted(sheet.lines)),

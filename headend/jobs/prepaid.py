@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headend.control.gates import calendar
 from headend.jobs.frame import Run
-from headend.store import accounts, blocks, cluster, ledger, orders
+from headend.store import accounts, blocks, cluster, ledger, orders, tariffs
 from headend.store.accounts import Accounts
 from headend.store.coverage import today
 from headend.store.db import StoreError
@@ -77,10 +77,10 @@ def balances(run: Run) -> Running | None:
     low, likely, high = (np.full(len(who), MISSING, dtype=np.int64) for _ in range(3))
     newest = np.full(len(who), np.datetime64("NaT"), dtype="datetime64[us]")
     valid = np.zeros(len(who), dtype=np.bool_)
-    tariffs = plan.shipped()
+    known = tariffs.load(run.conn)
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
-        tariff = tariffs[str(name)]
+        tariff = known[str(name)]
         parts = energy_by_period(registers[rows], slot_periods(tariff, times[1:], run.zone))
         charge = _charge(parts, tariff, first, this_day, who.multiplier[rows])
         # counted from the settled register and from nowhere else

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.jobs.frame import Run
-from headend.store import accounts, ledger
+from headend.store import accounts, ledger, tariffs
 from headend.store.accounts import Accounts
 from headend.store.ledger import Charge
 from protocols.localtime import midnight
@@ -34,7 +34,7 @@ def job(run: Run, day: dt.date) -> str:
         return "no prepaid accounts"
     posted = corrected = 0
     waiting = 0
-    tariffs = plan.shipped()
+    known = tariffs.load(run.conn)
     charged = ledger.charged_since(run.conn)
     # where an account's charges begin: what meters remember of before then was charged by whoever ran them before
     begins = np.array(
@@ -46,7 +46,7 @@ def job(run: Run, day: dt.date) -> str:
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
         for last in _month_ends(day):
-            new, late, held = _settle(run, last, who, rows[begins[rows] <= last], tariffs[str(name)])
+            new, late, held = _settle(run, last, who, rows[begins[rows] <= last], known[str(name)])
             posted, corrected = posted + new, corrected + late
         waiting += held  # for the newest day
     return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
