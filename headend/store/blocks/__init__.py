@@ -1,11 +1,12 @@
 """Arrays out: `[meter, slot]` blocks of readings and `[point, slot]` energies, for any span of local days, in bounded memory."""
 
 from headend.store.blocks.block import CELLS_AT_ONCE, Block, load
+from headend.store.blocks.counted import Counted
 from headend.store.blocks.energy import Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
-from headend.store.blocks.points import ENERGIES, Boundary, Daily, PointBlock, boundaries, daily, energies
+from headend.store.blocks.points import ENERGIES, Boundary, Daily, PointBlock, boundaries, counted, daily, energies
 from headend.store.blocks.stream import stream, stream_areas, stream_energies
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "BadCode",
     "Block",
     "Boundary",
+    "Counted",
     "Daily",
     "Estimates",
     "PointBlock",
@@ -24,6 +26,7 @@ __all__ = [
     "Why",
     "assets",
     "boundaries",
+    "counted",
     "daily",
     "energies",
     "load",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.blocks.block import curve, fetch, span
+from headend.store.blocks.counted import Counted, chain
 from headend.store.blocks.energy import Ends, Energy, Registers, by_point
 from headend.store.blocks.grid import BadCode, by_key, choose, empty, ids, stamp, stamps
 from headend.store.blocks.installed import Rows, rows
@@ -132,6 +133,23 @@ def fill_points(
 
 def daily(conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]) -> Daily:
     """Whole days from freezes, for rows as Rows.by_point gives them: as `energies` with days for slots; tariff registers have no curve."""
+    ends, boundary = _ends(conn, who, midnights, zone, codes)
+    energies = {code: by_point(midnights, who, ends[code])[1] for code in codes}
+    return Daily({code: ends[code].at.values for code in codes}, energies, *boundary)
+
+
+def counted(
+    conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]
+) -> tuple[I64, dict[str, Counted]]:
+    """(point [point], what they had counted at `midnights` by quantity), for rows as Rows.by_point gives them."""
+    ends, _ = _ends(conn, who, midnights, zone, codes)
+    return np.unique(who.point), {code: chain(midnights, who, ends[code])[1] for code in codes}
+
+
+def _ends(
+    conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]
+) -> tuple[dict[str, Ends], tuple[Boundary, Boundary]]:
+    """The registers of freezes, and of installations and removals, by quantity."""
     meters, spread = np.unique(who.meter, return_inverse=True)
     at = {code: empty(code, DAY_FREEZES, (len(meters), len(midnights))) for code in codes}
     worth = {code: np.zeros((len(meters), len(midnights)), dtype=np.int8) for code in codes}
@@ -143,13 +161,11 @@ def daily(conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: 
                 lacks = ~known(at[code])
                 at[code] = np.where(lacks, found[code], at[code])
                 worth[code] = np.where(lacks, quality(found[code], marks[code]), worth[code])
-        ends = boundaries(conn, codes, who, midnights[0], midnights[-1])
-    registers = {code: at[code][spread] for code in codes}
-    result = {}
-    for code in codes:
-        here = Registers(registers[code], worth[code][spread])
-        _, result[code] = by_point(midnights, who, Ends(here, ends[0][code], ends[1][code]))
-    return Daily(registers, result, *ends)
+        boundary = boundaries(conn, codes, who, midnights[0], midnights[-1])
+    return {
+        code: Ends(Registers(at[code][spread], worth[code][spread]), boundary[0][code], boundary[1][code])
+        for code in codes
+    }, boundary
 
 
 def boundaries(
