@@ -1,8 +1,8 @@
 """Arrays out: `[meter, slot]` blocks of readings and `[point, slot]` energies, for any span of local days, in bounded memory."""
 
-from headend.store.blocks.block import CELLS_AT_ONCE, Block, load
+from headend.store.blocks.block import CELLS_AT_ONCE, Block, fetch, load
 from headend.store.blocks.counted import Counted
-from headend.store.blocks.energy import Why
+from headend.store.blocks.energy import Energy, Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
@@ -18,6 +18,7 @@ __all__ = [
     "Boundary",
     "Counted",
     "Daily",
+    "Energy",
     "Estimates",
     "PointBlock",
     "Quality",
@@ -29,6 +30,7 @@ __all__ = [
     "counted",
     "daily",
     "energies",
+    "fetch",
     "load",
     "rows",
     "standing",
