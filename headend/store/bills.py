@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headend.store import feed
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
@@ -56,6 +59,48 @@ def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:
     ).fetchall()
     feed.publish(conn, "bill", [(row["number"], bills[0].last_day) for row in numbers])
     return len(rows)
+
+
+def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
+    """Every further revision of the bills within a span, beside the one before it, in the order of the files."""
+    return conn.execute(
+        """
+        SELECT c.number AS customer, p.code AS point, b.first_day, b.last_day, b.revision, o.amount_fen AS before_fen, b.amount_fen,
+               encode(b.inputs_hash, 'hex') AS inputs_sha256
+        FROM bill b JOIN bill o USING (account_id, first_day, last_day) JOIN account a USING (account_id) JOIN customer c USING (customer_id)
+        JOIN point p ON p.point_id = a.point_id
+        WHERE b.revision > 1 AND o.revision = b.revision - 1 AND b.first_day >= %(first)s AND b.last_day <= %(last)s
+          AND (b.last_day = %(last)s OR b.first_day = %(first)s)
+        ORDER BY c.number COLLATE "C", p.code COLLATE "C", b.first_day, b.last_day, b.revision
+        """,
+        {"first": first, "last": last},
+    ).fetchall()
+
+
+def note_batch(conn: Connection, first: dt.date, last: dt.date, *, now: Any) -> None:
+    """This span was billed now, in the caller's transaction."""
+    conn.execute(
+        "INSERT INTO billing_batch VALUES (%s, %s, %s) ON CONFLICT (first_day, last_day) DO UPDATE SET at = excluded.at",
+        (first, last, as_datetime(now)),
+    )
+
+
+def batches(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date]]:
+    """Spans that were billed and end on a local day or later, ascending."""
+    rows = conn.execute(
+        "SELECT first_day, last_day FROM billing_batch WHERE last_day >= %s ORDER BY last_day, first_day", (since,)
+    )
+    return [(row["first_day"], row["last_day"]) for row in rows]
+
+
+def before(conn: Connection, accounts: NDArray[np.int64], day: dt.date) -> dict[int, tuple[int, int]]:
+    """account_id -> (fen, days) of its last bill that ended before a local day, newest revision."""
+    rows = conn.execute(
+        "SELECT DISTINCT ON (account_id) account_id, amount_fen, last_day - first_day + 1 AS days FROM bill "
+        "WHERE account_id = ANY(%s) AND last_day < %s ORDER BY account_id, last_day DESC, first_day DESC, revision DESC",
+        (accounts.tolist(), day),
+    )
+    return {row["account_id"]: (row["amount_fen"], row["days"]) for row in rows}
 
 
 def listing(

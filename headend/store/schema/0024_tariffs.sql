@@ -28,3 +28,11 @@ CREATE TABLE account_opening (
     used       bigint NOT NULL CHECK (used >= 0)
 );
 COMMENT ON TABLE account_opening IS 'what an account had used [1e-4 kWh] in the calendar year until the beginning of a local day, as the system before this one says';
+
+CREATE TABLE billing_batch (
+    first_day date NOT NULL,
+    last_day  date NOT NULL,
+    at        timestamptz NOT NULL,
+    PRIMARY KEY (first_day, last_day)
+);
+COMMENT ON TABLE billing_batch IS 'spans that were billed, and when last: those that late readings may correct';
