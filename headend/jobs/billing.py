@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.jobs import determinants
-from headend.jobs.determinants import Grounds
+from headend.jobs.determinants import Grounds, Source
 from headend.jobs.frame import Run
 from headend.store import bills, blocks, tariffs
 from headend.store.billed import TILE, Billed, stream
@@ -212,7 +212,8 @@ class _Tile:
 
     def bill(self, tariff: Tariff, segments: Sequence[Segment], rows: I64) -> None:
         """Bill accounts of one plan and one span."""
-        grounds = determinants.of(self.run, self.who, rows, tariff, segments)
+        days = [*(segment.begin for segment in segments), segments[-1].end]
+        grounds = Source(self.run, self.who, rows, tariff, days).of(segments)
         result = billing.bill(tariff, segments, grounds.given)
         names = self._names(tariff, rows, grounds)
         hashes = _hashes(tariff, segments, grounds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from headend.jobs.frame import Run
 from headend.store import blocks
 from headend.store.billed import Billed, Terms
-from headend.store.blocks import Counted, Quality, Why
+from headend.store.blocks import Quality, Why
 from headend.store.tables import MONTH_FREEZES
 from protocols.localtime import Times, midnight
 from protocols.reading import MISSING
@@ -29,12 +30,12 @@ Days = NDArray[np.datetime64]
 #: total, T1..T4: a freeze's columns
 ACTIVE = ("active_import", "active_import_t1", "active_import_t2", "active_import_t3", "active_import_t4")
 REACTIVE = ("reactive_import", "reactive_export")
-_PROBLEM = {
-    Why.NOT_COMMISSIONED: Problem.MISSING_FREEZE,
-    Why.MISSING_REGISTER: Problem.MISSING_FREEZE,
-    Why.EXCHANGED: Problem.MISSING_FREEZE,
-    Why.FELL: Problem.NEGATIVE,
-}
+#: what a plan may ask of the account itself
+TERMS = frozenset(("by", "capacity", "contract", "demand"))
+#: what it means for a bill, by blocks.Why
+_PROBLEM = np.zeros(len(Why), dtype=np.int8)
+_PROBLEM[[Why.NOT_COMMISSIONED, Why.MISSING_REGISTER, Why.EXCHANGED]] = Problem.MISSING_FREEZE
+_PROBLEM[Why.FELL] = Problem.NEGATIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,65 +55,158 @@ class Grounds:
     multiplier: I64
 
 
-def of(run: Run, who: Billed, rows: I64, tariff: Tariff, segments: Sequence[Segment]) -> Grounds:
-    """Of the `rows` of `who`, whose days are the segments'."""
-    begins = _year_begins(who, rows, tariff, segments[0].begin)
-    days = [segment.begin for segment in segments] + [segments[-1].end]
-    midnights = _midnights(run, [*days, *(begins.tolist() if begins is not None else [])])
-    edges = np.searchsorted(midnights, _midnights(run, days))
-    needs = tariff.needs
-    codes = [*ACTIVE, *(REACTIVE if "reactive" in needs else ())]
-    first_day = min(days[0], *(begins.tolist() if begins is not None else [days[0]]))
-    points = np.unique(who.point_id[rows])
-    installed = blocks.rows(run.conn, first_day, run.zone, last=days[-1] - dt.timedelta(days=1), points=points).by_point()
-    held, counted, registers = blocks.counted(run.conn, installed, midnights, run.zone, codes)
-    place = np.searchsorted(held, who.point_id[rows])
-    there = place < len(held)
-    there[there] = held[place[there]] == who.point_id[rows][there]
-    place = np.where(there, place, 0)
-    multiplier = _largest(held, installed, place, there)
+class Source:
+    """What the store has of some accounts, read once: of it determinants are made for whichever segments lie on the days asked for."""
 
-    n, pieces = len(rows), len(segments)
-    energy = np.full((n, pieces, len(PERIODS)), MISSING)
-    problem = np.where(there, 0, Problem.MISSING_FREEZE).astype(np.int8)
-    why = np.where(there, Why.KNOWN, Why.NOT_COMMISSIONED).astype(np.int8)
-    estimated = np.zeros(n, dtype=np.bool_)
-    if len(held):
-        for k, segment in enumerate(segments):
-            first, last, reason, guessed = _ends(counted, place, edges[k], edges[k + 1])
-            told = period_energy(
-                first, last, np.ones(n, dtype=np.int64), segment.version, resolution=RESOLUTION * multiplier
-            )
-            energy[:, k] = np.where(there[:, None], told.energy, MISSING)
-            lost = told.energy[:, 0] == MISSING
-            problem |= np.where(lost, 0, told.problem).astype(np.int8)
-            for what, bit in _PROBLEM.items():
-                problem |= np.where(lost & (reason == what), bit, 0).astype(np.int8)
-            problem |= np.where(lost & (reason == Why.KNOWN), told.problem, 0).astype(np.int8)
-            why = np.maximum(why, np.where(lost, reason, np.int8(Why.KNOWN)))
-            estimated |= guessed
-    problem |= np.where(estimated, Problem.ESTIMATED, 0).astype(np.int8)
-    more = {}
-    if "before" in needs:
-        more["before"] = _before(run, who, rows, counted, midnights, place, there, edges[0], begins, tariff, segments)
-        more["step_months"] = np.stack(
-            [months_there(who.opened[rows], who.closed[rows], segment.begin.year) for segment in segments], axis=1
+    def __init__(self, run: Run, who: Billed, rows: I64, tariff: Tariff, days: Sequence[dt.date]) -> None:
+        """`rows` of `who`, who are on one plan;  days  local days at whose beginning registers are wanted, ascending."""
+        self.run, self.who, self.rows, self.tariff = run, who, rows, tariff
+        self._begins = _year_begins(who, rows, tariff, days[0])
+        early = [] if self._begins is None else np.unique(self._begins).tolist()
+        self.midnights = _midnights(run, [*early, *days])
+        codes = [*ACTIVE, *(REACTIVE if "reactive" in tariff.needs else ())]
+        points = who.point_id[rows]
+        found = blocks.rows(
+            run.conn, min([days[0], *early]), run.zone, last=days[-1] - dt.timedelta(days=1), points=np.unique(points)
         )
-    if needs & {"by", "capacity", "contract", "demand"}:
-        more |= _terms(who, rows, segments)
-        more["demand"] = _demand(run, installed, place, there, held, segments)
-    if "reactive" in needs:
-        more["reactive"] = _reactive(counted, place, there, edges)
-    return Grounds(
-        Determinants(energy, problem, **more),
-        why,
-        *_evidence(installed, registers, held, place, there, midnights, (int(edges[0]), int(edges[-1]))),
-    )
+        self.installed = found.by_point()
+        self._held, self._counted, self._registers = blocks.counted(
+            run.conn, self.installed, self.midnights, run.zone, codes
+        )
+        #: who has a meter at all: for the others every column says MISSING
+        place = np.searchsorted(self._held, points)
+        there = place < len(self._held)
+        there[there] = self._held[place[there]] == points[there]
+        self._place, self._there = np.where(there, place, 0), there
+
+    def of(self, segments: Sequence[Segment]) -> Grounds:
+        """The determinants of these segments."""
+        needs, n = self.tariff.needs, len(self.rows)
+        edges = self._edges([segment.begin for segment in segments] + [segments[-1].end])
+        energy = np.full((n, len(segments), len(PERIODS)), MISSING)
+        problem = np.where(self._there, 0, Problem.MISSING_FREEZE).astype(np.int8)
+        why = np.where(self._there, Why.KNOWN, Why.NOT_COMMISSIONED).astype(np.int8)
+        digit = RESOLUTION * self._multiplier()
+        for k, segment in enumerate(segments if len(self._held) else ()):
+            last, reason, guessed = self._active(int(edges[k]), int(edges[k + 1]))
+            told = period_energy(np.zeros_like(last), last, np.ones(n, dtype=np.int64), segment.version, resolution=digit)
+            lost = told.energy[:, 0] == MISSING
+            energy[:, k] = np.where(self._there[:, None], told.energy, MISSING)
+            problem |= np.where(lost & (reason != Why.KNOWN), _PROBLEM[reason], told.problem).astype(np.int8)
+            problem |= np.where(guessed, Problem.ESTIMATED, 0).astype(np.int8)
+            why = np.maximum(why, np.where(lost, reason, np.int8(Why.KNOWN)))
+        more: dict[str, Any] = {}
+        if "before" in needs:
+            more["before"] = self._before(int(edges[0]))
+            years = [months_there(self.who.opened[self.rows], self.who.closed[self.rows], s.begin.year) for s in segments]
+            more["step_months"] = np.stack(years, axis=1)
+        if needs & TERMS:
+            more |= _terms(self.who, self.rows, segments)
+            more["demand"] = self._demand(segments)
+        if "reactive" in needs:
+            more["reactive"] = np.stack(
+                [self._moved(code, edges[:-1], edges[1:]) for code in REACTIVE], axis=2
+            )
+        evidence = self._evidence(int(edges[0]), int(edges[-1]))
+        return Grounds(Determinants(energy, problem, **more), why, *evidence)
+
+    def _edges(self, days: Sequence[dt.date]) -> I64:
+        """Numbers of their midnights."""
+        return np.searchsorted(
+            self.midnights, np.array([midnight(day, self.run.zone) for day in days], dtype="datetime64[us]")
+        )
+
+    def _between(self, code: str, begin: I64, end: I64) -> blocks.Energy:
+        """By account, from its own midnight number `begin` to `end`, [account] each."""
+        return self._counted[code].take(self._place).between(begin, end)
+
+    def _active(self, begin: int, end: int) -> tuple[I64, NDArray[np.int8], NDArray[np.bool_]]:
+        """(what total and T1..T4 have counted int64[account, 5], Why of what is not known, something is estimated) of a segment."""
+        n = len(self.rows)
+        last = np.full((n, len(ACTIVE)), MISSING)
+        reason, guessed = np.zeros(n, dtype=np.int8), np.zeros(n, dtype=np.bool_)
+        for k, code in enumerate(ACTIVE):
+            moved = self._between(code, np.full(n, begin), np.full(n, end))
+            last[:, k] = moved.energy
+            reason = np.where(reason == Why.KNOWN, moved.why, reason)
+            guessed |= moved.quality == Quality.ESTIMATED
+        return last, reason, guessed & self._there
+
+    def _moved(self, code: str, begins: I64, ends: I64) -> I64:
+        """int64[account, segment]"""
+        n = len(self.rows)
+        if not len(self._held):
+            return np.full((n, len(begins)), MISSING)
+        parts = [
+            self._between(code, np.full(n, begin), np.full(n, end)).energy for begin, end in zip(begins, ends, strict=True)
+        ]
+        return np.where(self._there[:, None], np.stack(parts, axis=1), MISSING)
+
+    def _multiplier(self) -> I64:
+        """The largest of the account's meters, [account]: what a digit that was cut off may be worth."""
+        if not len(self._held):
+            return np.ones(len(self.rows), dtype=np.int64)
+        _, start = np.unique(self.installed.point, return_index=True)
+        largest = np.maximum.reduceat(self.installed.multiplier, start)
+        return np.where(self._there, largest[self._place], 1)
+
+    def _before(self, edge: int) -> I64:
+        """int64[account] [1e-4 kWh]: used in the year (or month) before the first segment; MISSING where not known."""
+        n = len(self.rows)
+        if self._begins is None:  # the steps begin with a later version: what they count begins there
+            return np.zeros(n, dtype=np.int64)
+        begin = self._edges(self._begins.tolist())
+        used_on, used = self.who.used_on[self.rows], self.who.used[self.rows]
+        told = np.where((used_on == self._begins) & (used != MISSING), used, 0)
+        if not len(self._held):
+            return np.where(begin == edge, told, MISSING)
+        moved = self._between(ACTIVE[0], begin, np.full(n, edge)).energy
+        moved = np.where(begin == edge, 0, np.where(self._there, moved, MISSING))
+        return np.where(moved == MISSING, MISSING, np.where(moved == MISSING, 0, moved) + told)
+
+    def _demand(self, segments: Sequence[Segment]) -> I64:
+        """int64[account, segment] [1e-4 kW] primary side: the highest of the segment's month, by its month freeze; MISSING before it is over,
+        and where a meter came or went in it: the one that went took its own highest with it."""
+        found = np.full((len(self.rows), len(segments)), MISSING)
+        meters, spread = np.unique(self.installed.meter, return_inverse=True)
+        for k, segment in enumerate(segments if len(meters) else ()):
+            begin = segment.begin.replace(day=1)
+            after = midnight((begin + dt.timedelta(days=32)).replace(day=1), self.run.zone)
+            values, _ = blocks.fetch(
+                self.run.conn, MONTH_FREEZES, ["max_demand_import"], meters, np.array([after]), self.run.zone
+            )
+            highest = values["max_demand_import"][spread, 0]
+            whole = (self.installed.since <= midnight(begin, self.run.zone)) & (self.installed.until >= after)
+            known = whole & ~np.isnan(highest)
+            units = np.round(np.where(known, highest, 0) * 10_000).astype(np.int64) * self.installed.multiplier
+            of_point = np.full(len(self._held), MISSING)
+            of_point[np.searchsorted(self._held, self.installed.point[known])] = units[known]
+            found[:, k] = np.where(self._there, of_point[self._place], MISSING)
+        return found
+
+    def _evidence(self, begin: int, end: int) -> tuple[I64, I64, I64]:
+        """(meter [account, 2], registers [account, 2, 5], multiplier [account]) as Grounds has them."""
+        n, rows = len(self.rows), self.installed
+        meter, multiplier = np.zeros((n, 2), dtype=np.int64), np.ones(n, dtype=np.int64)
+        registers = np.full((n, 2, len(ACTIVE)), MISSING)
+        for side, edge in enumerate((begin, end) if len(self._held) else ()):
+            when = self.midnights[edge]
+            on = (rows.since < when) & (rows.until >= when) if side else (rows.since <= when) & (rows.until > when)
+            row = np.full(len(self._held), -1)
+            row[np.searchsorted(self._held, rows.point[on])] = np.flatnonzero(on)
+            mine = np.where(self._there, row[self._place], -1)
+            has = np.flatnonzero(mine >= 0)
+            meter[has, side] = rows.meter[mine[has]]
+            for k, code in enumerate(ACTIVE):
+                registers[has, side, k] = self._registers[code][mine[has], edge]
+            if side:
+                multiplier[has] = rows.multiplier[mine[has]]
+        return meter, registers, multiplier
 
 
 def cuts(who: Billed, row: int, tariff: Tariff) -> tuple[dt.date, ...]:
     """Days within an account's span at which its own terms change, where the plan asks for any of them."""
-    if not tariff.needs & {"by", "capacity", "contract", "demand"}:
+    if not tariff.needs & TERMS:
         return ()
     first = who.first[row].item()
     return tuple(terms.since for terms in who.terms[row][1:] if terms.since > first)
@@ -120,30 +214,6 @@ def cuts(who: Billed, row: int, tariff: Tariff) -> tuple[dt.date, ...]:
 
 def _midnights(run: Run, days: Sequence[dt.date]) -> Times:
     return np.unique(np.array([midnight(day, run.zone) for day in days], dtype="datetime64[us]"))
-
-
-def _ends(
-    counted: dict[str, Counted], place: I64, begin: int, end: int
-) -> tuple[I64, I64, NDArray[np.int8], NDArray[np.bool_]]:
-    """(first, last int64[account, 5], Why of the total int8[account], bool[account] something is estimated) of a segment."""
-    n = len(place)
-    first, last = np.zeros((n, len(ACTIVE)), dtype=np.int64), np.full((n, len(ACTIVE)), MISSING)
-    reason = np.zeros(n, dtype=np.int8)
-    guessed = np.zeros(n, dtype=np.bool_)
-    for k, code in enumerate(ACTIVE):
-        moved = _between(counted[code], place, begin, end)
-        last[:, k] = moved.energy
-        reason = np.maximum(reason, moved.why) if k == 0 else np.where(reason == Why.KNOWN, moved.why, reason)
-        guessed |= moved.quality == Quality.ESTIMATED
-    return first, last, reason, guessed
-
-
-def _between(counted: Counted, place: I64, begin: int | I64, end: int | I64) -> blocks.Energy:
-    points = len(counted.energy)
-    if isinstance(begin, np.ndarray) or isinstance(end, np.ndarray):
-        return counted.take(place).between(*(np.broadcast_to(side, place.shape) for side in (begin, end)))
-    moved = counted.between(np.full(points, begin), np.full(points, end))
-    return blocks.Energy(moved.energy[place], moved.why[place], moved.quality[place])
 
 
 def _year_begins(who: Billed, rows: I64, tariff: Tariff, first: dt.date) -> Days | None:
@@ -157,32 +227,6 @@ def _year_begins(who: Billed, rows: I64, tariff: Tariff, first: dt.date) -> Days
     begins = np.maximum(who.opened[rows], turn)
     told = (who.used_on[rows] > begins) & (who.used_on[rows] <= np.datetime64(first)) if basis.basis == "year" else False
     return np.where(told, who.used_on[rows], begins)
-
-
-def _before(
-    run: Run,
-    who: Billed,
-    rows: I64,
-    counted: dict[str, Counted],
-    midnights: Times,
-    place: I64,
-    there: NDArray[np.bool_],
-    edge: int,
-    begins: Days | None,
-    tariff: Tariff,
-    segments: Sequence[Segment],
-) -> I64:
-    """int64[account] [1e-4 kWh]: used in the year (or month) before the first segment; MISSING where not known."""
-    if begins is None:  # the steps begin with a later version: its year is counted from there
-        return np.zeros(len(rows), dtype=np.int64)
-    at = np.searchsorted(midnights, np.array([midnight(day, run.zone) for day in begins.tolist()]))
-    if not len(counted[ACTIVE[0]].energy):
-        return np.full(len(rows), MISSING)
-    moved = _between(counted[ACTIVE[0]], place, at, np.int64(edge) + np.zeros_like(at))
-    told = begins == who.used_on[rows]
-    used = np.where(told & (who.used[rows] != MISSING), who.used[rows], 0)
-    known = there & ((moved.energy != MISSING) | (at == edge))
-    return np.where(known, np.where(moved.energy == MISSING, 0, moved.energy) + used, MISSING)
 
 
 def _terms(who: Billed, rows: I64, segments: Sequence[Segment]) -> dict[str, I64 | NDArray[np.int8]]:
@@ -200,75 +244,3 @@ def _terms(who: Billed, rows: I64, segments: Sequence[Segment]) -> dict[str, I64
 def _on(terms: Sequence[Terms], day: dt.date) -> Terms | None:
     begun = [each for each in terms if each.since <= day]
     return begun[-1] if begun else None
-
-
-def _demand(
-    run: Run, installed: blocks.Rows, place: I64, there: NDArray[np.bool_], held: I64, segments: Sequence[Segment]
-) -> I64:
-    """int64[account, segment] [1e-4 kW] primary side: the highest of the segment's month, from its month freeze; MISSING before it is over."""
-    found = np.full((len(place), len(segments)), MISSING)
-    meters, spread = np.unique(installed.meter, return_inverse=True)
-    if not len(meters):
-        return found
-    for k, segment in enumerate(segments):
-        after = (segment.begin.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-        at = np.array([midnight(after, run.zone)])
-        values, _ = blocks.fetch(run.conn, MONTH_FREEZES, ["max_demand_import"], meters, at, run.zone)
-        highest = values["max_demand_import"][spread, 0]
-        # whoever was on the point at the month's end; a meter that went within it took its own highest with it
-        whole = (installed.since <= midnight(segment.begin.replace(day=1), run.zone)) & (installed.until >= at[0])
-        known = whole & ~np.isnan(highest)
-        units = np.round(np.where(known, highest, 0) * 10_000).astype(np.int64) * installed.multiplier
-        of_point = np.full(len(held), MISSING)
-        of_point[np.searchsorted(held, installed.point[known])] = units[known]
-        found[:, k] = np.where(there, of_point[place], MISSING)
-    return found
-
-
-def _reactive(counted: dict[str, Counted], place: I64, there: NDArray[np.bool_], edges: I64) -> I64:
-    """int64[account, segment, 2] [1e-4 kvarh]"""
-    pieces = len(edges) - 1
-    found = np.full((len(place), pieces, 2), MISSING)
-    for j, code in enumerate(REACTIVE):
-        if not len(counted[code].energy):
-            continue
-        for k in range(pieces):
-            moved = _between(counted[code], place, int(edges[k]), int(edges[k + 1]))
-            found[:, k, j] = np.where(there, moved.energy, MISSING)
-    return found
-
-
-def _largest(held: I64, installed: blocks.Rows, place: I64, there: NDArray[np.bool_]) -> I64:
-    """The largest multiplier of the account's meters, [account]: what a digit that was cut off may be worth."""
-    if not len(held):
-        return np.ones(len(place), dtype=np.int64)
-    _, start = np.unique(installed.point, return_index=True)
-    return np.where(there, np.maximum.reduceat(installed.multiplier, start)[place], 1)
-
-
-def _evidence(
-    installed: blocks.Rows,
-    registers: dict[str, I64],
-    held: I64,
-    place: I64,
-    there: NDArray[np.bool_],
-    midnights: Times,
-    edges: tuple[int, int],
-) -> tuple[I64, I64, I64]:
-    """(meter [account, 2], registers [account, 2, 5], multiplier [account]) as Grounds has them."""
-    meter = np.zeros((len(place), 2), dtype=np.int64)
-    found = np.full((len(place), 2, len(ACTIVE)), MISSING)
-    multiplier = np.ones(len(place), dtype=np.int64)
-    for side, edge in enumerate(edges):
-        when = midnights[edge]
-        on = (installed.since <= when) & (installed.until > when) if side == 0 else (installed.since < when) & (installed.until >= when)
-        row = np.full(len(held), -1)
-        row[np.searchsorted(held, installed.point[on])] = np.flatnonzero(on)
-        mine = np.where(there, row[place], -1) if len(held) else np.full(len(place), -1)
-        has = np.flatnonzero(mine >= 0)
-        meter[has, side] = installed.meter[mine[has]]
-        for k, code in enumerate(ACTIVE):
-            found[has, side, k] = registers[code][mine[has], edge]
-        if side == 1:
-            multiplier[has] = installed.multiplier[mine[has]]
-    return meter, found, multiplier
