@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.jobs.frame import Run
-from headend.store import blocks
+from headend.store import blocks, transformer_loss
 from headend.store.billed import Billed, Terms
 from headend.store.blocks import Quality, Why
 from headend.store.tables import MONTH_FREEZES
@@ -30,8 +30,6 @@ Days = NDArray[np.datetime64]
 #: total, T1..T4: a freeze's columns
 ACTIVE = ("active_import", "active_import_t1", "active_import_t2", "active_import_t3", "active_import_t4")
 REACTIVE = ("reactive_import", "reactive_export")
-#: what a plan may ask of the account itself
-TERMS = frozenset(("by", "capacity", "contract", "demand"))
 #: what it means for a bill, by blocks.Why
 _PROBLEM = np.zeros(len(Why), dtype=np.int8)
 _PROBLEM[[Why.NOT_COMMISSIONED, Why.MISSING_REGISTER, Why.EXCHANGED]] = Problem.MISSING_FREEZE
@@ -100,13 +98,15 @@ class Source:
             more["before"] = self._before(int(edges[0]))
             years = [months_there(self.who.opened[self.rows], self.who.closed[self.rows], s.begin.year) for s in segments]
             more["step_months"] = np.stack(years, axis=1)
-        if needs & TERMS:
+        if "by" in needs:
             more |= _terms(self.who, self.rows, segments)
             more["demand"] = self._demand(segments)
         if "reactive" in needs:
             more["reactive"] = np.stack(
                 [self._moved(code, edges[:-1], edges[1:]) for code in REACTIVE], axis=2
             )
+        if "loss" in needs:
+            more["iron"], more["copper"] = self._loss(segments)
         evidence = self._evidence(int(edges[0]), int(edges[-1]))
         return Grounds(Determinants(energy, problem, **more), why, *evidence)
 
@@ -184,6 +184,15 @@ class Source:
             found[:, k] = np.where(self._there, of_point[self._place], MISSING)
         return found
 
+    def _loss(self, segments: Sequence[Segment]) -> tuple[I64, I64]:
+        """Of the account's own transformer, [account, segment] each."""
+        points, spread = np.unique(self.who.point_id[self.rows], return_inverse=True)
+        found = [
+            transformer_loss.of_points(self.run.conn, points, s.begin, s.end - dt.timedelta(days=1)) for s in segments
+        ]
+        iron, copper = (np.stack([part[side][spread] for part in found], axis=1) for side in (0, 1))
+        return iron, copper
+
     def _evidence(self, begin: int, end: int) -> tuple[I64, I64, I64]:
         """(meter [account, 2], registers [account, 2, 5], multiplier [account]) as Grounds has them."""
         n, rows = len(self.rows), self.installed
@@ -206,7 +215,7 @@ class Source:
 
 def cuts(who: Billed, row: int, tariff: Tariff) -> tuple[dt.date, ...]:
     """Days within an account's span at which its own terms change, where the plan asks for any of them."""
-    if not tariff.needs & TERMS:
+    if "by" not in tariff.needs:
         return ()
     first = who.first[row].item()
     return tuple(terms.since for terms in who.terms[row][1:] if terms.since > first)
