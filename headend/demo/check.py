@@ -507,7 +507,7 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
         rows[f"billing-{DAY}-{name}.csv"] for name in ("lines", "accounts", "exceptions")
     )
     fen = sum(_fen(row["amount_yuan"]) for row in accounts)
-    energy = sum(Decimal(row["energy_kwh"]) for row in lines)
+    energy = sum(Decimal(row["energy_kwh"]) for row in accounts)
     if (_fen(manifest["total_amount_yuan"]), Decimal(manifest["total_energy_kwh"])) != (fen, energy):
         return None
     if (manifest["first_day"], manifest["last_day"], manifest["zone"]) != (str(DAY), str(DAY), ZONE.key):
