@@ -116,6 +116,13 @@ def _of_rows(times: Times, rows: Rows, ends: Ends) -> tuple[_OfRows, Codes]:
     came, went = rows.since >= times[0], rows.until <= times[-1]
     opening = _end(times, rows.since, came, at, ends.since, ends.at.quality)
     closing = _end(times, rows.until, went, at, ends.until, ends.at.quality)
+    worth = np.where(at == MISSING, np.int8(Quality.MISSING), ends.at.quality)
+    for when, is_in, end in ((rows.since, came, opening), (rows.until, went, closing)):
+        # and an instant of the grid at which a meter came or went is where that register was read
+        place = np.minimum(np.searchsorted(times, when), len(times) - 1)
+        row = np.flatnonzero(is_in & (times[place] == when) & (end.values != MISSING))
+        row = row[at[row, place[row]] == MISSING]
+        at[row, place[row]], worth[row, place[row]] = end.values[row], end.quality[row]
     line = np.concatenate([opening.values[:, None], at, closing.values[:, None]], axis=1)
     known = line != MISSING
     newest = np.maximum.accumulate(np.where(known, np.arange(line.shape[1]), -1), axis=1)
@@ -138,19 +145,20 @@ def _of_rows(times: Times, rows: Rows, ends: Ends) -> tuple[_OfRows, Codes]:
             np.where(at == MISSING, MISSING, count[:, 1:-1]), falls[:, 1:-1], count[:, -1], falls[:, -1],
             opened_blind + closed_blind, np.asarray(doubted, dtype=np.int64), opened_blind,
         ),
-        np.where(at == MISSING, np.int8(Quality.MISSING), ends.at.quality),
+        worth,
     )  # fmt: skip
 
 
 def _end(
     times: Times, when: Times, is_in: NDArray[np.bool_], at: I64, read: Registers, quality: Codes
 ) -> Registers:
-    """A row's register at the instant it came or went, [row]: read then, or the grid's own where the instant is one of `times`."""
+    """A row's register at the instant it came or went, [row]: the grid's own where the instant is one of `times` and it is there, else as it
+    was read then."""
     place = np.minimum(np.searchsorted(times, when), len(times) - 1)
     row = np.arange(len(when))
     on_grid = is_in & (times[place] == when)
     values = np.where(is_in, read.values, MISSING)
-    take = on_grid & (values == MISSING)
+    take = on_grid & (at[row, place] != MISSING)
     return Registers(
         np.where(take, at[row, place], values), np.where(take, quality[row, place], read.quality).astype(np.int8)
     )
