@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from protocols.localtime import midnight
 from protocols.reading import MISSING
 from tariffs import billing, plan
 from tariffs.charge import Problem
+from tariffs.determinants import of_registers
 from tariffs.ledger import inputs_hashes
-from tariffs.money import yuan_text
-from tariffs.plan import PERIODS
+from tariffs.money import text_of, yuan_text
 
 LINE_COLUMNS = (
     "customer", "point", "meter", "tariff", "first_day", "last_day", "period", "energy_kwh", "price_yuan_per_kwh", "amount_yuan",
@@ -43,6 +44,8 @@ PROBLEMS = {
     Problem.ESTIMATED: "one end is estimated",
     Problem.UNPRICED_PERIOD: "a register moved that the tariff does not price",
 }
+#: what registers alone tell; plans that need more (energy before, demand, reactive energy …) are exceptions
+BROUGHT = frozenset({"days"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,12 @@ class _Sheet:
             for row in members
             if self.who.start[row] > self.first
         )
+        if lacks := ", ".join(sorted(tariff.needs - BROUGHT)):
+            self.exceptions.extend(
+                [*self.names(row), f"{tariff.name} needs what this batch does not bring: {lacks}"]
+                for row in whole
+            )
+            return
         if not whole:
             return
         rows = np.array(whole, dtype=np.int64)
@@ -98,7 +107,7 @@ class _Sheet:
         frozen = accounts.freezes(self.run.conn, self.who.meter_id[rows], edges)
         ends = np.stack([frozen[:, :-1], frozen[:, 1:]], axis=2)
         multiplier = np.repeat(self.who.multiplier[rows][:, None], len(segments), axis=1)
-        computed = billing.bill(ends, multiplier, versions)
+        computed = billing.bill(tariff, segments, of_registers(ends, multiplier, segments))
         hashes = inputs_hashes(
             {
                 "tariff": tariff.name,
@@ -108,7 +117,7 @@ class _Sheet:
             },
             {"registers": ends, "multiplier": multiplier},
         )
-        lines = self._lines(tariff, billing.flat_lines(computed, rows))
+        lines = self._lines(tariff, computed.items, billing.flat_lines(computed, rows))
         for k, row in enumerate(whole):  # a row of output each: results, not readings
             self.exceptions.extend(
                 [*self.names(row), text] for flag, text in PROBLEMS.items() if computed.problem[k] & flag
@@ -116,16 +125,18 @@ class _Sheet:
             if computed.computed[k]:
                 self._account(tariff, row, ends[k], computed, k, hashes[k], lines.get(row, []))
 
-    def _lines(self, tariff: plan.Tariff, flat: billing.Lines) -> dict[int, list[list[str]]]:
+    def _lines(
+        self, tariff: plan.Tariff, items: Sequence[billing.Item], flat: billing.Lines
+    ) -> dict[int, list[list[str]]]:
         of_account: dict[int, list[list[str]]] = {}
-        columns = (flat.account, flat.period, flat.energy, flat.price, flat.amount_fen)
-        for row, period, energy, price, fen in zip(*(column.tolist() for column in columns), strict=True):
+        columns = (flat.account, flat.item, flat.quantity, flat.price, flat.amount_fen)
+        for row, item, quantity, price, fen in zip(*(column.tolist() for column in columns), strict=True):
             of_account.setdefault(row, []).append(
                 [
                     *self.names(row, tariff.name),
-                    PERIODS[period],
-                    _decimal(energy),
-                    _decimal(price),
+                    items[item].name,
+                    text_of(quantity),
+                    text_of(price),
                     yuan_text(fen),
                 ]
             )
@@ -141,15 +152,15 @@ class _Sheet:
         digest: str,
         lines: list[list[str]],
     ) -> None:
-        fen, energy = int(computed.total_fen[k]), int(computed.total_energy[k])
+        fen, energy = int(computed.total_fen[k]), int(computed.energy[k])
         registers = [*ends[0, 0].tolist(), *ends[-1, 1].tolist()]
         self.lines.extend(lines)
         self.determinants.append(
             [
                 *self.names(row, tariff.name),
                 str(int(self.who.multiplier[row])),
-                *("" if value == MISSING else _decimal(value) for value in registers),
-                _decimal(energy),
+                *("" if value == MISSING else text_of(value) for value in registers),
+                text_of(energy),
                 yuan_text(fen),
                 digest,
             ]
@@ -181,7 +192,7 @@ def compute(run: Run, first: dt.date, last: dt.date) -> Batch:
         "accounts": len(sheet.who),
         "billed": len(sheet.bills),
         "exceptions": len(sheet.exceptions),
-        "total_energy_kwh": _decimal(sum(sheet.energies)),
+        "total_energy_kwh": text_of(sum(sheet.energies)),
         "total_amount_yuan": yuan_text(total_fen),
         "total_amount_fen": total_fen,
         "files": [
@@ -217,12 +228,6 @@ def run_span(run: Run, first: dt.date, last: dt.date, folder: Path) -> tuple[Bat
     changed = bills.save(run.conn, batch.bills, now=run.now)
     write(batch, folder)
     return batch, changed
-
-
-def _decimal(units: int) -> str:
-    """1e-4 units, exactly: kWh and prices alike."""
-    sign = "-" if units < 0 else ""
-    return f"{sign}{abs(units) // 10_000}.{abs(units) % 10_000:04d}"
 
 
 def _csv(columns: tuple[str, ...], rows: list[list[str]]) -> bytes:

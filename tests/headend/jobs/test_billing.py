@@ -132,6 +132,15 @@ def test_exceptions(store: Connection, houses: dict[str, Home], tmp_path: Path) 
     assert (found.manifest["billed"], found.manifest["exceptions"]) == (3, 3)
 
 
+def test_a_plan_that_needs_more_than_registers_is_an_exception(store: Connection, tmp_path: Path) -> None:
+    here = place(store, "7", customer="C7", tariff="zhejiang-residential-steps")
+    home(here.meter, FIRST, 4).freeze(store, *MIDNIGHTS)
+    found, changed = batch(store, tmp_path)
+    assert changed == 0
+    (row,) = sheet(found, "exceptions")
+    assert row["problem"] == "zhejiang-residential-steps needs what this batch does not bring: before"
+
+
 def test_nobody(store: Connection, tmp_path: Path) -> None:
     found, changed = batch(store, tmp_path, first=LAST)
     assert (changed, found.manifest["accounts"], found.manifest["total_amount_yuan"]) == (0, 0, "0.00")
