@@ -81,6 +81,8 @@ def balances(run: Run) -> Running | None:
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
         tariff = known[str(name)]
+        if not tariff.energy_only or "days" in tariff.needs:
+            continue  # what was used since is not priced by steps, demand or calendar yet: unknown, so nobody is cut off
         parts = energy_by_period(registers[rows], slot_periods(tariff, times[1:], run.zone))
         charge = _charge(parts, tariff, first, this_day, who.multiplier[rows])
         # counted from the settled register and from nowhere else

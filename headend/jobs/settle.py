@@ -20,7 +20,7 @@ from protocols.reading import MISSING
 from tariffs import plan
 from tariffs.charge import Problem, charge_to_date, daily_entry, period_energy
 from tariffs.ledger import derive_many, inputs_hashes
-from tariffs.money import yuan_text
+from tariffs.money import to_fen, yuan_text
 
 I64 = NDArray[np.int64]
 
@@ -33,7 +33,7 @@ def job(run: Run, day: dt.date) -> str:
     if not len(who):
         return "no prepaid accounts"
     posted = corrected = 0
-    waiting = 0
+    waiting = unknown = 0
     known = tariffs.load(run.conn)
     charged = ledger.charged_since(run.conn)
     # where an account's charges begin: what meters remember of before then was charged by whoever ran them before
@@ -45,11 +45,15 @@ def job(run: Run, day: dt.date) -> str:
     )
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
+        if not known[str(name)].energy_only:  # its steps, demand or funds are not settled by the day yet
+            unknown += len(rows)
+            continue
         for last in _month_ends(day):
             new, late, held = _settle(run, last, who, rows[begins[rows] <= last], known[str(name)])
             posted, corrected = posted + new, corrected + late
         waiting += held  # for the newest day
-    return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+    text = f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+    return text + (f", {unknown} have a plan that is not settled by the day" if unknown else "")
 
 
 def _month_ends(day: dt.date) -> list[dt.date]:
@@ -80,7 +84,7 @@ def _settle(run: Run, day: dt.date, who: Accounts, rows: I64, tariff: plan.Tarif
         spans = tariff.spans(first + dt.timedelta(days=int(base[open_].min())), d + dt.timedelta(days=1))
         edges = [((begins - first).days, (ends - first).days, version) for begins, ends, version in spans]
         to_date = _to_date(registers[open_], base[open_], multiplier[open_], edges)
-        amount = daily_entry(to_date, earlier[open_])
+        amount = daily_entry(to_fen(to_date), earlier[open_])
         ready = np.flatnonzero(amount != MISSING)
         waiting = len(open_) - len(ready)
         if not len(ready):

@@ -167,6 +167,6 @@ def test_running_equals_recomputed_in_any_order_of_arrival(charges: list[int], s
         # the two ways of saying what a day's entry is agree
         if len(ledger) > 1:
             earlier = sum(entry.amount_fen for entry in ledger[:-1])
-            assert ledger[-1].amount_fen == int(daily_entry(to_date[newest], np.array(earlier)))
+            assert ledger[-1].amount_fen == int(daily_entry(to_fen(to_date[newest]), np.array(earlier)))
     scratch = derive([], **KEY, amount_fen=int(to_fen(to_date[-1])), inputs_hash="scratch")  # type: ignore[arg-type]
     assert balance(ledger) == balance(scratch)

@@ -59,6 +59,14 @@ def shown(conn: Connection, asset: str = "1") -> dict[str, Any]:
     return row
 
 
+def test_with_a_plan_whose_charge_is_not_known_nobody_is_cut_off(store: Connection) -> None:
+    steady(store, customer(store, tariff="zhejiang-residential-steps"))
+    pay(store, "1", 100)
+    assert work(store) == "1 unknown; 0 notices"  # by the ledger alone: the curve would have spent it
+    found = shown(store)
+    assert (found["provisional_low_fen"], found["provisional_high_fen"], found["valid"]) == (100, 100, False)
+
+
 def test_what_is_left(store: Connection) -> None:
     here = customer(store)
     steady(store, here)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ FIRST = dt.date(2026, 3, 5)
 
 
 def customer(
-    conn: Connection, asset: str = "1", *, since: str = "2026-03-05 00:00", days: int = 8, **options: int
+    conn: Connection, asset: str = "1", *, since: str = "2026-03-05 00:00", days: int = 8, **options: Any
 ) -> tuple[int, Home]:
     here = place(conn, asset, customer=f"C{asset}", since=since, **options)
     return here.account or 0, home(here.meter, dt.date.fromisoformat(since[:10]), days)
@@ -50,6 +51,15 @@ def test_day_by_day(store: Connection) -> None:
     detail = ledger.entries(store, account, 1)[0]["detail"]
     assert detail["month_to_date_fen"] == to_date[3]
     assert detail["registers_to"][0] == house.total[3 * 96]
+
+
+def test_a_plan_with_steps_is_not_settled_as_if_it_had_none(store: Connection) -> None:
+    account, house = customer(store, tariff="zhejiang-residential-steps")
+    house.freeze(store, "2026-03-05", "2026-03-06")
+    assert settled(store, "2026-03-05") == (
+        "0 entries, 0 corrections, 0 accounts wait for a freeze, 1 have a plan that is not settled by the day"
+    )
+    assert posted(store, account) == []
 
 
 def test_a_revised_freeze_is_a_visible_correction(store: Connection) -> None:
