@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.jobs import determinants
-from headend.jobs.determinants import Grounds, Source
+from headend.jobs.determinants import ACTIVE, Grounds, Source
 from headend.jobs.frame import Run
 from headend.store import bills, blocks, tariffs
 from headend.store.billed import TILE, Billed, stream
@@ -299,7 +299,7 @@ class _Tile:
     ) -> None:
         which = np.flatnonzero(good)
         self.energy += int(result.energy[which].sum())
-        registers = [decimals(column) for column in grounds.registers[which].reshape(len(which), -1).T]
+        registers = [decimals(column) for column in grounds.registers[which].reshape(len(which), 2 * len(ACTIVE)).T]
         columns = zip(
             which.tolist(), *registers, decimals(result.energy[which]), yuans(result.total_fen[which]), result.total_fen[which].tolist(),
             grounds.multiplier[which].tolist(), strict=True,

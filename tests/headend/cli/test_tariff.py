@@ -52,7 +52,7 @@ def test_a_bad_file_is_one_line_and_nothing_is_kept(shell: Shell, tmp_path: Path
     bad = written(tmp_path, "bad.toml", offered(FIRST, name="bad").text.replace("22:00-24:00", "21:00-24:00"))
     said = shell("tariff", "put", good, bad, "--reason", "notice 7")
     assert said.code == 1
-    assert said.line.startswith("headend tariff put: bad.toml: version[0].schedule[0].hours.valley: 21:00 already belongs to peak")
+    assert said.line.startswith("headend: bad.toml: version[0].schedule[0].hours.valley: 21:00 already belongs to peak")
     assert said.line.endswith("nothing was kept")
     assert "ours" not in shell("tariff", "list").out
     assert "no tariff 'ours'" in shell("tariff", "show", "ours").line

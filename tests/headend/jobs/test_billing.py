@@ -241,15 +241,6 @@ def test_what_a_year_had_brought_before_the_head_end_began(store: Connection, tm
     assert [(row["item"], row["quantity"]) for row in sheet(found, "lines")][2:] == [("step 2", "5.0000"), ("step 3", "23.8000")]
 
 
-def test_a_plan_that_needs_more_than_registers_is_an_exception(store: Connection, tmp_path: Path) -> None:
-    here = place(store, "7", customer="C7", tariff="zhejiang-residential-steps")
-    home(here.meter, FIRST, 4).freeze(store, *MIDNIGHTS)
-    found, changed = batch(store, tmp_path)
-    assert changed == 0
-    (row,) = sheet(found, "exceptions")
-    assert row["problem"] == "zhejiang-residential-steps needs what this batch does not bring: before"
-
-
 def test_nobody(store: Connection, tmp_path: Path) -> None:
     found = batch(store, tmp_path, first=LAST)
     assert (found.changed, found.manifest["accounts"], found.manifest["total_amount_yuan"]) == (0, 0, "0.00")
