@@ -43,6 +43,8 @@ PROBLEMS = {
     Problem.NEGATIVE: "a register went down, or the periods exceed the total",
     Problem.ESTIMATED: "one end is estimated",
     Problem.UNPRICED_PERIOD: "a register moved that the tariff does not price",
+    Problem.MISSING_DETERMINANT: "something else that the tariff needs is not known",
+    Problem.NOT_OFFERED: "the tariff has no price for the chosen basic charge",
 }
 #: what registers alone tell; plans that need more (energy before, demand, reactive energy …) are exceptions
 BROUGHT = frozenset({"days"})
