@@ -148,6 +148,11 @@ def bill(tariff: Tariff, segments: Sequence[Segment], given: Determinants) -> Bi
         raise ValueError(
             f"{given.energy.shape[1]} segments of energy for {len(segments)} segments of the plan"
         )
+    for one in segments:
+        if tariff.spans(one.begin, one.end) != (one,):
+            raise ValueError(
+                f"{tariff.name} cannot be billed from {one.begin} to {one.end} in one piece; take Tariff.spans"
+            )
     problem = given.problem | lacking(tariff, segments, given)
     sheet = _Sheet(tariff, segments, _known(given, problem))
     for n in range(len(segments)):

@@ -128,13 +128,22 @@ class Version:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be known besides the energy by period: determinants, and 'days' to split a curve."""
+        """What must be known besides the energy by period: columns of determinants.Determinants, and 'days' to
+        split a curve.
+        """
+        basic = self.basic
+        by_demand = basic is not None and basic.demand_price is not None
+        by_capacity = basic is not None and (basic.capacity_price is not None or basic.discount is not None)
         wanted = {
             "days": self.by_kind,
             "before": self.steps is not None,
-            "by": self.basic is not None,
+            "by": basic is not None,
+            "capacity": by_capacity,
+            "contract": by_demand,
+            "demand": by_demand,
             "reactive": self.power_factor is not None,
-            "loss": self.transformer_loss is not None,
+            "iron": self.transformer_loss is not None,
+            "copper": self.transformer_loss is not None,
         }
         return frozenset(name for name, needed in wanted.items() if needed)
 

@@ -19,7 +19,7 @@ from tariffs.determinants import Determinants, of_registers
 from tariffs.ledger import Entry, balance, derive
 from tariffs.money import to_fen
 from tariffs.periods import PERIODS
-from tariffs.plan import Tariff, load_all, shipped
+from tariffs.plan import Segment, Tariff, load_all, shipped
 
 KWH = 10_000
 DAY = dt.timedelta(days=1)
@@ -96,6 +96,23 @@ def test_segments_must_be_those_of_the_energies(zhejiang: Tariff) -> None:
     spans = zhejiang.spans(*MARCH)
     with pytest.raises(ValueError, match="1 segments of energy for 2 segments of the plan"):
         bill(zhejiang, spans * 2, of_registers(freezes(((0,) * 5, (0,) * 5)), one(1, 1), spans))
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "end"),
+    [
+        ("guangdong-residential-steps", dt.date(2026, 3, 1), dt.date(2026, 4, 2)),  # over a month
+        ("zhejiang-residential-steps", dt.date(2025, 12, 1), dt.date(2026, 2, 1)),  # over a year
+        ("two-part-price-change", dt.date(2026, 3, 1), dt.date(2026, 4, 1)),  # over a version
+    ],
+)
+def test_a_segment_lies_where_nothing_changes(name: str, begin: dt.date, end: dt.date) -> None:
+    plan = PLANS[name]
+    given_ = Determinants(
+        np.zeros((1, 1, len(PERIODS)), dtype=np.int64), np.zeros(1, dtype=np.int8), before=np.array([0])
+    )
+    with pytest.raises(ValueError, match=f"{name} cannot be billed from {begin} to {end} in one piece"):
+        bill(plan, [Segment(begin, end, plan.on(begin))], given_)
 
 
 def random_determinants(

@@ -20,7 +20,7 @@ from tariffs.charge import (
     provisional,
 )
 from tariffs.money import to_fen
-from tariffs.plan import Tariff
+from tariffs.plan import Tariff, parse
 from tariffs.registers import ROLL_OVER
 
 KWH = 10_000
@@ -47,6 +47,33 @@ def test_flat_is_the_total_minus_the_others(four: Tariff) -> None:
     # 10 x 1.2 + 30 x 1.0 + 35 x 0.6 + 25 x 0.3 = 12 + 30 + 21 + 7.5 = 70.50 yuan
     assert money.dtype == np.int64
     assert to_fen(charge_to_date(part.energy, four.on(DAY))).tolist() == [7050]
+
+
+def test_five_periods_on_four_registers() -> None:
+    """Four registers count, the fifth period is what the total has besides; T3 counts the deep valley here."""
+    text = """
+name = "five"
+title_en = "Five"
+title_zh = "五"
+region = "000000"
+source = "test"
+[[version]]
+valid_from = 2024-01-01
+prices = { sharp = "1.2", peak = "1.0", flat = "0.6", valley = "0.3", deep = "0.1" }
+registers = { T1 = "sharp", T2 = "peak", T3 = "deep", T4 = "valley" }
+[[version.schedule]]
+[version.schedule.hours]
+sharp = ["18:00-20:00"]
+peak = ["08:00-12:00"]
+flat = ["14:00-18:00", "20:00-24:00"]
+valley = ["00:00-08:00"]
+deep = ["12:00-14:00"]
+"""
+    version = parse(text, "five.toml").on(DAY)
+    part = period_energy(freeze(0, 0, 0, 0, 0), freeze(100, 10, 20, 5, 30), np.array([1]), version)
+    assert part.energy[0].tolist() == [10 * KWH, 20 * KWH, 35 * KWH, 30 * KWH, 5 * KWH]
+    # 12 + 20 + 21 + 9 + 0.5 = 62.50 yuan
+    assert to_fen(charge_to_date(part.energy, version)).tolist() == [6250]
 
 
 def test_peak_is_the_remainder_where_there_is_no_flat(zhejiang: Tariff) -> None:
