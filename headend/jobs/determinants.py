@@ -105,7 +105,7 @@ class Source:
             more["reactive"] = np.stack(
                 [self._moved(code, edges[:-1], edges[1:]) for code in REACTIVE], axis=2
             )
-        if "loss" in needs:
+        if "iron" in needs:
             more["iron"], more["copper"] = self._loss(segments)
         evidence = self._evidence(int(edges[0]), int(edges[-1]))
         return Grounds(Determinants(energy, problem, **more), why, *evidence)
