@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from headend.store import feed
+from headend.store import feed, orders
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
@@ -124,6 +124,7 @@ def _pay(
         (account_id, channel, accounting_date, serial, amount_fen, as_datetime(paid_at), row["entry_id"]),
     )
     feed.publish(conn, "payment", [(customer, accounting_date)])
+    orders.void_paid(conn, account_id, now=now, who=f"payment:{channel}")
     return Payment(row["entry_id"], account_id, False)
 
 
