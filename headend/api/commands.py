@@ -134,7 +134,12 @@ class ApprovalIn(BaseModel):
 
 @router.post("/{command}/approve", status_code=202)
 def approve(
-    request: Request, command: int, house: Here, key: Approver, once_key: OnceKey, body: ApprovalIn | None = None
+    request: Request,
+    command: int,
+    house: Here,
+    key: Approver,
+    once_key: OnceKey,
+    body: ApprovalIn | None = None,
 ) -> Response:
     """Be the second person of a trip, or of a write to a terminal (its `request` says what). All gates are asked again; whoever asked for it
     is refused. Where a person must look at something first, `accept` says that you have."""

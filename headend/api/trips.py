@@ -40,7 +40,9 @@ class BatchIn(BaseModel):
     valid_s: int = Field(
         default=14400, ge=60, le=86400, strict=True, description="seconds until what was not sent is void"
     )
-    every_s: int = Field(default=60, ge=0, le=3600, strict=True, description="seconds between two of its trips")
+    every_s: int = Field(
+        default=60, ge=0, le=3600, strict=True, description="seconds between two of its trips"
+    )
     dry_run: bool = Field(default=True, description="tell what the gates say; order nothing")
 
 
@@ -138,7 +140,9 @@ def approve(
     accept = body.accept if body else []
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
-        return 202, _told(batch, trip_batch.approve(conn, batch, who=key.person, now=house.now, accept=accept))
+        return 202, _told(
+            batch, trip_batch.approve(conn, batch, who=key.person, now=house.now, accept=accept)
+        )
 
     return once(request, house, key, once_key, body={"accept": accept}, act=act)
 

@@ -19,9 +19,16 @@ def command() -> None:
 
 @command.command()
 @click.option(
-    "--since", metavar="HEAD", help="A head that was kept elsewhere: the text, or the file that holds it. It must be in the chain."
+    "--since",
+    metavar="HEAD",
+    help="A head that was kept elsewhere: the text, or the file that holds it. It must be in the chain.",
 )
-@click.option("--write", type=click.Path(path_type=Path), metavar="FILE", help="Write the head there if the chain holds.")
+@click.option(
+    "--write",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the head there if the chain holds.",
+)
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @json_option
 @pass_app
@@ -34,12 +41,29 @@ def verify(app: App, since: str | None, write: Path | None, lang: str, as_json: 
     told = audit.verify(conn, _head(since))
     if as_json:
         broken = told.broken and {"seq": told.broken.seq, "en": told.broken.en, "zh": told.broken.zh}
-        print_json({"ok": told.broken is None, "records": told.records, "head": told.head and str(told.head), "broken": broken})
+        print_json(
+            {
+                "ok": told.broken is None,
+                "records": told.records,
+                "head": told.head and str(told.head),
+                "broken": broken,
+            }
+        )
     elif told.broken is not None:
-        where = {"en": f"record {told.broken.seq}: ", "zh": f"第 {told.broken.seq} 条："}[lang] if told.broken.seq else ""
-        click.echo({"en": f"BROKEN at {where}{told.broken.en}", "zh": f"审计链断裂 {where}{told.broken.zh}"}[lang])
+        where = (
+            {"en": f"record {told.broken.seq}: ", "zh": f"第 {told.broken.seq} 条："}[lang]
+            if told.broken.seq
+            else ""
+        )
+        click.echo(
+            {"en": f"BROKEN at {where}{told.broken.en}", "zh": f"审计链断裂 {where}{told.broken.zh}"}[lang]
+        )
     else:
-        click.echo({"en": f"{told.records} records, the chain holds", "zh": f"共 {told.records} 条记录，审计链完整"}[lang])
+        click.echo(
+            {"en": f"{told.records} records, the chain holds", "zh": f"共 {told.records} 条记录，审计链完整"}[
+                lang
+            ]
+        )
         click.echo(f"{told.head}")
     if told.broken is not None:
         raise Exit(1)
@@ -68,7 +92,10 @@ def head(app: App, as_json: bool) -> None:
 
 
 @command.command(name="list")
-@click.option("--kind", type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "restore"]))
+@click.option(
+    "--kind",
+    type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "restore"]),
+)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @json_option
 @pass_app

@@ -75,11 +75,24 @@ def run(app: App, wanted: Wanted, *, yes: bool, as_json: bool) -> None:
         told = trip_batch.dry_run(app.conn, plan)
     refused = [answer for answer in told if answer.refused]
     if as_json:
-        print_json({"dry_run": not yes, "batch": number, "refused": len(refused), "meters": [_plain(answer) for answer in told]})
+        print_json(
+            {
+                "dry_run": not yes,
+                "batch": number,
+                "refused": len(refused),
+                "meters": [_plain(answer) for answer in told],
+            }
+        )
     else:
         title = f"batch {number}" if yes else "dry run: nothing is ordered without --yes"
-        app.show(title, ("meter", ">order", "not before", "~what the gates say"), [_row(app, answer) for answer in told])
-        click.echo(f"{len(told) - len(refused)} of {len(told)} {'wait for approval' if yes else 'would wait for approval'}, {len(refused)} refused")
+        app.show(
+            title,
+            ("meter", ">order", "not before", "~what the gates say"),
+            [_row(app, answer) for answer in told],
+        )
+        click.echo(
+            f"{len(told) - len(refused)} of {len(told)} {'wait for approval' if yes else 'would wait for approval'}, {len(refused)} refused"
+        )
         if yes and len(refused) < len(told):
             click.echo(f"another person approves them: `headend relay approve-batch {number}`")
     if yes and len(refused) == len(told):
@@ -128,7 +141,11 @@ def approve(app: App, number: int, accept: tuple[str, ...], person: str, as_json
     if as_json:
         print_json({"batch": number, "refused": len(refused), "orders": [_plain(answer) for answer in told]})
     else:
-        app.show(f"batch {number}", ("meter", ">order", "not before", "~what the gates say"), [_row(app, answer) for answer in told])
+        app.show(
+            f"batch {number}",
+            ("meter", ">order", "not before", "~what the gates say"),
+            [_row(app, answer) for answer in told],
+        )
         click.echo(f"{len(told) - len(refused)} of {len(told)} approved by {person}")
     if refused:
         raise Exit(1)

@@ -19,7 +19,9 @@ def command() -> None:
 @click.argument("first", type=Day())
 @click.argument("last", type=Day(), required=False)
 @click.option("--kind", type=click.Choice(list(no_trip.KINDS)), required=True)
-@click.option("--organisation", default="", help="Its code; it holds for all below it. Without it: everybody.")
+@click.option(
+    "--organisation", default="", help="Its code; it holds for all below it. Without it: everybody."
+)
 @click.option("--reason", required=True, help="Told whoever is refused.")
 @person_option
 @pass_app
@@ -30,7 +32,9 @@ def add(
     number = no_trip.declare(
         app.conn, first=first, last=last or first, kind=kind, organisation=organisation, reason=reason, who=person, now=app.clock.now()
     )  # fmt: skip
-    click.echo(f"declaration {number}: nobody{' of ' + organisation if organisation else ''} is tripped from {first} to {last or first}")
+    click.echo(
+        f"declaration {number}: nobody{' of ' + organisation if organisation else ''} is tripped from {first} to {last or first}"
+    )
 
 
 @command.command()
@@ -44,7 +48,9 @@ def withdraw(app: App, number: int, person: str) -> None:
 
 
 @command.command(name="list")
-@click.option("--since", type=Day(), default="today", show_default=True, help="Those that reach beyond this day.")
+@click.option(
+    "--since", type=Day(), default="today", show_default=True, help="Those that reach beyond this day."
+)
 @json_option
 @pass_app
 def list_(app: App, since: dt.date, as_json: bool) -> None:

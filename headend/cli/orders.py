@@ -117,9 +117,7 @@ def finish(app: App, order: dict[str, Any], as_json: bool) -> None:
 @wait_option
 @json_option
 @pass_app
-def approve(
-    app: App, order: int, accept: tuple[str, ...], person: str, wait: float, as_json: bool
-) -> None:
+def approve(app: App, order: int, accept: tuple[str, ...], person: str, wait: float, as_json: bool) -> None:
     """Approve what somebody else asked for, and wait for its outcome."""
     kind = orders.get(app.conn, order)["kind"]
     moved(

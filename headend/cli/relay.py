@@ -60,15 +60,16 @@ _add("end-keep-power", "End keep-power of METER (保电解除).")
 @command.command()
 @click.argument("meter", required=False)
 @click.option(
-    "--from", "file", type=click.Path(path_type=Path), metavar="FILE",
+    "--from",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="A batch: one meter a line, or a CSV with a column `meter`; - is standard input.",
 )
 @click.option("--list", "listed", metavar="METER,METER…", help="A batch, named here.")
 @click.option("--reason", required=True, help="Why; kept with the order for ever.")
 @click.option("--hours", default=4.0, show_default=True, help="How long the order stays valid.")
-@click.option(
-    "--every", default=60.0, show_default=True, help="A batch: seconds between two of its trips."
-)
+@click.option("--every", default=60.0, show_default=True, help="A batch: seconds between two of its trips.")
 @click.option("--key", default="", help="A batch: its name; the same again asks for nothing twice.")
 @click.option("--yes", is_flag=True, help="A batch: ask for it. Without it nothing is ordered.")
 @person_option
@@ -91,7 +92,15 @@ def trip(
         batch.run(app, wanted, yes=yes, as_json=as_json)
 
 
-for _shared in (shown.approve, shown.cancel, shown.one, *batch.COMMANDS, stop.stop, stop.resume, no_trip.command):
+for _shared in (
+    shown.approve,
+    shown.cancel,
+    shown.one,
+    *batch.COMMANDS,
+    stop.stop,
+    stop.resume,
+    no_trip.command,
+):
     command.add_command(_shared)
 
 

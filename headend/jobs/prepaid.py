@@ -214,7 +214,9 @@ def act(run: Run) -> tuple[int, int, list[str]]:
         last = row["last_action"]
         if k == 0:  # the same for all: out of hours nobody is asked for, instead of everybody being refused
             facts, _ = orders.facts(run.conn, row["asset"], run.now)
-            closed = calendar.why_not(replace(facts, no_trip=""), limits)  # an organisation's own days: each by itself
+            closed = calendar.why_not(
+                replace(facts, no_trip=""), limits
+            )  # an organisation's own days: each by itself
         try:
             if row["level"] == "stop" and row["high_fen"] < 0 and last != "trip":
                 if (

@@ -82,7 +82,9 @@ def note(conn: Connection, kind: str, ref: str, said: Mapping[str, Any]) -> None
 
 def head(conn: Connection) -> Head | None:
     """Where the chain ends."""
-    row = conn.execute("SELECT seq, encode(hash, 'hex') AS hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    row = conn.execute(
+        "SELECT seq, encode(hash, 'hex') AS hash FROM audit ORDER BY seq DESC LIMIT 1"
+    ).fetchone()
     return Head(row["seq"], row["hash"]) if row else None
 
 
@@ -131,12 +133,22 @@ def _link(row: dict[str, Any], seq: int, before: bytes) -> Broken | None:
     n = row["seq"]
     if n != seq + 1:
         missing = f"{seq + 1}" if n == seq + 2 else f"{seq + 1} to {n - 1}"
-        return Broken(n, f"records {missing} are missing before it", f"其前缺少第 {missing.replace(' to ', '–')} 条记录")
+        return Broken(
+            n, f"records {missing} are missing before it", f"其前缺少第 {missing.replace(' to ', '–')} 条记录"
+        )
     if bytes(row["prev"]) != before:
-        return Broken(n, "it does not follow the record before it: one of the two was replaced", "与前一条记录不相连：其中之一被替换")
+        return Broken(
+            n,
+            "it does not follow the record before it: one of the two was replaced",
+            "与前一条记录不相连：其中之一被替换",
+        )
     told = digest(n, row["kind"], row["ref"], row["recorded"], row["body"], before)
     if bytes(row["hash"]) != told:
-        return Broken(n, f"it was changed: {row['kind']} {row['ref']}".rstrip(), f"内容被改动：{row['kind']} {row['ref']}".rstrip())
+        return Broken(
+            n,
+            f"it was changed: {row['kind']} {row['ref']}".rstrip(),
+            f"内容被改动：{row['kind']} {row['ref']}".rstrip(),
+        )
     return None
 
 
@@ -197,7 +209,9 @@ def _rows(conn: Connection) -> Broken | None:
     what = f"{row['kind']} {row['ref']}"
     if row["gone"]:
         return Broken(row["seq"], f"what it tells of is gone: {what}", f"所记的行已不在：{what}")
-    return Broken(row["seq"], f"what it tells of says something else now: {what}", f"所记的行已被改动：{what}")
+    return Broken(
+        row["seq"], f"what it tells of says something else now: {what}", f"所记的行已被改动：{what}"
+    )
 
 
 def _now(conn: Connection) -> Broken | None:
@@ -212,4 +226,8 @@ def _now(conn: Connection) -> Broken | None:
         "SELECT seq FROM (SELECT seq, (body::jsonb ->> 'stopped')::boolean AS said FROM audit WHERE kind = 'stop' ORDER BY seq DESC LIMIT 1) a "
         "WHERE said IS DISTINCT FROM (SELECT stopped FROM trip_stop)"
     ).fetchone()
-    return Broken(stop["seq"], "the kill switch is not where it says", "停电总闸状态与所记不符") if stop else None
+    return (
+        Broken(stop["seq"], "the kill switch is not where it says", "停电总闸状态与所记不符")
+        if stop
+        else None
+    )

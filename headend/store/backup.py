@@ -405,7 +405,9 @@ def _make_safe(
         conn.execute("UPDATE terminal SET online = false WHERE online")
         moved = orders.after_restore(conn, taken=dt.datetime.fromisoformat(made.taken), now=now, who=who)
         cluster.set_limits(conn, NO_TRIPS, who)
-        audit.note(conn, "restore", "", {"taken": made.taken, "who": who, "rows": made.rows, "epoch": made.epoch})
+        audit.note(
+            conn, "restore", "", {"taken": made.taken, "who": who, "rows": made.rows, "epoch": made.epoch}
+        )
         conn.execute(
             "INSERT INTO backup_run (kind, folder, seconds, bytes, ok, detail) VALUES ('restore', %s, %s, %s, true, %s)",
             (

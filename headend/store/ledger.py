@@ -60,11 +60,19 @@ def pay(
     try:
         with conn.transaction():
             booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
+            _void(conn, booked, channel, now)
     except psycopg.errors.UniqueViolation:  # the same payment, at the same moment, on another connection
         with conn.transaction():
             booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
+            _void(conn, booked, channel, now)
     conn.commit()
     return booked
+
+
+def _void(conn: Connection, booked: Payment, channel: str, now: Any) -> None:
+    """Whoever has paid is not cut off by what was asked for before."""
+    if not booked.duplicate:
+        orders.void_paid(conn, booked.account_id, now=now, who=f"payment:{channel}")
 
 
 def _pay(
@@ -124,7 +132,6 @@ def _pay(
         (account_id, channel, accounting_date, serial, amount_fen, as_datetime(paid_at), row["entry_id"]),
     )
     feed.publish(conn, "payment", [(customer, accounting_date)])
-    orders.void_paid(conn, account_id, now=now, who=f"payment:{channel}")
     return Payment(row["entry_id"], account_id, False)
 
 

@@ -51,7 +51,9 @@ def declare(
                 "SELECT organisation_id FROM organisation WHERE code = %s", (organisation,)
             ).fetchone()
             if found is None:
-                raise StoreError(f"no organisation {organisation} in the archive; `headend archive list organisations` shows them")
+                raise StoreError(
+                    f"no organisation {organisation} in the archive; `headend archive list organisations` shows them"
+                )
             owner = found["organisation_id"]
         row = conn.execute(
             "INSERT INTO no_trip (first_day, last_day, kind, organisation_id, reason, who, at) VALUES (%s, %s, %s, %s, %s, %s, %s) "

@@ -215,7 +215,8 @@ def _doubts(conn: Connection, meter_id: int, since: dt.date) -> str:
 
 
 def _same_since(conn: Connection, meter_id: int, now: dt.datetime) -> dt.datetime | None:
-    """Since when this meter with these transformers is on its point; another route or password changes nothing of what its registers mean."""
+    """Since when this meter with these transformers is on its point; another route or password changes nothing of what its registers mean.
+    Where nothing was on the point before, nothing was exchanged: as if for ever."""
     row = conn.execute(
         """
         WITH RECURSIVE span AS (
@@ -224,7 +225,8 @@ def _same_since(conn: Connection, meter_id: int, now: dt.datetime) -> dt.datetim
             UNION ALL
             SELECT s.meter_id, s.point_id, s.ct, s.pt, i.valid_from FROM span s JOIN installation i
             ON (i.meter_id, i.point_id, i.ct, i.pt, i.valid_to) = (s.meter_id, s.point_id, s.ct, s.pt, s.since))
-        SELECT min(since) AS since FROM span
+        SELECT CASE WHEN EXISTS (SELECT FROM installation b JOIN span s USING (point_id) WHERE b.valid_from < (SELECT min(since) FROM span))
+               THEN min(since) ELSE least(min(since), timestamptz '1970-01-01 00:00:00+00') END AS since FROM span
         """,
         {"meter": meter_id, "now": now},
     ).fetchone()

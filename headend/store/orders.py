@@ -207,7 +207,7 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
         if wish.kind == "relay":
             batch = wish.batch or batches.of_day(conn, wish.who, wish.at)
         # as the row will be
-        draft = {
+        draft: dict[str, Any] = {
             "order_id": None, "kind": wish.kind, "action": wish.action, "meter_id": target.meter_id, "terminal_id": target.terminal_id,
             "expires_at": wish.until, "requested_by": wish.who, "adds": wish.writing.adds, "replaces": wish.writing.replaces,
             "not_before": wish.not_before, "batch_id": batch, "accepted": {},
@@ -319,7 +319,9 @@ def approve(conn: Connection, order_id: int, *, who: str, now: Any, accept: Sequ
                 "UPDATE orders SET approved_by = %s, approved_at = %s, accepted = accepted || %s::jsonb, outcome = '' WHERE order_id = %s",
                 (who, at, json.dumps(accepted), order_id),
             )
-            state = _move(conn, row, Event.APPROVE, who, at, f"accepts: {', '.join(accept)}" if accept else "")
+            state = _move(
+                conn, row, Event.APPROVE, who, at, f"accepts: {', '.join(accept)}" if accept else ""
+            )
     conn.commit()
     if refusals:
         raise Refused(refusals, order_id)
@@ -386,9 +388,7 @@ def begin(
                 buckets = trip_buckets.of_meter(conn, row["meter_id"], at, hold=True)
             refusals = ask_gates(conn, row, at, row["approved_by"], sending=True, buckets=buckets)
         elif not refusals and row["not_before"] is not None and at < row["not_before"]:
-            refusals = [
-                Refusal(gates.EARLY, f"it may not be sent before {row['not_before'].isoformat()}")
-            ]
+            refusals = [Refusal(gates.EARLY, f"it may not be sent before {row['not_before'].isoformat()}")]
         if [r.gate for r in refusals] == [gates.EARLY]:
             pass
         elif refusals:

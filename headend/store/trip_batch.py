@@ -93,14 +93,12 @@ def ask(conn: Connection, plan: Plan) -> tuple[int, list[Answer]]:
         else:
             made = orders.get(conn, order)
             conn.rollback()
-            waits = ((("waits", made["outcome"].removeprefix("waits: ")),) if made["outcome"] else ())
+            waits = (("waits", made["outcome"].removeprefix("waits: ")),) if made["outcome"] else ()
             told.append(Answer(meter, order, made["not_before"], not made["is_open"], waits))
     return number, told
 
 
-def approve(
-    conn: Connection, number: int, *, who: str, now: Any, accept: Sequence[str] = ()
-) -> list[Answer]:
+def approve(conn: Connection, number: int, *, who: str, now: Any, accept: Sequence[str] = ()) -> list[Answer]:
     """A second person approves all that waits of it; each commits by itself."""
     told = []
     waiting = batches.waiting(conn, number)

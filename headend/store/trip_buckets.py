@@ -36,13 +36,13 @@ def of_meter(conn: Connection, meter_id: int, now: dt.datetime, *, hold: bool = 
     if hold:
         # in one order everywhere, so that two trips never wait for each other
         conn.execute(
-            "INSERT INTO trip_bucket (scope, subject_id) SELECT * FROM unnest(%s::text[], %s::integer[]) u(s, i) ORDER BY s COLLATE \"C\", i "
+            'INSERT INTO trip_bucket (scope, subject_id) SELECT * FROM unnest(%s::text[], %s::integer[]) u(s, i) ORDER BY s COLLATE "C", i '
             "ON CONFLICT DO NOTHING",
             (scopes, ids),
         )
     rows = conn.execute(
         "SELECT scope, taken FROM trip_bucket WHERE (scope, subject_id) IN (SELECT * FROM unnest(%s::text[], %s::integer[])) "
-        f"ORDER BY scope COLLATE \"C\", subject_id {'FOR UPDATE' if hold else ''}",
+        f'ORDER BY scope COLLATE "C", subject_id {"FOR UPDATE" if hold else ""}',
         (scopes, ids),
     ).fetchall()
     taken = {(scope, span): 0 for scope in subjects for span in SPANS}

@@ -25,7 +25,9 @@ def why(row: dict[str, Any] | None) -> str | None:
     if not row["stopped"]:
         return ""
     when = row["at"].isoformat(timespec="seconds") if row["at"] else "an unknown time"
-    return f"by {row['who']} at {when}: {row['reason']}; `headend relay resume` by two persons lets them go on"
+    return (
+        f"by {row['who']} at {when}: {row['reason']}; `headend relay resume` by two persons lets them go on"
+    )
 
 
 def stop(conn: Connection, *, who: str, reason: str, now: Any) -> dict[str, Any]:

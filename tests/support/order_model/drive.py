@@ -15,10 +15,15 @@ from tests.support.order_model.world import JOBS, PEOPLE, Home, Order, Spared, W
 #: orders that are still touched: ended ones too, so that a replay is tried
 NEWEST = 10
 WEIGHTS = {
-    "request": 16, "approve": 16, "send": 20, "speak": 10, "minutes": 5, "hour": 1, "tomorrow": 2, "balance": 5, "notice": 6, "protect": 2,
-    "calendar": 1, "spare": 1, "validate": 3, "doubt": 2, "exchange": 0.3, "fall": 2, "keep": 1.5, "pay": 1, "stop": 1, "release": 2, "lease": 1.5,
-    "cancel": 1, "expire": 1,
+    "heal": 8, "request": 14, "approve": 14, "send": 16, "speak": 12, "minutes": 5, "hour": 0.5, "tomorrow": 1, "balance": 2, "notice": 2, "protect": 1,
+    "calendar": 0.4, "spare": 0.5, "validate": 2, "doubt": 1, "exchange": 0.1, "fall": 1, "keep": 0.7, "pay": 0.7, "stop": 0.6, "release": 2,
+    "lease": 1, "cancel": 0.5, "expire": 1,
 }  # fmt: skip
+#: one of these may happen between an approval and the sending
+MEANWHILE = (
+    "minutes", "hour", "tomorrow", "balance", "notice", "protect", "calendar", "spare", "doubt", "exchange", "fall", "pay", "stop", "lease", "speak",
+    "request", "cancel",
+)  # fmt: skip
 OUTCOMES = ("answer", "lose", "reject", "hold", "prove", "disprove", "expire")
 
 
@@ -65,12 +70,15 @@ class Driver:
         rng, now = self.rng, self.world.now
         who = rng.choice((*PEOPLE, *JOBS, "job:prepaid"))
         expires = now + dt.timedelta(minutes=rng.randint(5, 240))
-        later = rng.random() < 0.25
-        not_before = now + dt.timedelta(minutes=rng.randint(1, 30)) if later else None
+        batch = f"list:{who}:{now.date()}" if rng.random() < 0.2 else None
+        self._request(self.home(), who, expires, self._later(0.2), batch)
+
+    def _request(
+        self, home: Home, who: str, expires: dt.datetime, not_before: dt.datetime | None, batch: str | None
+    ) -> None:
         if not_before is not None and not_before >= expires:
             return
-        batch = f"list:{who}:{now.date()}" if rng.random() < 0.2 else None
-        order = self.backend.request(self.home(), who, expires, not_before, batch)
+        order = self.backend.request(home, who, expires, not_before, batch)
         if order is not None:
             self.world.orders = [*self.world.orders[1 - NEWEST :], order]
 
@@ -80,15 +88,71 @@ class Driver:
             return
         rng = self.rng
         who = order.who if rng.random() < 0.15 else rng.choice((*PEOPLE, *PEOPLE, *JOBS))
-        accept = rng.random() < 0.1
+        self._approve(order, who, rng.random() < 0.1)
+
+    def _approve(self, order: Order, who: str, accept: bool) -> None:
         if self.backend.approve(order, who, accept):
             order.approved_by = who
             order.accepted_by = who if accept else order.accepted_by
 
+    def heal(self) -> None:
+        """Everything is put right for one customer, a trip of his is asked for and approved; perhaps something happens, then it is sent."""
+        world, rng, home = self.world, self.rng, self.home()
+        if not 8 <= world.now.hour < 16:
+            self.tomorrow()
+            world.now = world.now.replace(hour=9)
+        today = world.now.date()
+        self._put_right(home, today)
+        who = rng.choice((*PEOPLE, *JOBS))
+        before = world.orders
+        self._request(
+            home, who, world.now + dt.timedelta(minutes=rng.randint(5, 120)), self._later(0.3), None
+        )
+        if world.orders is before:
+            return
+        order = world.orders[-1]
+        accept = rng.random() < 0.1
+        self._approve(order, rng.choice((*PEOPLE, order.who)), accept)
+        if rng.random() < 0.6:
+            self._acts[rng.choice(MEANWHILE)]()
+        self._send(order)
+
+    def _put_right(self, home: Home, today: dt.date) -> None:
+        world = self.world
+        for day in (today, today + dt.timedelta(days=1)):
+            world.calendar[day] = "workday"
+        self.backend.changed("calendar")
+        self.validate()
+        if world.stopped:
+            world.stopped = False
+            self.backend.changed("stop")
+        if world.spared and self.rng.random() < 0.7:
+            world.spared.clear()
+            self.backend.changed("spare")
+        home.protected, home.fall = "", 1000
+        home.usual = 2000
+        self.backend.changed("protect", home)
+        self._balance(home, -100, True, world.now, world.now)
+        home.notices = [*home.notices[-3:], world.now - dt.timedelta(minutes=31)]
+        self.backend.changed("notice", home)
+        if home.doubt:
+            home.doubt = False
+            self.backend.changed("doubt", home)
+        if home.keep_power and self.rng.random() < 0.5 and not self.backend.open(home):
+            home.keep_power = False
+            self.backend.changed("keep", home)
+
+    def _later(self, chance: float) -> dt.datetime | None:
+        if self.rng.random() >= chance:
+            return None
+        return self.world.now + dt.timedelta(minutes=self.rng.randint(1, 30))
+
     def send(self) -> None:
         order = self.order()
-        if order is None:
-            return
+        if order is not None:
+            self._send(order)
+
+    def _send(self, order: Order) -> None:
         epoch = order.home.epoch - (self.rng.random() < 0.1)
         if not self.backend.send(order, epoch):
             return
@@ -133,7 +197,9 @@ class Driver:
     def tomorrow(self) -> None:
         """The next morning; most of what was amiss has been put right over night."""
         world, rng = self.world, self.rng
-        world.now = (world.now + dt.timedelta(days=rng.randint(1, 2))).replace(hour=rng.randint(6, 11), minute=rng.randint(0, 59))
+        world.now = (world.now + dt.timedelta(days=rng.randint(1, 2))).replace(
+            hour=rng.randint(6, 11), minute=rng.randint(0, 59)
+        )
         today = world.now.date()
         world.calendar = {day: kind for day, kind in world.calendar.items() if day >= today}
         for k in range(3):
@@ -158,12 +224,12 @@ class Driver:
             self.backend.changed("balance", home)
             return
         high = rng.choice((-100, -1, -1, -50, 0, 30)) if rng.random() < 0.4 else -100
-        reading = now - dt.timedelta(minutes=rng.choice((0, 10, 60, 239, 241, 300))) if rng.random() < 0.4 else now
+        reading = (
+            now - dt.timedelta(minutes=rng.choice((0, 10, 60, 239, 241, 300))) if rng.random() < 0.4 else now
+        )
         self._balance(home, high, rng.random() < 0.85, now, reading)
 
-    def _balance(
-        self, home: Home, high: int, valid: bool, as_of: dt.datetime, reading: dt.datetime
-    ) -> None:
+    def _balance(self, home: Home, high: int, valid: bool, as_of: dt.datetime, reading: dt.datetime) -> None:
         home.high, home.paid_since, home.valid, home.as_of, home.reading = high, 0, valid, as_of, reading
         self.backend.changed("balance", home)
 
@@ -194,7 +260,9 @@ class Driver:
             first = world.now.date() + dt.timedelta(days=rng.randint(0, 2))
             whose = rng.choice((None, 0, 1))
             self._spared += 1
-            world.spared.append(Spared(self._spared, first, first + dt.timedelta(days=rng.randint(0, 1)), whose))
+            world.spared.append(
+                Spared(self._spared, first, first + dt.timedelta(days=rng.randint(0, 1)), whose)
+            )
         self.backend.changed("spare")
 
     def validate(self) -> None:

@@ -43,9 +43,7 @@ class Pure:
     # --- orders ---
 
     def open(self, home: Home) -> bool:
-        return any(
-            order.home is home and self.states[order.number] in OPEN for order in self.world.orders
-        )
+        return any(order.home is home and self.states[order.number] in OPEN for order in self.world.orders)
 
     def request(
         self, home: Home, who: str, expires: dt.datetime, not_before: dt.datetime | None, batch: str | None
@@ -100,7 +98,10 @@ class Pure:
 
     def expire(self) -> None:
         for order in self.world.orders:
-            if self.states[order.number] in (State.WANTED, State.APPROVED) and self.world.now >= order.expires:
+            if (
+                self.states[order.number] in (State.WANTED, State.APPROVED)
+                and self.world.now >= order.expires
+            ):
                 self.states[order.number] = State.EXPIRED
 
     def release(self, batch: Batch, who: str) -> bool:
@@ -112,8 +113,12 @@ class Pure:
     def finish(self) -> None:
         """Nothing is left over."""
 
-    def _ask(self, order: Order, approved_by: str | None, accepted_by: str | None, *, sending: bool) -> list[str]:
-        found = [no.gate for no in gates.ask(self._facts(order, approved_by, accepted_by, sending), self.limits)]
+    def _ask(
+        self, order: Order, approved_by: str | None, accepted_by: str | None, *, sending: bool
+    ) -> list[str]:
+        found = [
+            no.gate for no in gates.ask(self._facts(order, approved_by, accepted_by, sending), self.limits)
+        ]
         self.refused.update(found)
         return found
 
@@ -125,7 +130,8 @@ class Pure:
         notices = [at for at in home.notices if paid is None or at > paid]
         before = [b.asked for b in _before(world, order.batch) if b.who == order.batch.who and b.asked][-30:]
         spared = any(
-            s.organisation in (None, home.organisation) and s.first <= day + DAY and s.last >= day for s in world.spared
+            s.organisation in (None, home.organisation) and s.first <= day + DAY and s.last >= day
+            for s in world.spared
         )
         taken = {}
         for scope in ("", "area_", "line_", "organisation_"):

@@ -41,7 +41,10 @@ def _broken(world: World, order: Order, home: Home, epoch: int) -> Iterator[str]
         yield "not certainly in debt"
     if not home.valid:
         yield "on an invalid balance"
-    if not dt.timedelta(0) <= now - home.as_of <= 2 * HOUR or not dt.timedelta(0) <= now - home.reading <= 4 * HOUR:
+    if (
+        not dt.timedelta(0) <= now - home.as_of <= 2 * HOUR
+        or not dt.timedelta(0) <= now - home.reading <= 4 * HOUR
+    ):
         yield "on a stale balance"
     if world.validated < today - DAY or home.doubt or now - home.same_since < DAY:
         yield "on readings that nobody validated"
