@@ -65,11 +65,11 @@ def grow(conn: Connection, batch_id: int) -> None:
 
 
 def standing(conn: Connection, batch_id: int | None, limits: Limits, *, more: int = 0) -> Standing:
-    """How unusual the batch is, with so many `more`. Without a batch it is one trip alone.
+    """How unusual the batch is, with so many `more` that are about to be asked for. Without a batch it is one trip alone.
 
     The usual size is the median of those that this requester asked for before it."""
     if batch_id is None:
-        return Standing(1 + more)
+        return Standing(1)
     row = conn.execute(
         """
         SELECT b.asked, b.released_size, b.released_by, u.n, u.usual FROM trip_batch b

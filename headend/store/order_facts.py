@@ -27,7 +27,7 @@ USUAL: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """What is asked of one trip. `buckets`: held by the transaction that sends it."""
+    """What is asked of one trip. `counted`: its batch has grown by it already. `buckets`: held by the transaction that sends it."""
 
     meter_id: int
     now: dt.datetime
@@ -37,6 +37,7 @@ class Trip:
     sending: bool = False
     not_before: dt.datetime | None = None
     batch_id: int | None = None
+    counted: bool = True
     fall_accepted_by: str | None = None
     buckets: Buckets | None = None
 
@@ -56,6 +57,7 @@ def ask_gates(
     if row["meter_id"] is not None:
         trip = Trip(
             row["meter_id"], at, until, who, approved_by, sending, row["not_before"], row["batch_id"],
+            row["order_id"] is not None,
             {**row["accepted"], **(accepted or {})}.get("fall"), buckets,
         )  # fmt: skip
         return gates.ask(facts_of(conn, trip), limits)
@@ -85,7 +87,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         )
     }
     taken = (trip.buckets or trip_buckets.of_meter(conn, trip.meter_id, now)).taken
-    batch = batches.standing(conn, trip.batch_id, limits)
+    batch = batches.standing(conn, trip.batch_id, limits, more=0 if trip.counted else 1)
     usual, fall = _fall(conn, account, day, limits)
     return Facts(
         now=now,
