@@ -49,6 +49,7 @@ COMMANDS = {
     "simulate": "simulate",
     "doctor": "doctor",
     "check": "check",
+    "audit": "audit",
     "retention": "retention",
     "backup": "backup",
     "restore": "restore",
@@ -62,7 +63,7 @@ click.rich_click.COMMAND_GROUPS = {
     "headend": [
         {"name": "First steps", "commands": ["demo", "init", "archive", "doctor"]},
         {"name": "Run", "commands": ["collect", "jobs", "serve", "simulate"]},
-        {"name": "Keep", "commands": ["check", "retention", "backup", "restore", "rehearse"]},
+        {"name": "Keep", "commands": ["check", "audit", "retention", "backup", "restore", "rehearse"]},
         {
             "name": "Ask and act",
             "commands": [

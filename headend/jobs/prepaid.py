@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,7 +216,9 @@ def act(run: Run) -> tuple[int, int, list[str]]:
         last = row["last_action"]
         if k == 0:  # the same for all: out of hours nobody is asked for, instead of everybody being refused
             facts, _ = orders.facts(run.conn, row["asset"], run.now)
-            closed = calendar.why_not(facts, limits)
+            closed = calendar.why_not(
+                replace(facts, no_trip=""), limits
+            )  # an organisation's own days: each by itself
         try:
             if row["level"] == "stop" and row["high_fen"] < 0 and last != "trip":
                 if (

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from headend.store import feed
+from headend.store import feed, orders
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
@@ -60,11 +60,19 @@ def pay(
     try:
         with conn.transaction():
             booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
+            _void(conn, booked, channel, now)
     except psycopg.errors.UniqueViolation:  # the same payment, at the same moment, on another connection
         with conn.transaction():
             booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
+            _void(conn, booked, channel, now)
     conn.commit()
     return booked
+
+
+def _void(conn: Connection, booked: Payment, channel: str, now: Any) -> None:
+    """Whoever has paid is not cut off by what was asked for before."""
+    if not booked.duplicate:
+        orders.void_paid(conn, booked.account_id, now=now, who=f"payment:{channel}")
 
 
 def _pay(

@@ -27,6 +27,9 @@ def customer(conn: Connection, asset: str = "1", *, since: str = "2026-03-11 00:
         "INSERT INTO calendar_day (day, kind) SELECT d, 'workday' FROM generate_series(date '2026-03-01', date '2026-03-31', interval '1 day') d "
         "ON CONFLICT DO NOTHING"
     )
+    conn.execute(
+        "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES ('vee', '2026-03-10', '2026-03-11', 1, true, '')"
+    )
     return place(conn, asset, customer=f"C{asset}", since=since, **options)
 
 
@@ -269,7 +272,7 @@ def tripped(conn: Connection, here: Place, *end: Event, result: dict[str, Any] |
     assert act(conn, "2026-03-11 10:35")[0] == 1
     order = one(conn, "SELECT max(order_id) FROM orders")
     held, when = fence(conn, here), at("2026-03-11 10:40")
-    orders.approve(conn, order, who="李敏", now=when)
+    orders.approve(conn, order, who="李敏", now=when, accept=["fall"])
     assert orders.begin(conn, order, fence=held, now=when) == []
     for event in end:
         orders.step(conn, order, event, fence=held, now=when, result=result)

@@ -38,6 +38,8 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"next_day_kind": None}, None),
         *(({"day_kind": kind}, {"day_kind": "workday"}) for kind in ("weekend", "holiday", "no-trip", "")),
         *(({"next_day_kind": kind}, {"next_day_kind": "workday"}) for kind in ("weekend", "holiday", "no-trip", "")),
+        ({"no_trip": None}, None),
+        ({"no_trip": "heat alert (高温预警) from 2026-03-11 to 2026-03-12: 38 °C"}, {"no_trip": ""}),
         ({"local": NOW.replace(hour=7, minute=59, second=59, microsecond=999_999)}, {"local": NOW.replace(hour=8)}),
         ({"local": NOW.replace(hour=17)}, {"local": NOW.replace(hour=16, minute=59, second=59, microsecond=999_999)}),
         ({"local": NOW.replace(hour=0)}, None),
@@ -66,6 +68,50 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"trips_day": 100}, {"trips_day": 99}),
         ({"trips_area_hour": 5}, {"trips_area_hour": 4}),
         ({"trips_hour": 21}, None),
+        *(
+            ({f"trips_{scope}{span}": most}, {f"trips_{scope}{span}": most - 1})
+            for scope in ("", "area_", "line_", "organisation_")
+            for span in ("minute", "hour", "day")
+            for most in [getattr(LIMITS, f"trips_per_{scope}{span}")]
+        ),
+        *(
+            ({f"trips_{scope}{span}": None}, None)
+            for scope in ("", "area_", "line_", "organisation_")
+            for span in ("minute", "hour", "day")
+        ),
+    ],
+    "stopped": [({"stopped": None}, None), ({"stopped": "by 李敏: x"}, {"stopped": ""})],
+    "keep_power": [({"keep_power": None}, None), ({"keep_power": True}, {"keep_power": False})],
+    "validation": [
+        ({"validated_until": None}, None),
+        ({"validated_until": dt.date(2026, 3, 9)}, {"validated_until": dt.date(2026, 3, 10)}),
+        ({"doubts": None}, None),
+        ({"doubts": "vee-spike on 2026-03-10"}, {"doubts": ""}),
+        ({"same_since": None}, None),
+        ({"same_since": NOW - LIMITS.settled_in + MICRO}, {"same_since": NOW - LIMITS.settled_in}),
+        ({"same_since": NOW + SECOND}, None),
+    ],
+    "fall": [
+        ({"usual_day_fen": None}, {"usual_day_fen": None, "fall_accepted_by": "李敏"}),
+        ({"fall_fen": None}, {"fall_fen": None, "fall_accepted_by": "李敏"}),
+        ({"fall_fen": 10_001}, {"fall_fen": 10_000}),
+        ({"fall_fen": 1, "usual_day_fen": 0}, {"fall_fen": 0, "usual_day_fen": 0}),
+        ({"fall_fen": 10_001, "fall_accepted_by": "job:prepaid"}, {"fall_fen": 10_001, "fall_accepted_by": "陈晓"}),
+        ({"fall_fen": 10_001, "fall_accepted_by": "陈晓", "requested_by": "陈晓"}, None),
+        ({"fall_fen": 10_001, "fall_accepted_by": " "}, None),
+    ],
+    "quarantine": [
+        ({"batch_size": None}, None),
+        ({"batch_size": 21}, {"batch_size": 20}),
+        ({"batch_size": 31, "batch_usual": 10}, {"batch_size": 30, "batch_usual": 10}),
+        ({"batch_size": 31, "batch_released": 30, "batch_released_by": "李敏"}, {"batch_size": 31, "batch_released": 31, "batch_released_by": "李敏"}),
+        ({"batch_size": 31, "batch_released": 31, "batch_released_by": "job:prepaid"}, None),
+        ({"batch_size": 31, "batch_released": 31, "batch_released_by": None}, None),
+        ({"batch_size": 31, "batch_released": 31, "batch_released_by": "陈晓", "requested_by": "陈晓"}, None),
+    ],
+    "not_before": [
+        ({"not_before": NOW + MICRO}, {"not_before": NOW}),
+        ({"not_before": NOW + MICRO}, {"not_before": NOW + MICRO, "sending": False}),
     ],
     "second_person": [
         ({"approved_by": None}, {"approved_by": None, "sending": False}),
@@ -86,6 +132,31 @@ def test_each_gate_alone(gate: str) -> None:
         assert refused(**forbidden) == [gate], forbidden
         if near_miss is not None:
             assert refused(**near_miss) == [], near_miss
+
+
+def test_what_each_new_gate_says() -> None:
+    """Whoever is refused reads it: names, numbers and the next step."""
+    told = {r.gate: r.why for r in gates.ask(facts(
+        stopped="by 李敏: x", keep_power=True, no_trip="exam days", doubts="vee-spike on 2026-03-10", fall_fen=12_345, batch_size=31, batch_usual=10,
+        not_before=NOW + SECOND, trips_line_day=50,
+    ), LIMITS)}  # fmt: skip
+    assert told == {
+        "stopped": "trips are stopped: by 李敏: x",
+        "keep_power": "the meter is in keep-power; `headend relay end-keep-power` ends it",
+        "calendar": "exam days",
+        "validation": "validation has doubts about readings under the balance: vee-spike on 2026-03-10",
+        "fall": "the balance has fallen by 123.45 yuan since yesterday began, more than 5 usual days of 20.00 yuan; "
+        "a person must look at it and accept it",
+        "cap": "50 trips on this line in the last 24 hours; the cap is 50",
+        "quarantine": "a batch of 31 trips, where 10 are usual; it waits for `headend relay release`",
+        "not_before": "it may not be sent before 2026-03-11T10:00:01+08:00",
+    }
+
+
+def test_a_person_can_lift_some_noes_and_time_one() -> None:
+    names = {gate.__name__.rpartition(".")[2] for gate in gates.GATES}
+    assert {*gates.WAITS, gates.EARLY} <= names
+    assert set(gates.ACCEPTABLE) <= gates.WAITS
 
 
 def test_every_gate_has_its_edges() -> None:
