@@ -151,7 +151,9 @@ def whole(bills: Sequence[Bill]) -> list[Bill]:
         bill
         for bill in bills
         if not any(
-            first <= bill.first_day and bill.last_day <= last and (first, last) != (bill.first_day, bill.last_day)
+            first <= bill.first_day
+            and bill.last_day <= last
+            and (first, last) != (bill.first_day, bill.last_day)
             for first, last in spans
         )
     ]

@@ -33,7 +33,9 @@ class Code(Enum):
     """Every answer carries one. 0xxx it is so, 1xxx who speaks, 2xxx whose money, 3xxx which payment, 4xxx its reversal, 5xxx files."""
 
     DONE = Word("0000", "成功", "done")
-    BOOKED_BEFORE = Word("0001", "重复交易,原已入账", "the same payment was booked before; nothing was booked now")
+    BOOKED_BEFORE = Word(
+        "0001", "重复交易,原已入账", "the same payment was booked before; nothing was booked now"
+    )
     REVERSED_BEFORE = Word(
         "0002", "重复冲正,原已冲正", "the same payment was reversed before; nothing was done now"
     )
@@ -113,7 +115,9 @@ def mac(key: bytes, message: str, fields: Mapping[str, Any]) -> str:
 
 def genuine(key: bytes, message: str, fields: Mapping[str, Any], given: str | None) -> bool:
     """Whether `given` is the MAC of the message, in a time that does not tell how much of it is right."""
-    return given is not None and hmac.compare_digest(mac(key, message, fields).encode(), given.lower().encode())
+    return given is not None and hmac.compare_digest(
+        mac(key, message, fields).encode(), given.lower().encode()
+    )
 
 
 def day_key(master: bytes, bank: str, date: dt.date, seed: str) -> bytes:

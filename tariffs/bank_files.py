@@ -31,7 +31,9 @@ class BadFile(ValueError):
     """A file that must not be used: which line and field, and what is wrong with it."""
 
     def __init__(self, line: int, field: str, problem: str) -> None:
-        super().__init__(f"line {line}: {field}: {problem}; the whole file is refused, ask the bank for another")
+        super().__init__(
+            f"line {line}: {field}: {problem}; the whole file is refused, ask the bank for another"
+        )
         self.line = line
         self.field = field
         self.problem = problem
@@ -76,8 +78,13 @@ def write_debits(batch: str, bank: str, date: dt.date, items: Sequence[Debit]) -
 
 def write_results(results: Results) -> bytes:
     """A bank's answer, as `read_results` reads it."""
-    paid, failed = (total(i.amount_fen for i in results.items if i.paid is wanted) for wanted in (True, False))
-    lines = [f"results,{results.batch},{results.bank},{results.date}", "totals,{},{},{},{}".format(*paid, *failed)]
+    paid, failed = (
+        total(i.amount_fen for i in results.items if i.paid is wanted) for wanted in (True, False)
+    )
+    lines = [
+        f"results,{results.batch},{results.bank},{results.date}",
+        "totals,{},{},{},{}".format(*paid, *failed),
+    ]
     for item in results.items:
         said = "paid" if item.paid else f"failed,{item.reason}"
         lines.append(f"item,{item.seq},{item.customer},{item.amount_fen},{said}")
@@ -87,10 +94,11 @@ def write_results(results: Results) -> bytes:
 def write_day(day: Day) -> bytes:
     """A bank's day, as `read_day` reads it."""
     lines = [f"day,{day.bank},{day.date}", "totals,{},{},{},{}".format(*day.totals)]
-    for p in day.payments:
-        lines.append(f"payment,{p.serial},{p.customer},{p.amount_fen},{p.time.isoformat()}")
-    for r in day.reversals:
-        lines.append(f"reversal,{r.serial},{r.customer},{r.amount_fen},{r.time.isoformat()},{r.original}")
+    lines += [f"payment,{p.serial},{p.customer},{p.amount_fen},{p.time.isoformat()}" for p in day.payments]
+    lines += [
+        f"reversal,{r.serial},{r.customer},{r.amount_fen},{r.time.isoformat()},{r.original}"
+        for r in day.reversals
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -199,7 +207,9 @@ class _Line:
         except ValueError:
             when = None
         if when is None or when.tzinfo is None:
-            raise self.wrong(k, f"{self.parts[k][:40]!r} is not a time with offset: 2026-03-11T10:00:00+08:00")
+            raise self.wrong(
+                k, f"{self.parts[k][:40]!r} is not a time with offset: 2026-03-11T10:00:00+08:00"
+            )
         return when
 
 

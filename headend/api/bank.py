@@ -1,9 +1,9 @@
 """The bank link (银电联网): a bank's messages and its day-end file, under /bank. The key says which bank it is.
 
-Every answer to a message that could be read, a refusal too, carries `code`, `zh` and `en` (see `tariffs/bank.py`). A payment is named by (bank, accounting date, serial), so these
-writes need no Idempotency-Key. Where the bank has a MAC key, each message carries the field Bank-MAC over its fixed part, and so does each
-answer: with the day's key, a sign-on with the shared one. Without, TLS and the API key stand for it. The form is this program's own: no
-field-level specification of such a link is public.
+Every answer to a message that could be read, a refusal too, carries `code`, `zh` and `en` (see `tariffs/bank.py`). A payment is named by
+(bank, accounting date, serial), so these writes need no Idempotency-Key. Where the bank has a MAC key, each message carries the field
+Bank-MAC over its fixed part, and so does each answer: with the day's key, a sign-on with the shared one. Without, TLS and the API key stand
+for it. The form is this program's own: no field-level specification of such a link is public.
 """
 
 from __future__ import annotations
@@ -44,8 +44,12 @@ STATUS: Final[Mapping[Code, int]] = {
     Code.UNKNOWN_PAYMENT: 404,
     Code.BAD_FILE: 422,
 }
-Mac = Annotated[str | None, Header(alias="Bank-MAC", max_length=64, description="MAC of the message's fixed part")]
-Serial = Annotated[str, Field(pattern=f"^{NAME.pattern}$", description="the bank's own number of the transaction")]
+Mac = Annotated[
+    str | None, Header(alias="Bank-MAC", max_length=64, description="MAC of the message's fixed part")
+]
+Serial = Annotated[
+    str, Field(pattern=f"^{NAME.pattern}$", description="the bank's own number of the transaction")
+]
 Operator = Annotated[str, Field(min_length=1, max_length=40, description="who sits at the bank's counter")]
 Fen = Annotated[int, Field(gt=0, le=10**11, strict=True, description="whole fen")]
 
@@ -94,7 +98,9 @@ class Printing(Message):
 class _Call:
     """One message: whose it is, by which key it is authenticated, and its answer."""
 
-    def __init__(self, request: Request, key: Key, message: str, fields: Mapping[str, Any], given: str | None) -> None:
+    def __init__(
+        self, request: Request, key: Key, message: str, fields: Mapping[str, Any], given: str | None
+    ) -> None:
         assert key.bank is not None
         self.request, self.code_of_bank, self.message, self.fields, self.given = (
             request, key.bank, message, fields, given,
@@ -126,11 +132,25 @@ class _Call:
         }  # fmt: skip
         return {"Bank-MAC": mac(self.key, "answer", said)}
 
-    def answer(self, code: Code, body: Mapping[str, Any], *, status: int = 200, state: str = "", fen: int | None = None) -> Response:
+    def answer(
+        self,
+        code: Code,
+        body: Mapping[str, Any],
+        *,
+        status: int = 200,
+        state: str = "",
+        fen: int | None = None,
+    ) -> Response:
         word = code.value
         return answer(
             self.request,
-            {"code": word.number, "zh": word.zh, "en": word.en, **({"state": state} if state else {}), **body},
+            {
+                "code": word.number,
+                "zh": word.zh,
+                "en": word.en,
+                **({"state": state} if state else {}),
+                **body,
+            },
             status=status,
             headers=self._sealed(code, state, fen),
         )
@@ -164,7 +184,9 @@ def sign_on(request: Request, body: SignIn, house: Here, key: Banker, given: Mac
     call = _Call(request, key, "sign-on", body.model_dump(), given)
 
     def act(conn: Connection, bank: Bank) -> Response:
-        session = banks.sign_on(conn, bank, body.accounting_date, body.operator, now=house.now, zone=house.zone)
+        session = banks.sign_on(
+            conn, bank, body.accounting_date, body.operator, now=house.now, zone=house.zone
+        )
         conn.commit()
         return call.answer(
             Code.DONE,
@@ -241,7 +263,9 @@ def arrears(
 def pay(request: Request, body: Paying, house: Here, key: Banker, given: Mac = None) -> Response:
     """Book a payment (缴费), once however often it is sent: 201, and 200 for a repeat. Who was cut off gets supply again at once."""
     call = _Call(request, key, "pay", body.model_dump(), given)
-    wish = Wish(body.accounting_date, body.serial, body.customer, body.amount_fen, body.time, tuple(body.bills))
+    wish = Wish(
+        body.accounting_date, body.serial, body.customer, body.amount_fen, body.time, tuple(body.bills)
+    )
 
     def act(conn: Connection, bank: Bank) -> Response:
         said = link.pay(conn, bank, wish, now=house.now, zone=house.zone)
@@ -352,7 +376,8 @@ async def day(
         except BadFile as error:
             raise BankRefused(Code.BAD_FILE, str(error)) from None
         return call.answer(
-            Code.DONE, {"totals_agree": said.totals_agree, "items": said.items, "open": said.open, "late": said.late}
+            Code.DONE,
+            {"totals_agree": said.totals_agree, "items": said.items, "open": said.open, "late": said.late},
         )
 
     return await run_in_threadpool(call.run, house, act)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from headend.cli.common import (
     App,
@@ -179,7 +180,7 @@ def reconcile(app: App, file: Path, person: str, as_json: bool) -> None:
         )  # fmt: skip
     else:
         app.show(
-            f"{said.bank}, accounting date {said.date}: totals {'agree' if said.totals_agree else 'differ'}",
+            f"{said.bank}, accounting date {said.date}",
             ("", ">payments", ">yuan", ">reversals", ">yuan "),
             [
                 (who, count, yuan(fen), back, yuan(back_fen))
@@ -189,6 +190,7 @@ def reconcile(app: App, file: Path, person: str, as_json: bool) -> None:
                 )
             ],
         )
+        click.echo("totals agree (总账相符)" if said.totals_agree else "totals differ (总账不符)")
         for outcome in Outcome:
             en, zh = WORDS[outcome]
             click.echo(f"{said.items[outcome]:>8} {outcome}: {en} ({zh})")
@@ -197,7 +199,7 @@ def reconcile(app: App, file: Path, person: str, as_json: bool) -> None:
         if said.open:
             click.echo(f"{said.open} to be decided: `headend bank items`")
     if said.open:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
 
 
 @command.command()
@@ -279,9 +281,7 @@ def decide(app: App, item: int, decision: str, note: str, person: str, as_json: 
 @pass_app
 def mandate(app: App, customer: str, account: str, code: str, person: str) -> None:
     """CUSTOMER (户号) lets us draw on their bank ACCOUNT (代扣签约). The newest one counts."""
-    debits.mandate(
-        app.conn, customer, banks.get(app.conn, code), account, who=person, now=app.clock.now()
-    )
+    debits.mandate(app.conn, customer, banks.get(app.conn, code), account, who=person, now=app.clock.now())
     app.conn.commit()
     click.echo(f"{customer}: drawn on {account} of {code}")
 

@@ -30,9 +30,7 @@ def command(app: App, zone: str | None, key_for: str | None, scopes: str, as_jso
     people = [scope for scope in keys.SCOPES if scope != "bank"]  # a bank's key: `headend bank key`
     unknown = [scope for scope in wanted if scope not in people]
     if unknown:
-        raise click.UsageError(
-            f"unknown scope {unknown[0]!r} in --scopes; there are {', '.join(people)}"
-        )
+        raise click.UsageError(f"unknown scope {unknown[0]!r} in --scopes; there are {', '.join(people)}")
     with connect(app.dsn) as conn:
         applied = migrate(conn)
         if zone:

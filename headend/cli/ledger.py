@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import rich_click as click
+from click.exceptions import Exit
 
 from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
 from headend.jobs import recompute as job
@@ -56,4 +57,4 @@ def recompute(app: App, day: dt.date, write: bool, as_json: bool) -> None:
         elif write:
             click.echo("charges that could be derived were corrected; the next look finds the rest")
     if found:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)

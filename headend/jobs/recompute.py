@@ -45,7 +45,7 @@ def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Diff
     book = _book(run, day)
     if book is None:
         return
-    for last in _month_ends(book.since.min().astype(dt.date), day):
+    for last in _month_ends(book.since.min().item(), day):
         yield from _month(run, book, last, write)
 
 
@@ -96,7 +96,9 @@ def _month(run: Run, book: _Book, last: dt.date, write: bool) -> Iterator[Differ
             for j in np.flatnonzero(differs):
                 account, fen = int(book.distinct[at[j]]), int(derived.amount[j])
                 stands = int(standing.fen[at[j], k])
-                yield Difference(book.number[account], account, "charge", derived.day.isoformat(), -fen, -stands)
+                yield Difference(
+                    book.number[account], account, "charge", derived.day.isoformat(), -fen, -stands
+                )
             if write and differs.any():
                 _correct(run, book, derived, at, differs, standing)
     for i, k in np.argwhere(~known & (standing.fen != 0)):

@@ -52,8 +52,11 @@ class Accounts:
 
     def take(self, rows: NDArray[np.int64]) -> Accounts:
         """These rows."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        return Accounts(*(c[rows] if isinstance(c, np.ndarray) else [c[k] for k in rows] for c in columns))
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            chosen[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[k] for k in rows]
+        return Accounts(**chosen)
 
 
 def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:
@@ -85,11 +88,11 @@ def history(conn: Connection, *, now: Any, zone: ZoneInfo) -> tuple[Accounts, Se
     rows = conn.execute(
         """
         WITH step AS (
-            SELECT *, valid_from IS DISTINCT FROM lag(valid_to) OVER same AS new FROM installation
+            SELECT *, valid_from IS DISTINCT FROM lag(valid_to) OVER same AS begins FROM installation
             WHERE valid_from <= %(now)s WINDOW same AS (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from)),
         span AS (
             SELECT point_id, meter_id, ct, pt, min(valid_from) AS since, max(valid_to) AS until
-            FROM (SELECT *, sum(new::int) OVER (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from) AS nth FROM step) s
+            FROM (SELECT *, sum(begins::int) OVER (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from) AS nth FROM step) s
             GROUP BY point_id, meter_id, ct, pt, nth)
         SELECT a.account_id, c.number, c.name, p.code AS point, m.asset, s.meter_id, s.ct * s.pt AS multiplier, a.tariff, a.prepaid,
                a.protected, greatest(a.valid_from, s.since) AS since, least(a.valid_to, s.until, %(now)s) AS until

@@ -154,7 +154,12 @@ def reverse(
                 if payment is not None:
                     _reversible(conn, bank, payment, amount_fen, now)
             done = ledger.reverse(
-                conn, name, reversal_serial=reversal_serial, amount_fen=amount_fen, reversed_at=instant(time), now=now
+                conn,
+                name,
+                reversal_serial=reversal_serial,
+                amount_fen=amount_fen,
+                reversed_at=instant(time),
+                now=now,
             )
     except PaymentConflict as error:
         raise BankRefused(Code.OTHER_CONTENTS, str(error)) from None
@@ -202,12 +207,12 @@ def payments(conn: Connection, bank: Bank, date: dt.date) -> list[dict[str, Any]
     ).fetchall()
 
 
-def _timely(
-    bank: Bank, date: dt.date, time: dt.datetime, now: Any, zone: ZoneInfo, otherwise: Code
-) -> None:
+def _timely(bank: Bank, date: dt.date, time: dt.datetime, now: Any, zone: ZoneInfo, otherwise: Code) -> None:
     belongs = bank.date_of(time, zone)
     if belongs != date:
-        raise BankRefused(otherwise, f"{time.isoformat()} belongs to the accounting date {belongs}, not {date}")
+        raise BankRefused(
+            otherwise, f"{time.isoformat()} belongs to the accounting date {belongs}, not {date}"
+        )
     if time > as_datetime(now) + AHEAD:
         raise BankRefused(Code.WRONG_DATE, f"{time.isoformat()} is still to come; set the bank's clock")
 
@@ -249,12 +254,16 @@ def _owing(found: Owed, wish: Wish) -> None:
         raise BankRefused(Code.NO_SUCH_BILL, f"bill {missing[0]} of {wish.customer} is not open")
     due = sum(left[name] for name in set(wish.bills))
     if wish.amount_fen > due:
-        raise BankRefused(Code.MORE_THAN_OWED, f"{wish.amount_fen} fen are more than the {due} that these bills owe")
+        raise BankRefused(
+            Code.MORE_THAN_OWED, f"{wish.amount_fen} fen are more than the {due} that these bills owe"
+        )
 
 
 def _reversible(conn: Connection, bank: Bank, payment: dict[str, Any], amount_fen: int, now: Any) -> None:
     if payment["amount_fen"] != amount_fen:
-        raise BankRefused(Code.OTHER_AMOUNT, f"the payment is of {payment['amount_fen']} fen, not {amount_fen}")
+        raise BankRefused(
+            Code.OTHER_AMOUNT, f"the payment is of {payment['amount_fen']} fen, not {amount_fen}"
+        )
     if payment["prints"]:
         raise BankRefused(Code.INVOICED)
     if as_datetime(now) - payment["at"] <= bank.free_reversal:

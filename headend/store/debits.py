@@ -45,9 +45,7 @@ class Batch:
         return {f"{self.batch}.csv": body, f"{self.batch}.manifest.json": sealed}
 
 
-def mandate(
-    conn: Connection, customer: str, bank: Bank, bank_account: str, *, who: str, now: Any
-) -> None:
+def mandate(conn: Connection, customer: str, bank: Bank, bank_account: str, *, who: str, now: Any) -> None:
     """A customer lets us draw on this account from now on; the newest one counts. In the caller's transaction. UnknownCustomer, StoreError."""
     found = conn.execute(
         "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s",
@@ -75,13 +73,16 @@ def prepare(conn: Connection, bank: Bank, day: dt.date, *, now: Any, zone: ZoneI
     with conn.transaction():
         banks.get(conn, bank.code, lock="UPDATE")  # two at once make one
         if (
-            conn.execute("SELECT FROM debit_batch WHERE bank_id = %s AND day = %s", (bank.bank_id, day)).fetchone()
+            conn.execute(
+                "SELECT FROM debit_batch WHERE bank_id = %s AND day = %s", (bank.bank_id, day)
+            ).fetchone()
             is None
         ):
             _make(conn, bank, day, batch, now, zone)
     conn.commit()
     rows = conn.execute(
-        "SELECT seq, bank_account, customer, amount_fen FROM debit_item WHERE batch = %s ORDER BY seq", (batch,)
+        "SELECT seq, bank_account, customer, amount_fen FROM debit_item WHERE batch = %s ORDER BY seq",
+        (batch,),
     )
     items = [Debit(r["seq"], r["bank_account"], r["customer"], r["amount_fen"]) for r in rows]
     return Batch(batch, bank.code, day, items)
@@ -149,9 +150,7 @@ def answer(conn: Connection, body: bytes, *, now: Any) -> Booked:
         conn.execute("UPDATE debit_batch SET answer = %s WHERE batch = %s", (digest, results.batch))
     conn.commit()
     paid, fen = total(item.amount_fen for item in results.items if item.paid)
-    return Booked(
-        results.batch, paid, fen, len(results.items) - paid, row["answer"] is not None, accounts
-    )
+    return Booked(results.batch, paid, fen, len(results.items) - paid, row["answer"] is not None, accounts)
 
 
 def _complete(conn: Connection, results: Results) -> None:

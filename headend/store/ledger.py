@@ -176,7 +176,15 @@ def book(
     conn.execute(
         "INSERT INTO payment (account_id, channel, accounting_date, serial, amount_fen, paid_at, entry_id) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        (account, name.channel, name.accounting_date, name.serial, amount_fen, as_datetime(paid_at), entry_id),
+        (
+            account,
+            name.channel,
+            name.accounting_date,
+            name.serial,
+            amount_fen,
+            as_datetime(paid_at),
+            entry_id,
+        ),
     )
     feed.publish(conn, "payment", [(customer, name.accounting_date)])
     return Payment(entry_id, account, False)
@@ -198,9 +206,7 @@ def reverse(
     if payment is not None:
         if payment["amount_fen"] != amount_fen:
             raise PaymentConflict(f"payment {name} is of another amount; nothing was reversed")
-        conn.execute(
-            "SELECT FROM account WHERE account_id = %s FOR NO KEY UPDATE", (payment["account_id"],)
-        )
+        conn.execute("SELECT FROM account WHERE account_id = %s FOR NO KEY UPDATE", (payment["account_id"],))
         detail = {
             "channel": name.channel,
             "accounting_date": name.accounting_date.isoformat(),
@@ -315,7 +321,8 @@ def payment_differences(conn: Connection) -> list[Difference]:
         """
     ).fetchall()
     return [
-        Difference(r["number"], r["account_id"], r["kind"], r["period"], r["should"], r["stands"]) for r in rows
+        Difference(r["number"], r["account_id"], r["kind"], r["period"], r["should"], r["stands"])
+        for r in rows
     ]
 
 
@@ -438,9 +445,7 @@ def charged_since(conn: Connection) -> dict[int, dt.date]:
     return {row["account_id"]: row["day"] for row in rows}
 
 
-def to_act_on(
-    conn: Connection, *, now: Any, accounts: Sequence[int] | None = None
-) -> list[dict[str, Any]]:
+def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included, those taken
     back are not. `accounts`: only these.
 

@@ -18,7 +18,7 @@ WHO: Final = "payment"
 
 def due(row: Mapping[str, Any]) -> bool:
     """Whether an account of `ledger.to_act_on` was cut off and has money again."""
-    return row["last_action"] == "trip" and row["high_fen"] >= 0
+    return bool(row["last_action"] == "trip" and row["high_fen"] >= 0)
 
 
 def ask(conn: Connection, row: Mapping[str, Any], *, who: str, now: Any) -> int:

@@ -120,10 +120,19 @@ class Teller:
     def _exchange(
         self, message: str, method: str, path: str, fields: dict[str, Any], body: dict[str, Any] | None
     ) -> httpx2.Response:
-        query = {"accounting_date": fields["accounting_date"].isoformat()} if method == "GET" and "/payments" not in path else None
+        query = (
+            {"accounting_date": fields["accounting_date"].isoformat()}
+            if method == "GET" and "/payments" not in path
+            else None
+        )
         with httpx2.Client(base_url=self.url, trust_env=False) as client:
             answer = client.request(
-                method, f"/api/v1/bank{path}", json=body, params=query, headers=self._headers(message, fields), timeout=30
+                method,
+                f"/api/v1/bank{path}",
+                json=body,
+                params=query,
+                headers=self._headers(message, fields),
+                timeout=30,
             )
         assert {"code", "zh", "en"} <= answer.json().keys(), answer.text
         if self._mac is not None and message != "sign-on" and answer.json()["code"] not in ("1001", "1002"):
@@ -163,7 +172,11 @@ class Teller:
 
     def insist(self, message: str, method: str, path: str, fields: dict[str, Any]) -> httpx2.Response:
         """Again until an answer comes: for what may be said as often as one likes."""
-        body = {k: v.isoformat() if isinstance(v, dt.date) else v for k, v in fields.items()} if method == "POST" else None
+        body = (
+            {k: v.isoformat() if isinstance(v, dt.date) else v for k, v in fields.items()}
+            if method == "POST"
+            else None
+        )
         for _ in range(5):
             try:
                 return self.say(message, method, path, fields, body)
@@ -242,7 +255,9 @@ class Teller:
         for _ in range(5):
             try:
                 return dict(
-                    self.say("receipt", "POST", f"/payments/{date}/{serial}/receipt", fields, {"operator": "柜员7"}).json()
+                    self.say(
+                        "receipt", "POST", f"/payments/{date}/{serial}/receipt", fields, {"operator": "柜员7"}
+                    ).json()
                 )
             except Lost:
                 continue
@@ -273,7 +288,9 @@ class Teller:
             date,
             tuple(p.payment for p in listed),
             tuple(
-                Reversal(p.reversed_by, p.payment.serial, p.payment.customer, p.payment.amount_fen, p.payment.time)
+                Reversal(
+                    p.reversed_by, p.payment.serial, p.payment.customer, p.payment.amount_fen, p.payment.time
+                )
                 for p in listed
                 if not p.standing
             ),
@@ -284,7 +301,10 @@ class Teller:
         fields = {"accounting_date": day.date, "sha256": hashlib.sha256(body).hexdigest()}
         with httpx2.Client(base_url=self.url, trust_env=False) as client:
             return client.post(
-                f"/api/v1/bank/days/{day.date}", content=body, headers=self._headers("day", fields), timeout=30
+                f"/api/v1/bank/days/{day.date}",
+                content=body,
+                headers=self._headers("day", fields),
+                timeout=30,
             )
 
 

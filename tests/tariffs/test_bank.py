@@ -9,7 +9,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tariffs.bank import FIELDS, Code, accounting_date, day_key, fixed_part, genuine, mac, masked, text_of, total
+from tariffs.bank import (
+    FIELDS,
+    Code,
+    accounting_date,
+    day_key,
+    fixed_part,
+    genuine,
+    mac,
+    masked,
+    text_of,
+    total,
+)
 
 DAY = dt.date(2026, 3, 11)
 PAYING = {

@@ -37,7 +37,9 @@ TEXT = (
     "payment,b,3302,250,2026-03-11T10:00:00+08:00\n"
     "reversal,c,3302,250,2026-03-11T10:00:00+08:00,b\n"
 )
-ANSWER = "results,B1,ICBC,2026-03-12\ntotals,1,100,1,250\nitem,1,3301,100,paid\nitem,2,3302,250,failed,余额不足\n"
+ANSWER = (
+    "results,B1,ICBC,2026-03-12\ntotals,1,100,1,250\nitem,1,3301,100,paid\nitem,2,3302,250,failed,余额不足\n"
+)
 
 
 def test_a_day_is_read_as_it_was_written() -> None:
@@ -88,7 +90,9 @@ def test_debits() -> None:
         ("250\npayment,a", "250\n\npayment,a", 3, "record", "'' is not 'payment'"),
     ],
 )  # fmt: skip
-def test_a_bad_day_is_refused_by_line_and_field(old: str, new: str, line: int, field: str, problem: str) -> None:
+def test_a_bad_day_is_refused_by_line_and_field(
+    old: str, new: str, line: int, field: str, problem: str
+) -> None:
     assert old in TEXT
     with pytest.raises(BadFile) as refused:
         read_day(TEXT.replace(old, new, 1).encode())

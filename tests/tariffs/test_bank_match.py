@@ -92,10 +92,14 @@ SERIALS = st.lists(st.sampled_from("abcdefgh"), unique=True)
 def test_the_items_explain_the_difference_of_the_sums(
     bank: list[str], ours: list[str], gone: list[str], extra: int
 ) -> None:
-    theirs = books(*(payment(s, 100 + extra * (s == "a")) for s in bank), gone=tuple(s for s in gone if s in bank))
+    theirs = books(
+        *(payment(s, 100 + extra * (s == "a")) for s in bank), gone=tuple(s for s in gone if s in bank)
+    )
     here = books(*(payment(s) for s in ours))
     items = match(theirs, here)
-    explained = sum((i.bank.amount_fen if i.bank else 0) - (i.ours.amount_fen if i.ours else 0) for i in items)
+    explained = sum(
+        (i.bank.amount_fen if i.bank else 0) - (i.ours.amount_fen if i.ours else 0) for i in items
+    )
     sums = [sum(p.amount_fen for p in side.standing().values()) for side in (theirs, here)]
     assert explained == sums[0] - sums[1]
     assert all((i.outcome is Outcome.BOTH) == (i.bank == i.ours) for i in items)

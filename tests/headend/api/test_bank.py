@@ -45,14 +45,20 @@ class Counter:
     def sign_on(self, bank: str = "ICBC", date: str = DATE) -> Any:
         return self.say("POST", "/sign-on", {"accounting_date": date, "operator": "7"}, bank=bank)
 
-    def pay(self, serial: str = "S1", customer: str = "C1", fen: int = 5000, *, bank: str = "ICBC", **changes: Any) -> Any:
+    def pay(
+        self, serial: str = "S1", customer: str = "C1", fen: int = 5000, *, bank: str = "ICBC", **changes: Any
+    ) -> Any:
         body = {
             "accounting_date": DATE, "serial": serial, "customer": customer, "amount_fen": fen,
             "time": as_datetime(self.clock.now(), SHANGHAI).isoformat(), "prepaid": True,
         }  # fmt: skip
-        return self.say("POST", "/payments", {k: v for k, v in {**body, **changes}.items() if v is not None}, bank=bank)
+        return self.say(
+            "POST", "/payments", {k: v for k, v in {**body, **changes}.items() if v is not None}, bank=bank
+        )
 
-    def reverse(self, serial: str = "S1", fen: int = 5000, *, date: str = DATE, by: str = "R", **changes: Any) -> Any:
+    def reverse(
+        self, serial: str = "S1", fen: int = 5000, *, date: str = DATE, by: str = "R", **changes: Any
+    ) -> Any:
         body = {
             "reversal_serial": f"{by}{serial}", "amount_fen": fen, "time": as_datetime(self.clock.now(), SHANGHAI).isoformat(),
         }  # fmt: skip
@@ -71,7 +77,12 @@ def counter(store_dsn: str, store: Connection) -> Iterator[Counter]:
     issued = {}
     for code, key in (("ICBC", None), ("ABC", None), ("SEAL", MASTER)):
         banks.add(
-            store, code, f"{code} bank", cutoff=dt.time(22), free_reversal=dt.timedelta(minutes=10), mac_key=key
+            store,
+            code,
+            f"{code} bank",
+            cutoff=dt.time(22),
+            free_reversal=dt.timedelta(minutes=10),
+            mac_key=key,
         )
         issued[code] = keys.issue(store, person=f"{code} front", scopes=["bank"], bank=code)
     issued["admin"] = keys.issue(store, person="root", scopes=["admin"])
@@ -139,7 +150,9 @@ def billed(conn: Connection, account: int, *months: tuple[int, int]) -> None:
     save_bills(
         conn,
         [
-            Bill(account, dt.date(2026, m, 1), dt.date(2026, m, 31 if m == 1 else 28), fen, [], bytes([m]) * 32)
+            Bill(
+                account, dt.date(2026, m, 1), dt.date(2026, m, 31 if m == 1 else 28), fen, [], bytes([m]) * 32
+            )
             for m, fen in months
         ],
         now=at("2026-03-02 00:00"),
@@ -181,7 +194,11 @@ def test_a_payment_is_booked_once(counter: Counter) -> None:
         "0000", "booked", {"fen": 5000, "yuan": "50.00"},
     )  # fmt: skip
     again = counter.pay()
-    assert (again.status_code, again.json()["code"], again.json()["payment"]) == (200, "0001", first.json()["payment"])
+    assert (again.status_code, again.json()["code"], again.json()["payment"]) == (
+        200,
+        "0001",
+        first.json()["payment"],
+    )
     refused(counter.pay(fen=5001), 409, "3001")
     refused(counter.pay(customer="C2"), 409, "3001")
     refused(counter.pay("S2", customer="C9"), 404, "2001")
@@ -303,9 +320,9 @@ def test_who_was_cut_off_has_a_permit_with_the_answer(counter: Counter) -> None:
     counter.pay(fen=50)  # too little
     assert one(counter.conn, "SELECT count(*) FROM orders WHERE action = 'permit'") == 0
     counter.pay("S2", fen=100)
-    assert table(counter.conn, "SELECT state, requested_by, priority FROM orders WHERE action = 'permit'") == [
-        ("approved", "payment", 1)
-    ]
+    assert table(
+        counter.conn, "SELECT state, requested_by, priority FROM orders WHERE action = 'permit'"
+    ) == [("approved", "payment", 1)]
     counter.pay("S2", fen=100)  # the answer was lost: nothing is asked for twice
     assert one(counter.conn, "SELECT count(*) FROM orders WHERE action = 'permit'") == 1
 

@@ -50,7 +50,8 @@ def test_night_by_night_is_what_it_should_be(store: Connection) -> None:
     assert one(store, "SELECT count(*) FROM ledger_entry") == 24
     assert differences(store) == []
     assert ledger.sums(store)[account][0] == -(
-        fen(house.cost("2026-02-26 00:00", "2026-03-01 00:00")) + fen(house.cost("2026-03-01 00:00", "2026-03-10 00:00"))
+        fen(house.cost("2026-02-26 00:00", "2026-03-01 00:00"))
+        + fen(house.cost("2026-03-01 00:00", "2026-03-10 00:00"))
     )
 
 
@@ -114,14 +115,19 @@ def test_the_days_of_the_meter_before(store: Connection) -> None:
     settled(store, "2026-03-05", "2026-03-06", "2026-03-09")
     assert differences(store) == []
     # a new address is no new meter
-    store.execute("UPDATE installation SET valid_to = %s WHERE valid_to = 'infinity'", (moment("2026-03-08 09:00"),))
+    store.execute(
+        "UPDATE installation SET valid_to = %s WHERE valid_to = 'infinity'", (moment("2026-03-08 09:00"),)
+    )
     store.execute(
         "INSERT INTO installation (meter_id, point_id, terminal_id, address, ct, pt, valid_from) VALUES (%s, %s, %s, '77', 1, 1, %s)",
         (there.meter, there.point, there.terminal, moment("2026-03-08 09:00")),
     )
     assert differences(store) == []
     house.freeze(store, "2026-03-03", add=10_000)
-    assert [(d.account_id, d.period) for d in differences(store)] == [(account, "2026-03-02"), (account, "2026-03-03")]
+    assert [(d.account_id, d.period) for d in differences(store)] == [
+        (account, "2026-03-02"),
+        (account, "2026-03-03"),
+    ]
 
 
 def test_what_rests_on_nothing(store: Connection) -> None:
@@ -154,7 +160,12 @@ def test_payments_and_their_entries(store: Connection) -> None:
         )  # fmt: skip
     with store.transaction():
         ledger.reverse(
-            store, Name("bank", day, "2"), reversal_serial="R", amount_fen=500, reversed_at=at(NIGHT), now=at(NIGHT)
+            store,
+            Name("bank", day, "2"),
+            reversal_serial="R",
+            amount_fen=500,
+            reversed_at=at(NIGHT),
+            now=at(NIGHT),
         )
     everything(store)
     assert differences(store) == []

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from headend.server import ServerSettings, build
-from headend.store import bank_days, banks, keys, ledger
 from headend.store import bank as link
+from headend.store import bank_days, banks, keys, ledger
 from headend.store.bank import Wish
 from headend.store.bills import Bill, save
 from headend.store.db import Connection, StoreError
@@ -93,7 +93,9 @@ def test_a_day_with_a_loss_at_each_step(world: World, code: str) -> None:
             number += 1
             _two_losses(teller, f"C{number % CUSTOMERS + 1}", 1000 + number, how, then)
             world.clock.pass_(minutes=1)
-    for answer in teller.deliver_late():  # what was held back comes after everything was cleared up: it changes nothing
+    for answer in (
+        teller.deliver_late()
+    ):  # what was held back comes after everything was cleared up: it changes nothing
         assert answer.status_code in (200, 201, 404, 409), answer.text
     teller.sign_off()
     assert all(paid.standing is not None for paid in teller.books.values())
@@ -130,9 +132,7 @@ def _two_losses(teller: Teller, customer: str, fen: int, first: str, then: Troub
 
 
 def compare(world: World, teller: Teller, day: Any) -> bank_days.Compared:
-    return bank_days.compare(
-        world.conn, write_day(day), who="王会计", now=world.clock.now(), zone=SHANGHAI
-    )
+    return bank_days.compare(world.conn, write_day(day), who="王会计", now=world.clock.now(), zone=SHANGHAI)
 
 
 def test_what_was_planted_is_named_and_settled(world: World) -> None:
@@ -165,12 +165,23 @@ def test_what_was_planted_is_named_and_settled(world: World) -> None:
     assert set(items) == {paid.payment.serial for paid, _ in expected}
     for paid, what in expected:
         row = items[paid.payment.serial]
-        assert (row["outcome"], row["bank_customer"], row["bank_fen"], row["our_customer"], row["our_fen"]) == what
+        assert (
+            row["outcome"],
+            row["bank_customer"],
+            row["bank_fen"],
+            row["our_customer"],
+            row["our_fen"],
+        ) == what
     assert not {p.payment.serial for p in good} & set(items)
 
     def decide(paid: Paid, decision: Decision, note: str = "") -> bank_days.Decided:
         return bank_days.decide(
-            world.conn, items[paid.payment.serial]["item_id"], decision, who="王会计", note=note, now=world.clock.now()
+            world.conn,
+            items[paid.payment.serial]["item_id"],
+            decision,
+            who="王会计",
+            note=note,
+            now=world.clock.now(),
         )
 
     for paid, decision in ((silent, Decision.REVERSE), (forgotten, Decision.BOOK), (wrong, Decision.BOOK)):
@@ -197,7 +208,9 @@ def test_what_was_planted_is_named_and_settled(world: World) -> None:
     # the message of the refunded one comes at last
     refused = teller.tell(refunded)
     assert (refused.status_code, refused.json()["code"]) == (409, "1003")
-    assert table(world.conn, "SELECT DISTINCT topic, key, day FROM feed WHERE topic = 'bank'") == [("bank", "SEAL", DATE)]
+    assert table(world.conn, "SELECT DISTINCT topic, key, day FROM feed WHERE topic = 'bank'") == [
+        ("bank", "SEAL", DATE)
+    ]
 
 
 def test_a_bank_that_was_told_of_a_reversal_and_kept_the_money(world: World) -> None:
@@ -268,8 +281,12 @@ def test_a_hundred_payments_at_once_and_each_twice(world: World) -> None:
     statuses: list[int] = []
 
     def line() -> None:
-        with httpx2.Client(base_url=teller.url, trust_env=False, headers={"Authorization": f"Bearer {teller.key}"}) as client:
-            statuses.extend(client.post("/api/v1/bank/payments", json=one_, timeout=30).status_code for one_ in body)
+        with httpx2.Client(
+            base_url=teller.url, trust_env=False, headers={"Authorization": f"Bearer {teller.key}"}
+        ) as client:
+            statuses.extend(
+                client.post("/api/v1/bank/payments", json=one_, timeout=30).status_code for one_ in body
+            )
 
     lines = [threading.Thread(target=line) for _ in range(2)]
     for thread in lines:
@@ -286,7 +303,11 @@ def test_a_hundred_payments_at_once_and_each_twice(world: World) -> None:
 def test_two_payments_of_one_bill_do_not_both_pay_it(world: World, second: Connection) -> None:
     """The second waits for the first, and finds nothing owed."""
     account = place(world.conn, "77", customer="B1", prepaid=False).account or 0
-    save(world.conn, [Bill(account, dt.date(2026, 2, 1), dt.date(2026, 2, 28), 5000, [], bytes(32))], now=at("2026-03-01 01:00"))
+    save(
+        world.conn,
+        [Bill(account, dt.date(2026, 2, 1), dt.date(2026, 2, 28), 5000, [], bytes(32))],
+        now=at("2026-03-01 01:00"),
+    )
     world.conn.commit()
     bank = banks.get(world.conn, "BARE")
     now = world.clock.now()

@@ -9,8 +9,8 @@ import json
 import pytest
 
 from headend.store import banks, debits, ledger
-from headend.store.bills import Bill, save
 from headend.store.banks import Bank
+from headend.store.bills import Bill, save
 from headend.store.db import Connection, StoreError
 from headend.store.debits import Batch
 from headend.store.ledger import UnknownCustomer
@@ -49,7 +49,13 @@ def answer(conn: Connection, batch: Batch, *failed: int, date: dt.date = DAY) ->
             batch.bank,
             date,
             tuple(
-                Result(i.seq, i.customer, i.amount_fen, i.seq not in failed, "余额不足" if i.seq in failed else "")
+                Result(
+                    i.seq,
+                    i.customer,
+                    i.amount_fen,
+                    i.seq not in failed,
+                    "余额不足" if i.seq in failed else "",
+                )
                 for i in batch.items
             ),
         )
@@ -92,7 +98,13 @@ def test_an_answer_is_booked_once(store: Connection) -> None:
     batch = prepare(store, bank)
     body = answer(store, batch, 2)
     done = debits.answer(store, body, now=LATER)
-    assert (done.paid, done.paid_fen, done.failed, done.duplicate, done.accounts) == (1, 300, 1, False, [paid])
+    assert (done.paid, done.paid_fen, done.failed, done.duplicate, done.accounts) == (
+        1,
+        300,
+        1,
+        False,
+        [paid],
+    )
     again = debits.answer(store, body, now=LATER)
     assert (again.duplicate, again.accounts) == (True, [])
     assert {a: fen for a, (fen, _) in ledger.sums(store).items()} == {paid: 0, failed: -500}

@@ -201,7 +201,9 @@ def test_a_reversal_is_an_entry_of_its_own(store: Connection) -> None:
         ("reversal", "bank/2026-03-11/1", -500),
     ]
     assert take_back(store) == ledger.Reversal(done.entry_id, True)
-    assert take_back(store, by="S") == ledger.Reversal(done.entry_id, True)  # asked again under another number
+    assert take_back(store, by="S") == ledger.Reversal(
+        done.entry_id, True
+    )  # asked again under another number
     assert ledger.sums(store)[here.account or 0] == (0, done.entry_id)
     assert table(store, "SELECT topic, key FROM feed WHERE topic = 'reversal'") == [("reversal", "C1")]
     # its name books nothing any more, and says so
@@ -252,9 +254,7 @@ def test_payment_and_reversal_at_the_same_moment(store: Connection, second: Conn
     for k in range(8):
         gate = threading.Barrier(2)
 
-        def work(
-            act: Any, conn: Connection, serial: str = f"s{k}", gate: threading.Barrier = gate
-        ) -> None:
+        def work(act: Any, conn: Connection, serial: str = f"s{k}", gate: threading.Barrier = gate) -> None:
             gate.wait()
             try:
                 act(conn, serial=serial)
@@ -306,7 +306,9 @@ def test_whatever_comes_in_whatever_order_the_balance_is_the_same(
             take_back(store, serial=serial, fen=100 + which)
         elif which not in charged:  # a settlement derives a day once more and adds nothing
             charged.add(which)
-            ledger.post(store, [Charge(account, f"2026-03-0{which + 1}", 1, -(7 + which), bytes(32), {})], now=NOW)
+            ledger.post(
+                store, [Charge(account, f"2026-03-0{which + 1}", 1, -(7 + which), bytes(32), {})], now=NOW
+            )
             store.commit()
     assert ledger.sums(store).get(account, (0, 0))[0] == expected
     assert ledger.payment_differences(store) == []
