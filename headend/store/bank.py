@@ -5,9 +5,9 @@ Rules of our own, since no specification of this link is public:
 * A payment is named by (bank, accounting date, serial). The same again is the same; with other contents it is refused.
 * Bills may be named, then the amount must not be more than they owe; else the payment goes on the account (prepaid flag). Money always pays
   the oldest bill first.
-* A reversal (冲正) takes back a payment of the same accounting day by an entry of its own. It is refused when a receipt has been printed
-  (invoiced), and when a prepaid account has used the money (consumed): later than `free_reversal` after the booking, and the most careful
-  running balance would fall below zero without it.
+* A reversal (冲正) takes back a payment of the same accounting day by an entry of its own; a time-out about the cut-off may be cleared up
+  until `free_reversal` after it. It is refused when a receipt has been printed (invoiced), and when a prepaid account has used the money
+  (consumed): later than `free_reversal` after the booking, and the most careful running balance would fall below zero without it.
 * A reversal that comes before its payment is answered as done, and the payment is refused when it comes.
 * Once a day has been compared with its bank, no message changes it any more: the comparison's decisions do.
 """
@@ -83,7 +83,7 @@ def arrears(conn: Connection, customer: str, *, now: Any, zone: ZoneInfo) -> Arr
 
 def pay(conn: Connection, bank: Bank, wish: Wish, *, now: Any, zone: ZoneInfo) -> Answer:
     """Book a payment once, however often the message comes; commits. BankRefused."""
-    _timely(bank, wish.date, wish.time, now, zone, Code.WRONG_DATE)
+    _timely(wish.time, now, bank.date_of(wish.time, zone), wish.date, Code.WRONG_DATE)
     name = bank.name(wish.date, wish.serial)
     try:
         with conn.transaction():
@@ -141,7 +141,8 @@ def reverse(
     zone: ZoneInfo,
 ) -> Answer:
     """Take a payment back once, however often the message comes; commits. BankRefused."""
-    _timely(bank, date, time, now, zone, Code.OTHER_DAY)
+    belongs = {bank.date_of(when, zone) for when in (time - bank.free_reversal, time)}
+    _timely(time, now, date if date in belongs else max(belongs), date, Code.OTHER_DAY)
     name = bank.name(date, serial)
     try:
         with conn.transaction():
@@ -207,8 +208,7 @@ def payments(conn: Connection, bank: Bank, date: dt.date) -> list[dict[str, Any]
     ).fetchall()
 
 
-def _timely(bank: Bank, date: dt.date, time: dt.datetime, now: Any, zone: ZoneInfo, otherwise: Code) -> None:
-    belongs = bank.date_of(time, zone)
+def _timely(time: dt.datetime, now: Any, belongs: dt.date, date: dt.date, otherwise: Code) -> None:
     if belongs != date:
         raise BankRefused(
             otherwise, f"{time.isoformat()} belongs to the accounting date {belongs}, not {date}"

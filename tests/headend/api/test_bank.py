@@ -284,6 +284,22 @@ def test_what_cannot_be_reversed_any_more(counter: Counter) -> None:
     refused(counter.say("POST", f"/payments/{DATE}/S2/receipt", {"operator": "7"}), 404, "3003")
 
 
+def test_a_time_out_about_the_cut_off_can_be_cleared_up(counter: Counter) -> None:
+    place(counter.conn, "1", customer="C1")
+    counter.sign_on()
+    counter.clock.time = at("2026-03-11 21:59")
+    for serial in ("S1", "S2"):
+        counter.pay(serial)
+    counter.clock.time = at("2026-03-11 22:09")
+    assert counter.reverse().status_code == 200
+    counter.clock.time = at("2026-03-11 22:10")
+    body = refused(counter.reverse("S2"), 409, "4002")
+    assert "belongs to the accounting date 2026-03-12" in body["detail"]
+    # a day too early is no day either
+    counter.clock.time = at("2026-03-10 21:00")
+    refused(counter.reverse("S2"), 409, "4002")
+
+
 def test_money_that_has_been_used_is_not_given_back(counter: Counter) -> None:
     account = place(counter.conn, "1", customer="C1").account
     counter.sign_on()
