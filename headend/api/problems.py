@@ -91,6 +91,7 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     orders.Refused: (409, "refused"),
     NoSuchStep: (409, "command-not-in-that-state"),
     ledger.PaymentConflict: (409, "payment-conflict"),
+    ledger.PaymentReversed: (409, "payment-reversed"),
     keys.UnknownKey: (404, "unknown-key"),
     point_groups.UnknownGroup: (404, "unknown-group"),
     forecasts.NoForecast: (404, "no-forecast"),

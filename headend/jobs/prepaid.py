@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headend.control.gates import calendar
 from headend.jobs.frame import Run
-from headend.store import accounts, blocks, cluster, ledger, orders, tariffs
+from headend.store import accounts, blocks, cluster, ledger, orders, reclose, tariffs
 from headend.store.accounts import Accounts
 from headend.store.coverage import today
 from headend.store.db import StoreError
@@ -31,8 +31,6 @@ LEVELS = {Decision.OK: "ok", Decision.WARN1: "warn1", Decision.WARN2: "warn2", D
 WHO = "job:prepaid"
 #: how long a trip order waits for a person; the balance under it is asked again at sending anyway
 TRIP_LASTS = np.timedelta64(4 * 3600, "s")
-#: how long a permit waits for the customer's key
-PERMIT_LASTS = np.timedelta64(72 * 3600, "s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,20 +236,8 @@ def act(run: Run) -> tuple[int, int, list[str]]:
                     expires=run.now + TRIP_LASTS,
                 )
                 trips += 1
-            elif last == "trip" and row["high_fen"] >= 0:
-                orders.request(
-                    run.conn,
-                    kind="relay",
-                    action="permit",
-                    asset=row["asset"],
-                    reason=f"paid: balance {yuan_text(row['high_fen'])} yuan",
-                    who=WHO,
-                    now=run.now,
-                    expires=run.now + PERMIT_LASTS,
-                    # one permit for what is so now; where the last one failed or was never sent, there is another try
-                    request_key=f"reclose-after:{row['newest_order']}",
-                    priority=1,
-                )
+            elif reclose.due(row):
+                reclose.ask(run.conn, row, who=WHO, now=run.now)
                 permits += 1
         except orders.Refused as refused:
             refusals.append(f"{row['asset']}: {refused}")

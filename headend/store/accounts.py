@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -50,6 +50,14 @@ class Accounts:
     def __len__(self) -> int:
         return len(self.account_id)
 
+    def take(self, rows: NDArray[np.int64]) -> Accounts:
+        """These rows."""
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            chosen[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[k] for k in rows]
+        return Accounts(**chosen)
+
 
 def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:
     """Accounts open at `now` (datetime64 UTC)."""
@@ -71,6 +79,35 @@ def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = Fal
         """,
         {"now": as_datetime(now), "prepaid": prepaid_only},
     ).fetchall()
+    return _columns(rows, zone)
+
+
+def history(conn: Connection, *, now: Any, zone: ZoneInfo) -> tuple[Accounts, Sequence[dt.date]]:
+    """Every span up to `now` in which an account had one meter with the same transformers on its point, a row each by account and time,
+    and the last local day that was over while it lasted: all that a settlement has ever been given, and is given now."""
+    rows = conn.execute(
+        """
+        WITH step AS (
+            SELECT *, valid_from IS DISTINCT FROM lag(valid_to) OVER same AS begins FROM installation
+            WHERE valid_from <= %(now)s WINDOW same AS (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from)),
+        span AS (
+            SELECT point_id, meter_id, ct, pt, min(valid_from) AS since, max(valid_to) AS until
+            FROM (SELECT *, sum(begins::int) OVER (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from) AS nth FROM step) s
+            GROUP BY point_id, meter_id, ct, pt, nth)
+        SELECT a.account_id, c.number, c.name, p.code AS point, m.asset, s.meter_id, s.ct * s.pt AS multiplier, a.tariff, a.prepaid,
+               a.protected, greatest(a.valid_from, s.since) AS since, least(a.valid_to, s.until, %(now)s) AS until
+        FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id) JOIN span s USING (point_id) JOIN meter m USING (meter_id)
+        WHERE a.valid_from < s.until AND a.valid_to > s.since AND a.valid_from <= %(now)s
+        ORDER BY a.account_id, s.since
+        """,
+        {"now": as_datetime(now)},
+    ).fetchall()
+    # a day is settled in the night after it, with whom there is then
+    ended = [local_day(instant(row["until"]), zone) - dt.timedelta(days=1) for row in rows]
+    return _columns(rows, zone), ended
+
+
+def _columns(rows: Sequence[dict[str, Any]], zone: ZoneInfo) -> Accounts:
     return Accounts(
         np.array([row["account_id"] for row in rows], dtype=np.int64),
         [row["number"] for row in rows],

@@ -141,7 +141,8 @@ def _account(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
         SELECT a.account_id, a.prepaid, a.protected, b.as_of, b.valid, b.newest_reading, b.ledger_fen - b.provisional_low_fen AS since_fen,
                b.provisional_high_fen
                  + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
-                             AND e.entry_id > b.ledger_entry_id AND e.amount_fen > 0), 0)::bigint AS high_fen,
+                             AND e.entry_id > b.ledger_entry_id
+                             AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen,
                (SELECT max(n.at) FROM notice n WHERE n.account_id = a.account_id AND n.level = 'stop'
                    AND n.at > coalesce((SELECT max(p.paid_at) FROM payment p WHERE p.account_id = a.account_id), '-infinity')) AS noticed_at
         FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
