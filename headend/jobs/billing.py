@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -216,7 +216,7 @@ class _Tile:
         grounds = Source(self.run, self.who, rows, tariff, days).of(segments)
         result = billing.bill(tariff, segments, grounds.given)
         names = self._names(tariff, rows, grounds)
-        hashes = _hashes(tariff, segments, grounds)
+        hashes = inputs_hashes(*determinants.inputs(tariff, segments, grounds))
         held = self._unusual(rows, result)
         for k in np.flatnonzero((result.problem != 0) | held).tolist():
             self._exception(int(rows[k]), names[k], result, k, int(grounds.why[k]), bool(held[k]))
@@ -329,18 +329,6 @@ class _Tile:
         counts.energy += self.energy
         counts.fen += sum(bill.amount_fen for bill in kept)
         counts.changed += bills.save(self.run.conn, kept, now=self.run.now)
-
-
-def _hashes(tariff: Tariff, segments: Sequence[Segment], grounds: Grounds) -> list[str]:
-    """What each account's money was derived from, [account]."""
-    given = grounds.given
-    common = {
-        "tariff": tariff.name,
-        "rounding": tariff.rounding,
-        "segments": [[s.begin, s.end, s.version.facts()] for s in segments],
-    }
-    columns = {column.name: value for column in fields(given) if (value := getattr(given, column.name)) is not None}
-    return inputs_hashes(common, columns | {"registers": grounds.registers})
 
 
 def decimals(units: I64) -> list[str]:

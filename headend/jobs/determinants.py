@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headend.jobs.frame import Run
 from headend.store import blocks, transformer_loss
-from headend.store.billed import Billed, Terms
+from headend.store.billed import Billed, Terms, stream
 from headend.store.blocks import Quality, Why
 from headend.store.tables import MONTH_FREEZES
 from protocols.localtime import Times, midnight
@@ -109,6 +109,10 @@ class Source:
             more["iron"], more["copper"] = self._loss(segments)
         evidence = self._evidence(int(edges[0]), int(edges[-1]))
         return Grounds(Determinants(energy, problem, **more), why, *evidence)
+
+    def before(self, day: dt.date) -> I64:
+        """int64[account] [1e-4 kWh]: what the steps count, until the beginning of one of the days asked for."""
+        return self._before(int(self._edges([day])[0]))
 
     def _edges(self, days: Sequence[dt.date]) -> I64:
         """Numbers of their midnights."""
@@ -211,6 +215,31 @@ class Source:
             if side:
                 multiplier[has] = rows.multiplier[mine[has]]
         return meter, registers, multiplier
+
+
+def used_before(run: Run, tariff: Tariff, day: dt.date, accounts: I64) -> tuple[I64, I64]:
+    """(energy int64 [1e-4 kWh] used in the year, or month, of the steps until the beginning of `day`, months of that year there int64) of accounts
+    of this plan; MISSING where not known."""
+    used, months = np.full(len(accounts), MISSING), np.full(len(accounts), 12, dtype=np.int64)
+    for who in stream(run.conn, day, day, run.zone):
+        mine = np.flatnonzero((who.tariff == tariff.name) & np.isin(who.account_id, accounts))
+        if len(mine):
+            at = np.searchsorted(accounts, who.account_id[mine])
+            used[at] = Source(run, who, mine, tariff, [day, day + dt.timedelta(days=1)]).before(day)
+            months[at] = months_there(who.opened[mine], who.closed[mine], day.year)
+    return used, months
+
+
+def inputs(tariff: Tariff, segments: Sequence[Segment], grounds: Grounds) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What money is derived from, for its hash: (what all accounts have in common, columns by account)."""
+    given = grounds.given
+    common = {
+        "tariff": tariff.name,
+        "rounding": tariff.rounding,
+        "segments": [[s.begin, s.end, s.version.facts()] for s in segments],
+    }
+    columns = {column.name: value for column in fields(given) if (value := getattr(given, column.name)) is not None}
+    return common, columns | {"registers": grounds.registers}
 
 
 def cuts(who: Billed, row: int, tariff: Tariff) -> tuple[dt.date, ...]:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.jobs import determinants
+from headend.jobs.determinants import Grounds, Source
 from headend.jobs.frame import Run
-from headend.store import accounts, ledger, tariffs
-from headend.store.accounts import Accounts
+from headend.store import billed, blocks, ledger, tariffs
+from headend.store.billed import Billed
 from headend.store.ledger import Charge
 from protocols.localtime import midnight
 from protocols.reading import MISSING
-from tariffs import plan
-from tariffs.charge import Problem, charge_to_date, daily_entry, period_energy
+from tariffs import billing
+from tariffs.charge import daily_entry
 from tariffs.ledger import derive_many, inputs_hashes
-from tariffs.money import to_fen, yuan_text
+from tariffs.money import yuan_text
+from tariffs.plan import Segment, Tariff
 
 I64 = NDArray[np.int64]
 
@@ -31,12 +34,24 @@ KEPT = dt.timedelta(days=62)
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
-    """What one local day of some accounts of one tariff costs, from the registers and the tariff alone.
+class Month:
+    """Accounts of one plan in one month up to a day, and that day. `begins` datetime64[D][row of `rows`]: the first day that is charged here."""
 
-    at, row  place of each account among the rows asked for, and in the Accounts, [n]; the rest are [n, ...]
+    who: Billed
+    rows: I64
+    begins: NDArray[np.datetime64]
+    tariff: Tariff
+    last: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What one local day of some accounts of one plan costs, from the registers and the plan alone.
+
+    at, row  place of each account among the month's rows, and in its Billed, [n]; the rest are [n, ...]
     amount   int64 [fen] of the day, such that the days of a month add up to its charge to date
-    waiting  accounts that the day cannot be told for, because a freeze is missing
+    meter    int64[n, 2], registers int64[n, 2, 5]: at the month's begin (or the account's), and at the day's end
+    waiting  accounts that the day cannot be told for, because something that the plan needs is missing
     """
 
     day: dt.date
@@ -45,54 +60,54 @@ class Derived:
     row: I64
     amount: I64
     hashes: list[str]
-    begin: I64
-    end: I64
+    meter: I64
+    registers: I64
     since: NDArray[np.datetime64]
     until: np.datetime64
     multiplier: I64
     to_date: I64
     waiting: int
 
+    def take(self, which: NDArray[np.bool_]) -> Derived:
+        """The same of some accounts."""
+        values = {column.name: getattr(self, column.name) for column in fields(self)}
+        chosen = {name: value[which] for name, value in values.items() if isinstance(value, np.ndarray)}
+        hashes = [self.hashes[j] for j in np.flatnonzero(which)]
+        return Derived(**{**values, **chosen, "hashes": hashes})
+
 
 def job(run: Run, day: dt.date) -> str:
-    who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True)
-    if not len(who):
-        return "no prepaid accounts"
-    posted = corrected = waiting = 0
-    known = tariffs.load(run.conn)
-    unknown = sum(not known[name].energy_only for name in who.tariff.tolist())
-    for tariff, rows, last in months(run, who, day):
-        held = 0
-        standing = Standing.of(run, who.account_id[rows], last)
-        for derived in derive(run, who, rows, last, tariff):
-            new, late = post(run, who, derived, standing)
+    posted = corrected = waiting = found = 0
+    for month in months(run, day):
+        found += len(month.rows)
+        standing = Standing.of(run, month.who.account_id[month.rows], month.last)
+        held: dict[dt.date, int] = {}
+        for derived in derive(run, month):
+            new, late = post(run, month.who, derived, standing)
             posted, corrected = posted + new, corrected + late
-            held = derived.waiting
-        if last == day:
-            waiting += held
-    text = f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
-    return text + (f", {unknown} have a plan that is not settled by the day" if unknown else "")
+            held[derived.day] = held.get(derived.day, 0) + derived.waiting
+        waiting += held.get(day, 0)
+    if not found:
+        return "no prepaid accounts"
+    return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
 
 
-def months(
-    run: Run, who: Accounts, day: dt.date, kept: dt.timedelta = KEPT
-) -> Iterator[tuple[plan.Tariff, I64, dt.date]]:
-    """(tariff, rows of `who`, last day) of every month up to `day` that a freeze may still change: of the `kept` days before it."""
+def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]:
+    """Every month up to `day` that a freeze may still change, of the `kept` days before it: the prepaid accounts by their plan."""
     known = tariffs.load(run.conn)
     charged = ledger.charged_since(run.conn)
-    # where an account's charges begin: what meters remember of before then was charged by whoever ran them before
-    begins = np.array(
-        [
-            min(charged.get(int(account), day), start if start >= day - KEPT else day)
-            for account, start in zip(who.account_id, who.start, strict=True)
-        ]
-    )
-    for name in np.unique(who.tariff):
-        rows = np.flatnonzero(who.tariff == name)
-        if not known[str(name)].energy_only:  # its steps, demand or funds are not settled by the day yet
-            continue
-        for last in _month_ends(day, kept):
-            yield known[str(name)], rows[begins[rows] <= last], last
+    for last in _month_ends(day, kept):
+        for who in billed.stream(run.conn, last.replace(day=1), last, run.zone, prepaid_only=True):
+            # what meters remember of before the first charge was charged by whoever ran them before: here it begins with the day's own month
+            default = np.where(who.opened >= np.datetime64(day - KEPT), who.opened, np.datetime64(day))
+            begins = np.array(
+                [charged.get(account, own) for account, own in zip(who.account_id.tolist(), default.tolist(), strict=True)],
+                dtype="datetime64[D]",
+            )
+            for name in np.unique(who.tariff):
+                rows = np.flatnonzero((who.tariff == name) & (begins <= np.datetime64(last)))
+                if len(rows):
+                    yield Month(who, rows, begins[rows], known[str(name)], last)
 
 
 def _month_ends(day: dt.date, kept: dt.timedelta = KEPT) -> list[dt.date]:
@@ -103,46 +118,49 @@ def _month_ends(day: dt.date, kept: dt.timedelta = KEPT) -> list[dt.date]:
     return ends
 
 
-def derive(run: Run, who: Accounts, rows: I64, day: dt.date, tariff: plan.Tariff) -> Iterator[Derived]:
-    """The days of a month up to `day`, in order. Nothing is written."""
-    first = day.replace(day=1)
-    days = [first + dt.timedelta(days=k) for k in range((day - first).days + 1)]
-    midnights = np.array([midnight(d, run.zone) for d in [*days, day + dt.timedelta(days=1)]])
-    registers = accounts.freezes(run.conn, who.meter_id[rows], midnights)
-    # the register that the month is counted from: its first midnight, or the account's first
-    base = np.array([max(0, (who.start[row] - first).days) for row in rows], dtype=np.int64)
-    multiplier = who.multiplier[rows]
+def derive(run: Run, month: Month) -> Iterator[Derived]:
+    """The days of a month, in order, for accounts that have the same of them at once. Nothing is written."""
+    who = month.who
+    groups: dict[tuple[dt.date, dt.date, tuple[dt.date, ...]], list[int]] = {}
+    for at, row in enumerate(month.rows.tolist()):
+        key = (who.first[row].item(), who.last[row].item(), determinants.cuts(who, row, month.tariff))
+        groups.setdefault(key, []).append(at)
+    for (first, last, cuts), places in sorted(groups.items()):
+        yield from _derive(run, month, np.array(places, dtype=np.int64), first, last, cuts)
+
+
+def _derive(
+    run: Run, month: Month, places: I64, first: dt.date, last: dt.date, cuts: tuple[dt.date, ...]
+) -> Iterator[Derived]:
+    rows, tariff = month.rows[places], month.tariff
+    days = [first + dt.timedelta(days=k) for k in range((last - first).days + 2)]
+    source = Source(run, month.who, rows, tariff, days)
     earlier = np.zeros(len(rows), dtype=np.int64)
-    for k, d in enumerate(days):
-        open_ = np.flatnonzero(base <= k)
-        if not len(open_):
-            continue
-        begin, end = registers[open_, base[open_]], registers[open_, k + 1]
-        spans = tariff.spans(first + dt.timedelta(days=int(base[open_].min())), d + dt.timedelta(days=1))
-        edges = [((begins - first).days, (ends - first).days, version) for begins, ends, version in spans]
-        to_date = _to_date(registers[open_], base[open_], multiplier[open_], edges)
-        amount = daily_entry(to_fen(to_date), earlier[open_])
+    base = midnight(first, run.zone)
+    for d, after in zip(days, days[1:], strict=False):
+        segments = tariff.spans(first, after, cuts)
+        grounds = source.of(segments)
+        # the rounding happens to the bill of the month to date and never to a day
+        amount = daily_entry(billing.bill(tariff, segments, grounds.given).total_fen, earlier)
         ready = np.flatnonzero(amount != MISSING)
-        at = open_[ready]
-        common = {"tariff": tariff.name, "version": edges[-1][2].facts(), "day": d}
-        columns = {
-            "begin": begin[ready],
-            "end": end[ready],
-            "multiplier": multiplier[at],
-            "earlier_fen": earlier[at],
-        }
-        if len(edges) > 1:  # the price has changed since the month began
-            common["versions_before"] = [version.facts() for *_, version in edges[:-1]]
-            columns["between"] = registers[at][:, [index for index, *_ in edges[1:]]]
-        hashes = inputs_hashes(common, columns)
-        earlier[at] += amount[ready]
+        hashes = _hashes(tariff, segments, grounds, d, earlier, ready)
+        earlier[ready] += amount[ready]
         yield Derived(
-            d, tariff.name, at, rows[at], amount[ready], hashes, begin[ready], end[ready], midnights[base[at]],
-            midnights[k + 1], multiplier[at], earlier[at], len(open_) - len(ready),
+            d, tariff.name, places[ready], rows[ready], amount[ready], hashes, grounds.meter[ready], grounds.registers[ready],
+            np.full(len(ready), base), midnight(after, run.zone), grounds.multiplier[ready], earlier[ready], len(rows) - len(ready),
         )  # fmt: skip
 
 
-def post(run: Run, who: Accounts, derived: Derived, standing: Standing) -> tuple[int, int]:
+def _hashes(
+    tariff: Tariff, segments: tuple[Segment, ...], grounds: Grounds, day: dt.date, earlier: I64, ready: I64
+) -> list[str]:
+    """What each account's entry is derived from."""
+    common, columns = determinants.inputs(tariff, segments, grounds)
+    chosen = {name: column[ready] for name, column in columns.items()}
+    return inputs_hashes(common | {"day": day}, chosen | {"earlier_fen": earlier[ready]})
+
+
+def post(run: Run, who: Billed, derived: Derived, standing: Standing) -> tuple[int, int]:
     """Append what differs from what stands, in the caller's transaction: (first entries of a day, corrections)."""
     at, k = derived.at, derived.day.day - 1
     append, difference, number = derive_many(
@@ -152,23 +170,27 @@ def post(run: Run, who: Accounts, derived: Derived, standing: Standing) -> tuple
         derived.amount,
         derived.hashes,
     )
+    chosen = np.flatnonzero(append)
+    names = _assets(run, derived.meter[chosen])
     entries = []
-    for j in np.flatnonzero(append):  # entries, not readings: one a day and account
-        row, fen = int(derived.row[j]), int(derived.to_date[j])
+    for j in chosen:  # entries, not readings: one a day and account
+        fen = int(derived.to_date[j])
+        begin, end = derived.registers[j].tolist()
         entries.append(
             Charge(
-                int(who.account_id[row]),
+                int(who.account_id[derived.row[j]]),
                 derived.day.isoformat(),
                 int(number[j]) + 1,
                 -int(difference[j]),
                 bytes.fromhex(derived.hashes[j]),
                 {
                     "tariff": derived.tariff,
-                    "meter": who.asset[row],
+                    # two where one came for the other
+                    "meter": " ".join(dict.fromkeys(names[meter] for meter in derived.meter[j].tolist() if meter)),
                     "from": str(derived.since[j]),
                     "to": str(derived.until),
-                    "registers_from": derived.begin[j].tolist(),
-                    "registers_to": derived.end[j].tolist(),
+                    "registers_from": _told(begin),
+                    "registers_to": _told(end),
                     "multiplier": int(derived.multiplier[j]),
                     "month_to_date_fen": fen,
                     "month_to_date_yuan": yuan_text(fen),
@@ -177,6 +199,15 @@ def post(run: Run, who: Accounts, derived: Derived, standing: Standing) -> tuple
         )
     ledger.post(run.conn, entries, now=run.now)
     return int((number[append] == 0).sum()), int((number[append] > 0).sum())
+
+
+def _assets(run: Run, meters: I64) -> dict[int, str]:
+    some = np.unique(meters[meters > 0])
+    return dict(zip(some.tolist(), blocks.assets(run.conn, some), strict=True))
+
+
+def _told(registers: list[int]) -> list[int | None]:
+    return [None if value == MISSING else value for value in registers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,22 +235,3 @@ class Standing:
             revision[row, k] = entry["revision"] - 1
             hashes[row][k] = bytes(entry["inputs_hash"]).hex()
         return cls(fen, revision, hashes)
-
-
-def _to_date(registers: I64, base: I64, multiplier: I64, edges: list[tuple[int, int, plan.Version]]) -> I64:
-    """The charge of the month to date int64[account] [1e-8 yuan], each day at its own day's price; MISSING without a register it needs.
-
-    registers  int64[account, midnight, 5];  base int64[account]: the midnight that the account is counted from
-    edges      (first midnight, last midnight, version) of the spans in which one version holds
-    """
-    rows = np.arange(len(registers))
-    charge = np.zeros(len(registers), dtype=np.int64)
-    for begin, end, version in edges:
-        since = np.maximum(base, begin)
-        energy = period_energy(
-            registers[rows, since], registers[rows, np.maximum(since, end)], multiplier, version
-        )
-        usable = (energy.problem & ~np.int8(Problem.UNPRICED_PERIOD)) == 0
-        part = charge_to_date(np.where(usable[:, None], energy.energy, 0), version)
-        charge = np.where(usable & (charge != MISSING), charge + part, MISSING)
-    return charge

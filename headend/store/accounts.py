@@ -12,19 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.db import Connection
-from headend.store.revisions import WITHDRAWN
-from headend.store.tables import DAY_FREEZE
-from protocols.localtime import Times, as_datetime, instant, local_day, midnight
-from protocols.reading import MISSING
-
-#: total, T1..T4: what a settlement reads
-FREEZE_CODES = (
-    "active_import",
-    "active_import_t1",
-    "active_import_t2",
-    "active_import_t3",
-    "active_import_t4",
-)
+from protocols.localtime import as_datetime, instant, local_day, midnight
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +70,6 @@ def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = Fal
     return _columns(rows, zone)
 
 
-def history(conn: Connection, *, now: Any, zone: ZoneInfo) -> tuple[Accounts, Sequence[dt.date]]:
-    """Every span up to `now` in which an account had one meter with the same transformers on its point, a row each by account and time,
-    and the last local day that was over while it lasted: all that a settlement has ever been given, and is given now."""
-    rows = conn.execute(
-        """
-        WITH step AS (
-            SELECT *, valid_from IS DISTINCT FROM lag(valid_to) OVER same AS begins FROM installation
-            WHERE valid_from <= %(now)s WINDOW same AS (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from)),
-        span AS (
-            SELECT point_id, meter_id, ct, pt, min(valid_from) AS since, max(valid_to) AS until
-            FROM (SELECT *, sum(begins::int) OVER (PARTITION BY point_id, meter_id, ct, pt ORDER BY valid_from) AS nth FROM step) s
-            GROUP BY point_id, meter_id, ct, pt, nth)
-        SELECT a.account_id, c.number, c.name, p.code AS point, m.asset, s.meter_id, s.ct * s.pt AS multiplier, a.tariff, a.prepaid,
-               a.protected, greatest(a.valid_from, s.since) AS since, least(a.valid_to, s.until, %(now)s) AS until
-        FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id) JOIN span s USING (point_id) JOIN meter m USING (meter_id)
-        WHERE a.valid_from < s.until AND a.valid_to > s.since AND a.valid_from <= %(now)s
-        ORDER BY a.account_id, s.since
-        """,
-        {"now": as_datetime(now)},
-    ).fetchall()
-    # a day is settled in the night after it, with whom there is then
-    ended = [local_day(instant(row["until"]), zone) - dt.timedelta(days=1) for row in rows]
-    return _columns(rows, zone), ended
-
-
 def _columns(rows: Sequence[dict[str, Any]], zone: ZoneInfo) -> Accounts:
     return Accounts(
         np.array([row["account_id"] for row in rows], dtype=np.int64),
@@ -126,32 +89,3 @@ def _columns(rows: Sequence[dict[str, Any]], zone: ZoneInfo) -> Accounts:
 def _first_whole_day(since: np.datetime64, zone: ZoneInfo) -> dt.date:
     day = local_day(since + np.timedelta64(1, "us"), zone)
     return day if midnight(day, zone) == since else day + dt.timedelta(days=1)
-
-
-def freezes(conn: Connection, meters: NDArray[np.int64], midnights: Times) -> NDArray[np.int64]:
-    """Day-freeze registers int64[meter, midnight, 5] (total, T1..T4) [1e-4 kWh], MISSING where not there; revisions laid over."""
-    grid = np.full((len(meters), len(midnights), len(FREEZE_CODES)), MISSING, dtype=np.int64)
-    place: dict[int, list[int]] = {}
-    for k, meter in enumerate(meters.tolist()):
-        place.setdefault(meter, []).append(k)
-    columns = {when.item(): k for k, when in enumerate(midnights.astype("datetime64[us]"))}
-    stamps = [as_datetime(when) for when in midnights]
-    for row in conn.execute(
-        f"SELECT meter_id, ts, {', '.join(FREEZE_CODES)} FROM register_read WHERE kind = %s AND meter_id = ANY(%s) AND ts = ANY(%s)",
-        (DAY_FREEZE, list(place), stamps),
-    ):
-        column = columns[row["ts"].replace(tzinfo=None)]
-        values = [MISSING if row[code] is None else row[code] for code in FREEZE_CODES]
-        for k in place[row["meter_id"]]:
-            grid[k, column] = values
-    for row in conn.execute(
-        "SELECT * FROM (SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value, method FROM revision "
-        "WHERE source = 'day' AND meter_id = ANY(%s) AND ts = ANY(%s) AND quantity = ANY(%s) "
-        "ORDER BY meter_id, ts, quantity, version DESC) newest WHERE method <> %s",
-        (list(place), stamps, list(FREEZE_CODES), WITHDRAWN),
-    ):
-        for k in place[row["meter_id"]]:
-            grid[k, columns[row["ts"].replace(tzinfo=None)], FREEZE_CODES.index(row["quantity"])] = int(
-                row["value"]
-            )
-    return grid

@@ -1,6 +1,6 @@
 """Who is billed for a span of local days: accounts as columns, in the order of the files, a tile at a time.
 
-An account begins at the first local midnight at or after its opening, and ends at the first at or after its closing: what is used on the day
+An account begins at the first local midnight at or after its opening, with the point's first meter at the earliest, and ends at the first at or after its closing: what is used on the day
 of a handover is the one's who leaves, and nothing is charged twice or to nobody.
 """
 
@@ -63,12 +63,15 @@ class Billed:
     used_on: Days
     used: I64
     terms: Sequence[tuple[Terms, ...]]
+    prepaid: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.account_id)
 
 
-def stream(conn: Connection, first: dt.date, last: dt.date, zone: ZoneInfo, tile: int = TILE) -> Iterator[Billed]:
+def stream(
+    conn: Connection, first: dt.date, last: dt.date, zone: ZoneInfo, tile: int = TILE, *, prepaid_only: bool = False
+) -> Iterator[Billed]:
     """Accounts that have any of local days `first` to `last`, by customer and point, in the caller's transaction."""
     begin, end = midnight(first, zone), midnight(last + dt.timedelta(days=1), zone)
     terms = _terms(conn, begin, end, zone)
@@ -76,13 +79,14 @@ def stream(conn: Connection, first: dt.date, last: dt.date, zone: ZoneInfo, tile
         cursor.itersize = tile
         cursor.execute(
             """
-            SELECT a.account_id, c.customer_id, c.number, c.name, p.code, a.point_id, a.tariff, a.valid_from, nullif(a.valid_to, 'infinity'),
-                   o.day, o.used
+            SELECT a.account_id, c.customer_id, c.number, c.name, p.code, a.point_id, a.tariff,
+                   greatest(a.valid_from, (SELECT min(i.valid_from) FROM installation i WHERE i.point_id = a.point_id)),
+                   nullif(a.valid_to, 'infinity'), o.day, o.used, a.prepaid
             FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id) LEFT JOIN account_opening o USING (account_id)
-            WHERE a.valid_from < %(end)s AND a.valid_to > %(begin)s
+            WHERE a.valid_from < %(end)s AND a.valid_to > %(begin)s AND (a.prepaid OR NOT %(prepaid)s)
             ORDER BY c.number COLLATE "C", p.code COLLATE "C", a.valid_from
             """,
-            {"begin": as_datetime(begin), "end": as_datetime(end)},
+            {"begin": as_datetime(begin), "end": as_datetime(end), "prepaid": prepaid_only},
         )
         while rows := cursor.fetchmany(tile):
             found = _tile(rows, terms, first, last, zone)
@@ -106,6 +110,7 @@ def _tile(
         np.array([columns[9][k] or _NEVER for k in there], dtype="datetime64[D]"),
         np.array([MISSING if columns[10][k] is None else columns[10][k] for k in there], dtype=np.int64),
         [_in_span(terms.get(customer, []), day) for customer, day in zip(lists[1], own_first[there].tolist(), strict=True)],
+        np.array([columns[11][k] for k in there], dtype=np.bool_),
     )  # fmt: skip
 
 

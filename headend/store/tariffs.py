@@ -14,7 +14,8 @@ from typing import Any
 
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
-from tariffs.plan import Tariff, parse, shipped
+from tariffs import plan
+from tariffs.plan import Tariff, parse
 
 
 class UnknownTariff(StoreError):
@@ -51,7 +52,7 @@ class Put:
 def load(conn: Connection) -> dict[str, Tariff]:
     """Every tariff that accounts may have, by name."""
     rows = conn.execute("SELECT DISTINCT ON (name) name, revision, toml FROM tariff ORDER BY name, revision DESC")
-    return shipped() | {row["name"]: parse(row["toml"], f"{row['name']} (revision {row['revision']})") for row in rows}
+    return plan.shipped() | {row["name"]: parse(row["toml"], f"{row['name']} (revision {row['revision']})") for row in rows}
 
 
 def one(conn: Connection, name: str) -> Tariff:

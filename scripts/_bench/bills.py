@@ -38,7 +38,7 @@ TARIFF: Final = "zhejiang-residential-steps"
 SAMPLE: Final = 20_000
 #: what is told apart, by what does it
 STAGES: Final = {
-    "accounts, terms, tariffs": "stream", "registers and determinants": "Source", "bills": "bill", "hashes of the inputs": "_hashes",
+    "accounts, terms, tariffs": "stream", "registers and determinants": "Source", "bills": "bill", "hashes of the inputs": "inputs_hashes",
     "lines and rows": "_Tile.bill", "files": "_Sheet.rows", "bills kept": "save",
 }  # fmt: skip
 
@@ -137,7 +137,7 @@ def _timed() -> Iterator[Counter[str]]:
 
     real_stream = billing.stream
     places = [
-        (billing, "Source", "Source"), (billing.Source, "of", "Source"), (billing.billing, "bill", "bill"), (billing, "_hashes", "_hashes"),
+        (billing, "Source", "Source"), (billing.Source, "of", "Source"), (billing.billing, "bill", "bill"), (billing, "inputs_hashes", "inputs_hashes"),
         (billing._Tile, "bill", "_Tile.bill"), (billing._Sheet, "rows", "_Sheet.rows"), (billing.bills, "save", "save"),
     ]  # fmt: skip
     kept = [(where, name, getattr(where, name)) for where, name, _ in places]
