@@ -11,7 +11,7 @@ from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
 from headend.jobs import billing
 from headend.jobs.billing import Batch, Gates
 from headend.jobs.frame import Run
-from headend.store import bills
+from headend.store import bills, openings
 from headend.store.db import StoreError
 
 
@@ -102,6 +102,20 @@ def correct(app: App, since: dt.date | None, out: Path | None, as_json: bool) ->
         [(d["first_day"], d["last_day"], d["changed"], d["corrections"], yuan(d["corrections_fen"]), d["file"]) for d in done],
         note="" if done else "nothing was billed yet",
     )  # fmt: skip
+
+
+@command.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@pass_app
+def opening(app: App, path: Path) -> None:
+    """Take in what accounts had used in the calendar year before this system began: a CSV of customer,point,day,used_kwh.
+
+    Yearly steps count from there. All or nothing."""
+    app.conn.rollback()
+    with app.conn.transaction():
+        count = openings.load(app.conn, path)
+    app.conn.commit()
+    click.echo(f"{count} accounts begin their year with what {path.name} says")
 
 
 @command.command()

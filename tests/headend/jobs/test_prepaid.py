@@ -63,11 +63,31 @@ def shown(conn: Connection, asset: str = "1") -> dict[str, Any]:
 
 
 def test_with_a_plan_whose_charge_is_not_known_nobody_is_cut_off(store: Connection) -> None:
-    steady(store, customer(store, tariff="zhejiang-residential-steps"))
+    steady(store, customer(store, tariff="hunan-large-industry"))
     pay(store, "1", 100)
     assert work(store) == "1 unknown; 0 notices"  # by the ledger alone: the curve would have spent it
     found = shown(store)
     assert (found["provisional_low_fen"], found["provisional_high_fen"], found["valid"]) == (100, 100, False)
+
+
+def test_what_was_used_since_is_priced_by_the_steps_too(store: Connection) -> None:
+    """4 kWh were used, 3 of them in the second step, whatever hours they fell in."""
+    here = customer(store, tariff="zhejiang-residential-steps", since="2025-06-01 00:00")
+    steady(store, here)
+    store.execute(
+        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+        "VALUES (%s, 'charge', '2026-03-10', 1, 0, '', '{}', '2026-03-11')",
+        (here.account,),
+    )
+    work(store)
+    assert not shown(store)["valid"]  # nobody knows what the year had brought
+    store.execute("INSERT INTO account_opening VALUES (%s, '2026-03-11', %s)", (here.account, 2759 * 10_000))
+    work(store)
+    found = shown(store)
+    assert found["valid"]
+    assert (found["provisional_low_fen"], found["provisional_high_fen"]) == (
+        -(-(-(SPENT + 500 * 30_000) // 1_000_000)), -((SPENT + 500 * 30_000) // 1_000_000),
+    )  # fmt: skip
 
 
 def test_what_is_left(store: Connection) -> None:
