@@ -13,10 +13,10 @@
 
 Customers choose one of the three, which is a matter of the account and not of the plan. 发改办价格〔2016〕1583号:
 contract demand pays for the contract as long as the demand stays within 105 % of it; beyond, the part above 105 %
-counts double. Actual demand has no such rule. The decree does not say whether the part between 100 % and 105 %
-is charged too once the limit is exceeded: `up_to_limit`. 发改价格〔2023〕526号: a demand price of 90 % in a month that
-brings 260 kWh per kVA. "thirtieth" is the day's share of 供电营业规则 (1996) 第84条, as remembered: no text of it was
-at hand, so the calendar's days are the default.
+counts double. Actual demand has no such rule. No text at hand says whether the part between 100 % and 105 % is
+charged too once the limit is exceeded: `up_to_limit`. 发改价格〔2023〕526号: a demand price of 90 % in a month that brings
+260 kWh per kVA; that transformer loss counts among them is a reading. "thirtieth" is the day's share of 供电营业规则
+(1996) 第84条, as remembered: no text of it was at hand, so the calendar's days are the default.
 """
 
 from __future__ import annotations

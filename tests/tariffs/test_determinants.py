@@ -108,6 +108,7 @@ def test_negative_determinants_are_a_problem() -> None:
     demand = np.array([[-1], [10_000], [-1]])
     result = bill(HUNAN, MARCH, replace(whole, demand=demand))
     assert result.problem.tolist() == [0, 0, Problem.NEGATIVE]
+    assert result.computed.tolist() == [True, True, False]
     with pytest.raises(ValueError, match=r"by knows 0\.\.2: capacity, contract, demand"):
         bill(HUNAN, MARCH, replace(whole, by=np.full((3, 1), len(BY))))
 
