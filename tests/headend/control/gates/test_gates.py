@@ -104,7 +104,10 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"batch_size": None}, None),
         ({"batch_size": 21}, {"batch_size": 20}),
         ({"batch_size": 31, "batch_usual": 10}, {"batch_size": 30, "batch_usual": 10}),
-        ({"batch_size": 31, "batch_released": 30, "batch_released_by": "李敏"}, {"batch_size": 31, "batch_released": 31, "batch_released_by": "李敏"}),
+        (
+            {"batch_size": 31, "batch_released": 30, "batch_released_by": "李敏"},
+            {"batch_size": 31, "batch_released": 31, "batch_released_by": "李敏"},
+        ),
         ({"batch_size": 31, "batch_released": 31, "batch_released_by": "job:prepaid"}, None),
         ({"batch_size": 31, "batch_released": 31, "batch_released_by": None}, None),
         ({"batch_size": 31, "batch_released": 31, "batch_released_by": "陈晓", "requested_by": "陈晓"}, None),
