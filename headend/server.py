@@ -77,7 +77,19 @@ def build(settings: ServerSettings) -> FastAPI:
     operations.measure(app)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
     api = APIRouter(prefix=operations.PREFIX)
-    for noun in (customers, meters, commands, trips, losses, findings, statistics, changes, fleet, keys, bank):
+    for noun in (
+        customers,
+        meters,
+        commands,
+        trips,
+        losses,
+        findings,
+        statistics,
+        changes,
+        fleet,
+        keys,
+        bank,
+    ):
         api.include_router(noun.router)
     app.include_router(api)
     app.include_router(operations.router)

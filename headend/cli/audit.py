@@ -95,8 +95,11 @@ def head(app: App, as_json: bool) -> None:
 @click.option(
     "--kind",
     type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "restore"]),
+    help="Only records of this kind.",
 )
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="So many at most."
+)
 @json_option
 @pass_app
 def list_(app: App, kind: str | None, limit: int, as_json: bool) -> None:

@@ -31,15 +31,27 @@ def command() -> None:
     help="Folder of the files (default HOME/export).",
 )
 @click.option(
-    "--most-without", "most", type=click.FloatRange(0, 100), help="Accounts without a bill in per cent of all: with more nothing is released."
+    "--most-without",
+    "most",
+    type=click.FloatRange(0, 100),
+    help="Accounts without a bill in per cent of all: with more nothing is released.",
 )
 @click.option(
-    "--most-change", "change", type=click.FloatRange(0), help="How many per cent a bill may lie off the account's last one, by day; what lies further off is held back."
+    "--most-change",
+    "change",
+    type=click.FloatRange(0),
+    help="How many per cent a bill may lie off the account's last one, by day; what lies further off is held back.",
 )
 @json_option
 @pass_app
 def run_(
-    app: App, last: dt.date, first: dt.date | None, out: Path | None, most: float | None, change: float | None, as_json: bool
+    app: App,
+    last: dt.date,
+    first: dt.date | None,
+    out: Path | None,
+    most: float | None,
+    change: float | None,
+    as_json: bool,
 ) -> None:
     """Write lines, accounts, exceptions, corrections and a manifest with control totals and SHA-256. Exit code 1: not released."""
     first = first or last
@@ -77,7 +89,11 @@ def _batch(app: App, first: dt.date, last: dt.date, out: Path | None, gates: Gat
 
 @command.command()
 @click.option("--since", type=Day(), help="Only spans that end on this day or later (default: 62 days ago).")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files (default HOME/export).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the files (default HOME/export).",
+)
 @json_option
 @pass_app
 def correct(app: App, since: dt.date | None, out: Path | None, as_json: bool) -> None:
@@ -86,7 +102,9 @@ def correct(app: App, since: dt.date | None, out: Path | None, as_json: bool) ->
     done = []
     for first, last in spans:
         batch = _batch(app, first, last, out, Gates())
-        name = next(file["name"] for file in batch.manifest["files"] if file["name"].endswith("-corrections.csv"))
+        name = next(
+            file["name"] for file in batch.manifest["files"] if file["name"].endswith("-corrections.csv")
+        )
         done.append(
             {
                 "first_day": first, "last_day": last, "changed": batch.changed, "corrections": batch.manifest["corrections"],

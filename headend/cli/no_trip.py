@@ -18,7 +18,12 @@ def command() -> None:
 @command.command()
 @click.argument("first", type=Day())
 @click.argument("last", type=Day(), required=False)
-@click.option("--kind", type=click.Choice(list(no_trip.KINDS)), required=True)
+@click.option(
+    "--kind",
+    type=click.Choice(list(no_trip.KINDS)),
+    required=True,
+    help="What is declared (考试、高温、寒潮、其他).",
+)
 @click.option(
     "--organisation", default="", help="Its code; it holds for all below it. Without it: everybody."
 )

@@ -37,7 +37,7 @@ def show(app: App, order: dict[str, Any]) -> None:
     whom = f"meter {order['asset']}" if order["asset"] else f"terminal {order['terminal']}"
     app.console.print(
         f"[bold]order {order['order_id']}[/bold] {order['kind']} {order['action']} of {whom}: "
-        f"[bold]{order['state']}[/bold] – {escape(order['outcome'] or order['reason'])}",
+        f"[bold]{order['state']}[/bold] – {escape(said(order))}",
         highlight=False,
     )
     for item in order["request"].get("items", ()):
@@ -50,6 +50,13 @@ def show(app: App, order: dict[str, Any]) -> None:
             f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {escape(event['who'])}  {escape(event['detail'])}",
             highlight=False,
         )
+
+
+def said(order: dict[str, Any]) -> str:
+    """What came of it; before anything has, why it was asked for and what it waits for."""
+    if order["state"] == "wanted" and order["outcome"]:
+        return f"{order['reason']}; {order['outcome']}"
+    return str(order["outcome"] or order["reason"])
 
 
 def _short(value: Any) -> str:

@@ -127,7 +127,7 @@ def list_(app: App, meter: str | None, open_only: bool, as_json: bool) -> None:
                 r["state"],
                 _persons(r),
                 app.local(r["sent_at"], "%m-%d %H:%M"),
-                r["outcome"] or r["reason"],
+                shown.said(r),
             )
             for r in rows
         ],

@@ -19,7 +19,9 @@ def command() -> None:
     """Tariffs (电价): files checked, kept and shown."""
 
 
-files = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+files = click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
 
 
 def _offered(paths: tuple[Path, ...]) -> list[Offered]:
@@ -55,7 +57,9 @@ def check(paths: tuple[Path, ...]) -> None:
 @command.command()
 @files
 @click.option("--reason", required=True, help="Why: the notice or decision; kept with it for ever.")
-@click.option("--past", is_flag=True, help="Days gone by may become other money; bills and entries since are corrected.")
+@click.option(
+    "--past", is_flag=True, help="Days gone by may become other money; bills and entries since are corrected."
+)
 @person_option
 @json_option
 @pass_app
@@ -119,7 +123,9 @@ def show(app: App, name: str, day: dt.date, as_json: bool) -> None:
         raise StoreError(str(error)) from None
     kept = [{k: v for k, v in row.items() if k != "toml"} for row in tariffs.revisions(app.conn, name)]
     if as_json:
-        print_json({"name": name, "source": tariff.source, "on": day, "version": version.facts(), "revisions": kept})
+        print_json(
+            {"name": name, "source": tariff.source, "on": day, "version": version.facts(), "revisions": kept}
+        )
         return
     click.echo(f"{tariff.name}: {tariff.title_zh}, {tariff.title_en}; {tariff.source}")
     click.echo(f"on {day}, version of {version.valid_from}:")

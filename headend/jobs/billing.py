@@ -108,7 +108,10 @@ def run_span(
     stem = f"billing-{first}" if first == last else f"billing-{first}--{last}"
     plans, counts = tariffs.load(run.conn), _Counts()
     with ExitStack() as stack:
-        sheets = {name: stack.enter_context(_Sheet(folder / f"{stem}-{name}.csv", columns)) for name, columns in SHEETS.items()}
+        sheets = {
+            name: stack.enter_context(_Sheet(folder / f"{stem}-{name}.csv", columns))
+            for name, columns in SHEETS.items()
+        }
         for who in stream(run.conn, first, last, run.zone, tile):
             work = _Tile(run, who, gates)
             for tariff, segments, rows in _groups(plans, who):
@@ -137,7 +140,9 @@ def run_span(
         "files": told,
     }
     # the manifest comes last: a set with a manifest is whole
-    _replace(folder / f"{stem}.manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    _replace(
+        folder / f"{stem}.manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    )
     return Batch(folder, manifest, counts.changed)
 
 
@@ -193,7 +198,12 @@ class _Sheet:
         """What the manifest says of it."""
         with self.path.open("rb") as body:
             digest = hashlib.file_digest(body, "sha256").hexdigest()
-        return {"name": self.path.name, "rows": self._rows, "bytes": self.path.stat().st_size, "sha256": digest}
+        return {
+            "name": self.path.name,
+            "rows": self._rows,
+            "bytes": self.path.stat().st_size,
+            "sha256": digest,
+        }
 
 
 @dataclass(slots=True)
@@ -239,7 +249,9 @@ class _Tile:
         """The meter; two where one came for the other."""
         return " ".join(dict.fromkeys(self.assets[meter] for meter in (begin, end) if meter))
 
-    def _exception(self, row: int, names: tuple[str, ...], result: billing.Bill, k: int, why: int, held: bool) -> None:
+    def _exception(
+        self, row: int, names: tuple[str, ...], result: billing.Bill, k: int, why: int, held: bool
+    ) -> None:
         problems = [text for flag, text in PROBLEMS.items() if int(result.problem[k]) & flag]
         if why == Why.EXCHANGED:
             problems = [_EXCHANGED if text == PROBLEMS[Problem.MISSING_FREEZE] else text for text in problems]
@@ -268,7 +280,12 @@ class _Tile:
         return held
 
     def _lines(
-        self, rows: I64, names: list[tuple[str, ...]], segments: Sequence[Segment], result: billing.Bill, good: NDArray[np.bool_]
+        self,
+        rows: I64,
+        names: list[tuple[str, ...]],
+        segments: Sequence[Segment],
+        result: billing.Bill,
+        good: NDArray[np.bool_],
     ) -> None:
         items = [
             (
@@ -299,7 +316,9 @@ class _Tile:
     ) -> None:
         which = np.flatnonzero(good)
         self.energy += int(result.energy[which].sum())
-        registers = [decimals(column) for column in grounds.registers[which].reshape(len(which), 2 * len(ACTIVE)).T]
+        registers = [
+            decimals(column) for column in grounds.registers[which].reshape(len(which), 2 * len(ACTIVE)).T
+        ]
         columns = zip(
             which.tolist(), *registers, decimals(result.energy[which]), yuans(result.total_fen[which]), result.total_fen[which].tolist(),
             grounds.multiplier[which].tolist(), strict=True,
@@ -320,7 +339,9 @@ class _Tile:
         for name, found in (("lines", self.lines), ("exceptions", self.exceptions)):
             rows = [line for row in order for line in found.get(row, ())]
             sheets[name].rows(rows, len(rows))
-        sheets["accounts"].rows([self.accounts[row] for row in order if row in self.accounts], len(self.accounts))
+        sheets["accounts"].rows(
+            [self.accounts[row] for row in order if row in self.accounts], len(self.accounts)
+        )
         kept = [self.bills[row] for row in order if row in self.bills]
         counts.accounts += len(self.who)
         counts.billed += len(kept)
@@ -334,7 +355,9 @@ class _Tile:
 def decimals(units: I64) -> list[str]:
     """[1e-4] -> '1234.5678', '' for MISSING; exact."""
     size = np.abs(np.where(units == MISSING, 0, units))
-    texts = ["%d.%04d" % pair for pair in zip((size // 10_000).tolist(), (size % 10_000).tolist(), strict=True)]
+    texts = [
+        "%d.%04d" % pair for pair in zip((size // 10_000).tolist(), (size % 10_000).tolist(), strict=True)
+    ]
     return _signed(units, texts)
 
 

@@ -65,7 +65,11 @@ class Source:
         codes = [*ACTIVE, *(REACTIVE if "reactive" in tariff.needs else ())]
         points = who.point_id[rows]
         found = blocks.rows(
-            run.conn, min([days[0], *early]), run.zone, last=days[-1] - dt.timedelta(days=1), points=np.unique(points)
+            run.conn,
+            min([days[0], *early]),
+            run.zone,
+            last=days[-1] - dt.timedelta(days=1),
+            points=np.unique(points),
         )
         self.installed = found.by_point()
         self._held, self._counted, self._registers = blocks.counted(
@@ -87,7 +91,9 @@ class Source:
         digit = RESOLUTION * self._multiplier()
         for k, segment in enumerate(segments if len(self._held) else ()):
             last, reason, guessed = self._active(int(edges[k]), int(edges[k + 1]))
-            told = period_energy(np.zeros_like(last), last, np.ones(n, dtype=np.int64), segment.version, resolution=digit)
+            told = period_energy(
+                np.zeros_like(last), last, np.ones(n, dtype=np.int64), segment.version, resolution=digit
+            )
             lost = told.energy[:, 0] == MISSING
             energy[:, k] = np.where(self._there[:, None], told.energy, MISSING)
             problem |= np.where(lost & (reason != Why.KNOWN), _PROBLEM[reason], told.problem).astype(np.int8)
@@ -96,7 +102,10 @@ class Source:
         more: dict[str, Any] = {}
         if "before" in needs:
             more["before"] = self._before(int(edges[0]))
-            years = [months_there(self.who.opened[self.rows], self.who.closed[self.rows], s.begin.year) for s in segments]
+            years = [
+                months_there(self.who.opened[self.rows], self.who.closed[self.rows], s.begin.year)
+                for s in segments
+            ]
             more["step_months"] = np.stack(years, axis=1)
         if "by" in needs:
             more |= _terms(self.who, self.rows, segments)
@@ -142,7 +151,8 @@ class Source:
         if not len(self._held):
             return np.full((n, len(begins)), MISSING)
         parts = [
-            self._between(code, np.full(n, begin), np.full(n, end)).energy for begin, end in zip(begins, ends, strict=True)
+            self._between(code, np.full(n, begin), np.full(n, end)).energy
+            for begin, end in zip(begins, ends, strict=True)
         ]
         return np.where(self._there[:, None], np.stack(parts, axis=1), MISSING)
 
@@ -182,7 +192,9 @@ class Source:
             highest = values["max_demand_import"][spread, 0]
             whole = (self.installed.since <= midnight(begin, self.run.zone)) & (self.installed.until >= after)
             known = whole & ~np.isnan(highest)
-            units = np.round(np.where(known, highest, 0) * 10_000).astype(np.int64) * self.installed.multiplier
+            units = (
+                np.round(np.where(known, highest, 0) * 10_000).astype(np.int64) * self.installed.multiplier
+            )
             of_point = np.full(len(self._held), MISSING)
             of_point[np.searchsorted(self._held, self.installed.point[known])] = units[known]
             found[:, k] = np.where(self._there, of_point[self._place], MISSING)
@@ -192,7 +204,8 @@ class Source:
         """Of the account's own transformer, [account, segment] each."""
         points, spread = np.unique(self.who.point_id[self.rows], return_inverse=True)
         found = [
-            transformer_loss.of_points(self.run.conn, points, s.begin, s.end - dt.timedelta(days=1)) for s in segments
+            transformer_loss.of_points(self.run.conn, points, s.begin, s.end - dt.timedelta(days=1))
+            for s in segments
         ]
         iron, copper = (np.stack([part[side][spread] for part in found], axis=1) for side in (0, 1))
         return iron, copper
@@ -204,7 +217,11 @@ class Source:
         registers = np.full((n, 2, len(ACTIVE)), MISSING)
         for side, edge in enumerate((begin, end) if len(self._held) else ()):
             when = self.midnights[edge]
-            on = (rows.since < when) & (rows.until >= when) if side else (rows.since <= when) & (rows.until > when)
+            on = (
+                (rows.since < when) & (rows.until >= when)
+                if side
+                else (rows.since <= when) & (rows.until > when)
+            )
             row = np.full(len(self._held), -1)
             row[np.searchsorted(self._held, rows.point[on])] = np.flatnonzero(on)
             mine = np.where(self._there, row[self._place], -1)
@@ -230,7 +247,9 @@ def used_before(run: Run, tariff: Tariff, day: dt.date, accounts: I64) -> tuple[
     return used, months
 
 
-def inputs(tariff: Tariff, segments: Sequence[Segment], grounds: Grounds) -> tuple[dict[str, Any], dict[str, Any]]:
+def inputs(
+    tariff: Tariff, segments: Sequence[Segment], grounds: Grounds
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What money is derived from, for its hash: (what all accounts have in common, columns by account)."""
     given = grounds.given
     common = {
@@ -238,7 +257,9 @@ def inputs(tariff: Tariff, segments: Sequence[Segment], grounds: Grounds) -> tup
         "rounding": tariff.rounding,
         "segments": [[s.begin, s.end, s.version.facts()] for s in segments],
     }
-    columns = {column.name: value for column in fields(given) if (value := getattr(given, column.name)) is not None}
+    columns = {
+        column.name: value for column in fields(given) if (value := getattr(given, column.name)) is not None
+    }
     return common, columns | {"registers": grounds.registers}
 
 
@@ -263,7 +284,11 @@ def _year_begins(who: Billed, rows: I64, tariff: Tariff, first: dt.date) -> Days
         return None
     turn = np.datetime64(first.replace(day=1, month=1) if basis.basis == "year" else first.replace(day=1))
     begins = np.maximum(who.opened[rows], turn)
-    told = (who.used_on[rows] > begins) & (who.used_on[rows] <= np.datetime64(first)) if basis.basis == "year" else False
+    told = (
+        (who.used_on[rows] > begins) & (who.used_on[rows] <= np.datetime64(first))
+        if basis.basis == "year"
+        else False
+    )
     return np.where(told, who.used_on[rows], begins)
 
 

@@ -134,7 +134,13 @@ def _charge(
 
 
 def _by_energy(
-    run: Run, tariff: plan.Tariff, parts: PeriodEnergy, who: Accounts, rows: I64, begin: list[dt.date], last: dt.date
+    run: Run,
+    tariff: plan.Tariff,
+    parts: PeriodEnergy,
+    who: Accounts,
+    rows: I64,
+    begin: list[dt.date],
+    last: dt.date,
 ) -> Charge:
     """What the energy since each account's settled midnight costs by its amount alone, whenever it was used: steps and surcharges.
 
@@ -158,7 +164,9 @@ def _by_energy(
         segments = tariff.spans(day, last + dt.timedelta(days=1))
         for segment in segments:
             for before in (used, np.zeros_like(used)) if len(segments) > 1 else (used,):
-                sides.append(_steps(segment, before, energy[mine], months) + _surcharges(segment, energy[mine]))
+                sides.append(
+                    _steps(segment, before, energy[mine], months) + _surcharges(segment, energy[mine])
+                )
         unknown = used == MISSING
         low[mine] = np.where(unknown, MISSING, np.min(sides, axis=0))
         high[mine] = np.where(unknown, MISSING, np.max(sides, axis=0))
@@ -170,7 +178,9 @@ def _steps(segment: plan.Segment, before: I64, energy: I64, months: I64) -> I64:
     rule = segment.version.steps
     if rule is None:
         return np.zeros(len(energy), dtype=np.int64)
-    parts = steps.quantities(rule, np.where(before == MISSING, 0, before), energy, segment.begin.month, months)
+    parts = steps.quantities(
+        rule, np.where(before == MISSING, 0, before), energy, segment.begin.month, months
+    )
     return np.asarray((parts * np.array(rule.adders, dtype=np.int64)).sum(axis=1))
 
 

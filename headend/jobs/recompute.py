@@ -50,7 +50,11 @@ def _month(
         dtype="datetime64[D]",
     )
     mine = np.array(
-        [bool(prepaid) or account in charged for prepaid, account in zip(who.prepaid, who.account_id.tolist(), strict=True)], dtype=np.bool_
+        [
+            bool(prepaid) or account in charged
+            for prepaid, account in zip(who.prepaid, who.account_id.tolist(), strict=True)
+        ],
+        dtype=np.bool_,
     )
     mine &= since <= np.datetime64(last)
     standing = Standing.of(run, who.account_id, last)
@@ -65,7 +69,12 @@ def _month(
             for j in np.flatnonzero(differs):
                 row, fen = int(at[j]), int(derived.amount[j])
                 yield Difference(
-                    who.customer[row], int(who.account_id[row]), "charge", derived.day.isoformat(), -fen, -int(standing.fen[row, k])
+                    who.customer[row],
+                    int(who.account_id[row]),
+                    "charge",
+                    derived.day.isoformat(),
+                    -fen,
+                    -int(standing.fen[row, k]),
                 )
             if write and differs.any():
                 _correct(run, who, derived.take(differs), standing)

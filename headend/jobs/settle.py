@@ -101,7 +101,10 @@ def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]
             # what meters remember of before the first charge was charged by whoever ran them before: here it begins with the day's own month
             default = np.where(who.opened >= np.datetime64(day - KEPT), who.opened, np.datetime64(day))
             begins = np.array(
-                [charged.get(account, own) for account, own in zip(who.account_id.tolist(), default.tolist(), strict=True)],
+                [
+                    charged.get(account, own)
+                    for account, own in zip(who.account_id.tolist(), default.tolist(), strict=True)
+                ],
                 dtype="datetime64[D]",
             )
             for name in np.unique(who.tariff):
@@ -186,7 +189,9 @@ def post(run: Run, who: Billed, derived: Derived, standing: Standing) -> tuple[i
                 {
                     "tariff": derived.tariff,
                     # two where one came for the other
-                    "meter": " ".join(dict.fromkeys(names[meter] for meter in derived.meter[j].tolist() if meter)),
+                    "meter": " ".join(
+                        dict.fromkeys(names[meter] for meter in derived.meter[j].tolist() if meter)
+                    ),
                     "from": str(derived.since[j]),
                     "to": str(derived.until),
                     "registers_from": _told(begin),

@@ -187,7 +187,8 @@ def _beginning(conn: Connection, first: dict[str, Any] | None) -> Broken | None:
     return Broken(
         None, f"{found['found']['rows']} rows are not chained, where {said.get('rows')} were there before the chain, or they were changed"
         + (f"; the newest of orders is {strange['ref']}" if strange else ""),
-        f"有 {found['found']['rows']} 行未入链（链前应为 {said.get('rows')} 行），或链前的行被改动" + (f"；最新的命令事件为 {strange['ref']}" if strange else ""),
+        f"有 {found['found']['rows']} 行未入链（链前应为 {said.get('rows')} 行），或链前的行被改动"
+        + (f"；最新的命令事件为 {strange['ref']}" if strange else ""),
     )  # fmt: skip
 
 

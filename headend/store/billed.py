@@ -70,7 +70,13 @@ class Billed:
 
 
 def stream(
-    conn: Connection, first: dt.date, last: dt.date, zone: ZoneInfo, tile: int = TILE, *, prepaid_only: bool = False
+    conn: Connection,
+    first: dt.date,
+    last: dt.date,
+    zone: ZoneInfo,
+    tile: int = TILE,
+    *,
+    prepaid_only: bool = False,
 ) -> Iterator[Billed]:
     """Accounts that have any of local days `first` to `last`, by customer and point, in the caller's transaction."""
     begin, end = midnight(first, zone), midnight(last + dt.timedelta(days=1), zone)
@@ -95,7 +101,11 @@ def stream(
 
 
 def _tile(
-    rows: Sequence[tuple[Any, ...]], terms: dict[int, list[Terms]], first: dt.date, last: dt.date, zone: ZoneInfo
+    rows: Sequence[tuple[Any, ...]],
+    terms: dict[int, list[Terms]],
+    first: dt.date,
+    last: dt.date,
+    zone: ZoneInfo,
 ) -> Billed:
     columns = list(zip(*rows, strict=True))
     opened = _days(columns[7], zone)
@@ -126,7 +136,9 @@ def _days(instants: Sequence[dt.datetime | None], zone: ZoneInfo) -> Days:
     return np.array(days, dtype="datetime64[D]")
 
 
-def _terms(conn: Connection, begin: np.datetime64, end: np.datetime64, zone: ZoneInfo) -> dict[int, list[Terms]]:
+def _terms(
+    conn: Connection, begin: np.datetime64, end: np.datetime64, zone: ZoneInfo
+) -> dict[int, list[Terms]]:
     """Of customers who were ever told of any, by customer_id, ascending. A change holds from the local day on that it falls in."""
     found: dict[int, list[Terms]] = {}
     for row in conn.execute(

@@ -46,12 +46,23 @@ def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:
     at = as_datetime(now)
     with (
         conn.cursor() as cursor,
-        cursor.copy("COPY bill (account_id, first_day, last_day, revision, amount_fen, lines, inputs_hash, at) FROM STDIN") as copy,
+        cursor.copy(
+            "COPY bill (account_id, first_day, last_day, revision, amount_fen, lines, inputs_hash, at) FROM STDIN"
+        ) as copy,
     ):
         for bill, revision in fresh:
             lines = json.dumps(list(bill.lines), ensure_ascii=False, separators=(",", ":"))
             copy.write_row(
-                (bill.account_id, bill.first_day, bill.last_day, revision, bill.amount_fen, lines, bill.inputs_hash, at)
+                (
+                    bill.account_id,
+                    bill.first_day,
+                    bill.last_day,
+                    revision,
+                    bill.amount_fen,
+                    lines,
+                    bill.inputs_hash,
+                    at,
+                )
             )
     numbers = dict(
         conn.cursor(row_factory=tuple_row)
@@ -70,9 +81,15 @@ def _newest(conn: Connection, bills: Sequence[Bill]) -> dict[tuple[int, dt.date,
     rows = conn.cursor(row_factory=tuple_row).execute(
         "SELECT DISTINCT ON (account_id, first_day, last_day) account_id, first_day, last_day, revision, inputs_hash FROM bill "
         "WHERE account_id = ANY(%s) AND first_day >= %s AND last_day <= %s ORDER BY account_id, first_day, last_day, revision DESC",
-        ([bill.account_id for bill in bills], min(b.first_day for b in bills), max(b.last_day for b in bills)),
+        (
+            [bill.account_id for bill in bills],
+            min(b.first_day for b in bills),
+            max(b.last_day for b in bills),
+        ),
     )
-    return {(account, first, last): (revision, bytes(digest)) for account, first, last, revision, digest in rows}
+    return {
+        (account, first, last): (revision, bytes(digest)) for account, first, last, revision, digest in rows
+    }
 
 
 def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
@@ -102,7 +119,8 @@ def note_batch(conn: Connection, first: dt.date, last: dt.date, *, now: Any) -> 
 def batches(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date]]:
     """Spans that were billed and end on a local day or later, ascending."""
     rows = conn.execute(
-        "SELECT first_day, last_day FROM billing_batch WHERE last_day >= %s ORDER BY last_day, first_day", (since,)
+        "SELECT first_day, last_day FROM billing_batch WHERE last_day >= %s ORDER BY last_day, first_day",
+        (since,),
     )
     return [(row["first_day"], row["last_day"]) for row in rows]
 

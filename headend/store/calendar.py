@@ -60,7 +60,8 @@ def mark(conn: Connection, day: dt.date, kind: str, note: str) -> None:
 def days(conn: Connection, first: dt.date, last: dt.date) -> Days:
     """The kinds of local days that plans tell apart; a day without a row, or one that was only marked as without trips, has none."""
     rows = conn.execute(
-        "SELECT day, kind FROM calendar_day WHERE day BETWEEN %s AND %s AND kind = ANY(%s)", (first, last, list(DAY_KINDS))
+        "SELECT day, kind FROM calendar_day WHERE day BETWEEN %s AND %s AND kind = ANY(%s)",
+        (first, last, list(DAY_KINDS)),
     )
     return Days.of({row["day"]: row["kind"] for row in rows})
 

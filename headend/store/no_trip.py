@@ -91,7 +91,8 @@ def why(conn: Connection, meter_id: int, day: dt.date, now: dt.datetime) -> str:
     nothing is. Where the archive does not say whose customer it is, a declaration of anybody's holds."""
     row = conn.execute(
         """
-        WITH RECURSIVE declared AS (SELECT * FROM no_trip WHERE withdrawn_at IS NULL AND first_day <= %(day)s::date + 1 AND last_day >= %(day)s::date),
+        WITH RECURSIVE declared AS (
+            SELECT * FROM no_trip WHERE withdrawn_at IS NULL AND first_day <= %(day)s::date + 1 AND last_day >= %(day)s::date),
         here AS (SELECT organisation_of(i.point_id, i.terminal_id, %(now)s) AS id FROM installation i
                  WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s),
         above (id, depth) AS (

@@ -25,7 +25,9 @@ def load(conn: Connection, path: Path) -> int:
         with path.open(encoding="utf-8-sig", newline="") as body:
             reader = csv.DictReader(body)
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise BadOpening(f"{path.name}: the first line must be {','.join(COLUMNS)}; nothing was taken in")
+                raise BadOpening(
+                    f"{path.name}: the first line must be {','.join(COLUMNS)}; nothing was taken in"
+                )
             rows = [(reader.line_num, *_parsed(path, reader.line_num, row)) for row in reader]
     except (OSError, UnicodeDecodeError) as error:
         raise BadOpening(f"{path}: {error}; nothing was taken in") from None
@@ -36,7 +38,9 @@ def load(conn: Connection, path: Path) -> int:
             (customer, point),
         ).fetchone()
         if found is None:
-            raise BadOpening(f"{path.name} line {line}: customer {customer!r} has no account at {point!r}; nothing was taken in")
+            raise BadOpening(
+                f"{path.name} line {line}: customer {customer!r} has no account at {point!r}; nothing was taken in"
+            )
         conn.execute(
             "INSERT INTO account_opening VALUES (%s, %s, %s) ON CONFLICT (account_id) DO UPDATE SET day = excluded.day, used = excluded.used",
             (found["account_id"], day, used),
@@ -52,5 +56,7 @@ def _parsed(path: Path, line: int, row: dict[str, str]) -> tuple[str, str, dt.da
             f"{path.name} line {line}: a day such as 2026-03-01 and kWh such as 1234.56 are needed; nothing was taken in"
         ) from None
     if not used.is_finite() or not 0 <= used <= MOST or used != used.to_integral_value():
-        raise BadOpening(f"{path.name} line {line}: {row['used_kwh']} kWh: 0 or more with at most four decimals; nothing was taken in")
+        raise BadOpening(
+            f"{path.name} line {line}: {row['used_kwh']} kWh: 0 or more with at most four decimals; nothing was taken in"
+        )
     return row["customer"], row["point"], day, int(used)

@@ -15,7 +15,6 @@ from headend.store.db import Connection
 from headend.store.trip_buckets import Buckets
 from protocols.localtime import as_datetime
 
-
 #: what validation and the daily rules say of readings that a balance rests on: spikes, roll-overs that are none, wrong multipliers
 DOUBTS: Final = (
     "vee-spike", "vee-register", "vee-negative", "vee-limits", "vee-sum", "vee-multiplier", "vee-duplicate",

@@ -122,7 +122,8 @@ def request(
 
     A trip and a write to a terminal wait for a second person (state wanted); everything else is approved at once. The same
     `request_key` again returns the same order. `not_before`: it is not sent sooner. `batch`: the list (store/batches.py) that a trip is of;
-    else it is counted to what the same requester asks for that day. Raises UnknownMeter, UnknownTerminal, NotInstalled, AlreadyOpen, Refused (recorded).
+    else it is counted to what the same requester asks for that day.
+    Raises UnknownMeter, UnknownTerminal, NotInstalled, AlreadyOpen, Refused (recorded).
     """
     wish = _Wish(
         kind, action, asset, terminal, reason, who, as_datetime(now), as_datetime(expires), writing or Writing(), request_key, priority,
@@ -245,7 +246,15 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
     order_id: int = row["order_id"]
     if batch is not None and state is State.WANTED:
         batches.grow(conn, batch)
-    _note(conn, order_id, wish.at, "request", state, wish.who, outcome or wish.reason)
+    _note(
+        conn,
+        order_id,
+        wish.at,
+        "request",
+        state,
+        wish.who,
+        "; ".join(filter(None, [wish.reason if waits_for else "", outcome])) or wish.reason,
+    )
     return order_id, refusals
 
 

@@ -20,7 +20,9 @@ from tariffs.plan import Tariff, parse
 
 class UnknownTariff(StoreError):
     def __init__(self, name: str) -> None:
-        super().__init__(f"no tariff {name!r}; `headend tariff list` shows them, `headend tariff put FILE` brings one")
+        super().__init__(
+            f"no tariff {name!r}; `headend tariff list` shows them, `headend tariff put FILE` brings one"
+        )
 
 
 class ChangesThePast(StoreError):
@@ -51,8 +53,12 @@ class Put:
 
 def load(conn: Connection) -> dict[str, Tariff]:
     """Every tariff that accounts may have, by name."""
-    rows = conn.execute("SELECT DISTINCT ON (name) name, revision, toml FROM tariff ORDER BY name, revision DESC")
-    return plan.shipped() | {row["name"]: parse(row["toml"], f"{row['name']} (revision {row['revision']})") for row in rows}
+    rows = conn.execute(
+        "SELECT DISTINCT ON (name) name, revision, toml FROM tariff ORDER BY name, revision DESC"
+    )
+    return plan.shipped() | {
+        row["name"]: parse(row["toml"], f"{row['name']} (revision {row['revision']})") for row in rows
+    }
 
 
 def one(conn: Connection, name: str) -> Tariff:
@@ -73,7 +79,14 @@ def revisions(conn: Connection, name: str) -> list[dict[str, Any]]:
 
 
 def put(
-    conn: Connection, offered: Sequence[Offered], *, who: str, reason: str, now: Any, today: dt.date, past: bool = False
+    conn: Connection,
+    offered: Sequence[Offered],
+    *,
+    who: str,
+    reason: str,
+    now: Any,
+    today: dt.date,
+    past: bool = False,
 ) -> list[Put]:
     """Keep tariffs, all or none, in the caller's transaction.
 

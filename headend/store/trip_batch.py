@@ -47,7 +47,8 @@ class Answer:
 def _staggered(plan: Plan) -> None:
     if plan.every < 0 or plan.not_before(len(plan.meters) - 1) >= plan.expires:
         raise StoreError(
-            f"{len(plan.meters)} trips, one every {plan.every:g} s, do not fit before the orders expire; give them more hours, or less time between them"
+            f"{len(plan.meters)} trips, one every {plan.every:g} s, do not fit before the orders expire; "
+            "give them more hours, or less time between them"
         )
 
 

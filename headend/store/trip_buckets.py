@@ -73,8 +73,8 @@ def _subjects(conn: Connection, meter_id: int, now: dt.datetime) -> dict[str, li
                   SELECT r.line_id FROM here JOIN loss_role r USING (point_id)
                   WHERE r.line_id IS NOT NULL AND r.valid_from <= %(now)s AND r.valid_to > %(now)s)
         SELECT (SELECT array_agg(area_id) FROM areas) AS area, (SELECT array_agg(line_id) FROM lines) AS line,
-               (SELECT coalesce(array_agg(DISTINCT o), '{}') FROM here JOIN LATERAL (SELECT organisation_of(here.point_id, here.terminal_id, %(now)s) AS o) u
-                ON o IS NOT NULL) AS organisation
+               (SELECT coalesce(array_agg(DISTINCT o), '{}') FROM here
+                JOIN LATERAL (SELECT organisation_of(here.point_id, here.terminal_id, %(now)s) AS o) u ON o IS NOT NULL) AS organisation
         """,
         {"meter": meter_id, "now": now},
     ).fetchone()

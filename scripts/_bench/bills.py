@@ -53,7 +53,9 @@ def run(kinds: Sequence[str], accounts: int) -> list[str]:
             with fresh(dsn, kind) as database, tempfile.TemporaryDirectory(prefix="headend-bench-") as folder:
                 begin = time.perf_counter()
                 _prepare(database, accounts)
-                lines.append(f"{describe(database)}: {accounts:,} accounts made in {time.perf_counter() - begin:.0f} s")
+                lines.append(
+                    f"{describe(database)}: {accounts:,} accounts made in {time.perf_counter() - begin:.0f} s"
+                )
                 lines += _bill(database, accounts, Path(folder))
     return lines
 
@@ -66,7 +68,9 @@ def _prepare(dsn: str, accounts: int) -> None:
         ensure_partitions(conn, "register_read", np.array([midnight(day, CHINA) for day in MIDNIGHTS]))
         conn.commit()
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as conn:
-        conn.execute("INSERT INTO terminal (code, name, protocol, link, endpoint) VALUES ('T', 'T', 'dlt645', 'dial-out', 'T:1')")
+        conn.execute(
+            "INSERT INTO terminal (code, name, protocol, link, endpoint) VALUES ('T', 'T', 'dlt645', 'dial-out', 'T:1')"
+        )
         for statement in (
             "INSERT INTO meter (asset, phases, accuracy) SELECT 'M' || lpad(n::text, 9, '0'), 1, 0.01 FROM generate_series(1, %(n)s) n",
             "INSERT INTO point (code) SELECT 'P' || lpad(n::text, 9, '0') FROM generate_series(1, %(n)s) n",
@@ -105,7 +109,9 @@ def _bill(dsn: str, accounts: int, folder: Path) -> list[str]:
                 f"{told['exceptions']} exceptions, {told['total_amount_yuan']} yuan, {batch.changed:,} bills new or changed, {size / 2**20:.0f} MiB of files"
             )
             lines += [f"    {name:<28} {spent[key]:6.1f} s" for name, key in STAGES.items()]
-        lines.append(f"  this process took {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB at most")
+        lines.append(
+            f"  this process took {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB at most"
+        )
     lines.append(_loop(folder, accounts))
     return lines
 
@@ -157,7 +163,11 @@ def _loop(folder: Path, accounts: int) -> str:
     """The same money by a loop over the determinants file, on a sample."""
     name = next(path for path in folder.iterdir() if path.name.endswith("-accounts.csv"))
     with name.open(encoding="utf-8") as body:
-        rows = list(csv.DictReader(io.StringIO("".join(line for _, line in zip(range(SAMPLE + 1), body, strict=False)))))
+        rows = list(
+            csv.DictReader(
+                io.StringIO("".join(line for _, line in zip(range(SAMPLE + 1), body, strict=False)))
+            )
+        )
     given = [
         (
             Decimal(r["total_to"]) - Decimal(r["total_from"]), Decimal(r["t4_to"]) - Decimal(r["t4_from"]),

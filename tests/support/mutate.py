@@ -33,14 +33,20 @@ TESTS = (
 )  # fmt: skip
 #: seconds after which a mutant that does not end counts as noticed
 LONGEST = 120
-#: worth a look here so that a child need not import it
+#: what is imported here has not been rewritten by pytest
+QUIET = "ignore::pytest.PytestAssertRewriteWarning"
+#: imported here, so that no child need do it
 WARM = (hypothesis, trip, drive)
 
 OTHERS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
     ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
 }  # fmt: skip
-SUMS: dict[type[ast.operator], type[ast.operator]] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv}
+SUMS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Mutant:
 
 def mutants(path: Path) -> Iterator[Mutant]:
     tree = ast.parse(path.read_text("utf-8"))
-    nodes = [node for node in ast.walk(tree)]
+    nodes = list(ast.walk(tree))
     spoken = {id(inner) for node in nodes if isinstance(node, ast.JoinedStr) for inner in ast.walk(node)}
     for place, node in enumerate(nodes):
         if id(node) in spoken or not hasattr(node, "lineno"):
@@ -63,7 +69,11 @@ def mutants(path: Path) -> Iterator[Mutant]:
             changed = copy.deepcopy(tree)
             old = list(ast.walk(changed))[place]
             _replace(changed, old, new)
-            yield Mutant(path.stem, f"line {node.lineno}: {ast.unparse(node)[:70]}  →  {ast.unparse(new)[:70]}", ast.fix_missing_locations(changed))
+            yield Mutant(
+                path.stem,
+                f"line {node.lineno}: {ast.unparse(node)[:70]}  →  {ast.unparse(new)[:70]}",
+                ast.fix_missing_locations(changed),
+            )
 
 
 def _instead(node: ast.AST) -> Iterator[ast.AST]:
@@ -128,7 +138,7 @@ def _try(mutant: Mutant | None) -> int:
             name = "headend.control.gates" + ("" if mutant.file == "__init__" else f".{mutant.file}")
             module = importlib.import_module(name)
             exec(compile(mutant.tree, mutant.file, "exec"), module.__dict__)
-        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *TESTS]))
+        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", QUIET, *TESTS]))
     os._exit(0 if code == 0 else 1)
 
 
@@ -144,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status:
         print("the tests of the gates fail without any change; mend them first", file=sys.stderr)
         return 1
-    todo = [m for path in sorted(GATES.glob("*.py")) if given.gate in (None, path.stem) for m in mutants(path)]
+    todo = [
+        m for path in sorted(GATES.glob("*.py")) if given.gate in (None, path.stem) for m in mutants(path)
+    ]
     begun, running, survived, done = time.perf_counter(), dict[int, Mutant](), list[Mutant](), 0
     waiting = iter(todo)
     while True:
@@ -159,7 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             survived.append(mutant)
             print(f"survived: {mutant.file} {mutant.what}", flush=True)
     score = 100 * (len(todo) - len(survived)) / len(todo)
-    print(f"{len(todo)} mutants, {len(todo) - len(survived)} noticed, {len(survived)} survived: {score:.1f} % in {time.perf_counter() - begun:.0f} s")
+    print(
+        f"{len(todo)} mutants, {len(todo) - len(survived)} noticed, {len(survived)} survived: {score:.1f} % in {time.perf_counter() - begun:.0f} s"
+    )
     return 0 if score >= given.least else 1
 
 

@@ -140,9 +140,14 @@ def test_hashes_of_a_batch_are_the_hashes_of_its_rows() -> None:
     batch = inputs_hashes(common, {"account": np.array([7, 8]), "first": first})
     shared = {"common": inputs_hash(common)}
     assert batch == [inputs_hash({**shared, "account": 7 + n, "first": first[n].tolist()}) for n in range(2)]
-    mixed = {"zone": np.array(["A", "Ö"]), "at": np.array(["2026-03-01", "2026-03-02"], dtype="datetime64[us]"), "few": np.array([[True], [False]])}
+    mixed = {
+        "zone": np.array(["A", "Ö"]),
+        "at": np.array(["2026-03-01", "2026-03-02"], dtype="datetime64[us]"),
+        "few": np.array([[True], [False]]),
+    }
     assert inputs_hashes(common, mixed) == [
-        inputs_hash({**shared, "zone": "AÖ"[n], "at": mixed["at"][n], "few": mixed["few"][n]}) for n in range(2)
+        inputs_hash({**shared, "zone": "AÖ"[n], "at": mixed["at"][n], "few": mixed["few"][n]})
+        for n in range(2)
     ]
     with pytest.raises(ValueError, match="may not be called 'common'"):
         inputs_hashes({"account": 1}, {"common": np.array([7])})

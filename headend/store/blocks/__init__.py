@@ -6,7 +6,16 @@ from headend.store.blocks.energy import Energy, Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
-from headend.store.blocks.points import ENERGIES, Boundary, Daily, PointBlock, boundaries, counted, daily, energies
+from headend.store.blocks.points import (
+    ENERGIES,
+    Boundary,
+    Daily,
+    PointBlock,
+    boundaries,
+    counted,
+    daily,
+    energies,
+)
 from headend.store.blocks.stream import stream, stream_areas, stream_energies
 
 __all__ = [

@@ -55,7 +55,9 @@ class Counted:
         quality = np.maximum(self.quality[begin], self.quality[end])
         quality = np.where(self.doubted[begin] == self.doubted[end], quality, np.int8(Quality.ESTIMATED))
         moved = np.where(known, self.energy[end], 0) - np.where(known, self.energy[begin], 0)
-        return Energy(np.where(known, moved, MISSING), why, np.where(known, quality, np.int8(Quality.MISSING)))
+        return Energy(
+            np.where(known, moved, MISSING), why, np.where(known, quality, np.int8(Quality.MISSING))
+        )
 
 
 def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
@@ -68,7 +70,10 @@ def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
         np.full(shape, np.int8(Why.NOT_COMMISSIONED)), np.zeros(shape, dtype=np.int8),
     )  # fmt: skip
     # what the meters before had counted when they went
-    before = [_before(total, start, number) for total in (counted.total, counted.fell, counted.lost, counted.doubted)]
+    before = [
+        _before(total, start, number)
+        for total in (counted.total, counted.fell, counted.lost, counted.doubted)
+    ]
     before[2] = before[2] + counted.opened_blind
     rank = np.arange(len(rows)) - start[number]
     for turn in range(int(rank.max(initial=-1)) + 1):  # exchanges are few, and two in a span are fewer
@@ -83,7 +88,12 @@ def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
         for name, own, so_far, final in (
             ("energy", counted.at[mine], before[0][mine], counted.total[mine]),
             ("fell", counted.fell_at[mine], before[1][mine], counted.fell[mine]),
-            ("lost", np.zeros_like(counted.at[mine]), before[2][mine], counted.lost[mine] - counted.opened_blind[mine]),
+            (
+                "lost",
+                np.zeros_like(counted.at[mine]),
+                before[2][mine],
+                counted.lost[mine] - counted.opened_blind[mine],
+            ),
             ("doubted", np.zeros_like(counted.at[mine]), before[3][mine], counted.doubted[mine]),
         ):
             cells = getattr(result, name)[at]
@@ -138,7 +148,8 @@ def _of_rows(times: Times, rows: Rows, ends: Ends) -> tuple[_OfRows, Codes]:
     opened_blind = (came & (opening.values == MISSING)).astype(np.int64)
     closed_blind = (went & (closing.values == MISSING)).astype(np.int64)
     doubted = sum(
-        (flag & (end.quality == Quality.ESTIMATED)).astype(np.int64) for flag, end in ((came, opening), (went, closing))
+        (flag & (end.quality == Quality.ESTIMATED)).astype(np.int64)
+        for flag, end in ((came, opening), (went, closing))
     )
     return (
         _OfRows(
@@ -160,7 +171,8 @@ def _end(
     values = np.where(is_in, read.values, MISSING)
     take = on_grid & (at[row, place] != MISSING)
     return Registers(
-        np.where(take, at[row, place], values), np.where(take, quality[row, place], read.quality).astype(np.int8)
+        np.where(take, at[row, place], values),
+        np.where(take, quality[row, place], read.quality).astype(np.int8),
     )
 
 

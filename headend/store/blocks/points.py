@@ -167,7 +167,9 @@ def _ends(
                 for code in codes:
                     lacks = ~known(at[code][:, near])
                     at[code][:, near] = np.where(lacks, found[code], at[code][:, near])
-                    worth[code][:, near] = np.where(lacks, quality(found[code], marks[code]), worth[code][:, near])
+                    worth[code][:, near] = np.where(
+                        lacks, quality(found[code], marks[code]), worth[code][:, near]
+                    )
         boundary = boundaries(conn, codes, who, midnights[0], midnights[-1])
     return {
         code: Ends(Registers(at[code][spread], worth[code][spread]), boundary[0][code], boundary[1][code])

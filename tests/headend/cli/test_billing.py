@@ -46,17 +46,24 @@ def opening(folder: Path, *lines: str) -> str:
     return str(path)
 
 
-def test_a_batch_with_its_gate_and_a_correction(shell: Shell, store: Connection, house: Home, tmp_path: Path) -> None:
+def test_a_batch_with_its_gate_and_a_correction(
+    shell: Shell, store: Connection, house: Home, tmp_path: Path
+) -> None:
     said = shell("billing", "run", "--date", "2026-03-09", "--most-without", "50")
     assert (said.code, said.line) == (
         1, "headend: not released: 1 of 1 accounts have no bill, more than 50 %; look at the exceptions file, then run again or with "
         "another --most-without",
     )  # fmt: skip
-    assert "1 accounts begin their year" in shell("billing", "opening", opening(tmp_path, "C1,P1,2026-03-01,812.5")).out
+    assert (
+        "1 accounts begin their year"
+        in shell("billing", "opening", opening(tmp_path, "C1,P1,2026-03-01,812.5")).out
+    )
     store.rollback()
     house.freeze(store, "2026-03-09")  # nothing between the first of the month and the ninth is known yet
     assert shell("billing", "opening", opening(tmp_path, "C1,P1,2026-03-09,812.5")).code == 0
-    assert "1 of 1 accounts billed" in shell("billing", "run", "--date", "2026-03-09", "--most-without", "0").out
+    assert (
+        "1 of 1 accounts billed" in shell("billing", "run", "--date", "2026-03-09", "--most-without", "0").out
+    )
     house.freeze(store, "2026-03-10", add=10_000)
     (told,) = shell("billing", "correct", "--json").json()
     assert (told["changed"], told["corrections"], told["corrections_fen"]) == (1, 1, 57)

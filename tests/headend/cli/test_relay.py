@@ -20,6 +20,7 @@ def broke(fleet):
         return next(row for row in rows if row["customer"] == customer)["level"] == "stop"
 
     until(stopped, 60)
+    assert fleet("vee", "run").code == 0
     with psycopg.connect(fleet.dsn, autocommit=True) as conn:
         conn.execute(
             "UPDATE notice SET at = at - interval '1 hour' WHERE account_id = (SELECT account_id FROM account "
@@ -88,7 +89,9 @@ def test_what_was_withdrawn_stays_so(fleet, trip):
 
 
 def test_cut_off_and_given_back_each_proven(fleet, broke, trip):
-    said = fleet("relay", "approve", trip, "--person", "李敏", "--wait", "30", "--json")
+    said = fleet("relay", "approve", trip, "--person", "李敏", "--json")
+    assert "nobody knows what a usual day costs" in said.line  # the fleet is a day old
+    said = fleet("relay", "approve", trip, "--person", "李敏", "--accept", "fall", "--wait", "30", "--json")
     assert said.code == 0, said
     order = until(
         lambda: (o := fleet("relay", "show", trip, "--json").json())["state"] == "verified" and o, 30

@@ -52,7 +52,9 @@ def test_a_bad_file_is_one_line_and_nothing_is_kept(shell: Shell, tmp_path: Path
     bad = written(tmp_path, "bad.toml", offered(FIRST, name="bad").text.replace("22:00-24:00", "21:00-24:00"))
     said = shell("tariff", "put", good, bad, "--reason", "notice 7")
     assert said.code == 1
-    assert said.line.startswith("headend: bad.toml: version[0].schedule[0].hours.valley: 21:00 already belongs to peak")
+    assert said.line.startswith(
+        "headend: bad.toml: version[0].schedule[0].hours.valley: 21:00 already belongs to peak"
+    )
     assert said.line.endswith("nothing was kept")
     assert "ours" not in shell("tariff", "list").out
     assert "no tariff 'ours'" in shell("tariff", "show", "ours").line
@@ -62,4 +64,7 @@ def test_the_past_stays_as_it_was_unless_somebody_says_so(shell: Shell, tmp_path
     shell("tariff", "put", written(tmp_path, "ours.toml", offered(FIRST).text), "--reason", "notice 7")
     other = written(tmp_path, "ours.toml", offered(("2024-01-01", "0.9")).text)
     assert "--past" in shell("tariff", "put", other, "--reason", "a mistake").line
-    assert "revision 2, from 2024-01-01 on" in shell("tariff", "put", other, "--reason", "a mistake", "--past").out
+    assert (
+        "revision 2, from 2024-01-01 on"
+        in shell("tariff", "put", other, "--reason", "a mistake", "--past").out
+    )

@@ -33,7 +33,8 @@ def test_no_trip_leaves_that_must_not() -> None:
 
 #: without it -> a word of what the rules then say
 FOUND = {
-    "stopped": "kill switch", "protected": "protected", "keep_power": "keep-power", "calendar": "day", "balance": "balance", "validation": "validated",
+    "stopped": "kill switch", "protected": "protected", "keep_power": "keep-power", "calendar": "day", "balance": "balance",
+    "validation": "validated",
     "fall": "fall", "notice": "notice", "cap": "cap", "quarantine": "batch", "second_person": "one person", "not_before": "before its time",
     "expiry": "expired",
 }  # fmt: skip

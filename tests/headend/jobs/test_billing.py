@@ -38,7 +38,12 @@ def houses(store: Connection) -> dict[str, Home]:
 
 
 def batch(
-    conn: Connection, folder: Path, now: str = "2026-03-04 00:40", first: dt.date = FIRST, last: dt.date = LAST, **more: Any
+    conn: Connection,
+    folder: Path,
+    now: str = "2026-03-04 00:40",
+    first: dt.date = FIRST,
+    last: dt.date = LAST,
+    **more: Any,
 ) -> Batch:
     with conn.transaction():
         found = billing.run_span(run(conn, now), first, last, folder, **more)
@@ -139,7 +144,11 @@ def test_exceptions(store: Connection, houses: dict[str, Home], tmp_path: Path) 
         ("C5", "no", "a register went down, or the periods exceed the total"),
     ]
     assert {row["customer"] for row in sheet(found, "accounts")} == {"C1", "C2", "C3"}
-    assert (found.manifest["billed"], found.manifest["without_bill"], found.manifest["exceptions"]) == (3, 2, 2)
+    assert (found.manifest["billed"], found.manifest["without_bill"], found.manifest["exceptions"]) == (
+        3,
+        2,
+        2,
+    )
     assert found.released
 
 
@@ -151,7 +160,9 @@ def test_a_batch_with_too_many_exceptions_is_not_released(
     assert not batch(store, tmp_path, gates=Gates(exceptions=24.9)).released
 
 
-def test_a_bill_far_off_the_last_one_is_held_back(store: Connection, houses: dict[str, Home], tmp_path: Path) -> None:
+def test_a_bill_far_off_the_last_one_is_held_back(
+    store: Connection, houses: dict[str, Home], tmp_path: Path
+) -> None:
     day = dt.timedelta(days=1)
     for asset in "13":
         houses[asset].freeze(store, "2026-03-02", "2026-03-03")
@@ -200,13 +211,19 @@ def test_a_meter_is_exchanged_within_the_span(store: Connection, tmp_path: Path)
         k = list(house.times).index(at("2026-03-02 10:00"))
         total, valley = house.total[k], house.valley[k]
         given = rows(
-            [house.meter], [house.times[k]], active_import=[total], active_import_t2=[total - valley], active_import_t4=[valley]
+            [house.meter],
+            [house.times[k]],
+            active_import=[total],
+            active_import_t2=[total - valley],
+            active_import_t4=[valley],
         )
         write(store, SPOTS, given)
     found = batch(store, tmp_path)
     (account,) = sheet(found, "accounts")
     assert account["meter"] == "7 8"
-    cost = before.cost("2026-03-01 00:00", "2026-03-02 10:00") + after.cost("2026-03-02 10:00", "2026-03-04 00:00", 20)
+    cost = before.cost("2026-03-01 00:00", "2026-03-02 10:00") + after.cost(
+        "2026-03-02 10:00", "2026-03-04 00:00", 20
+    )
     assert int(Decimal(account["amount_yuan"]) * 100) == fen(cost)
 
 
@@ -238,7 +255,10 @@ def test_what_a_year_had_brought_before_the_head_end_began(store: Connection, tm
     found = batch(store, tmp_path)
     assert sheet(found, "exceptions") == []
     # 3 days of 9.6 kWh: 5 of them of the second step, 23.8 of the third
-    assert [(row["item"], row["quantity"]) for row in sheet(found, "lines")][2:] == [("step 2", "5.0000"), ("step 3", "23.8000")]
+    assert [(row["item"], row["quantity"]) for row in sheet(found, "lines")][2:] == [
+        ("step 2", "5.0000"),
+        ("step 3", "23.8000"),
+    ]
 
 
 def test_nobody(store: Connection, tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ def test_a_plan_with_steps_is_settled_by_what_the_year_has_brought(store: Connec
     assert settled(store, "2026-03-01") == "0 entries, 0 corrections, 1 accounts wait for a freeze"
     first, second = (house.total[96 * k] - house.total[96 * (k - 1)] for k in (1, 2))
     beyond = 10_000  # 1 kWh of the first day lies in the second step, and all of the second day
-    store.execute("INSERT INTO account_opening VALUES (%s, '2026-03-01', %s)", (here.account, 2760 * 10_000 - first + beyond))
+    store.execute(
+        "INSERT INTO account_opening VALUES (%s, '2026-03-01', %s)",
+        (here.account, 2760 * 10_000 - first + beyond),
+    )
     store.commit()
     for day in ("2026-03-01", "2026-03-02"):
         settled(store, day)
@@ -85,11 +88,17 @@ def test_a_meter_is_exchanged_within_the_month(store: Connection) -> None:
         k = list(house.times).index(at("2026-03-02 10:00"))
         total, valley = house.total[k], house.valley[k]
         given = rows(
-            [house.meter], [house.times[k]], active_import=[total], active_import_t2=[total - valley], active_import_t4=[valley]
+            [house.meter],
+            [house.times[k]],
+            active_import=[total],
+            active_import_t2=[total - valley],
+            active_import_t4=[valley],
         )
         write(store, SPOTS, given)
     assert settled(store, "2026-03-03") == "2 entries, 0 corrections, 0 accounts wait for a freeze"
-    cost = before.cost("2026-03-01 00:00", "2026-03-02 10:00") + after.cost("2026-03-02 10:00", "2026-03-04 00:00", 20)
+    cost = before.cost("2026-03-01 00:00", "2026-03-02 10:00") + after.cost(
+        "2026-03-02 10:00", "2026-03-04 00:00", 20
+    )
     assert -sum(amount for _, _, amount in posted(store, old.account or 0)) == fen(cost)
     detail = ledger.entries(store, old.account or 0, 1)[0]["detail"]
     assert (detail["meter"], detail["multiplier"]) == ("1 2", 20)

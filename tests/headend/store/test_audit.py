@@ -40,7 +40,15 @@ def force(conn: Connection, statement: str) -> None:
 def test_everything_that_was_decided_is_in_it(store: Connection) -> None:
     head = lived(store)
     kinds = table(store, "SELECT kind, body::jsonb ->> 'event' FROM audit ORDER BY seq")
-    assert kinds == [("begin", None), ("notice", None), ("order", "request"), ("order", "approve"), ("order", "send"), ("stop", None), ("limits", None)]
+    assert kinds == [
+        ("begin", None),
+        ("notice", None),
+        ("order", "request"),
+        ("order", "approve"),
+        ("order", "send"),
+        ("stop", None),
+        ("limits", None),
+    ]
     told = audit.records(store, limit=9)
     assert [r["seq"] for r in told] == list(range(7, 0, -1))
     assert (told[0]["body"]["who"], told[0]["body"]["becomes"]) == ("李敏", {"trips_per_hour": 3})
@@ -85,7 +93,9 @@ def test_nothing_of_it_can_be_changed_by_who_may_write(store: Connection) -> Non
         ("UPDATE trip_stop SET stopped = false", 6, "the kill switch is not where it says"),
     ],
 )  # fmt: skip
-def test_the_first_broken_link_is_named(store: Connection, falsified: str, seq: int | None, says: str) -> None:
+def test_the_first_broken_link_is_named(
+    store: Connection, falsified: str, seq: int | None, says: str
+) -> None:
     lived(store)
     force(store, falsified)
     told = audit.verify(store)
@@ -140,12 +150,21 @@ def test_many_at_once_make_one_chain(store_dsn: str, store: Connection) -> None:
 def test_what_was_there_before_the_chain_is_in_its_first_record(store: Connection) -> None:
     lived(store)
     force(store, "DELETE FROM audit")
-    store.execute("SELECT audit_add('begin', '', audit_before() || jsonb_build_object('limits', (SELECT limits FROM cluster)))")
+    store.execute(
+        "SELECT audit_add('begin', '', audit_before() || jsonb_build_object('limits', (SELECT limits FROM cluster)))"
+    )
     store.commit()
     assert audit.verify(store).broken is None
     store.commit()
     orders.request(
-        store, kind="relay", action="permit", asset=place(store, "2").asset, reason="x", who="x", now=NOW, expires=NOW + 3_600_000_000
+        store,
+        kind="relay",
+        action="permit",
+        asset=place(store, "2").asset,
+        reason="x",
+        who="x",
+        now=NOW,
+        expires=NOW + 3_600_000_000,
     )
     assert audit.verify(store).broken is None
     store.commit()

@@ -31,8 +31,12 @@ hours = {{ peak = ["08:00-22:00"], valley = ["00:00-08:00", "22:00-24:00"] }}
 
 
 def offered(*versions: tuple[str, str], name: str = "ours") -> Offered:
-    head = f'name = "{name}"\ntitle_en = "Ours"\ntitle_zh = "本公司"\nregion = "330000"\nsource = "notice 7"\n'
-    return Offered.of(head + "".join(VERSION.format(day=day, price=price) for day, price in versions), f"{name}.toml")
+    head = (
+        f'name = "{name}"\ntitle_en = "Ours"\ntitle_zh = "本公司"\nregion = "330000"\nsource = "notice 7"\n'
+    )
+    return Offered.of(
+        head + "".join(VERSION.format(day=day, price=price) for day, price in versions), f"{name}.toml"
+    )
 
 
 def put(conn: Connection, *given: Offered, past: bool = False) -> list[Put]:
@@ -97,8 +101,12 @@ def test_no_revision_is_changed_or_thrown_away(store: Connection) -> None:
 def test_the_day_from_which_two_differ() -> None:
     one = offered(FIRST).tariff
     assert changed_from(one, one) is None
-    assert changed_from(one, offered(FIRST, ("2025-01-01", "0.5")).tariff) is None  # another version, the same money
+    assert (
+        changed_from(one, offered(FIRST, ("2025-01-01", "0.5")).tariff) is None
+    )  # another version, the same money
     assert changed_from(one, offered(FIRST, NEXT).tariff) == dt.date(2026, 4, 1)
     assert changed_from(offered(FIRST, NEXT).tariff, one) == dt.date(2026, 4, 1)  # a version taken out
-    assert changed_from(one, offered(("2025-01-01", "0.5")).tariff) == dt.date(2024, 1, 1)  # days without a price now
+    assert changed_from(one, offered(("2025-01-01", "0.5")).tariff) == dt.date(
+        2024, 1, 1
+    )  # days without a price now
     assert changed_from(None, one) == dt.date(2024, 1, 1)

@@ -43,7 +43,7 @@ def test_the_kill_switch_refuses_everywhere_and_gives_supply_back(store: Connect
     wanted = ask(store, broke(store, "2", terminal="T2").asset)
     trip_stop.stop(store, who="王芳", reason="wrong tariff", now=NOW)
     broke(store, "3", terminal="T3")
-    with pytest.raises(Refused, match="trips are stopped: by 王芳 .*wrong tariff") as caught:
+    with pytest.raises(Refused, match=r"trips are stopped: by 王芳 .*wrong tariff") as caught:
         ask(store, "3")
     assert gates_of(caught) == ["stopped"]
     with pytest.raises(Refused, match="stopped"):
@@ -113,8 +113,13 @@ def test_tokens_of_every_scope(store: Connection) -> None:
         send(store, homes[0], ask(store, "0"))
         for k in (1, 2):
             facts, now = orders.facts(store, f"{k}", NOW)
-            assert [r.gate for r in orders.gates.ask(facts, now)] == (["cap"] if k in refused else []), (limits, k)
-        store.execute("UPDATE orders SET is_open = false, state = 'failed'; DELETE FROM trip_bucket; UPDATE cluster SET limits = '{}'")
+            assert [r.gate for r in orders.gates.ask(facts, now)] == (["cap"] if k in refused else []), (
+                limits,
+                k,
+            )
+        store.execute(
+            "UPDATE orders SET is_open = false, state = 'failed'; DELETE FROM trip_bucket; UPDATE cluster SET limits = '{}'"
+        )
         store.commit()
 
 
@@ -177,7 +182,14 @@ def test_days_of_an_organisation_hold_below_it_and_on_the_eve(store: Connection)
         ("S2", day + dt.timedelta(days=1), ["2"]), ("S2", day + dt.timedelta(days=2), []), ("S2", day - dt.timedelta(days=1), []),
     ):  # fmt: skip
         number = no_trip.declare(
-            store, first=first, last=first, kind="exam", reason="高考", who="王芳", now=NOW, organisation=organisation
+            store,
+            first=first,
+            last=first,
+            kind="exam",
+            reason="高考",
+            who="王芳",
+            now=NOW,
+            organisation=organisation,
         )
         assert spared() == expected, (organisation, first)
         no_trip.withdraw(store, number, who="王芳", now=NOW)
@@ -185,9 +197,13 @@ def test_days_of_an_organisation_hold_below_it_and_on_the_eve(store: Connection)
     # whose customer it is is not known: any organisation's days hold
     store.execute("DELETE FROM area_span")
     store.commit()
-    no_trip.declare(store, first=day, last=day, kind="heat", reason="39 °C", who="王芳", now=NOW, organisation="S1")
+    no_trip.declare(
+        store, first=day, last=day, kind="heat", reason="39 °C", who="王芳", now=NOW, organisation="S1"
+    )
     assert spared() == ["1", "2"]
-    with pytest.raises(Refused, match=r"calendar: heat alert \(高温预警\) of S1 from 2026-03-11 to 2026-03-11: 39 °C"):
+    with pytest.raises(
+        Refused, match=r"calendar: heat alert \(高温预警\) of S1 from 2026-03-11 to 2026-03-11: 39 °C"
+    ):
         ask(store)
 
 
@@ -244,7 +260,10 @@ def test_a_fall_waits_for_a_person_who_has_looked(store: Connection) -> None:
     store.execute("UPDATE balance SET provisional_low_fen = -20000")
     order = ask(store, who="陈晓")
     found = orders.get(store, order)
-    assert (found["state"], found["outcome"].startswith("waits: fall: the balance has fallen by 199.00 yuan")) == ("wanted", True)
+    assert (
+        found["state"],
+        found["outcome"].startswith("waits: fall: the balance has fallen by 199.00 yuan"),
+    ) == ("wanted", True)
     with pytest.raises(Refused) as caught:
         orders.approve(store, order, who="李敏", now=NOW)
     assert (gates_of(caught), state(store, order)) == (["fall"], "wanted")
@@ -255,7 +274,11 @@ def test_a_fall_waits_for_a_person_who_has_looked(store: Connection) -> None:
         orders.approve(store, order, who="李敏", now=NOW, accept=["cap"])
     orders.approve(store, order, who="李敏", now=NOW, accept=["fall"])
     found = orders.get(store, order)
-    assert (found["state"], found["accepted"], found["events"][-1]["detail"]) == ("approved", {"fall": "李敏"}, "accepts: fall")
+    assert (found["state"], found["accepted"], found["events"][-1]["detail"]) == (
+        "approved",
+        {"fall": "李敏"},
+        "accepts: fall",
+    )
     assert orders.begin(store, order, fence=fence(store, broke_place(store)), now=NOW) == []
 
 
@@ -271,12 +294,23 @@ def test_a_payment_voids_what_has_not_been_sent(store: Connection) -> None:
     assert orders.begin(store, sent_order, fence=sent_held, now=NOW) == []
     pay(store, 1, NOW)
     found = orders.get(store, order)
-    assert (found["state"], found["outcome"], found["events"][-1]["who"]) == ("cancelled", "void: the customer has paid", "payment:bank")
+    assert (found["state"], found["outcome"], found["events"][-1]["who"]) == (
+        "cancelled",
+        "void: the customer has paid",
+        "payment:bank",
+    )
     with pytest.raises(NoSuchStep):
         orders.begin(store, order, fence=held, now=NOW)
     store.rollback()
     ledger.pay(
-        store, customer="C2", channel="bank", accounting_date=dt.date(2026, 3, 11), serial="9", amount_fen=9, paid_at=NOW, now=NOW
+        store,
+        customer="C2",
+        channel="bank",
+        accounting_date=dt.date(2026, 3, 11),
+        serial="9",
+        amount_fen=9,
+        paid_at=NOW,
+        now=NOW,
     )
     assert state(store, sent_order) == "sending"  # beyond recall; reading tells
 
@@ -305,7 +339,14 @@ def test_an_order_is_not_sent_before_its_time_and_stays(store: Connection, actio
 
 
 def plan(meters: list[str], **more: Any) -> Plan:
-    given: dict[str, Any] = {"reason": "arrears", "who": "陈晓", "now": NOW, "expires": NOW + 4 * HOUR, "every": 90.0, "key": "march"}
+    given: dict[str, Any] = {
+        "reason": "arrears",
+        "who": "陈晓",
+        "now": NOW,
+        "expires": NOW + 4 * HOUR,
+        "every": 90.0,
+        "key": "march",
+    }
     return Plan(tuple(meters), **(given | more))
 
 
@@ -330,7 +371,12 @@ def test_a_batch_is_tried_asked_for_staggered_and_approved_each_by_itself(store:
     assert [(a.meter, a.refused) for a in done] == [("0", False), ("2", True)]
     assert [state(store, a.order or 0) for a in told if a.order][::2] == ["approved", "refused"]
     row = batches.listing(store, limit=9)[0]
-    assert (row["asked"], row["approved"], row["void"], row["wanted"]) == (2, 1, 2, 0)  # one refused when it was asked for, one when it was to be approved
+    assert (row["asked"], row["approved"], row["void"], row["wanted"]) == (
+        2,
+        1,
+        2,
+        0,
+    )  # one refused when it was asked for, one when it was to be approved
     with pytest.raises(StoreError, match="do not fit before the orders expire"):
         trip_batch.ask(store, plan(["0", "1"], every=4 * 3600.0))
     with pytest.raises(batches.UnknownBatch):

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = time.perf_counter() - begun
     where = "PostgreSQL" if given.store else "the pure model"
     print(
-        f"{done} steps on {where}, seeds {given.seed} to {seed - 1}: {sent} trips left, none that must not; {seconds:.0f} s, {done / seconds:.0f} steps/s"
+        f"{done} steps on {where}, seeds {given.seed} to {seed - 1}: {sent} trips left, none that must not; "
+        f"{seconds:.0f} s, {done / seconds:.0f} steps/s"
     )
     print("noes by gate: " + ", ".join(f"{gate} {count}" for gate, count in sorted(refused.items())))
     return 0

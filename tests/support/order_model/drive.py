@@ -15,7 +15,8 @@ from tests.support.order_model.world import JOBS, PEOPLE, Home, Order, Spared, W
 #: orders that are still touched: ended ones too, so that a replay is tried
 NEWEST = 10
 WEIGHTS = {
-    "heal": 8, "request": 14, "approve": 14, "send": 16, "speak": 12, "minutes": 5, "hour": 0.5, "tomorrow": 1, "balance": 2, "notice": 2, "protect": 1,
+    "heal": 8, "request": 14, "approve": 14, "send": 16, "speak": 12, "minutes": 5, "hour": 0.5, "tomorrow": 1, "balance": 2, "notice": 2,
+    "protect": 1,
     "calendar": 0.4, "spare": 0.5, "validate": 2, "doubt": 1, "exchange": 0.1, "fall": 1, "keep": 0.7, "pay": 0.7, "stop": 0.6, "release": 2,
     "lease": 1, "cancel": 0.5, "expire": 1,
 }  # fmt: skip

@@ -85,7 +85,8 @@ class Store:
 
     def _id(self, table: str, code: str, columns: str, values: str) -> int:
         row = self.conn.execute(
-            f"INSERT INTO {table} (code, {columns}) VALUES (%s, {values}) ON CONFLICT (code) DO UPDATE SET name = '' RETURNING {table}_id AS id".encode(),
+            f"INSERT INTO {table} (code, {columns}) VALUES (%s, {values}) ON CONFLICT (code) DO UPDATE SET name = '' "
+            f"RETURNING {table}_id AS id".encode(),
             (code,),
         ).fetchone()
         assert row is not None
@@ -182,7 +183,8 @@ class Store:
     def _exchange(self, home: Home, here: Place) -> None:
         """Other transformers from now on."""
         row = self.conn.execute(
-            "UPDATE installation SET valid_to = %s WHERE meter_id = %s AND valid_to = 'infinity' AND valid_from < %s RETURNING ct, address, terminal_id",
+            "UPDATE installation SET valid_to = %s WHERE meter_id = %s AND valid_to = 'infinity' AND valid_from < %s "
+            "RETURNING ct, address, terminal_id",
             (self.world.now, here.meter, self.world.now),
         ).fetchone()
         if row is not None:
