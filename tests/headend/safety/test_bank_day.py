@@ -18,7 +18,7 @@ from headend.store.bank import Wish
 from headend.store.bills import Bill, save
 from headend.store.db import Connection, StoreError
 from tariffs.bank_files import BadFile, write_day
-from tariffs.bank_match import Decision, Payment
+from tariffs.bank_match import Day, Decision, Payment
 from tests.support.house import SHANGHAI, at, one, place, table
 from tests.support.teller import CUTOFF, Crash, Paid, Teller, Trouble, altered, serving, without
 from tests.support.wire import HandClock
@@ -237,11 +237,11 @@ def test_what_is_listed_too_early_is_matched_with_the_next_day(world: World) -> 
     late = teller.pay("C2", 2000)
     day = teller.day(DATE)
     assert [p.serial for p in day.payments] == [first.payment.serial]
-    said = compare(world, teller, type(day)("BARE", DATE, (*day.payments, late.payment), ()))
+    said = compare(world, teller, Day("BARE", DATE, (*day.payments, late.payment), ()))
     assert (said.items["both"], said.open, said.late, said.totals_agree) == (1, 0, 1, False)
     world.clock.time = at("2026-03-12 22:05")
     following = dt.date(2026, 3, 12)
-    empty = type(day)("BARE", following, (), ())
+    empty = Day("BARE", following, (), ())
     said = compare(world, teller, empty)  # the bank has listed it already
     assert (said.date, said.items, said.open) == (
         following,
@@ -301,21 +301,64 @@ def test_a_hundred_payments_at_once_and_each_twice(world: World) -> None:
 
 
 def test_two_payments_of_one_bill_do_not_both_pay_it(world: World, second: Connection) -> None:
-    """The second waits for the first, and finds nothing owed."""
-    account = place(world.conn, "77", customer="B1", prepaid=False).account or 0
-    save(
-        world.conn,
-        [Bill(account, dt.date(2026, 2, 1), dt.date(2026, 2, 28), 5000, [], bytes(32))],
-        now=at("2026-03-01 01:00"),
-    )
+    """Both at the same moment: the second waits for the first, and finds nothing owed."""
+    bank, now = banks.get(world.conn, "BARE"), world.clock.now()
+    for k in range(6):
+        customer = f"B{k}"
+        account = place(world.conn, f"7{k}", customer=customer, prepaid=False).account or 0
+        february = Bill(account, dt.date(2026, 2, 1), dt.date(2026, 2, 28), 5000, [], bytes(32))
+        save(world.conn, [february], now=at("2026-03-01 01:00"))
+        world.conn.commit()
+        gate = threading.Barrier(2)
+        said: list[str] = []
+
+        def work(
+            conn: Connection,
+            serial: str,
+            customer: str = customer,
+            gate: threading.Barrier = gate,
+            said: list[str] = said,
+        ) -> None:
+            wish = Wish(
+                DATE, f"{customer}{serial}", customer, 5000, world.tellers["BARE"].now, ("20260201-20260228",)
+            )
+            gate.wait()
+            try:
+                said.append(link.pay(conn, bank, wish, now=now, zone=SHANGHAI).state)
+            except banks.BankRefused as refused:
+                conn.rollback()
+                said.append(refused.code.value.number)
+
+        threads = [
+            threading.Thread(target=work, args=(conn, serial))
+            for conn, serial in ((world.conn, "x"), (second, "y"))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(said) == ["2003", "booked"]
+
+
+def test_a_payment_waits_for_the_comparison_of_its_day(world: World, second: Connection) -> None:
+    """It is either in what is compared, or refused: never booked beside it."""
+    bank, said = banks.get(world.conn, "BARE"), []
     world.conn.commit()
-    bank = banks.get(world.conn, "BARE")
-    now = world.clock.now()
+    wish = Wish(DATE, "w", "C1", 100, world.tellers["BARE"].now)
 
-    def wish(serial: str) -> Wish:
-        return Wish(DATE, serial, "B1", 5000, world.tellers["BARE"].now, ("20260201-20260228",))
+    def work() -> None:
+        try:
+            said.append(link.pay(second, bank, wish, now=NIGHT, zone=SHANGHAI).state)
+        except banks.BankRefused as refused:
+            second.rollback()
+            said.append(refused.code.value.number)
 
-    assert link.pay(world.conn, bank, wish("x"), now=now, zone=SHANGHAI).state == "booked"
-    with pytest.raises(banks.BankRefused) as refused:
-        link.pay(second, bank, wish("y"), now=now, zone=SHANGHAI)
-    assert refused.value.code.value.number == "2003"
+    thread = threading.Thread(target=work)
+    banks.get(world.conn, "BARE", lock="UPDATE")  # as `compare` begins
+    thread.start()
+    thread.join(0.5)
+    assert said == []
+    bank_days.compare(world.conn, write_day(Day("BARE", DATE, (), ())), who="x", now=NIGHT, zone=SHANGHAI)
+    thread.join(30)
+    assert said == ["1003"]
+    assert one(world.conn, "SELECT count(*) FROM payment") == 0
