@@ -503,9 +503,7 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
             rows[file["name"]] = list(csv.DictReader(handle))
         if (file["rows"], file["bytes"]) != (len(rows[file["name"]]), (folder / file["name"]).stat().st_size):
             return None
-    lines, accounts, exceptions = (
-        rows[f"billing-{DAY}-{name}.csv"] for name in ("lines", "accounts", "exceptions")
-    )
+    accounts, exceptions = (rows[f"billing-{DAY}-{name}.csv"] for name in ("accounts", "exceptions"))
     fen = sum(_fen(row["amount_yuan"]) for row in accounts)
     energy = sum(Decimal(row["energy_kwh"]) for row in accounts)
     if (_fen(manifest["total_amount_yuan"]), Decimal(manifest["total_energy_kwh"])) != (fen, energy):

@@ -55,7 +55,7 @@ PROBLEMS: Final = {
     Problem.NEGATIVE: "a register went down, or the periods exceed the total",
     Problem.ESTIMATED: "one end is estimated",
     Problem.UNPRICED_PERIOD: "a register moved that the tariff does not price",
-    Problem.MISSING_DETERMINANT: "something else that the tariff needs is not known: the year's energy before, capacity, contract, demand, reactive energy",
+    Problem.MISSING_DETERMINANT: "what else the tariff needs is not known: the year's energy before, capacity, contract, demand, reactive energy",
     Problem.NOT_OFFERED: "the tariff has no price for the kind of basic charge that was chosen",
 }
 #: said instead of MISSING_FREEZE where it is known better
@@ -364,7 +364,8 @@ def decimals(units: I64) -> list[str]:
 def yuans(fen: I64) -> list[str]:
     """[fen] -> '123.45', '' for MISSING; exact."""
     size = np.abs(np.where(fen == MISSING, 0, fen))
-    texts = ["%d.%02d" % pair for pair in zip((size // 100).tolist(), (size % 100).tolist(), strict=True)]
+    pairs = zip((size // 100).tolist(), (size % 100).tolist(), strict=True)
+    texts = [f"{whole}.{part:02d}" for whole, part in pairs]
     return _signed(fen, texts)
 
 

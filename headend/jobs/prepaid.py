@@ -160,13 +160,12 @@ def _by_energy(
             if "before" in tariff.needs
             else (np.zeros(len(mine), dtype=np.int64), np.full(len(mine), 12))
         )
-        sides = []
         segments = tariff.spans(day, last + dt.timedelta(days=1))
-        for segment in segments:
-            for before in (used, np.zeros_like(used)) if len(segments) > 1 else (used,):
-                sides.append(
-                    _steps(segment, before, energy[mine], months) + _surcharges(segment, energy[mine])
-                )
+        sides = [
+            _steps(segment, before, energy[mine], months) + _surcharges(segment, energy[mine])
+            for segment in segments
+            for before in ((used, np.zeros_like(used)) if len(segments) > 1 else (used,))
+        ]
         unknown = used == MISSING
         low[mine] = np.where(unknown, MISSING, np.min(sides, axis=0))
         high[mine] = np.where(unknown, MISSING, np.max(sides, axis=0))

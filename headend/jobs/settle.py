@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,7 @@ def _derive(
     source = Source(run, month.who, rows, tariff, days)
     earlier = np.zeros(len(rows), dtype=np.int64)
     base = midnight(first, run.zone)
-    for d, after in zip(days, days[1:], strict=False):
+    for d, after in pairwise(days):
         segments = tariff.spans(first, after, cuts)
         grounds = source.of(segments)
         # the rounding happens to the bill of the month to date and never to a day

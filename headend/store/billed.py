@@ -1,7 +1,7 @@
 """Who is billed for a span of local days: accounts as columns, in the order of the files, a tile at a time.
 
-An account begins at the first local midnight at or after its opening, with the point's first meter at the earliest, and ends at the first at or after its closing: what is used on the day
-of a handover is the one's who leaves, and nothing is charged twice or to nobody.
+An account begins at the first local midnight at or after its opening, with the point's first meter at the earliest, and ends at the first at or
+after its closing: what is used on the day of a handover is the one's who leaves, and nothing is charged twice or to nobody.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from servers import describe, fresh, server
 
 from headend.jobs import billing
 from headend.jobs.frame import Run
-from headend.store.reads import ensure_partitions
 from headend.store.db import connect
+from headend.store.reads import ensure_partitions
 from protocols.localtime import as_datetime, midnight
 
 CHINA: Final = ZoneInfo("Asia/Shanghai")
@@ -105,8 +105,9 @@ def _bill(dsn: str, accounts: int, folder: Path) -> list[str]:
             size = sum(path.stat().st_size for path in folder.iterdir())
             told = batch.manifest
             lines.append(
-                f"  {turn}: {seconds:.0f} s, {accounts / seconds:,.0f} accounts a second; {told['billed']:,} billed, {told['files'][0]['rows']:,} lines, "
-                f"{told['exceptions']} exceptions, {told['total_amount_yuan']} yuan, {batch.changed:,} bills new or changed, {size / 2**20:.0f} MiB of files"
+                f"  {turn}: {seconds:.0f} s, {accounts / seconds:,.0f} accounts a second; {told['billed']:,} billed, "
+                f"{told['files'][0]['rows']:,} lines, {told['exceptions']} exceptions, {told['total_amount_yuan']} yuan, "
+                f"{batch.changed:,} bills new or changed, {size / 2**20:.0f} MiB of files"
             )
             lines += [f"    {name:<28} {spent[key]:6.1f} s" for name, key in STAGES.items()]
         lines.append(
@@ -143,7 +144,8 @@ def _timed() -> Iterator[Counter[str]]:
 
     real_stream = billing.stream
     places = [
-        (billing, "Source", "Source"), (billing.Source, "of", "Source"), (billing.billing, "bill", "bill"), (billing, "inputs_hashes", "inputs_hashes"),
+        (billing, "Source", "Source"), (billing.Source, "of", "Source"), (billing.billing, "bill", "bill"),
+        (billing, "inputs_hashes", "inputs_hashes"),
         (billing._Tile, "bill", "_Tile.bill"), (billing._Sheet, "rows", "_Sheet.rows"), (billing.bills, "save", "save"),
     ]  # fmt: skip
     kept = [(where, name, getattr(where, name)) for where, name, _ in places]

@@ -85,9 +85,11 @@ def test_what_was_used_since_is_priced_by_the_steps_too(store: Connection) -> No
     work(store)
     found = shown(store)
     assert found["valid"]
+    spent = SPENT + 500 * 30_000
     assert (found["provisional_low_fen"], found["provisional_high_fen"]) == (
-        -(-(-(SPENT + 500 * 30_000) // 1_000_000)), -((SPENT + 500 * 30_000) // 1_000_000),
-    )  # fmt: skip
+        -spent // 1_000_000,
+        -(spent // 1_000_000),
+    )
 
 
 def test_what_is_left(store: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -160,7 +161,7 @@ def lives(draw: st.DrawFn) -> list[Meter]:
     for point in range(draw(st.integers(1, 3))):
         cuts = sorted(draw(st.sets(st.integers(1, 19), max_size=2)))
         edges: list[float | None] = [None, *(cut / 4 for cut in cuts), None]
-        for since, until in zip(edges, edges[1:], strict=False):
+        for since, until in pairwise(edges):
             register = draw(st.integers(0, 50))
             at = {}
             for day in range(6):
