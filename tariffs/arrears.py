@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,6 @@ class Terms:
     former: int = 1
     least_fen: int = 100
     capped: bool = False
-
-
-RESIDENTS: Final = Terms()
-OTHERS: Final = Terms(this_year=2, former=3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def period_energy(
     multiplier: Ints,
     version: Version,
     *,
-    resolution: int = RESOLUTION,
+    resolution: int | Ints = RESOLUTION,
     roll_over: int = ROLL_OVER,
 ) -> Energy:
     """Energy by period between two freezes.

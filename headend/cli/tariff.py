@@ -11,7 +11,7 @@ from headend.cli.common import App, Day, json_option, pass_app, person_option, p
 from headend.store import tariffs
 from headend.store.db import StoreError
 from headend.store.tariffs import Offered
-from tariffs.plan import TariffError
+from tariffs.door import TariffError
 
 
 @click.group(name="tariff")

@@ -356,7 +356,8 @@ def decimals(units: I64) -> list[str]:
     """[1e-4] -> '1234.5678', '' for MISSING; exact."""
     size = np.abs(np.where(units == MISSING, 0, units))
     texts = [
-        "%d.%04d" % pair for pair in zip((size // 10_000).tolist(), (size % 10_000).tolist(), strict=True)
+        f"{whole}.{part:04d}"
+        for whole, part in zip((size // 10_000).tolist(), (size % 10_000).tolist(), strict=True)
     ]
     return _signed(units, texts)
 

@@ -126,7 +126,7 @@ def _tile(
 
 def _days(instants: Sequence[dt.datetime | None], zone: ZoneInfo) -> Days:
     """The first local midnight at or after each, as a day; NaT for none."""
-    days = []
+    days: list[np.datetime64] = []
     for when in instants:
         if when is None:
             days.append(_NEVER)

@@ -64,7 +64,7 @@ def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:
                     at,
                 )
             )
-    numbers = dict(
+    numbers: dict[int, str] = dict(
         conn.cursor(row_factory=tuple_row)
         .execute(
             "SELECT account_id, number FROM account JOIN customer USING (customer_id) WHERE account_id = ANY(%s)",

@@ -6,9 +6,10 @@ import datetime as dt
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from headend.store import tariffs
 from headend.store.db import Connection
 from tariffs import arrears
-from tariffs.arrears import Arrears, Bill
+from tariffs.arrears import Arrears, Bill, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,7 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
         """,
         (zone.key, account_id),
     ).fetchall()
-    # the one shipped kind of tariff tells residents by its name; others pay the dearer penalty
-    terms = arrears.RESIDENTS if "residential" in row["tariff"] else arrears.OTHERS
+    terms = _terms(conn, row["tariff"], day)
     found = arrears.arrears(
         [
             Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
@@ -60,6 +60,14 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
         terms,
     )
     return Owed(False, found.credit_fen - found.total_fen, found)
+
+
+def _terms(conn: Connection, tariff: str, day: dt.date) -> Terms:
+    """By the account's plan; one that says nothing of late payment asks for nothing."""
+    rule = tariffs.one(conn, tariff).on(day).penalty
+    if rule is None:
+        return Terms(this_year=0, former=0, least_fen=0)
+    return Terms(this_year=rule.same_year, former=rule.former_years, least_fen=rule.minimum, capped=rule.cap)
 
 
 def bill_name(first: dt.date, last: dt.date) -> str:

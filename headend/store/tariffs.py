@@ -63,7 +63,12 @@ def load(conn: Connection) -> dict[str, Tariff]:
 
 def one(conn: Connection, name: str) -> Tariff:
     """UnknownTariff."""
-    found = load(conn).get(name)
+    row = conn.execute(
+        "SELECT revision, toml FROM tariff WHERE name = %s ORDER BY revision DESC LIMIT 1", (name,)
+    ).fetchone()
+    if row is not None:
+        return parse(row["toml"], f"{name} (revision {row['revision']})")
+    found = plan.shipped().get(name)
     if found is None:
         raise UnknownTariff(name)
     return found

@@ -8,7 +8,10 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tariffs.arrears import OTHERS, RESIDENTS, Bill, Terms, arrears, whole
+from tariffs.arrears import Bill, Terms, arrears, whole
+
+RESIDENTS = Terms()
+OTHERS = Terms(this_year=2, former=3)
 
 
 def day(text: str) -> dt.date:

@@ -65,10 +65,11 @@ def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
     counted, worth = _of_rows(times, rows, ends)
     point, start, number = np.unique(rows.point, return_index=True, return_inverse=True)
     shape = (len(point), len(times))
+    counters = [np.zeros(shape, dtype=np.int64) for _ in range(3)]
+    why = np.full(shape, Why.NOT_COMMISSIONED, dtype=np.int8)
     result = Counted(
-        np.full(shape, MISSING), *(np.zeros(shape, dtype=np.int64) for _ in range(3)),
-        np.full(shape, np.int8(Why.NOT_COMMISSIONED)), np.zeros(shape, dtype=np.int8),
-    )  # fmt: skip
+        np.full(shape, MISSING), counters[0], counters[1], counters[2], why, np.zeros(shape, dtype=np.int8)
+    )
     # what the meters before had counted when they went
     before = [
         _before(total, start, number)
