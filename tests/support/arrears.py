@@ -6,8 +6,9 @@ import datetime as dt
 from typing import Any
 
 import numpy as np
+import pytest
 
-from headend.store import leases
+from headend.store import leases, ledger, orders
 from headend.store.db import Connection
 from headend.store.orders import Fence
 from protocols.localtime import as_datetime
@@ -32,6 +33,20 @@ def trusted(conn: Connection, account: int | None, now: dt.datetime) -> None:
         "ON CONFLICT DO NOTHING",
         (account, now, day, day),
     )
+
+
+def book(conn: Connection, customer: str, fen: int, now: np.datetime64) -> None:
+    """A payment as it stands in the middle of its transaction: booked, and what it makes needless not voided yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "void_paid", lambda *_, **__: [])
+        ledger.book(
+            conn,
+            ledger.Name("bank", dt.date(2026, 3, 11), "1"),
+            customer=customer,
+            amount_fen=fen,
+            paid_at=now,
+            now=now,
+        )
 
 
 def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:

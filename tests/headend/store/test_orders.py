@@ -25,7 +25,7 @@ from headend.store.orders import (
     UnknownOrder,
 )
 from protocols.localtime import as_datetime
-from tests.support.arrears import HOUR, NOW, OWNER, broke, fence
+from tests.support.arrears import HOUR, NOW, OWNER, book, broke, fence
 from tests.support.house import Place, at, one, place, table
 
 LATER = NOW + HOUR
@@ -372,7 +372,7 @@ def test_the_gates_are_asked_again_at_approval_and_at_sending(store: Connection)
     order = ask(store)
     orders.approve(store, order, who="李敏", now=NOW)
     with store.transaction():  # booked, and not yet voided what it makes needless
-        ledger._pay(store, "C1", "bank", dt.date(2026, 3, 11), "1", 5000, NOW, NOW)
+        book(store, "C1", 5000, NOW)
     store.commit()
     assert [r.gate for r in orders.begin(store, order, fence=held, now=NOW)] == ["balance", "notice"]
     found = orders.get(store, order)
