@@ -13,6 +13,7 @@ from fastapi.middleware.gzip import GZipMiddleware
 from headend import __version__
 from headend.api import (
     auth,
+    bank,
     changes,
     commands,
     customers,
@@ -24,6 +25,7 @@ from headend.api import (
     operations,
     problems,
     statistics,
+    trips,
 )
 from headend.api.house import House
 from headend.clock import Clock
@@ -75,7 +77,19 @@ def build(settings: ServerSettings) -> FastAPI:
     operations.measure(app)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
     api = APIRouter(prefix=operations.PREFIX)
-    for noun in (customers, meters, commands, losses, findings, statistics, changes, fleet, keys):
+    for noun in (
+        customers,
+        meters,
+        commands,
+        trips,
+        losses,
+        findings,
+        statistics,
+        changes,
+        fleet,
+        keys,
+        bank,
+    ):
         api.include_router(noun.router)
     app.include_router(api)
     app.include_router(operations.router)

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.reading import MISSING
-from tariffs.money import Ints, amount, exact, from_fen, to_fen, total
-from tariffs.plan import PERIODS, REGISTERS, Version
+from tariffs.money import Ints, amount, exact, from_fen, total
+from tariffs.periods import PERIODS, REGISTERS
+from tariffs.plan import Version
 from tariffs.registers import RESOLUTION, ROLL_OVER, advance
 
 #: Columns of a freeze: total, T1, T2, T3, T4.
@@ -38,11 +39,15 @@ class Problem(IntFlag):
     ESTIMATED = 4
     #: a register of a period that the tariff does not have moved: the meter runs another time-of-use table
     UNPRICED_PERIOD = 8
+    #: something else that the plan needs is not known: capacity, contract, demand, reactive energy, loss …
+    MISSING_DETERMINANT = 16
+    #: the plan has no price for the kind of basic charge that the account has chosen
+    NOT_OFFERED = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """energy int64[account, 4] [1e-4 kWh] primary side by period (MISSING with a problem that hides it),
+    """energy int64[account, period] [1e-4 kWh] primary side (MISSING with a problem that hides it),
     total int64[account], problem int8[account] bits of Problem."""
 
     energy: Ints
@@ -56,7 +61,7 @@ def period_energy(
     multiplier: Ints,
     version: Version,
     *,
-    resolution: int = RESOLUTION,
+    resolution: int | Ints = RESOLUTION,
     roll_over: int = ROLL_OVER,
 ) -> Energy:
     """Energy by period between two freezes.
@@ -105,26 +110,27 @@ def period_energy(
 
 
 def charges(energy: Ints, version: Version) -> Ints:
-    """int64[account, 4] [1e-4 kWh] -> int64[account, 4] [1e-8 yuan], not rounded."""
+    """int64[account, period] [1e-4 kWh] -> int64[account, period] [1e-8 yuan], not rounded."""
     return amount(energy, version.price_array)
 
 
 def charge_to_date(energy: Ints, version: Version) -> Ints:
-    """int64[account, 4] [1e-4 kWh] -> int64[account] [1e-8 yuan], not rounded; MISSING where a period is."""
+    """int64[account, period] [1e-4 kWh] -> int64[account] [1e-8 yuan], not rounded; MISSING where a period is. For
+    plans whose only charge is by energy and period; any other's is billing.bill(...).charge.
+    """
     return total(charges(energy, version), axis=1)
 
 
 def daily_entry(to_date: Ints, earlier: Ints) -> Ints:
-    """What today's entry must be, int64[account] [fen]: round(charge of the billing period to date) -
-    earlier entries.
+    """What today's entry must be, int64[account] [fen]: the billing period's bill to date - earlier entries.
 
-    to_date  int64[account] [1e-8 yuan];  earlier  int64[account] [fen], the sum of the period's entries so
-                                                   far
+    to_date  int64[account] [fen]: to_fen(charge to date), or billing.Bill.total_fen
+    earlier  int64[account] [fen]: the sum of the period's entries so far
 
-    The rounding happens to the sum and never to a day, so the entries always add up to the bill. MISSING in,
+    The rounding happens to the bill and never to a day, so the entries always add up to the bill. MISSING in,
     MISSING out: a day without registers posts nothing, and the next day posts both.
     """
-    fen, earlier = to_fen(to_date), exact(earlier, "earlier")
+    fen, earlier = exact(to_date, "to_date"), exact(earlier, "earlier")
     return np.asarray(np.where(fen == MISSING, MISSING, fen - earlier), dtype=np.int64)
 
 

@@ -63,13 +63,27 @@ def inputs_hash(inputs: Mapping[str, Any]) -> str:
 
 
 def inputs_hashes(common: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> list[str]:
-    """inputs_hash of each row [row]: `common` plus that row of every column, which may have more axes."""
-    names = list(columns)
-    shared = dict(_plain(common))
-    if shared.keys() & set(names):
-        raise ValueError("a name is both common and a column")
-    lists = [_plain(columns[name]) for name in names]
-    return [inputs_hash({**shared, **dict(zip(names, row, strict=True))}) for row in zip(*lists, strict=True)]
+    """The hash of each row's inputs [row]: that row of every column, which may have more axes, and what all rows have in common, by its own
+    hash: inputs_hash({"common": inputs_hash(common), **row}).
+    """
+    if "common" in columns:
+        raise ValueError("a column may not be called 'common'")
+    shared = json.dumps({"common": inputs_hash(common)})[1:-1]
+    names = sorted(columns)
+    # the canonical form put together by hand: what is common is written once, and a row's own columns stand in the order of their names
+    before = "".join(f'"{name}":%s,' for name in names if name < "common")
+    after = "".join(f',"{name}":%s' for name in names if name > "common")
+    form = "{" + before + shared.replace(": ", ":") + after + "}"
+    texts = [_texts(columns[name]) for name in names]
+    return [hashlib.sha256((form % row).encode()).hexdigest() for row in zip(*texts, strict=True)]
+
+
+def _texts(column: NDArray[Any]) -> list[str]:
+    """The canonical text of each row of a column."""
+    plain = _plain(column)
+    if column.dtype.kind in "iu":  # whole numbers in lists: as Python writes them, without the blanks
+        return [str(row).replace(" ", "") for row in plain]
+    return [canonical(row).decode() for row in plain]
 
 
 def derive(

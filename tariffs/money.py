@@ -78,18 +78,45 @@ def total(amounts: Any, axis: int | tuple[int, ...]) -> Ints:
     return np.asarray(np.where(whole, np.where(present, value, 0).sum(axis=axis), MISSING), dtype=np.int64)
 
 
+def share(whole: Any, part: Any, of: Any) -> Ints:
+    """whole x part / of as int64, broadcast, cut off towards minus infinity; exact whatever the sizes.
+
+    share(w, b, n) - share(w, a, n) summed over touching pieces a..b gives w: what is shared is neither lost nor
+    made more.
+    """
+    whole, part, of = exact(whole, "whole"), exact(part, "part"), exact(of, "of")
+    if not (whole.size and part.size):
+        return np.zeros(np.broadcast_shapes(whole.shape, part.shape, of.shape), dtype=np.int64)
+    if int(np.abs(whole).max()) * int(np.abs(part).max()) <= _LIMIT:
+        return np.asarray(whole * part // of, dtype=np.int64)
+    long = whole.astype(object) * part.astype(object) // of.astype(object)
+    return np.asarray(long).astype(np.int64)
+
+
 def price_of(text: str) -> int:
     """'0.5680' yuan/kWh -> 5680. ValueError for anything but a plain decimal with at most four places."""
     try:
         value = Decimal(text)
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a decimal number") from None
-    if not value.is_finite() or "e" in text.lower() or text != text.strip():
+    if (
+        not value.is_finite()
+        or "_" in text
+        or "e" in text.lower()
+        or text != text.strip()
+        or not text.isascii()
+    ):
         raise ValueError(f"{text!r} is not a plain decimal number")
     scaled = value * PRICE
     if scaled != scaled.to_integral_value():
         raise ValueError(f"{text!r} has more than four decimal places")
     return int(scaled)
+
+
+def text_of(units: int) -> str:
+    """12344400 [1e-4] -> '1234.4400': kWh, kW, kVA and prices for people and files; exact."""
+    sign, size = ("-", -units) if units < 0 else ("", units)
+    return f"{sign}{size // PRICE}.{size % PRICE:04d}"
 
 
 def yuan_text(fen: int) -> str:

@@ -1,4 +1,4 @@
-"""A tariff: what a kWh costs at which hour, in dated versions. Read from TOML and validated at the door,
+"""A tariff plan: what a customer pays for what, in dated versions. Read from TOML and validated at the door,
 whole or not at all.
 
     name = "example-peak-valley"
@@ -6,101 +6,176 @@ whole or not at all.
     title_zh = "..."
     region = "..."
     source = "document, date"
+    doubt = "what of it is not confirmed"  # may be left out
+    rounding = "bill"                      # or "line"
 
     [[version]]
     valid_from = 2024-01-01
     remainder = "peak"                     # this period's energy is the total register minus the other
-                                           periods'
+                                           # periods'; without: flat
     [version.prices]                       # yuan/kWh, strings with at most four decimals
     peak = "0.5680"
     valley = "0.2880"
     [version.registers]                    # which register of the meter counts which period
     T2 = "peak"
     T4 = "valley"
-    [[version.schedule]]                   # without `months`: all year
-    months = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    [[version.schedule]]                   # periods.py
     hours = { peak = ["08:00-22:00"], valley = ["00:00-08:00", "22:00-24:00"] }
+
+and what else a version may have, each in the file of its name: [version.steps], [version.basic],
+[version.power_factor], [[version.surcharges]], [version.transformer_loss], [version.penalty].
+
+Rounding "bill": the bill is the rounded sum, and its lines share the rounding. "line": each line is rounded, and
+the bill is their sum.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tariffs.money import price_of
+from tariffs.basic import Basic, read_basic
+from tariffs.days import KINDS
+from tariffs.door import Door, TariffError
+from tariffs.penalty import Penalty, read_penalty
+from tariffs.periods import (
+    DAY,
+    STEP,
+    Prices,
+    Schedule,
+    read_prices,
+    read_registers,
+    read_remainder,
+    read_schedule,
+)
+from tariffs.power_factor import PowerFactor, read_power_factor
+from tariffs.steps import Steps, read_steps
+from tariffs.surcharges import Surcharge, read_surcharges
+from tariffs.transformer import TransformerLoss, read_transformer_loss
 
-#: Periods in the order of the meter's registers T1..T4 (尖 峰 平 谷) and of every [.., period] array of this
-#: room.
-PERIODS: Final = ("sharp", "peak", "flat", "valley")
-PERIODS_ZH: Final = ("尖", "峰", "平", "谷")
-REGISTERS: Final = ("T1", "T2", "T3", "T4")
-#: Period boundaries lie on quarter hours: a curve slot then never straddles one.
-STEP: Final = 15
-_DAY: Final = 24 * 60
-_RANGE: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
-
-
-class TariffError(ValueError):
-    """A tariff file that must not be used: which file, which key, what is wrong with it."""
-
-    def __init__(self, file: str, key: str, problem: str) -> None:
-        super().__init__(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
-        self.file = file
-        self.key = key
-        self.problem = problem
+ROUNDINGS: Final = ("bill", "line")
+_ONE_DAY: Final = dt.timedelta(days=1)
+#: periods that there were before deep valley: facts() of a version without it stay as they were
+_FIRST: Final = 4
+_OPTIONAL: Final = ("steps", "basic", "power_factor", "surcharges", "transformer_loss", "penalty")
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One dated version of a tariff.
+    """One dated version of a plan.
 
     valid_from  first local day it holds
-    prices      int per period [1e-4 yuan/kWh]; None: the tariff has no such period
+    prices      per period [1e-4 yuan/kWh]; None: no such period
     registers   per register T1..T4 the period it counts (index into PERIODS), None: not used
     remainder   the period whose energy is the total minus the others (index into PERIODS)
-    schedule    per month 1..12 (index 0 is January), per quarter hour of the day [96]: index into PERIODS
+    schedule    [month 1..12 as 0..11][kind of day] -> period of each quarter hour [96]
     """
 
     valid_from: dt.date
-    prices: tuple[int | None, ...]
+    prices: Prices
     registers: tuple[int | None, ...]
     remainder: int
-    schedule: tuple[bytes, ...]
+    schedule: Schedule
+    steps: Steps | None = None
+    basic: Basic | None = None
+    power_factor: PowerFactor | None = None
+    surcharges: tuple[Surcharge, ...] = ()
+    transformer_loss: TransformerLoss | None = None
+    penalty: Penalty | None = None
 
     @property
     def used(self) -> NDArray[np.bool_]:
-        """bool[4]: the periods this version has."""
+        """bool[period]: the periods this version has."""
         return np.array([price is not None for price in self.prices])
 
     @property
     def price_array(self) -> NDArray[np.int64]:
-        """int64[4] [1e-4 yuan/kWh], 0 for periods this version does not have."""
+        """int64[period] [1e-4 yuan/kWh], 0 for periods this version does not have."""
         return np.array([price or 0 for price in self.prices], dtype=np.int64)
 
     @property
     def schedule_array(self) -> NDArray[np.int8]:
-        """int8[12, 96]: period of each quarter hour of a local day, by month."""
-        return np.frombuffer(b"".join(self.schedule), dtype=np.int8).reshape(12, _DAY // STEP)
+        """int8[12, kind of day, 96]: period of each quarter hour of a local day."""
+        whole = b"".join(day for month in self.schedule for day in month)
+        return np.frombuffer(whole, dtype=np.int8).reshape(12, len(KINDS), DAY // STEP)
+
+    @property
+    def by_kind(self) -> bool:
+        """The kind of day matters: without a calendar no quarter hour has a period."""
+        return any(day != month[0] for month in self.schedule for day in month)
+
+    @property
+    def monthly(self) -> bool:
+        """Something is counted by calendar months."""
+        steps = self.steps is not None and self.steps.basis == "month"
+        return steps or self.basic is not None or self.power_factor is not None
+
+    @property
+    def energy_only(self) -> bool:
+        """All that is charged is energy by period, so that charge.charge_to_date is the whole charge."""
+        lines = any(not part.included for part in self.surcharges)
+        parts = (self.steps, self.basic, self.power_factor, self.transformer_loss)
+        return not lines and all(part is None for part in parts)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be known besides the energy by period: columns of determinants.Determinants, and 'days' to
+        split a curve.
+        """
+        basic = self.basic
+        by_demand = basic is not None and basic.demand_price is not None
+        by_capacity = basic is not None and (basic.capacity_price is not None or basic.discount is not None)
+        wanted = {
+            "days": self.by_kind,
+            "before": self.steps is not None,
+            "by": basic is not None,
+            "capacity": by_capacity,
+            "contract": by_demand,
+            "demand": by_demand,
+            "reactive": self.power_factor is not None,
+            "iron": self.transformer_loss is not None,
+            "copper": self.transformer_loss is not None,
+        }
+        return frozenset(name for name, needed in wanted.items() if needed)
 
     def facts(self) -> dict[str, Any]:
-        """What money depends on, as plain values: goes into the hash of an entry's inputs."""
-        return {
+        """What money depends on, as plain values: goes into the hash of an entry's inputs. What a version does
+        not have is not among them, so a new kind of part changes no hash of those without it.
+        """
+        last = len(self.prices) if any(price is not None for price in self.prices[_FIRST:]) else _FIRST
+        facts: dict[str, Any] = {
             "valid_from": self.valid_from.isoformat(),
-            "prices": list(self.prices),
+            "prices": list(self.prices[:last]),
             "registers": list(self.registers),
             "remainder": self.remainder,
-            "schedule": [list(month) for month in self.schedule],
+            "schedule": [
+                [list(day) for day in month] if self.by_kind else list(month[0]) for month in self.schedule
+            ],
         }
+        for name in ("steps", "basic", "power_factor", "transformer_loss"):
+            part = getattr(self, name)
+            if part is not None:
+                facts[name] = part.facts()
+        if self.surcharges:
+            facts["surcharges"] = [part.facts() for part in self.surcharges]
+        return facts
+
+
+class Segment(NamedTuple):
+    """Local days [begin, end) in which one version holds and no month or year turns that the plan counts by."""
+
+    begin: dt.date
+    end: dt.date
+    version: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +188,8 @@ class Tariff:
     region: str
     source: str
     versions: tuple[Version, ...]
+    doubt: str = ""
+    rounding: str = "bill"
 
     def on(self, day: dt.date) -> Version:
         """The version that holds on a local day. LookupError before the first one: no price is no price."""
@@ -121,10 +198,33 @@ class Tariff:
                 return version
         raise LookupError(f"tariff {self.name} has no version valid on {day.isoformat()}")
 
-    def spans(self, begin: dt.date, end: dt.date) -> tuple[tuple[dt.date, dt.date, Version], ...]:
-        """[begin, end) cut where the version changes: (first day, day after the last, version) ascending."""
-        cuts = [begin, *(v.valid_from for v in self.versions if begin < v.valid_from < end), end]
-        return tuple((a, b, self.on(a)) for a, b in pairwise(cuts) if a < b)
+    def spans(self, begin: dt.date, end: dt.date, cuts: Iterable[dt.date] = ()) -> tuple[Segment, ...]:
+        """[begin, end) cut where the version changes, where a year or month turns that the plan counts by, and at
+        `cuts`, where something of the accounts does (a capacity, a contract). A bill needs the registers at each of
+        these midnights.
+        """
+        edges = [*cuts, *(version.valid_from for version in self.versions), *self._turns(begin, end)]
+        inside = {day for day in edges if begin < day < end}
+        return tuple(Segment(a, b, self.on(a)) for a, b in pairwise([begin, *sorted(inside), end]) if a < b)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Version.needs of all versions together."""
+        return frozenset().union(*(version.needs for version in self.versions))
+
+    @property
+    def energy_only(self) -> bool:
+        """Version.energy_only of all versions, and no line is rounded by itself."""
+        return self.rounding == "bill" and all(version.energy_only for version in self.versions)
+
+    def _turns(self, begin: dt.date, end: dt.date) -> Iterable[dt.date]:
+        monthly = any(version.monthly for version in self.versions)
+        if not monthly and all(version.steps is None for version in self.versions):
+            return
+        day = begin.replace(day=1)
+        while (day := (day + 31 * _ONE_DAY).replace(day=1)) < end:
+            if monthly or day.month == 1:
+                yield day
 
 
 def load(path: Path) -> Tariff:
@@ -136,12 +236,25 @@ def load(path: Path) -> Tariff:
     return parse(text, path.name)
 
 
+def load_all(folder: Path) -> dict[str, Tariff]:
+    """Every *.toml of a folder, name -> Tariff; all of them or none."""
+    return _by_name((path.name, load(path)) for path in sorted(folder.glob("*.toml")))
+
+
 def shipped() -> dict[str, Tariff]:
     """The example tariffs that come with the program, name -> Tariff."""
     folder = files("tariffs").joinpath("plans")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    plans = (parse(folder.joinpath(name).read_text(encoding="utf-8"), name) for name in names)
-    return {plan.name: plan for plan in plans}
+    return _by_name((name, parse(folder.joinpath(name).read_text(encoding="utf-8"), name)) for name in names)
+
+
+def _by_name(plans: Iterable[tuple[str, Tariff]]) -> dict[str, Tariff]:
+    found: dict[str, Tariff] = {}
+    for file, plan in plans:
+        if plan.name in found:
+            raise TariffError(file, "name", f"another file has the plan {plan.name} already; rename one")
+        found[plan.name] = plan
+    return found
 
 
 def parse(text: str, file: str) -> Tariff:
@@ -150,183 +263,61 @@ def parse(text: str, file: str) -> Tariff:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TariffError(file, "", f"not TOML: {error}") from None
-    door = _Door(file)
-    door.keys(data, "", {"name", "title_en", "title_zh", "region", "source", "version"})
-    texts = {key: door.text(data, key) for key in ("name", "title_en", "title_zh", "region", "source")}
-    tables = data.get("version")
-    if not isinstance(tables, list) or not tables:
-        raise door.error("version", "at least one [[version]] is needed")
+    door = Door(file)
+    words = ("name", "title_en", "title_zh", "region", "source")
+    door.keys(data, "", {*words, "doubt", "rounding", "version"})
+    texts = {key: door.text(data.get(key), key) for key in words}
+    tables = door.tables(data.get("version"), "version", "[[version]]")
     versions = tuple(_version(door, table, f"version[{n}]") for n, table in enumerate(tables))
-    for n in range(1, len(versions)):
-        if versions[n].valid_from <= versions[n - 1].valid_from:
+    for n, (earlier, later) in enumerate(pairwise(versions), start=1):
+        if later.valid_from <= earlier.valid_from:
             raise door.error(
                 f"version[{n}].valid_from",
-                f"{versions[n].valid_from} is not after {versions[n - 1].valid_from}: versions must ascend",
+                f"{later.valid_from} is not after {earlier.valid_from}: versions must ascend",
             )
-    return Tariff(**texts, versions=versions)
+    bases = [(n, version.steps.basis) for n, version in enumerate(versions) if version.steps is not None]
+    for n, basis in bases[1:]:
+        if basis != bases[0][1]:
+            raise door.error(
+                f"version[{n}].steps.basis",
+                f"{basis} after {bases[0][1]}: what was used before cannot be both; write a plan of its own",
+            )
+    return Tariff(
+        **texts,
+        versions=versions,
+        doubt=door.text(data["doubt"], "doubt") if "doubt" in data else "",
+        rounding=door.choice(data.get("rounding", "bill"), "rounding", ROUNDINGS),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """Checks that name the file and the key."""
-
-    file: str
-
-    def error(self, key: str, problem: str) -> TariffError:
-        return TariffError(self.file, key, problem)
-
-    def keys(self, table: Mapping[str, Any], where: str, allowed: set[str]) -> None:
-        for key in table:
-            if key not in allowed:
-                raise self.error(
-                    f"{where}.{key}" if where else key, f"unknown key; known: {', '.join(sorted(allowed))}"
-                )
-
-    def text(self, table: Mapping[str, Any], key: str) -> str:
-        value = table.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise self.error(key, "a non-empty string is needed")
-        return value
-
-    def table(self, value: Any, key: str) -> Mapping[str, Any]:
-        if not isinstance(value, dict) or not value:
-            raise self.error(key, "a non-empty table is needed")
-        return value
-
-    def period(self, name: Any, key: str) -> int:
-        if name not in PERIODS:
-            raise self.error(key, f"unknown period {name!r}; known: {', '.join(PERIODS)}")
-        return PERIODS.index(name)
-
-
-def _version(door: _Door, table: Any, where: str) -> Version:
-    table = door.table(table, where)
-    door.keys(table, where, {"valid_from", "remainder", "prices", "registers", "schedule"})
-    valid_from = table.get("valid_from")
-    if not isinstance(valid_from, dt.date) or isinstance(valid_from, dt.datetime):
-        raise door.error(f"{where}.valid_from", "a date such as 2024-01-01 is needed")
-    prices = _prices(door, table.get("prices"), f"{where}.prices")
-    registers = _registers(door, table.get("registers"), f"{where}.registers", prices)
+def _version(door: Door, value: Any, where: str) -> Version:
+    table = door.table(value, where)
+    door.keys(table, where, {"valid_from", "remainder", "prices", "registers", "schedule", *_OPTIONAL})
+    valid_from = door.day(table.get("valid_from"), f"{where}.valid_from")
+    prices = read_prices(door, table.get("prices"), f"{where}.prices")
+    registers = read_registers(door, table.get("registers"), f"{where}.registers", prices)
+    remainder = read_remainder(door, table.get("remainder", "flat"), where, prices, registers)
+    schedule = read_schedule(door, table.get("schedule"), f"{where}.schedule", prices)
+    at = {name: f"{where}.{name}" for name in _OPTIONAL}
+    there = table.keys()
     return Version(
         valid_from,
         prices,
         registers,
-        _remainder(door, table, where, prices, registers),
-        _schedule(door, table.get("schedule"), f"{where}.schedule", prices),
+        remainder,
+        schedule,
+        steps=read_steps(door, table["steps"], at["steps"]) if "steps" in there else None,
+        basic=read_basic(door, table["basic"], at["basic"]) if "basic" in there else None,
+        power_factor=read_power_factor(door, table["power_factor"], at["power_factor"])
+        if "power_factor" in there
+        else None,
+        surcharges=read_surcharges(door, table["surcharges"], at["surcharges"])
+        if "surcharges" in there
+        else (),
+        transformer_loss=read_transformer_loss(
+            door, table["transformer_loss"], at["transformer_loss"], prices
+        )
+        if "transformer_loss" in there
+        else None,
+        penalty=read_penalty(door, table["penalty"], at["penalty"]) if "penalty" in there else None,
     )
-
-
-def _prices(door: _Door, value: Any, where: str) -> tuple[int | None, ...]:
-    prices: list[int | None] = [None] * len(PERIODS)
-    for name, text in door.table(value, where).items():
-        period = door.period(name, f"{where}.{name}")
-        if not isinstance(text, str):
-            raise door.error(
-                f"{where}.{name}", 'a string such as "0.5680" is needed: a TOML float is not exact'
-            )
-        try:
-            price = price_of(text)
-        except ValueError as error:
-            raise door.error(f"{where}.{name}", str(error)) from None
-        if price < 0:
-            raise door.error(f"{where}.{name}", f"{text} is negative")
-        prices[period] = price
-    return tuple(prices)
-
-
-def _registers(door: _Door, value: Any, where: str, prices: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    registers: list[int | None] = [None] * len(REGISTERS)
-    for name, period_name in door.table(value, where).items():
-        if name not in REGISTERS:
-            raise door.error(f"{where}.{name}", f"unknown register; known: {', '.join(REGISTERS)}")
-        period = door.period(period_name, f"{where}.{name}")
-        if prices[period] is None:
-            raise door.error(f"{where}.{name}", f"period {period_name} has no price")
-        registers[REGISTERS.index(name)] = period
-    return tuple(registers)
-
-
-def _remainder(
-    door: _Door,
-    table: Mapping[str, Any],
-    where: str,
-    prices: tuple[int | None, ...],
-    registers: tuple[int | None, ...],
-) -> int:
-    key = f"{where}.remainder"
-    period = door.period(table.get("remainder", "flat"), key)
-    if prices[period] is None:
-        raise door.error(key, f"period {PERIODS[period]} has no price")
-    for other, price in enumerate(prices):
-        if price is not None and other != period and other not in registers:
-            raise door.error(f"{where}.registers", f"no register counts period {PERIODS[other]}")
-    return period
-
-
-def _schedule(door: _Door, value: Any, where: str, prices: tuple[int | None, ...]) -> tuple[bytes, ...]:
-    if not isinstance(value, list) or not value:
-        raise door.error(where, "at least one [[version.schedule]] is needed")
-    months: dict[int, bytes] = {}
-    for n, item in enumerate(value):
-        at = f"{where}[{n}]"
-        table = door.table(item, at)
-        door.keys(table, at, {"months", "hours"})
-        day = _hours(door, table.get("hours"), f"{at}.hours", prices)
-        listed = table.get("months", list(range(1, 13)))
-        if not isinstance(listed, list) or not listed:
-            raise door.error(f"{at}.months", "a list of months 1 to 12 is needed")
-        for month in listed:
-            if type(month) is not int or not 1 <= month <= 12:
-                raise door.error(f"{at}.months", f"{month!r} is not a month 1 to 12")
-            if month in months:
-                raise door.error(f"{at}.months", f"month {month} is already covered")
-            months[month] = day
-    lacking = [month for month in range(1, 13) if month not in months]
-    if lacking:
-        raise door.error(where, f"no schedule for month {', '.join(map(str, lacking))}")
-    return tuple(months[month] for month in range(1, 13))
-
-
-def _hours(door: _Door, value: Any, where: str, prices: tuple[int | None, ...]) -> bytes:
-    """Hour ranges by period -> period of each quarter hour [96]; exactly 24 hours, no hole, no overlap."""
-    nobody = 0xFF
-    day = bytearray([nobody]) * (_DAY // STEP)
-    for name, ranges in door.table(value, where).items():
-        key = f"{where}.{name}"
-        period = door.period(name, key)
-        if prices[period] is None:
-            raise door.error(key, f"period {name} has no price")
-        for begin, end in _ranges(door, ranges, key):
-            for step in range(begin // STEP, end // STEP):
-                if day[step] != nobody:
-                    raise door.error(key, f"{_clock(step * STEP)} already belongs to {PERIODS[day[step]]}")
-                day[step] = period
-    if nobody in day:
-        begin = day.index(nobody)
-        end = next((s for s in range(begin, len(day)) if day[s] != nobody), len(day))
-        raise door.error(where, f"hole: {_clock(begin * STEP)}-{_clock(end * STEP)} belongs to no period")
-    for period, price in enumerate(prices):
-        if price is not None and period not in day:
-            raise door.error(where, f"period {PERIODS[period]} has a price but no hours")
-    return bytes(day)
-
-
-def _ranges(door: _Door, value: Any, key: str) -> Iterator[tuple[int, int]]:
-    """(begin, end) in minutes of each 'HH:MM-HH:MM'."""
-    if not isinstance(value, list) or not value:
-        raise door.error(key, 'a list such as ["08:00-22:00"] is needed')
-    for text in value:
-        match = _RANGE.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
-            raise door.error(key, f"{text!r} is not a range such as 08:00-22:00")
-        h1, m1, h2, m2 = (int(part) for part in match.groups())
-        begin, end = h1 * 60 + m1, h2 * 60 + m2
-        if end > _DAY or begin >= end:
-            raise door.error(key, f"{text!r} does not lie in ascending order within 00:00-24:00")
-        if begin % STEP or end % STEP:
-            raise door.error(key, f"{text!r} does not lie on quarter hours")
-        yield begin, end
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02d}:{minutes % 60:02d}"

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from protocols.localtime import Times, local_fields
 from protocols.reading import MISSING
+from tariffs.days import NO_DAYS, WORKDAY, Days
 from tariffs.money import Ints, amount, exact, total
-from tariffs.plan import PERIODS, STEP, Tariff
+from tariffs.periods import PERIODS, STEP
+from tariffs.plan import Tariff
 from tariffs.registers import ROLL_OVER, advance
 
 _SETS: Final = 1 << len(PERIODS)
@@ -28,8 +30,8 @@ _SETS: Final = 1 << len(PERIODS)
 class PeriodEnergy:
     """Energy of a span, int64 [1e-4 kWh] on the registers' own side.
 
-    energy      int64[meter, 4]   known to lie in that period (order of plan.PERIODS)
-    ambiguous   int64[meter, 16]  lies in the periods whose bits are set in the column's number (bit 0: sharp)
+    energy      int64[meter, 5]   known to lie in that period (order of periods.PERIODS)
+    ambiguous   int64[meter, 32]  lies in the periods whose bits are set in the column's number (bit 0: sharp)
     complete    bool[meter]       the registers at both ends of the span are there, so nothing is left out
     valid       bool[meter]       no register went down; energies of an invalid meter are not to be used
     first, last int64[meter]      index of the first and last register that is there; -1: none
@@ -57,12 +59,15 @@ class Charge:
     high: Ints
 
 
-def slot_periods(tariff: Tariff, slots: Times, zone: ZoneInfo, minutes: int = STEP) -> NDArray[np.int8]:
-    """Period of each slot, int8[slot], index into plan.PERIODS.
+def slot_periods(
+    tariff: Tariff, slots: Times, zone: ZoneInfo, minutes: int = STEP, days: Days = NO_DAYS
+) -> NDArray[np.int8]:
+    """Period of each slot, int8[slot], index into periods.PERIODS.
 
     slots    datetime64[us][slot] UTC, each named by its end; days with 92 or 100 quarters need no special
              care
     minutes  length of a slot; more than the 15 minutes on which period boundaries lie is refused
+    days     kinds of the local days; a plan that tells them apart raises CalendarError for one without
     """
     if not 0 < minutes <= STEP or STEP % minutes:
         raise ValueError(
@@ -71,13 +76,16 @@ def slot_periods(tariff: Tariff, slots: Times, zone: ZoneInfo, minutes: int = ST
     if not len(slots):
         return np.empty(0, dtype=np.int8)
     begin = local_fields(np.asarray(slots - np.timedelta64(minutes, "m"), dtype="datetime64[us]"), zone)
-    days = begin.astype("datetime64[D]")
-    quarter = (begin - days).astype("timedelta64[m]").astype(np.int64) // STEP
+    local = begin.astype("datetime64[D]")
+    quarter = (begin - local).astype("timedelta64[m]").astype(np.int64) // STEP
     month = begin.astype("datetime64[M]").astype(np.int64) % 12
     periods = np.empty(len(slots), dtype=np.int8)
-    for first, end, version in tariff.spans(days.min().item(), (days.max() + np.timedelta64(1, "D")).item()):
-        here = (days >= np.datetime64(first)) & (days < np.datetime64(end))
-        periods[here] = version.schedule_array[month[here], quarter[here]]
+    for first, end, version in tariff.spans(
+        local.min().item(), (local.max() + np.timedelta64(1, "D")).item()
+    ):
+        here = (local >= np.datetime64(first)) & (local < np.datetime64(end))
+        kind = days.on(local[here], tariff.name) if version.by_kind else np.int8(WORKDAY)
+        periods[here] = version.schedule_array[month[here], kind, quarter[here]]
     return periods
 
 
@@ -120,7 +128,7 @@ def energy_by_period(
 
 
 def _with_holes(registers: Ints, periods: NDArray[np.int8], roll_over: int) -> tuple[Ints, NDArray[np.bool_]]:
-    """(energy by set of periods int64[meter, 16], valid bool[meter]) of curves with holes, roll-overs or
+    """(energy by set of periods int64[meter, 32], valid bool[meter]) of curves with holes, roll-overs or
     decreases.
     """
     meters, points = registers.shape
@@ -147,7 +155,7 @@ def _with_holes(registers: Ints, periods: NDArray[np.int8], roll_over: int) -> t
 def charge_bounds(parts: PeriodEnergy, prices: Ints, multiplier: Ints) -> Charge:
     """What the energy cost at least and at most.
 
-    prices      int64[4] [1e-4 yuan/kWh];  multiplier  int64[meter] CT x PT
+    prices      int64[period] [1e-4 yuan/kWh];  multiplier  int64[meter] CT x PT
     MISSING for meters whose registers are not valid. Covers first..last register only: whoever needs the
     whole span looks at parts.complete, whoever needs its begin at parts.first == 0.
     """

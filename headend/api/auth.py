@@ -132,3 +132,18 @@ Operator = Annotated[Key, Depends(need("operate"))]
 Approver = Annotated[Key, Depends(need("approve"))]
 Cashier = Annotated[Key, Depends(need("pay"))]
 Admin = Annotated[Key, Depends(need("admin"))]
+
+
+def banker(key: Annotated[Key, Depends(need("bank"))]) -> Key:
+    """A key that speaks for one bank; Problem 403 for any other, an administrator's too."""
+    if key.bank is None:
+        raise Problem(
+            403,
+            "scope-missing",
+            f"this key of {key.person} belongs to no bank: `headend bank key`",
+            needs="bank",
+        )
+    return key
+
+
+Banker = Annotated[Key, Depends(banker)]

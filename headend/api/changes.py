@@ -34,8 +34,8 @@ def changes(
     `change` says of readings: new, completed (a missing quantity came), corrected (another value than before), estimated, actual (the
     meter's own value where an estimate stood). `key` is the meter asset (curve, phase, day, month, spot), area code (loss), finding id,
     customer number
-    (balance, payment, bill)
-    or command id (order). `more` is true when the next page is waiting already.
+    (balance, payment, reversal, bill), command id (order)
+    or bank (bank: an accounting day was compared, or a difference decided). `more` is true when the next page is waiting already.
     """
     wanted = [name.strip() for name in topic.split(",") if name.strip()]
     with house.connection() as conn:

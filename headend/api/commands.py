@@ -120,14 +120,34 @@ def one(request: Request, command: int, house: Here, _: Reader) -> Response:
         return single(request, _document(orders.get(conn, command)))
 
 
+class ApprovalIn(BaseModel):
+    """What the approver takes upon himself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    accept: list[Literal["fall"]] = Field(
+        default=[],
+        max_length=5,
+        description="gates whose doubt you have looked at: `fall`, a balance that fell by more than a few usual days",
+    )
+
+
 @router.post("/{command}/approve", status_code=202)
-def approve(request: Request, command: int, house: Here, key: Approver, once_key: OnceKey) -> Response:
+def approve(
+    request: Request,
+    command: int,
+    house: Here,
+    key: Approver,
+    once_key: OnceKey,
+    body: ApprovalIn | None = None,
+) -> Response:
     """Be the second person of a trip, or of a write to a terminal (its `request` says what). All gates are asked again; whoever asked for it
-    is refused."""
+    is refused. Where a person must look at something first, `accept` says that you have."""
+    accept = body.accept if body else []
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
         try:
-            orders.approve(conn, command, who=key.person, now=house.now)
+            orders.approve(conn, command, who=key.person, now=house.now, accept=accept)
         except NoSuchStep:
             conn.rollback()
             if orders.get(conn, command)["approved_by"] != key.person:
@@ -135,7 +155,7 @@ def approve(request: Request, command: int, house: Here, key: Approver, once_key
             # this person's approval is there already: its answer was lost, not its effect
         return 202, _document(orders.get(conn, command))
 
-    return once(request, house, key, once_key, body={}, act=act)
+    return once(request, house, key, once_key, body={"accept": accept} if accept else {}, act=act)
 
 
 @router.post("/{command}/cancel")
@@ -172,6 +192,9 @@ def _document(row: dict[str, Any]) -> dict[str, Any]:
         "approved_by": row["approved_by"],
         "approved_at": row["approved_at"],
         "expires_at": row["expires_at"],
+        "not_before": row["not_before"],
+        "batch": row["batch_id"],
+        "accepted": row["accepted"],
         "sent_at": row["sent_at"],
         "ended_at": row["ended_at"],
         "outcome": row["outcome"],

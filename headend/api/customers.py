@@ -15,7 +15,7 @@ from headend.api.house import Here
 from headend.api.problems import Problem
 from headend.api.writes import OnceKey, once
 from headend.plans import REASONS
-from headend.store import customers, ledger, series
+from headend.store import customers, ledger, reclose, series
 from headend.store.db import Connection
 from headend.store.series import DayEnergy
 from protocols.localtime import instant
@@ -167,6 +167,7 @@ def payments(
             "serial": row["serial"],
             "amount": money(row["amount_fen"]),
             "paid_at": row["paid_at"],
+            "reversed_at": row["reversed_at"],
         }
         for row in rows[:limit]
     ]
@@ -179,7 +180,8 @@ class PaymentIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=False)
 
-    channel: str = Field(min_length=1, max_length=40, pattern=r"^[^/\s]+$")
+    # a colon is in the channels of the bank link, which has a door of its own
+    channel: str = Field(min_length=1, max_length=40, pattern=r"^[^/:\s]+$")
     accounting_date: dt.date
     serial: str = Field(min_length=1, max_length=80, pattern=r"^[^/\s]+$")
     amount_fen: int = Field(gt=0, le=10**11, strict=True, description="whole fen")
@@ -191,7 +193,7 @@ def pay(
     request: Request, number: str, body: PaymentIn, house: Here, *, key: Cashier, once_key: OnceKey
 ) -> Response:
     """Book a payment. The same channel, date and serial again changes nothing; with another amount it is
-    refused (409).
+    refused (409). Who was cut off and has money again gets a permit to close at once.
     """
     if body.paid_at is not None and body.paid_at.tzinfo is None:
         raise Problem(422, "invalid-request", "body/paid_at: it has no offset from UTC")
@@ -209,6 +211,7 @@ def pay(
             paid_at=paid_at,
             now=now,
         )
+        reclose.after_payment(conn, [done.account_id], now=now)
         return (200 if done.duplicate else 201), {
             "customer": number,
             "entry": done.entry_id,

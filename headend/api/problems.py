@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from headend.control.order_state import NoSuchStep
 from headend.store import (
+    batches,
     customers,
     feed,
     findings,
@@ -25,10 +26,12 @@ from headend.store import (
     idempotency,
     keys,
     ledger,
+    no_trip,
     orders,
     point_groups,
     response,
     statistics,
+    trip_stop,
 )
 from headend.store.coverage import UnknownMeter
 from headend.store.db import StoreError, Unreachable
@@ -78,6 +81,9 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     ledger.UnknownCustomer: (404, "unknown-customer"),
     orders.UnknownOrder: (404, "unknown-command"),
     orders.UnknownTerminal: (404, "unknown-terminal"),
+    batches.UnknownBatch: (404, "unknown-batch"),
+    no_trip.UnknownDeclaration: (404, "unknown-declaration"),
+    trip_stop.CannotResume: (409, "cannot-resume"),
     findings.UnknownFinding: (404, "unknown-finding"),
     findings.CannotAct: (409, "finding-not-in-that-state"),
     orders.NotInstalled: (409, "meter-not-installed"),
@@ -85,6 +91,7 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     orders.Refused: (409, "refused"),
     NoSuchStep: (409, "command-not-in-that-state"),
     ledger.PaymentConflict: (409, "payment-conflict"),
+    ledger.PaymentReversed: (409, "payment-reversed"),
     keys.UnknownKey: (404, "unknown-key"),
     point_groups.UnknownGroup: (404, "unknown-group"),
     forecasts.NoForecast: (404, "no-forecast"),

@@ -12,10 +12,9 @@ import numpy as np
 import rich_click as click
 
 from headend.cli.common import App, json_option, pass_app, print_json
-from headend.store import archive
+from headend.store import archive, tariffs
 from headend.store.archive import ArchiveError, Change, History, Summary
 from protocols.localtime import instant
-from tariffs import plan
 
 #: changes shown for people before the rest is only counted; --json has them all
 MOST_CHANGES = 200
@@ -67,7 +66,7 @@ def import_(app: App, path: Path, source: Any, dry_run: bool, as_json: bool) -> 
     """
     try:
         summary = archive.load(
-            app.conn, path, zone=app.zone, tariffs=set(plan.shipped()), source=source, dry_run=dry_run
+            app.conn, path, zone=app.zone, tariffs=set(tariffs.load(app.conn)), source=source, dry_run=dry_run
         )
     except ArchiveError as error:
         if as_json:

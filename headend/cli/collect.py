@@ -67,6 +67,7 @@ def command(app: App, listen: str | None, answer_seconds: float | None) -> None:
         trust=trust_of(settings),
         subscription=_subscription(settings),
     )
+    garbage.one_heap()
     zone, clock = app.zone, app.clock
     app.conn.close()  # the collector has a pool of its own; one that idles for hours would be cut off
 

@@ -11,6 +11,7 @@ from click.exceptions import Exit
 from rich.markup import escape
 
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
+from headend.control import gates
 from headend.store import orders
 from headend.store.db import StoreError
 
@@ -36,7 +37,7 @@ def show(app: App, order: dict[str, Any]) -> None:
     whom = f"meter {order['asset']}" if order["asset"] else f"terminal {order['terminal']}"
     app.console.print(
         f"[bold]order {order['order_id']}[/bold] {order['kind']} {order['action']} of {whom}: "
-        f"[bold]{order['state']}[/bold] – {escape(order['outcome'] or order['reason'])}",
+        f"[bold]{order['state']}[/bold] – {escape(said(order))}",
         highlight=False,
     )
     for item in order["request"].get("items", ()):
@@ -49,6 +50,13 @@ def show(app: App, order: dict[str, Any]) -> None:
             f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {escape(event['who'])}  {escape(event['detail'])}",
             highlight=False,
         )
+
+
+def said(order: dict[str, Any]) -> str:
+    """What came of it; before anything has, why it was asked for and what it waits for."""
+    if order["state"] == "wanted" and order["outcome"]:
+        return f"{order['reason']}; {order['outcome']}"
+    return str(order["outcome"] or order["reason"])
 
 
 def _short(value: Any) -> str:
@@ -69,6 +77,13 @@ def failure(order: dict[str, Any], wait: float) -> str:
         )
     return f"order {order['order_id']} {order['state']}: {order['outcome']}"
 
+
+accept_option = click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice(gates.ACCEPTABLE),
+    help="You have looked at what this gate of a trip doubts, and take it upon yourself.",
+)
 
 wait_option = click.option("--wait", default=15.0, show_default=True, help="Seconds to wait for the outcome.")
 
@@ -104,15 +119,16 @@ def finish(app: App, order: dict[str, Any], as_json: bool) -> None:
 
 @click.command()
 @click.argument("order", type=int)
+@accept_option
 @person_option
 @wait_option
 @json_option
 @pass_app
-def approve(app: App, order: int, person: str, wait: float, as_json: bool) -> None:
+def approve(app: App, order: int, accept: tuple[str, ...], person: str, wait: float, as_json: bool) -> None:
     """Approve what somebody else asked for, and wait for its outcome."""
     kind = orders.get(app.conn, order)["kind"]
     moved(
-        lambda: orders.approve(app.conn, order, who=person, now=app.clock.now()),
+        lambda: orders.approve(app.conn, order, who=person, now=app.clock.now(), accept=accept),
         f"approval of {kind} order {order}",
     )
     finish(app, wait_for(app, order, wait), as_json)

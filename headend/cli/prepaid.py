@@ -11,7 +11,7 @@ import rich_click as click
 from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
-from headend.store import accounts, ledger
+from headend.store import accounts, ledger, reclose
 from headend.store.db import StoreError
 
 
@@ -124,12 +124,14 @@ def pay(app: App, customer: str, amount: int, channel: str, serial: str, as_json
         paid_at=now,
         now=now,
     )
+    asked, _ = reclose.after_payment(app.conn, [booked.account_id], now=now)
     if as_json:
-        print_json({"entry": booked.entry_id, "duplicate": booked.duplicate})
+        print_json({"entry": booked.entry_id, "duplicate": booked.duplicate, "reclose": asked})
         return
     click.echo(
         f"{yuan(amount)} yuan for {customer}: "
         + ("booked before, nothing done" if booked.duplicate else f"entry {booked.entry_id}")
+        + "".join(f"; order {order} permits to close" for order in asked)
     )
 
 

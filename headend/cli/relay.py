@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rich_click as click
 
+from headend.cli import batch, no_trip, stop
 from headend.cli import orders as shown
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
 from headend.control import gates
@@ -16,6 +18,21 @@ from headend.store import cluster, orders
 @click.group(name="relay")
 def command() -> None:
     """Relay commands with a proven outcome."""
+
+
+def one(
+    app: App, action: str, meter: str, reason: str, hours: float, person: str, wait: float, as_json: bool
+) -> None:
+    """Ask for one, and wait for its outcome."""
+    now = app.clock.now()
+    order_id = shown.moved(
+        lambda: orders.request(
+            app.conn, kind="relay", action=action, asset=meter, reason=reason, who=person, now=now,
+            expires=now + np.timedelta64(round(hours * 3600), "s"), priority=1,
+        ),
+        f"{action} of meter {meter}",
+    )  # fmt: skip
+    shown.finish(app, shown.wait_for(app, order_id, wait), as_json)
 
 
 def _add(action: str, help_: str) -> None:
@@ -28,18 +45,9 @@ def _add(action: str, help_: str) -> None:
     @json_option
     @pass_app
     def _(app: App, meter: str, reason: str, hours: float, person: str, wait: float, as_json: bool) -> None:
-        now = app.clock.now()
-        order_id = shown.moved(
-            lambda: orders.request(
-                app.conn, kind="relay", action=action, asset=meter, reason=reason, who=person, now=now,
-                expires=now + np.timedelta64(round(hours * 3600), "s"), priority=1,
-            ),
-            f"{action} of meter {meter}",
-        )  # fmt: skip
-        shown.finish(app, shown.wait_for(app, order_id, wait), as_json)
+        one(app, action, meter, reason, hours, person, wait, as_json)
 
 
-_add("trip", "Ask to cut METER off (跳闸). Waits for another person's `headend relay approve`.")
 _add(
     "permit",
     "Permit METER to be closed by the customer's key (合闸允许): the default way to give supply back.",
@@ -49,7 +57,50 @@ _add("keep-power", "Make METER refuse every trip (保电).")
 _add("end-keep-power", "End keep-power of METER (保电解除).")
 
 
-for _shared in (shown.approve, shown.cancel, shown.one):
+@command.command()
+@click.argument("meter", required=False)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A batch: one meter a line, or a CSV with a column `meter`; - is standard input.",
+)
+@click.option("--list", "listed", metavar="METER,METER…", help="A batch, named here.")
+@click.option("--reason", required=True, help="Why; kept with the order for ever.")
+@click.option("--hours", default=4.0, show_default=True, help="How long the order stays valid.")
+@click.option("--every", default=60.0, show_default=True, help="A batch: seconds between two of its trips.")
+@click.option("--key", default="", help="A batch: its name; the same again asks for nothing twice.")
+@click.option("--yes", is_flag=True, help="A batch: ask for it. Without it nothing is ordered.")
+@person_option
+@shown.wait_option
+@json_option
+@pass_app
+def trip(
+    app: App, meter: str | None, file: Path | None, listed: str | None, reason: str, hours: float, every: float,
+    key: str, yes: bool, person: str, wait: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Ask to cut METER off (跳闸), or a batch of meters with --from or --list. Waits for another person's `headend relay approve`.
+
+    A batch is a dry run unless --yes is given: it tells what the gates would refuse, and why."""
+    if sum(given is not None for given in (meter, file, listed)) != 1:
+        raise click.UsageError("name one METER, or a batch with --from FILE or --list METER,METER")
+    if meter is not None:
+        one(app, "trip", meter, reason, hours, person, wait, as_json)
+    else:
+        wanted = batch.Wanted(batch.meters(file, listed), reason, person, hours, every, key)
+        batch.run(app, wanted, yes=yes, as_json=as_json)
+
+
+for _shared in (
+    shown.approve,
+    shown.cancel,
+    shown.one,
+    *batch.COMMANDS,
+    stop.stop,
+    stop.resume,
+    no_trip.command,
+):
     command.add_command(_shared)
 
 
@@ -64,6 +115,7 @@ def list_(app: App, meter: str | None, open_only: bool, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    stop.tell(app)
     app.show(
         "relay orders",
         (">order", "meter", "action", "state", "~by", "sent", "~outcome"),
@@ -75,7 +127,7 @@ def list_(app: App, meter: str | None, open_only: bool, as_json: bool) -> None:
                 r["state"],
                 _persons(r),
                 app.local(r["sent_at"], "%m-%d %H:%M"),
-                r["outcome"] or r["reason"],
+                shown.said(r),
             )
             for r in rows
         ],
@@ -105,9 +157,10 @@ def check(app: App, meter: str, as_json: bool) -> None:
 
 @command.command(name="limits")
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE]...")
+@person_option
 @json_option
 @pass_app
-def limits_(app: App, changes: tuple[str, ...], as_json: bool) -> None:
+def limits_(app: App, changes: tuple[str, ...], person: str, as_json: bool) -> None:
     """Show the limits for trips, or change some: trip_from=08:00 balance_age=7200 trips_per_hour=20."""
     if changes:
         pairs: dict[str, Any] = {}
@@ -116,7 +169,7 @@ def limits_(app: App, changes: tuple[str, ...], as_json: bool) -> None:
             if not sign:
                 raise click.UsageError(f"{change!r} is not NAME=VALUE")
             pairs[name] = value
-        cluster.set_limits(app.conn, pairs)
+        cluster.set_limits(app.conn, pairs, person)
         app.conn.commit()
     current = cluster.shown(cluster.limits(app.conn))
     if as_json:

@@ -21,6 +21,7 @@ from headend.clock import parse
 from headend.config import host_port
 from protocols.localtime import local_day
 from tariffs import plan as tariff_plan
+from tariffs.days import WORKDAY
 from terminals.simulator import control
 from terminals.simulator.fleet import Fleet
 from terminals.simulator.journal import Damaged
@@ -54,7 +55,7 @@ def tariff(day: dt.date) -> Tariff:
     total minus the others is charged as the tariff charges its remainder."""
     version = tariff_plan.shipped()[TARIFF].on(day)
     register = {period: k + 1 for k, period in enumerate(version.registers) if period is not None}
-    quarters = version.schedule_array[day.month - 1]
+    quarters = version.schedule_array[day.month - 1, WORKDAY]
     rest = version.prices[version.remainder] or 0
     prices = [version.prices[k] if version.prices[k] is not None else rest for k in range(4)]
     return Tariff(

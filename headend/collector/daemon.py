@@ -469,7 +469,7 @@ class Daemon:
         def look(conn: Connection) -> list[dict[str, Any]]:
             orders.expire(conn, now=now, who=self.owner)
             orders.reroute(conn, now=now, who=self.owner)
-            return orders.work(conn, owner=self.owner)
+            return orders.work(conn, owner=self.owner, now=now)
 
         waiting: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
         for order in await self._database.call(look):

@@ -462,7 +462,7 @@ class Worker:
                 if whom is not None:
                     await commands.carry_out(bus, whom, order)
             self._orders = await context.database.persist(
-                lambda conn: orders.work(conn, [self.terminal.terminal_id])
+                lambda conn: orders.work(conn, [self.terminal.terminal_id], now=context.clock.now())
             )
             open_ids = {order["order_id"] for order in self._orders}
             self._looked = {k: at for k, at in self._looked.items() if k in open_ids}

@@ -20,9 +20,22 @@ class Facts:
     balance_as_of               when it was computed
     balance_valid               whether every reading under it passed validation
     newest_reading              the instant of the newest register under the balance
-    trips_hour, trips_day       trips sent in the whole system in the last hour and 24 hours, this one excluded
-    trips_area_hour             the same within the meter's transformer area
+    trips_minute, _hour, _day   tokens that trips of the whole system have taken in the last minute, hour and 24 hours, this one excluded
+    trips_area_…, trips_line_…, trips_organisation_…   the same of the fullest bucket of the meter's transformer areas, lines, organisation
     noticed_at                  when the customer was last told that supply will stop; None: never
+    stopped                     the kill switch: '' while trips may go on, else who stopped them and why
+    keep_power                  whether the meter itself is in keep-power, as read back last; told and not read back counts as being in it
+    no_trip                     why the customer's organisation trips nobody today or tomorrow; '' if nothing is declared
+    validated_until             the newest local day that validation has been through
+    doubts                      what validation holds against readings under the balance; '' for nothing
+    same_since                  since when this meter with these transformers is on the point
+    usual_day_fen               what a usual day costs this account
+    fall_fen                    by how much the balance has fallen since the midnight that began yesterday, at most
+    fall_accepted_by            the person who has looked at that fall
+    batch_size                  trips asked for together with this one, itself included
+    batch_usual                 how many this requester usually asks for together
+    batch_released, _by         up to which size a person has released the batch, and who
+    not_before                  when it may be sent at the earliest; None: at once
     """
 
     now: dt.datetime
@@ -39,10 +52,33 @@ class Facts:
     balance_as_of: dt.datetime | None
     balance_valid: bool
     newest_reading: dt.datetime | None
-    trips_hour: int
-    trips_day: int
-    trips_area_hour: int
+    trips_minute: int | None
+    trips_hour: int | None
+    trips_day: int | None
+    trips_area_minute: int | None
+    trips_area_hour: int | None
+    trips_area_day: int | None
+    trips_line_minute: int | None
+    trips_line_hour: int | None
+    trips_line_day: int | None
+    trips_organisation_minute: int | None
+    trips_organisation_hour: int | None
+    trips_organisation_day: int | None
     noticed_at: dt.datetime | None
+    stopped: str | None
+    keep_power: bool | None
+    no_trip: str | None
+    validated_until: dt.date | None
+    doubts: str | None
+    same_since: dt.datetime | None
+    usual_day_fen: int | None
+    fall_fen: int | None
+    fall_accepted_by: str | None
+    batch_size: int | None
+    batch_usual: int | None
+    batch_released: int | None
+    batch_released_by: str | None
+    not_before: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +110,34 @@ class Limits:
     balance_age: dt.timedelta = dt.timedelta(hours=2)
     reading_age: dt.timedelta = dt.timedelta(hours=4)
     notice_before: dt.timedelta = dt.timedelta(minutes=30)
+    #: caps of the system, a transformer area, a line and an organisation (供电单位). No public text gives a number: these let a small utility's
+    #: day pass and stop a mistake after a handful. Who belongs to no area, line or organisation that the archive knows of shares one with all such.
+    trips_per_minute: int = 5
     trips_per_hour: int = 20
     trips_per_day: int = 100
+    trips_per_area_minute: int = 2
     trips_per_area_hour: int = 5
+    trips_per_area_day: int = 20
+    trips_per_line_minute: int = 3
+    trips_per_line_hour: int = 10
+    trips_per_line_day: int = 50
+    trips_per_organisation_minute: int = 5
+    trips_per_organisation_hour: int = 20
+    trips_per_organisation_day: int = 100
+    #: a fall of the balance, since yesterday began, of more than so many usual days waits for a person; two of them have passed by themselves.
+    #: Default without a source.
+    fall_days: int = 5
+    #: charged days without which nobody knows a usual one; default without a source
+    usual_days: int = 3
+    #: findings of so many days back speak against a balance: it is settled by the month
+    doubt_days: int = 31
+    #: how long a meter and its transformers must have been on the point: until its first midnight has been settled. Default without a source.
+    settled_in: dt.timedelta = dt.timedelta(hours=24)
+    #: a batch up to this size is never unusual; beyond it so many times the usual one is. Defaults without a source.
+    batch_small: int = 20
+    batch_times: int = 3
+    #: batches without which nobody knows a usual one; default without a source
+    batch_history: int = 5
     #: entries of one terminal in 24 hours: a concentrator that is commissioned takes its whole archive at once, and nothing is lost by
     #: it; what is overwritten or erased stops being read, and beyond a handful of exchanged meters that is a mistake
     terminal_adds_per_day: int = 1000
@@ -89,3 +150,8 @@ class Refusal:
 
     gate: str
     why: str
+
+
+def is_person(who: str | None) -> bool:
+    """Whether somebody who can answer for it is named: no job, and not nobody."""
+    return who is not None and bool(who.strip()) and not who.startswith("job:")

@@ -503,11 +503,9 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
             rows[file["name"]] = list(csv.DictReader(handle))
         if (file["rows"], file["bytes"]) != (len(rows[file["name"]]), (folder / file["name"]).stat().st_size):
             return None
-    lines, accounts, exceptions = (
-        rows[f"billing-{DAY}-{name}.csv"] for name in ("lines", "accounts", "exceptions")
-    )
+    accounts, exceptions = (rows[f"billing-{DAY}-{name}.csv"] for name in ("accounts", "exceptions"))
     fen = sum(_fen(row["amount_yuan"]) for row in accounts)
-    energy = sum(Decimal(row["energy_kwh"]) for row in lines)
+    energy = sum(Decimal(row["energy_kwh"]) for row in accounts)
     if (_fen(manifest["total_amount_yuan"]), Decimal(manifest["total_energy_kwh"])) != (fen, energy):
         return None
     if (manifest["first_day"], manifest["last_day"], manifest["zone"]) != (str(DAY), str(DAY), ZONE.key):

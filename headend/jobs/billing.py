@@ -1,6 +1,7 @@
-"""The nightly billing batch: determinants and lines of every account for a span of whole days, from day-freeze registers.
+"""The nightly billing batch: determinants and lines of every account for a span of whole days.
 
-The file set is a function of registers, archive and tariffs alone: run again over the same data it is the same byte for byte.
+The file set is a function of registers, archive and tariffs alone: run again over the same data it is the same byte for byte. It is made a
+tile of accounts at a time, and becomes files with their own names when all of it is there.
 """
 
 from __future__ import annotations
@@ -8,226 +9,379 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import hashlib
-import io
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from headend.jobs import determinants
+from headend.jobs.determinants import ACTIVE, Grounds, Source
 from headend.jobs.frame import Run
-from headend.store import accounts, bills
-from headend.store.accounts import Accounts
+from headend.store import bills, blocks, tariffs
+from headend.store.billed import TILE, Billed, stream
 from headend.store.bills import Bill as Stored
-from protocols.localtime import midnight
+from headend.store.blocks import Why
 from protocols.reading import MISSING
-from tariffs import billing, plan
+from tariffs import billing
 from tariffs.charge import Problem
 from tariffs.ledger import inputs_hashes
 from tariffs.money import yuan_text
-from tariffs.plan import PERIODS
+from tariffs.plan import Segment, Tariff
 
-LINE_COLUMNS = (
-    "customer", "point", "meter", "tariff", "first_day", "last_day", "period", "energy_kwh", "price_yuan_per_kwh", "amount_yuan",
+I64 = NDArray[np.int64]
+
+_NAMES: Final = ("customer", "point", "meter", "tariff", "first_day", "last_day")
+LINE_COLUMNS: Final = (
+    *_NAMES, "kind", "item", "title_zh", "title_en", "from", "to", "quantity", "unit", "price_yuan", "amount_yuan",
 )  # fmt: skip
-DETERMINANT_COLUMNS = (
-    "customer", "point", "meter", "tariff", "first_day", "last_day", "multiplier",
-    "total_from", "t1_from", "t2_from", "t3_from", "t4_from", "total_to", "t1_to", "t2_to", "t3_to", "t4_to",
+DETERMINANT_COLUMNS: Final = (
+    *_NAMES, "multiplier", "total_from", "t1_from", "t2_from", "t3_from", "t4_from", "total_to", "t1_to", "t2_to", "t3_to", "t4_to",
     "energy_kwh", "amount_yuan", "inputs_sha256",
 )  # fmt: skip
-EXCEPTION_COLUMNS = ("customer", "point", "meter", "first_day", "last_day", "problem")
-PROBLEMS = {
+EXCEPTION_COLUMNS: Final = ("customer", "point", "meter", "first_day", "last_day", "billed", "problem")
+CORRECTION_COLUMNS: Final = (
+    "customer", "point", "first_day", "last_day", "revision", "before_yuan", "amount_yuan", "difference_yuan", "inputs_sha256",
+)  # fmt: skip
+SHEETS: Final = {
+    "lines": LINE_COLUMNS, "accounts": DETERMINANT_COLUMNS, "exceptions": EXCEPTION_COLUMNS, "corrections": CORRECTION_COLUMNS,
+}  # fmt: skip
+PROBLEMS: Final = {
     Problem.MISSING_FREEZE: "a day-freeze register is missing at one end",
     Problem.NEGATIVE: "a register went down, or the periods exceed the total",
     Problem.ESTIMATED: "one end is estimated",
     Problem.UNPRICED_PERIOD: "a register moved that the tariff does not price",
+    Problem.MISSING_DETERMINANT: "what else the tariff needs is not known: the year's energy before, capacity, contract, demand, reactive energy",
+    Problem.NOT_OFFERED: "the tariff has no price for the kind of basic charge that was chosen",
 }
+#: said instead of MISSING_FREEZE where it is known better
+_EXCHANGED: Final = "a meter came or went, and nobody read its register then"
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What the billing clerk lets pass, in per cent; None: everything.
+
+    exceptions  accounts without a bill, of all: with more the batch is not released
+    change      how far a bill may lie above or below the account's last one, by day, before a person looks: such a bill is an exception
+    """
+
+    exceptions: float | None = None
+    change: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a batch produced: files by name, and the manifest that seals them."""
+    """What a batch produced: files by name, the last of them the manifest that seals them; bills that are new or changed."""
 
-    files: dict[str, bytes]
+    folder: Path
     manifest: dict[str, Any]
-    bills: list[Stored]
+    changed: int
+
+    @property
+    def released(self) -> bool:
+        return bool(self.manifest["released"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Sheet:
-    """The rows of the three files as they come together, and the bills to keep."""
-
-    run: Run
-    who: Accounts
-    first: dt.date
-    last: dt.date
-    lines: list[list[str]] = field(default_factory=list)
-    determinants: list[list[str]] = field(default_factory=list)
-    exceptions: list[list[str]] = field(default_factory=list)
-    bills: list[Stored] = field(default_factory=list)
-    energies: list[int] = field(default_factory=list)
-
-    def names(self, row: int, *more: str) -> list[str]:
-        """What every row begins with."""
-        who = self.who
-        return [
-            who.customer[row],
-            who.point[row],
-            who.asset[row],
-            *more,
-            self.first.isoformat(),
-            self.last.isoformat(),
-        ]
-
-    def bill(self, tariff: plan.Tariff, members: list[int]) -> None:
-        """Bill the accounts of one tariff."""
-        whole = [row for row in members if self.who.start[row] <= self.first]
-        self.exceptions.extend(
-            [*self.names(row), "the account does not cover the whole span"]
-            for row in members
-            if self.who.start[row] > self.first
-        )
-        if not whole:
-            return
-        rows = np.array(whole, dtype=np.int64)
-        segments = tariff.spans(self.first, self.last + dt.timedelta(days=1))
-        versions = [version for _, _, version in segments]
-        days = [begin for begin, _, _ in segments] + [segments[-1][1]]
-        edges = np.array([midnight(day, self.run.zone) for day in days])
-        frozen = accounts.freezes(self.run.conn, self.who.meter_id[rows], edges)
-        ends = np.stack([frozen[:, :-1], frozen[:, 1:]], axis=2)
-        multiplier = np.repeat(self.who.multiplier[rows][:, None], len(segments), axis=1)
-        computed = billing.bill(ends, multiplier, versions)
-        hashes = inputs_hashes(
-            {
-                "tariff": tariff.name,
-                "versions": [v.facts() for v in versions],
-                "first": self.first,
-                "last": self.last,
-            },
-            {"registers": ends, "multiplier": multiplier},
-        )
-        lines = self._lines(tariff, billing.flat_lines(computed, rows))
-        for k, row in enumerate(whole):  # a row of output each: results, not readings
-            self.exceptions.extend(
-                [*self.names(row), text] for flag, text in PROBLEMS.items() if computed.problem[k] & flag
-            )
-            if computed.computed[k]:
-                self._account(tariff, row, ends[k], computed, k, hashes[k], lines.get(row, []))
-
-    def _lines(self, tariff: plan.Tariff, flat: billing.Lines) -> dict[int, list[list[str]]]:
-        of_account: dict[int, list[list[str]]] = {}
-        columns = (flat.account, flat.period, flat.energy, flat.price, flat.amount_fen)
-        for row, period, energy, price, fen in zip(*(column.tolist() for column in columns), strict=True):
-            of_account.setdefault(row, []).append(
-                [
-                    *self.names(row, tariff.name),
-                    PERIODS[period],
-                    _decimal(energy),
-                    _decimal(price),
-                    yuan_text(fen),
-                ]
-            )
-        return of_account
-
-    def _account(
-        self,
-        tariff: plan.Tariff,
-        row: int,
-        ends: Any,
-        computed: billing.Bill,
-        k: int,
-        digest: str,
-        lines: list[list[str]],
-    ) -> None:
-        fen, energy = int(computed.total_fen[k]), int(computed.total_energy[k])
-        registers = [*ends[0, 0].tolist(), *ends[-1, 1].tolist()]
-        self.lines.extend(lines)
-        self.determinants.append(
-            [
-                *self.names(row, tariff.name),
-                str(int(self.who.multiplier[row])),
-                *("" if value == MISSING else _decimal(value) for value in registers),
-                _decimal(energy),
-                yuan_text(fen),
-                digest,
-            ]
-        )
-        self.energies.append(energy)
-        kept = [dict(zip(LINE_COLUMNS[6:], line[6:], strict=True)) for line in lines]
-        self.bills.append(
-            Stored(int(self.who.account_id[row]), self.first, self.last, fen, kept, bytes.fromhex(digest))
-        )
+@dataclass(slots=True)
+class _Counts:
+    accounts: int = 0
+    billed: int = 0
+    exceptions: int = 0
+    refused: int = 0  # accounts without a bill
+    energy: int = 0
+    fen: int = 0
+    changed: int = 0
 
 
-def compute(run: Run, first: dt.date, last: dt.date) -> Batch:
-    """The batch for local days first..last (both included). Nothing is written."""
-    sheet = _Sheet(run, accounts.load(run.conn, now=run.now, zone=run.zone), first, last)
-    tariffs = plan.shipped()
-    for name in np.unique(sheet.who.tariff).tolist():
-        sheet.bill(tariffs[name], np.flatnonzero(sheet.who.tariff == name).tolist())
+def run_span(
+    run: Run, first: dt.date, last: dt.date, folder: Path, gates: Gates | None = None, tile: int = TILE
+) -> Batch:
+    """Bill local days first..last (both included), keep the bills (a changed one as a further revision) and write the files, in the caller's
+    transaction."""
+    gates = gates or Gates()
+    folder.mkdir(parents=True, exist_ok=True)
     stem = f"billing-{first}" if first == last else f"billing-{first}--{last}"
-    files = {
-        f"{stem}-lines.csv": _csv(LINE_COLUMNS, sorted(sheet.lines)),
-        f"{stem}-accounts.csv": _csv(DETERMINANT_COLUMNS, sorted(sheet.determinants)),
-        f"{stem}-exceptions.csv": _csv(EXCEPTION_COLUMNS, sorted(sheet.exceptions)),
-    }
-    total_fen = sum(bill.amount_fen for bill in sheet.bills)
+    plans, counts = tariffs.load(run.conn), _Counts()
+    with ExitStack() as stack:
+        sheets = {
+            name: stack.enter_context(_Sheet(folder / f"{stem}-{name}.csv", columns))
+            for name, columns in SHEETS.items()
+        }
+        for who in stream(run.conn, first, last, run.zone, tile):
+            work = _Tile(run, who, gates)
+            for tariff, segments, rows in _groups(plans, who):
+                work.bill(tariff, segments, rows)
+            work.write(sheets, counts)
+        bills.note_batch(run.conn, first, last, now=run.now)
+        corrected = bills.corrections(run.conn, first, last)
+        sheets["corrections"].rows(map(_correction, corrected), len(corrected))
+    told = [sheet.told() for sheet in sheets.values()]
+    released = gates.exceptions is None or 100 * counts.refused <= gates.exceptions * counts.accounts
     manifest = {
         "first_day": first.isoformat(),
         "last_day": last.isoformat(),
         "zone": str(run.zone),
-        "accounts": len(sheet.who),
-        "billed": len(sheet.bills),
-        "exceptions": len(sheet.exceptions),
-        "total_energy_kwh": _decimal(sum(sheet.energies)),
-        "total_amount_yuan": yuan_text(total_fen),
-        "total_amount_fen": total_fen,
-        "files": [
-            {
-                "name": name,
-                "rows": body.count(b"\n") - 1,
-                "bytes": len(body),
-                "sha256": hashlib.sha256(body).hexdigest(),
-            }
-            for name, body in files.items()
-        ],
+        "accounts": counts.accounts,
+        "billed": counts.billed,
+        "without_bill": counts.refused,
+        "exceptions": counts.exceptions,
+        "gates": {"exceptions_percent": gates.exceptions, "change_percent": gates.change},
+        "released": released,
+        "corrections": len(corrected),
+        "corrections_fen": sum(row["amount_fen"] - row["before_fen"] for row in corrected),
+        "total_energy_kwh": _decimal(counts.energy),
+        "total_amount_yuan": yuan_text(counts.fen),
+        "total_amount_fen": counts.fen,
+        "files": told,
     }
-    files[f"{stem}.manifest.json"] = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
-    return Batch(files, manifest, sheet.bills)
+    # the manifest comes last: a set with a manifest is whole
+    _replace(
+        folder / f"{stem}.manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    )
+    return Batch(folder, manifest, counts.changed)
 
 
-def write(batch: Batch, folder: Path) -> list[Path]:
-    """Write the file set; the manifest comes last, so that a set with a manifest is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, body in batch.files.items():
-        path = folder / name
-        partial = path.with_name(path.name + ".part")
-        partial.write_bytes(body)
-        partial.replace(path)
-        paths.append(path)
-    return paths
+def _correction(row: dict[str, Any]) -> tuple[Any, ...]:
+    fen, before = row["amount_fen"], row["before_fen"]
+    return (
+        row["customer"], row["point"], row["first_day"], row["last_day"], row["revision"], yuan_text(before), yuan_text(fen),
+        yuan_text(fen - before), row["inputs_sha256"],
+    )  # fmt: skip
 
 
-def run_span(run: Run, first: dt.date, last: dt.date, folder: Path) -> tuple[Batch, int]:
-    """Compute, keep the bills (a changed one as a further revision) and write the files. Returns (batch, bills new or changed)."""
-    batch = compute(run, first, last)
-    changed = bills.save(run.conn, batch.bills, now=run.now)
-    write(batch, folder)
-    return batch, changed
+def _groups(plans: dict[str, Tariff], who: Billed) -> Iterator[tuple[Tariff, tuple[Segment, ...], I64]]:
+    """Accounts that share a plan and its segments."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    keys = zip(who.tariff.tolist(), who.first.tolist(), who.last.tolist(), strict=True)
+    for row, (name, first, last) in enumerate(keys):
+        cuts = determinants.cuts(who, row, plans[name])
+        groups.setdefault((name, first, last, cuts), []).append(row)
+    for (name, first, last, cuts), rows in sorted(groups.items()):
+        tariff = plans[name]
+        yield tariff, tariff.spans(first, last + dt.timedelta(days=1), cuts), np.array(rows, dtype=np.int64)
+
+
+class _Sheet:
+    """One file as it grows, under another name until it is whole."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self._part = path.with_name(path.name + ".part")
+        self._columns = columns
+        self._rows = 0
+        self._out: TextIO | None = None
+
+    def __enter__(self) -> _Sheet:
+        self._out = self._part.open("w", encoding="utf-8", newline="")
+        self._writer = csv.writer(self._out, lineterminator="\n")
+        self._writer.writerow(self._columns)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._out is not None
+        self._out.close()
+        if kind is None:
+            self._part.replace(self.path)
+        else:
+            self._part.unlink()
+
+    def rows(self, rows: Iterable[Sequence[Any]], count: int) -> None:
+        self._writer.writerows(rows)
+        self._rows += count
+
+    def told(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        with self.path.open("rb") as body:
+            digest = hashlib.file_digest(body, "sha256").hexdigest()
+        return {
+            "name": self.path.name,
+            "rows": self._rows,
+            "bytes": self.path.stat().st_size,
+            "sha256": digest,
+        }
+
+
+@dataclass(slots=True)
+class _Tile:
+    """The results of a tile of accounts as they come together: rows of the three files by account."""
+
+    run: Run
+    who: Billed
+    gates: Gates
+    assets: dict[int, str] = field(default_factory=dict)
+    lines: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
+    accounts: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    exceptions: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
+    bills: dict[int, Stored] = field(default_factory=dict)
+    energy: int = 0
+
+    def bill(self, tariff: Tariff, segments: Sequence[Segment], rows: I64) -> None:
+        """Bill accounts of one plan and one span."""
+        days = [*(segment.begin for segment in segments), segments[-1].end]
+        grounds = Source(self.run, self.who, rows, tariff, days).of(segments)
+        result = billing.bill(tariff, segments, grounds.given)
+        names = self._names(tariff, rows, grounds)
+        hashes = inputs_hashes(*determinants.inputs(tariff, segments, grounds))
+        held = self._unusual(rows, result)
+        for k in np.flatnonzero((result.problem != 0) | held).tolist():
+            self._exception(int(rows[k]), names[k], result, k, int(grounds.why[k]), bool(held[k]))
+        good = result.computed & ~held
+        self._lines(rows, names, segments, result, good)
+        self._bills(rows, names, grounds, result, good, hashes)
+
+    def _names(self, tariff: Tariff, rows: I64, grounds: Grounds) -> list[tuple[str, ...]]:
+        who = self.who
+        wanted = np.setdiff1d(grounds.meter[grounds.meter > 0], np.fromiter(self.assets, dtype=np.int64))
+        if len(wanted):
+            self.assets.update(zip(wanted.tolist(), blocks.assets(self.run.conn, wanted), strict=True))
+        first, last = (str(column[rows[0]]) for column in (who.first, who.last))
+        return [
+            (who.customer[row], who.point[row], self._meters(*pair), tariff.name, first, last)
+            for row, pair in zip(rows.tolist(), grounds.meter.tolist(), strict=True)
+        ]
+
+    def _meters(self, begin: int, end: int) -> str:
+        """The meter; two where one came for the other."""
+        return " ".join(dict.fromkeys(self.assets[meter] for meter in (begin, end) if meter))
+
+    def _exception(
+        self, row: int, names: tuple[str, ...], result: billing.Bill, k: int, why: int, held: bool
+    ) -> None:
+        problems = [text for flag, text in PROBLEMS.items() if int(result.problem[k]) & flag]
+        if why == Why.EXCHANGED:
+            problems = [_EXCHANGED if text == PROBLEMS[Problem.MISSING_FREEZE] else text for text in problems]
+        if held:
+            problems.append(
+                f"{yuan_text(int(result.total_fen[k]))} yuan lie more than {self.gates.change:g} % off the last bill, by day: somebody must look"
+            )
+        billed = "no" if held or not result.computed[k] else "yes"
+        self.exceptions[row] = [(*names[:3], *names[4:], billed, problem) for problem in problems]
+
+    def _unusual(self, rows: I64, result: billing.Bill) -> NDArray[np.bool_]:
+        """bool[account]: further from the account's last bill than the clerk lets pass."""
+        held = np.zeros(len(rows), dtype=np.bool_)
+        if self.gates.change is None:
+            return held
+        first, last = (column[rows[0]].item() for column in (self.who.first, self.who.last))
+        before = bills.before(self.run.conn, self.who.account_id[rows], first)
+        days = (last - first).days + 1
+        for k in np.flatnonzero(result.computed).tolist():
+            found = before.get(int(self.who.account_id[rows[k]]))
+            if found is not None:
+                fen, length = found
+                # |new/days - old/length| > share * |old/length|, in whole numbers but for the clerk's own per cent
+                off = abs(int(result.total_fen[k]) * length - fen * days)
+                held[k] = 100 * off > self.gates.change * abs(fen) * days
+        return held
+
+    def _lines(
+        self,
+        rows: I64,
+        names: list[tuple[str, ...]],
+        segments: Sequence[Segment],
+        result: billing.Bill,
+        good: NDArray[np.bool_],
+    ) -> None:
+        items = [
+            (
+                item.kind, item.name, item.title_zh, item.title_en, segments[item.segment].begin.isoformat(),
+                (segments[item.segment].end - dt.timedelta(days=1)).isoformat(), item.unit,
+            )
+            for item in result.items
+        ]  # fmt: skip
+        flat = billing.flat_lines(result, np.arange(len(rows)))
+        mine = good[flat.account]
+        columns = (
+            flat.account[mine].tolist(), flat.item[mine].tolist(), decimals(flat.quantity[mine]), decimals(flat.price[mine]),
+            yuans(flat.amount_fen[mine]),
+        )  # fmt: skip
+        lines, at = self.lines, rows.tolist()
+        for k, item, quantity, price, yuan in zip(*columns, strict=True):
+            *words, unit = items[item]
+            lines.setdefault(at[k], []).append((*names[k], *words, quantity, unit, price, yuan))
+
+    def _bills(
+        self,
+        rows: I64,
+        names: list[tuple[str, ...]],
+        grounds: Grounds,
+        result: billing.Bill,
+        good: NDArray[np.bool_],
+        hashes: list[str],
+    ) -> None:
+        which = np.flatnonzero(good)
+        self.energy += int(result.energy[which].sum())
+        registers = [
+            decimals(column) for column in grounds.registers[which].reshape(len(which), 2 * len(ACTIVE)).T
+        ]
+        columns = zip(
+            which.tolist(), *registers, decimals(result.energy[which]), yuans(result.total_fen[which]), result.total_fen[which].tolist(),
+            grounds.multiplier[which].tolist(), strict=True,
+        )  # fmt: skip
+        first, last = (column[rows[0]].item() for column in (self.who.first, self.who.last))
+        for k, *values in columns:
+            *told, energy, yuan, fen, multiplier = values
+            row = int(rows[k])
+            self.accounts[row] = (*names[k], multiplier, *told, energy, yuan, hashes[k])
+            kept = [dict(zip(LINE_COLUMNS[6:], line[6:], strict=True)) for line in self.lines.get(row, ())]
+            self.bills[row] = Stored(
+                int(self.who.account_id[row]), first, last, fen, kept, bytes.fromhex(hashes[k])
+            )
+
+    def write(self, sheets: dict[str, _Sheet], counts: _Counts) -> None:
+        """To the files and the store, in the accounts' order."""
+        order = range(len(self.who))
+        for name, found in (("lines", self.lines), ("exceptions", self.exceptions)):
+            rows = [line for row in order for line in found.get(row, ())]
+            sheets[name].rows(rows, len(rows))
+        sheets["accounts"].rows(
+            [self.accounts[row] for row in order if row in self.accounts], len(self.accounts)
+        )
+        kept = [self.bills[row] for row in order if row in self.bills]
+        counts.accounts += len(self.who)
+        counts.billed += len(kept)
+        counts.refused += len(self.who) - len(kept)
+        counts.exceptions += sum(len(found) for found in self.exceptions.values())
+        counts.energy += self.energy
+        counts.fen += sum(bill.amount_fen for bill in kept)
+        counts.changed += bills.save(self.run.conn, kept, now=self.run.now)
+
+
+def decimals(units: I64) -> list[str]:
+    """[1e-4] -> '1234.5678', '' for MISSING; exact."""
+    size = np.abs(np.where(units == MISSING, 0, units))
+    texts = [
+        f"{whole}.{part:04d}"
+        for whole, part in zip((size // 10_000).tolist(), (size % 10_000).tolist(), strict=True)
+    ]
+    return _signed(units, texts)
+
+
+def yuans(fen: I64) -> list[str]:
+    """[fen] -> '123.45', '' for MISSING; exact."""
+    size = np.abs(np.where(fen == MISSING, 0, fen))
+    pairs = zip((size // 100).tolist(), (size % 100).tolist(), strict=True)
+    texts = [f"{whole}.{part:02d}" for whole, part in pairs]
+    return _signed(fen, texts)
+
+
+def _signed(values: I64, texts: list[str]) -> list[str]:
+    for k in np.flatnonzero(values < 0).tolist():
+        texts[k] = "" if values[k] == MISSING else f"-{texts[k]}"
+    return texts
 
 
 def _decimal(units: int) -> str:
-    """1e-4 units, exactly: kWh and prices alike."""
     sign = "-" if units < 0 else ""
     return f"{sign}{abs(units) // 10_000}.{abs(units) % 10_000:04d}"
 
 
-def _csv(columns: tuple[str, ...], rows: list[list[str]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+def _replace(path: Path, body: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(body)
+    part.replace(path)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headend.control.gates import calendar
+from headend.jobs import determinants
 from headend.jobs.frame import Run
-from headend.store import accounts, blocks, cluster, ledger, orders
+from headend.store import accounts, blocks, cluster, ledger, orders, reclose, tariffs
 from headend.store.accounts import Accounts
+from headend.store.calendar import days as days_of
 from headend.store.coverage import today
 from headend.store.db import StoreError
 from headend.store.ledger import Balances
 from protocols.localtime import as_datetime, midnight
 from protocols.reading import MISSING
-from tariffs import plan
+from tariffs import plan, steps
+from tariffs.days import CalendarError
 from tariffs.money import FEN, from_fen, to_fen, yuan_text
 from tariffs.prepaid import Assessment, Decision, assess
 from tariffs.tou import Charge, PeriodEnergy, charge_bounds, energy_by_period, slot_periods
@@ -31,8 +34,6 @@ LEVELS = {Decision.OK: "ok", Decision.WARN1: "warn1", Decision.WARN2: "warn2", D
 WHO = "job:prepaid"
 #: how long a trip order waits for a person; the balance under it is asked again at sending anyway
 TRIP_LASTS = np.timedelta64(4 * 3600, "s")
-#: how long a permit waits for the customer's key
-PERMIT_LASTS = np.timedelta64(72 * 3600, "s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,20 @@ def balances(run: Run) -> Running | None:
     low, likely, high = (np.full(len(who), MISSING, dtype=np.int64) for _ in range(3))
     newest = np.full(len(who), np.datetime64("NaT"), dtype="datetime64[us]")
     valid = np.zeros(len(who), dtype=np.bool_)
-    tariffs = plan.shipped()
+    known = tariffs.load(run.conn)
+    calendar_days = days_of(run.conn, first, this_day)
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
-        tariff = tariffs[str(name)]
-        parts = energy_by_period(registers[rows], slot_periods(tariff, times[1:], run.zone))
+        tariff = known[str(name)]
+        if "by" in tariff.needs or "reactive" in tariff.needs or "iron" in tariff.needs:
+            continue  # a month's demand and power factor are not known within it: unknown, so nobody is cut off
+        try:
+            periods = slot_periods(tariff, times[1:], run.zone, days=calendar_days)
+        except CalendarError:
+            continue  # no calendar, no price
+        parts = energy_by_period(registers[rows], periods)
         charge = _charge(parts, tariff, first, this_day, who.multiplier[rows])
+        charge = _added(charge, _by_energy(run, tariff, parts, who, rows, begin, this_day))
         # counted from the settled register and from nowhere else
         anchored = (
             reached[rows] & (parts.first >= 0) & (times[np.maximum(parts.first, 0)] == settled_at[rows])
@@ -122,6 +131,71 @@ def _charge(
         today_s.likely,
         charge_bounds(parts, prices.max(axis=0), multiplier).high,
     )
+
+
+def _by_energy(
+    run: Run,
+    tariff: plan.Tariff,
+    parts: PeriodEnergy,
+    who: Accounts,
+    rows: I64,
+    begin: list[dt.date],
+    last: dt.date,
+) -> Charge:
+    """What the energy since each account's settled midnight costs by its amount alone, whenever it was used: steps and surcharges.
+
+    Between bounds where a year of steps turned, or the plan changed, meanwhile: the energy may lie before or after."""
+    energy = (parts.energy.sum(axis=1) + parts.ambiguous.sum(axis=1)) * who.multiplier[rows]
+    low = np.zeros(len(rows), dtype=np.int64)
+    high = low.copy()
+    settled = np.array([begin[row] for row in rows], dtype="datetime64[D]")
+    for day in np.unique(settled).tolist():
+        mine = np.flatnonzero(settled == np.datetime64(day))
+        if day > last:
+            continue
+        order = np.argsort(who.account_id[rows[mine]])
+        mine = mine[order]
+        used, months = (
+            determinants.used_before(run, tariff, day, who.account_id[rows[mine]])
+            if "before" in tariff.needs
+            else (np.zeros(len(mine), dtype=np.int64), np.full(len(mine), 12))
+        )
+        segments = tariff.spans(day, last + dt.timedelta(days=1))
+        sides = [
+            _steps(segment, before, energy[mine], months) + _surcharges(segment, energy[mine])
+            for segment in segments
+            for before in ((used, np.zeros_like(used)) if len(segments) > 1 else (used,))
+        ]
+        unknown = used == MISSING
+        low[mine] = np.where(unknown, MISSING, np.min(sides, axis=0))
+        high[mine] = np.where(unknown, MISSING, np.max(sides, axis=0))
+    return Charge(low, high, high)  # a warning goes by the dearer one
+
+
+def _steps(segment: plan.Segment, before: I64, energy: I64, months: I64) -> I64:
+    """int64[account] [1e-8 yuan]"""
+    rule = segment.version.steps
+    if rule is None:
+        return np.zeros(len(energy), dtype=np.int64)
+    parts = steps.quantities(
+        rule, np.where(before == MISSING, 0, before), energy, segment.begin.month, months
+    )
+    return np.asarray((parts * np.array(rule.adders, dtype=np.int64)).sum(axis=1))
+
+
+def _surcharges(segment: plan.Segment, energy: I64) -> I64:
+    """int64[account] [1e-8 yuan]"""
+    return energy * sum(part.price for part in segment.version.surcharges if not part.included)
+
+
+def _added(one: Charge, other: Charge) -> Charge:
+    """The sum of two charges, MISSING where either is."""
+    pairs = ((one.low, other.low), (one.likely, other.likely), (one.high, other.high))
+    sides = []
+    for a, b in pairs:
+        gone = (a == MISSING) | (b == MISSING)
+        sides.append(np.where(gone, MISSING, np.where(gone, 0, a) + np.where(gone, 0, b)))
+    return Charge(*sides)
 
 
 def _curve(run: Run, who: Accounts, first: dt.date, last: dt.date) -> tuple[I64, NDArray[np.datetime64]]:
@@ -214,7 +288,9 @@ def act(run: Run) -> tuple[int, int, list[str]]:
         last = row["last_action"]
         if k == 0:  # the same for all: out of hours nobody is asked for, instead of everybody being refused
             facts, _ = orders.facts(run.conn, row["asset"], run.now)
-            closed = calendar.why_not(facts, limits)
+            closed = calendar.why_not(
+                replace(facts, no_trip=""), limits
+            )  # an organisation's own days: each by itself
         try:
             if row["level"] == "stop" and row["high_fen"] < 0 and last != "trip":
                 if (
@@ -234,20 +310,8 @@ def act(run: Run) -> tuple[int, int, list[str]]:
                     expires=run.now + TRIP_LASTS,
                 )
                 trips += 1
-            elif last == "trip" and row["high_fen"] >= 0:
-                orders.request(
-                    run.conn,
-                    kind="relay",
-                    action="permit",
-                    asset=row["asset"],
-                    reason=f"paid: balance {yuan_text(row['high_fen'])} yuan",
-                    who=WHO,
-                    now=run.now,
-                    expires=run.now + PERMIT_LASTS,
-                    # one permit for what is so now; where the last one failed or was never sent, there is another try
-                    request_key=f"reclose-after:{row['newest_order']}",
-                    priority=1,
-                )
+            elif reclose.due(row):
+                reclose.ask(run.conn, row, who=WHO, now=run.now)
                 permits += 1
         except orders.Refused as refused:
             refusals.append(f"{row['asset']}: {refused}")

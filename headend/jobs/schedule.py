@@ -216,8 +216,8 @@ class Schedule:
 
     def _bill(self, conn: Connection, day: dt.date) -> None:
         def job(given: Run, of: dt.date) -> str:
-            batch, changed = billing.run_span(given, of, of, self.exports)
-            return f"{batch.manifest['billed']} billed, {changed} new or changed, {batch.manifest['exceptions']} exceptions"
+            batch = billing.run_span(given, of, of, self.exports)
+            return f"{batch.manifest['billed']} billed, {batch.changed} new or changed, {batch.manifest['exceptions']} exceptions"
 
         try:
             run("billing", job, conn, self.zone, self.clock, day)

@@ -7,20 +7,26 @@ reach: a freeze that came late, or was read differently, becomes a visible corre
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.jobs import determinants
+from headend.jobs.determinants import Grounds, Source
 from headend.jobs.frame import Run
-from headend.store import accounts, ledger
-from headend.store.accounts import Accounts
+from headend.store import billed, blocks, ledger, tariffs
+from headend.store.billed import Billed
 from headend.store.ledger import Charge
 from protocols.localtime import midnight
 from protocols.reading import MISSING
-from tariffs import plan
-from tariffs.charge import Problem, charge_to_date, daily_entry, period_energy
+from tariffs import billing
+from tariffs.charge import daily_entry
 from tariffs.ledger import derive_many, inputs_hashes
 from tariffs.money import yuan_text
+from tariffs.plan import Segment, Tariff
 
 I64 = NDArray[np.int64]
 
@@ -28,140 +34,210 @@ I64 = NDArray[np.int64]
 KEPT = dt.timedelta(days=62)
 
 
+@dataclass(frozen=True, slots=True)
+class Month:
+    """Accounts of one plan in one month up to a day, and that day. `begins` datetime64[D][row of `rows`]: the first day that is charged here."""
+
+    who: Billed
+    rows: I64
+    begins: NDArray[np.datetime64]
+    tariff: Tariff
+    last: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What one local day of some accounts of one plan costs, from the registers and the plan alone.
+
+    at, row  place of each account among the month's rows, and in its Billed, [n]; the rest are [n, ...]
+    amount   int64 [fen] of the day, such that the days of a month add up to its charge to date
+    meter    int64[n, 2], registers int64[n, 2, 5]: at the month's begin (or the account's), and at the day's end
+    waiting  accounts that the day cannot be told for, because something that the plan needs is missing
+    """
+
+    day: dt.date
+    tariff: str
+    at: I64
+    row: I64
+    amount: I64
+    hashes: list[str]
+    meter: I64
+    registers: I64
+    since: NDArray[np.datetime64]
+    until: np.datetime64
+    multiplier: I64
+    to_date: I64
+    waiting: int
+
+    def take(self, which: NDArray[np.bool_]) -> Derived:
+        """The same of some accounts."""
+        values = {column.name: getattr(self, column.name) for column in fields(self)}
+        chosen = {name: value[which] for name, value in values.items() if isinstance(value, np.ndarray)}
+        hashes = [self.hashes[j] for j in np.flatnonzero(which)]
+        return Derived(**{**values, **chosen, "hashes": hashes})
+
+
 def job(run: Run, day: dt.date) -> str:
-    who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True)
-    if not len(who):
-        return "no prepaid accounts"
-    posted = corrected = 0
-    waiting = 0
-    tariffs = plan.shipped()
-    charged = ledger.charged_since(run.conn)
-    # where an account's charges begin: what meters remember of before then was charged by whoever ran them before
-    begins = np.array(
-        [
-            min(charged.get(int(account), day), start if start >= day - KEPT else day)
-            for account, start in zip(who.account_id, who.start, strict=True)
-        ]
-    )
-    for name in np.unique(who.tariff):
-        rows = np.flatnonzero(who.tariff == name)
-        for last in _month_ends(day):
-            new, late, held = _settle(run, last, who, rows[begins[rows] <= last], tariffs[str(name)])
+    posted = corrected = waiting = found = 0
+    for month in months(run, day):
+        found += len(month.rows)
+        standing = Standing.of(run, month.who.account_id[month.rows], month.last)
+        held: dict[dt.date, int] = {}
+        for derived in derive(run, month):
+            new, late = post(run, month.who, derived, standing)
             posted, corrected = posted + new, corrected + late
-        waiting += held  # for the newest day
+            held[derived.day] = held.get(derived.day, 0) + derived.waiting
+        waiting += held.get(day, 0)
+    if not found:
+        return "no prepaid accounts"
     return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
 
 
-def _month_ends(day: dt.date) -> list[dt.date]:
+def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]:
+    """Every month up to `day` that a freeze may still change, of the `kept` days before it: the prepaid accounts by their plan."""
+    known = tariffs.load(run.conn)
+    charged = ledger.charged_since(run.conn)
+    for last in _month_ends(day, kept):
+        for who in billed.stream(run.conn, last.replace(day=1), last, run.zone, prepaid_only=True):
+            # what meters remember of before the first charge was charged by whoever ran them before: here it begins with the day's own month
+            default = np.where(who.opened >= np.datetime64(day - KEPT), who.opened, np.datetime64(day))
+            begins = np.array(
+                [
+                    charged.get(account, own)
+                    for account, own in zip(who.account_id.tolist(), default.tolist(), strict=True)
+                ],
+                dtype="datetime64[D]",
+            )
+            for name in np.unique(who.tariff):
+                rows = np.flatnonzero((who.tariff == name) & (begins <= np.datetime64(last)))
+                if len(rows):
+                    yield Month(who, rows, begins[rows], known[str(name)], last)
+
+
+def _month_ends(day: dt.date, kept: dt.timedelta = KEPT) -> list[dt.date]:
     """The last day of each month that a late freeze may still change, then `day`."""
     ends = [day]
-    while (before := ends[0].replace(day=1) - dt.timedelta(days=1)) >= day - KEPT:
+    while (before := ends[0].replace(day=1) - dt.timedelta(days=1)) >= day - kept:
         ends.insert(0, before)
     return ends
 
 
-def _settle(run: Run, day: dt.date, who: Accounts, rows: I64, tariff: plan.Tariff) -> tuple[int, int, int]:
-    first = day.replace(day=1)
-    days = [first + dt.timedelta(days=k) for k in range((day - first).days + 1)]
-    midnights = np.array([midnight(d, run.zone) for d in [*days, day + dt.timedelta(days=1)]])
-    registers = accounts.freezes(run.conn, who.meter_id[rows], midnights)
-    # the register that the month is counted from: its first midnight, or the account's first
-    base = np.array([max(0, (who.start[row] - first).days) for row in rows])
-    standing, revision, known = _standing(run, who.account_id[rows], days)
-    multiplier = who.multiplier[rows]
+def derive(run: Run, month: Month) -> Iterator[Derived]:
+    """The days of a month, in order, for accounts that have the same of them at once. Nothing is written."""
+    who = month.who
+    groups: dict[tuple[dt.date, dt.date, tuple[dt.date, ...]], list[int]] = {}
+    for at, row in enumerate(month.rows.tolist()):
+        key = (who.first[row].item(), who.last[row].item(), determinants.cuts(who, row, month.tariff))
+        groups.setdefault(key, []).append(at)
+    for (first, last, cuts), places in sorted(groups.items()):
+        yield from _derive(run, month, np.array(places, dtype=np.int64), first, last, cuts)
+
+
+def _derive(
+    run: Run, month: Month, places: I64, first: dt.date, last: dt.date, cuts: tuple[dt.date, ...]
+) -> Iterator[Derived]:
+    rows, tariff = month.rows[places], month.tariff
+    days = [first + dt.timedelta(days=k) for k in range((last - first).days + 2)]
+    source = Source(run, month.who, rows, tariff, days)
     earlier = np.zeros(len(rows), dtype=np.int64)
-    posted = corrected = 0
-    waiting = 0
-    for k, d in enumerate(days):
-        open_ = np.flatnonzero(base <= k)
-        if not len(open_):
-            continue
-        begin, end = registers[open_, base[open_]], registers[open_, k + 1]
-        spans = tariff.spans(first + dt.timedelta(days=int(base[open_].min())), d + dt.timedelta(days=1))
-        edges = [((begins - first).days, (ends - first).days, version) for begins, ends, version in spans]
-        to_date = _to_date(registers[open_], base[open_], multiplier[open_], edges)
-        amount = daily_entry(to_date, earlier[open_])
+    base = midnight(first, run.zone)
+    for d, after in pairwise(days):
+        segments = tariff.spans(first, after, cuts)
+        grounds = source.of(segments)
+        # the rounding happens to the bill of the month to date and never to a day
+        amount = daily_entry(billing.bill(tariff, segments, grounds.given).total_fen, earlier)
         ready = np.flatnonzero(amount != MISSING)
-        waiting = len(open_) - len(ready)
-        if not len(ready):
-            continue
-        at = open_[ready]
-        common = {"tariff": tariff.name, "version": edges[-1][2].facts(), "day": d}
-        columns = {
-            "begin": begin[ready],
-            "end": end[ready],
-            "multiplier": multiplier[at],
-            "earlier_fen": earlier[at],
-        }
-        if len(edges) > 1:  # the price has changed since the month began
-            common["versions_before"] = [version.facts() for *_, version in edges[:-1]]
-            columns["between"] = registers[at][:, [index for index, *_ in edges[1:]]]
-        hashes = inputs_hashes(common, columns)
-        append, difference, number = derive_many(
-            standing[at, k], revision[at, k], [known[row][k] for row in at], amount[ready], hashes
-        )
-        entries = []
-        for j in np.flatnonzero(append):  # entries, not readings: one a day and account
-            row = int(at[j])
-            entries.append(
-                Charge(
-                    int(who.account_id[rows[row]]),
-                    d.isoformat(),
-                    int(number[j]) + 1,
-                    -int(difference[j]),
-                    bytes.fromhex(hashes[j]),
-                    {
-                        "tariff": tariff.name,
-                        "meter": who.asset[rows[row]],
-                        "from": str(midnights[base[row]]),
-                        "to": str(midnights[k + 1]),
-                        "registers_from": begin[ready[j]].tolist(),
-                        "registers_to": end[ready[j]].tolist(),
-                        "multiplier": int(multiplier[row]),
-                        "month_to_date_fen": int(amount[ready[j]] + earlier[row]),
-                        "month_to_date_yuan": yuan_text(int(amount[ready[j]] + earlier[row])),
-                    },
-                )
+        hashes = _hashes(tariff, segments, grounds, d, earlier, ready)
+        earlier[ready] += amount[ready]
+        yield Derived(
+            d, tariff.name, places[ready], rows[ready], amount[ready], hashes, grounds.meter[ready], grounds.registers[ready],
+            np.full(len(ready), base), midnight(after, run.zone), grounds.multiplier[ready], earlier[ready], len(rows) - len(ready),
+        )  # fmt: skip
+
+
+def _hashes(
+    tariff: Tariff, segments: tuple[Segment, ...], grounds: Grounds, day: dt.date, earlier: I64, ready: I64
+) -> list[str]:
+    """What each account's entry is derived from."""
+    common, columns = determinants.inputs(tariff, segments, grounds)
+    chosen = {name: column[ready] for name, column in columns.items()}
+    return inputs_hashes(common | {"day": day}, chosen | {"earlier_fen": earlier[ready]})
+
+
+def post(run: Run, who: Billed, derived: Derived, standing: Standing) -> tuple[int, int]:
+    """Append what differs from what stands, in the caller's transaction: (first entries of a day, corrections)."""
+    at, k = derived.at, derived.day.day - 1
+    append, difference, number = derive_many(
+        standing.fen[at, k],
+        standing.revision[at, k],
+        [standing.hashes[row][k] for row in at],
+        derived.amount,
+        derived.hashes,
+    )
+    chosen = np.flatnonzero(append)
+    names = _assets(run, derived.meter[chosen])
+    entries = []
+    for j in chosen:  # entries, not readings: one a day and account
+        fen = int(derived.to_date[j])
+        begin, end = derived.registers[j].tolist()
+        entries.append(
+            Charge(
+                int(who.account_id[derived.row[j]]),
+                derived.day.isoformat(),
+                int(number[j]) + 1,
+                -int(difference[j]),
+                bytes.fromhex(derived.hashes[j]),
+                {
+                    "tariff": derived.tariff,
+                    # two where one came for the other
+                    "meter": " ".join(
+                        dict.fromkeys(names[meter] for meter in derived.meter[j].tolist() if meter)
+                    ),
+                    "from": str(derived.since[j]),
+                    "to": str(derived.until),
+                    "registers_from": _told(begin),
+                    "registers_to": _told(end),
+                    "multiplier": int(derived.multiplier[j]),
+                    "month_to_date_fen": fen,
+                    "month_to_date_yuan": yuan_text(fen),
+                },
             )
-        ledger.post(run.conn, entries, now=run.now)
-        posted += int((number[append] == 0).sum())
-        corrected += int((number[append] > 0).sum())
-        earlier[at] += amount[ready]
-    return posted, corrected, waiting
-
-
-def _to_date(registers: I64, base: I64, multiplier: I64, edges: list[tuple[int, int, plan.Version]]) -> I64:
-    """The charge of the month to date int64[account] [1e-8 yuan], each day at its own day's price; MISSING without a register it needs.
-
-    registers  int64[account, midnight, 5];  base int64[account]: the midnight that the account is counted from
-    edges      (first midnight, last midnight, version) of the spans in which one version holds
-    """
-    rows = np.arange(len(registers))
-    charge = np.zeros(len(registers), dtype=np.int64)
-    for begin, end, version in edges:
-        since = np.maximum(base, begin)
-        energy = period_energy(
-            registers[rows, since], registers[rows, np.maximum(since, end)], multiplier, version
         )
-        usable = (energy.problem & ~np.int8(Problem.UNPRICED_PERIOD)) == 0
-        part = charge_to_date(np.where(usable[:, None], energy.energy, 0), version)
-        charge = np.where(usable & (charge != MISSING), charge + part, MISSING)
-    return charge
+    ledger.post(run.conn, entries, now=run.now)
+    return int((number[append] == 0).sum()), int((number[append] > 0).sum())
 
 
-def _standing(run: Run, account_ids: I64, days: list[dt.date]) -> tuple[I64, I64, list[list[str]]]:
-    """What the ledger holds: charge [account, day] in fen (positive), newest revision (-1: none), its hash."""
-    place = {int(account): k for k, account in enumerate(account_ids)}
-    column = {d.isoformat(): k for k, d in enumerate(days)}
-    standing = np.zeros((len(account_ids), len(days)), dtype=np.int64)
-    revision = np.full((len(account_ids), len(days)), -1, dtype=np.int64)
-    known = [[""] * len(days) for _ in account_ids]
-    for entry in ledger.charges(run.conn, column):
-        row = place.get(entry["account_id"])
-        if row is None:
-            continue
-        k = column[entry["period"]]
-        standing[row, k] -= entry["amount_fen"]
-        revision[row, k] = entry["revision"] - 1
-        known[row][k] = bytes(entry["inputs_hash"]).hex()
-    return standing, revision, known
+def _assets(run: Run, meters: I64) -> dict[int, str]:
+    some = np.unique(meters[meters > 0])
+    return dict(zip(some.tolist(), blocks.assets(run.conn, some), strict=True))
+
+
+def _told(registers: list[int]) -> list[int | None]:
+    return [None if value == MISSING else value for value in registers]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the ledger holds of a month: charge [account, day] in fen (positive), newest revision (-1: none), its hash."""
+
+    fen: I64
+    revision: I64
+    hashes: list[list[str]]
+
+    @classmethod
+    def of(cls, run: Run, account_ids: I64, last: dt.date) -> Standing:
+        """Of the days of a month up to `last`."""
+        place = {int(account): k for k, account in enumerate(account_ids)}
+        days = {last.replace(day=k + 1).isoformat(): k for k in range(last.day)}
+        fen = np.zeros((len(account_ids), len(days)), dtype=np.int64)
+        revision = np.full((len(account_ids), len(days)), -1, dtype=np.int64)
+        hashes = [[""] * len(days) for _ in account_ids]
+        for entry in ledger.charges(run.conn, days):
+            row = place.get(entry["account_id"])
+            if row is None:
+                continue
+            k = days[entry["period"]]
+            fen[row, k] -= entry["amount_fen"]
+            revision[row, k] = entry["revision"] - 1
+            hashes[row][k] = bytes(entry["inputs_hash"]).hex()
+        return cls(fen, revision, hashes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,19 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.db import Connection
-from headend.store.revisions import WITHDRAWN
-from headend.store.tables import DAY_FREEZE
-from protocols.localtime import Times, as_datetime, instant, local_day, midnight
-from protocols.reading import MISSING
-
-#: total, T1..T4: what a settlement reads
-FREEZE_CODES = (
-    "active_import",
-    "active_import_t1",
-    "active_import_t2",
-    "active_import_t3",
-    "active_import_t4",
-)
+from protocols.localtime import as_datetime, instant, local_day, midnight
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +38,14 @@ class Accounts:
     def __len__(self) -> int:
         return len(self.account_id)
 
+    def take(self, rows: NDArray[np.int64]) -> Accounts:
+        """These rows."""
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            chosen[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[k] for k in rows]
+        return Accounts(**chosen)
+
 
 def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:
     """Accounts open at `now` (datetime64 UTC)."""
@@ -71,6 +67,10 @@ def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = Fal
         """,
         {"now": as_datetime(now), "prepaid": prepaid_only},
     ).fetchall()
+    return _columns(rows, zone)
+
+
+def _columns(rows: Sequence[dict[str, Any]], zone: ZoneInfo) -> Accounts:
     return Accounts(
         np.array([row["account_id"] for row in rows], dtype=np.int64),
         [row["number"] for row in rows],
@@ -89,32 +89,3 @@ def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = Fal
 def _first_whole_day(since: np.datetime64, zone: ZoneInfo) -> dt.date:
     day = local_day(since + np.timedelta64(1, "us"), zone)
     return day if midnight(day, zone) == since else day + dt.timedelta(days=1)
-
-
-def freezes(conn: Connection, meters: NDArray[np.int64], midnights: Times) -> NDArray[np.int64]:
-    """Day-freeze registers int64[meter, midnight, 5] (total, T1..T4) [1e-4 kWh], MISSING where not there; revisions laid over."""
-    grid = np.full((len(meters), len(midnights), len(FREEZE_CODES)), MISSING, dtype=np.int64)
-    place: dict[int, list[int]] = {}
-    for k, meter in enumerate(meters.tolist()):
-        place.setdefault(meter, []).append(k)
-    columns = {when.item(): k for k, when in enumerate(midnights.astype("datetime64[us]"))}
-    stamps = [as_datetime(when) for when in midnights]
-    for row in conn.execute(
-        f"SELECT meter_id, ts, {', '.join(FREEZE_CODES)} FROM register_read WHERE kind = %s AND meter_id = ANY(%s) AND ts = ANY(%s)",
-        (DAY_FREEZE, list(place), stamps),
-    ):
-        column = columns[row["ts"].replace(tzinfo=None)]
-        values = [MISSING if row[code] is None else row[code] for code in FREEZE_CODES]
-        for k in place[row["meter_id"]]:
-            grid[k, column] = values
-    for row in conn.execute(
-        "SELECT * FROM (SELECT DISTINCT ON (meter_id, ts, quantity) meter_id, ts, quantity, value, method FROM revision "
-        "WHERE source = 'day' AND meter_id = ANY(%s) AND ts = ANY(%s) AND quantity = ANY(%s) "
-        "ORDER BY meter_id, ts, quantity, version DESC) newest WHERE method <> %s",
-        (list(place), stamps, list(FREEZE_CODES), WITHDRAWN),
-    ):
-        for k in place[row["meter_id"]]:
-            grid[k, columns[row["ts"].replace(tzinfo=None)], FREEZE_CODES.index(row["quantity"])] = int(
-                row["value"]
-            )
-    return grid

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from psycopg.rows import tuple_row
+
 from headend.store import feed
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
@@ -29,33 +33,106 @@ def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:
     """Keep bills that are new or differ from their newest revision, in the caller's transaction. Returns how many."""
     if not bills:
         return 0
-    rows = conn.execute(
+    # two runs at once would both write the next revision
+    conn.execute("SELECT pg_advisory_xact_lock(hashtext('bill'))")
+    standing = _newest(conn, bills)
+    fresh = []
+    for bill in bills:
+        revision, digest = standing.get((bill.account_id, bill.first_day, bill.last_day), (0, b""))
+        if digest != bill.inputs_hash:
+            fresh.append((bill, revision + 1))
+    if not fresh:
+        return 0
+    at = as_datetime(now)
+    with (
+        conn.cursor() as cursor,
+        cursor.copy(
+            "COPY bill (account_id, first_day, last_day, revision, amount_fen, lines, inputs_hash, at) FROM STDIN"
+        ) as copy,
+    ):
+        for bill, revision in fresh:
+            lines = json.dumps(list(bill.lines), ensure_ascii=False, separators=(",", ":"))
+            copy.write_row(
+                (
+                    bill.account_id,
+                    bill.first_day,
+                    bill.last_day,
+                    revision,
+                    bill.amount_fen,
+                    lines,
+                    bill.inputs_hash,
+                    at,
+                )
+            )
+    numbers: dict[int, str] = dict(
+        conn.cursor(row_factory=tuple_row)
+        .execute(
+            "SELECT account_id, number FROM account JOIN customer USING (customer_id) WHERE account_id = ANY(%s)",
+            ([bill.account_id for bill, _ in fresh],),
+        )
+        .fetchall()
+    )
+    feed.publish(conn, "bill", [(numbers[bill.account_id], bill.last_day) for bill, _ in fresh])
+    return len(fresh)
+
+
+def _newest(conn: Connection, bills: Sequence[Bill]) -> dict[tuple[int, dt.date, dt.date], tuple[int, bytes]]:
+    """(account_id, first_day, last_day) -> (revision, hash of the inputs) of the newest revision there is."""
+    rows = conn.cursor(row_factory=tuple_row).execute(
+        "SELECT DISTINCT ON (account_id, first_day, last_day) account_id, first_day, last_day, revision, inputs_hash FROM bill "
+        "WHERE account_id = ANY(%s) AND first_day >= %s AND last_day <= %s ORDER BY account_id, first_day, last_day, revision DESC",
+        (
+            [bill.account_id for bill in bills],
+            min(b.first_day for b in bills),
+            max(b.last_day for b in bills),
+        ),
+    )
+    return {
+        (account, first, last): (revision, bytes(digest)) for account, first, last, revision, digest in rows
+    }
+
+
+def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
+    """Every further revision of the bills within a span, beside the one before it, in the order of the files."""
+    return conn.execute(
         """
-        INSERT INTO bill (account_id, first_day, last_day, revision, amount_fen, lines, inputs_hash, at)
-        SELECT u.a, u.f, u.l, coalesce(b.revision, 0) + 1, u.fen, u.lines::jsonb, decode(u.h, 'hex'), %(now)s
-        FROM unnest(%(a)s::int[], %(f)s::date[], %(l)s::date[], %(fen)s::bigint[], %(lines)s::text[], %(h)s::text[])
-             AS u(a, f, l, fen, lines, h)
-        LEFT JOIN LATERAL (SELECT revision, inputs_hash FROM bill b WHERE b.account_id = u.a AND b.first_day = u.f AND b.last_day = u.l
-                           ORDER BY revision DESC LIMIT 1) b ON true
-        WHERE b.inputs_hash IS DISTINCT FROM decode(u.h, 'hex')
-        RETURNING account_id
+        SELECT c.number AS customer, p.code AS point, b.first_day, b.last_day, b.revision, o.amount_fen AS before_fen, b.amount_fen,
+               encode(b.inputs_hash, 'hex') AS inputs_sha256
+        FROM bill b JOIN bill o USING (account_id, first_day, last_day) JOIN account a USING (account_id) JOIN customer c USING (customer_id)
+        JOIN point p ON p.point_id = a.point_id
+        WHERE b.revision > 1 AND o.revision = b.revision - 1 AND b.first_day >= %(first)s AND b.last_day <= %(last)s
+          AND (b.last_day = %(last)s OR b.first_day = %(first)s)
+        ORDER BY c.number COLLATE "C", p.code COLLATE "C", b.first_day, b.last_day, b.revision
         """,
-        {
-            "now": as_datetime(now),
-            "a": [b.account_id for b in bills],
-            "f": [b.first_day for b in bills],
-            "l": [b.last_day for b in bills],
-            "fen": [b.amount_fen for b in bills],
-            "lines": [json.dumps(list(b.lines)) for b in bills],
-            "h": [b.inputs_hash.hex() for b in bills],
-        },
+        {"first": first, "last": last},
     ).fetchall()
-    numbers = conn.execute(
-        "SELECT number FROM account JOIN customer USING (customer_id) WHERE account_id = ANY(%s) ORDER BY number",
-        ([row["account_id"] for row in rows],),
-    ).fetchall()
-    feed.publish(conn, "bill", [(row["number"], bills[0].last_day) for row in numbers])
-    return len(rows)
+
+
+def note_batch(conn: Connection, first: dt.date, last: dt.date, *, now: Any) -> None:
+    """This span was billed now, in the caller's transaction."""
+    conn.execute(
+        "INSERT INTO billing_batch VALUES (%s, %s, %s) ON CONFLICT (first_day, last_day) DO UPDATE SET at = excluded.at",
+        (first, last, as_datetime(now)),
+    )
+
+
+def batches(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date]]:
+    """Spans that were billed and end on a local day or later, ascending."""
+    rows = conn.execute(
+        "SELECT first_day, last_day FROM billing_batch WHERE last_day >= %s ORDER BY last_day, first_day",
+        (since,),
+    )
+    return [(row["first_day"], row["last_day"]) for row in rows]
+
+
+def before(conn: Connection, accounts: NDArray[np.int64], day: dt.date) -> dict[int, tuple[int, int]]:
+    """account_id -> (fen, days) of its last bill that ended before a local day, newest revision."""
+    rows = conn.execute(
+        "SELECT DISTINCT ON (account_id) account_id, amount_fen, last_day - first_day + 1 AS days FROM bill "
+        "WHERE account_id = ANY(%s) AND last_day < %s ORDER BY account_id, last_day DESC, first_day DESC, revision DESC",
+        (accounts.tolist(), day),
+    )
+    return {row["account_id"]: (row["amount_fen"], row["days"]) for row in rows}
 
 
 def listing(

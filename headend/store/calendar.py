@@ -10,6 +10,8 @@ from chinese_calendar.constants import holidays as legal
 from chinese_calendar.constants import workdays as made_up
 
 from headend.store.db import Connection, StoreError
+from tariffs.days import KINDS as DAY_KINDS
+from tariffs.days import Days
 
 KINDS = ("workday", "weekend", "holiday", "no-trip")
 
@@ -53,6 +55,15 @@ def mark(conn: Connection, day: dt.date, kind: str, note: str) -> None:
         "ON CONFLICT (day) DO UPDATE SET kind = excluded.kind, note = excluded.note",
         (day, kind, note),
     )
+
+
+def days(conn: Connection, first: dt.date, last: dt.date) -> Days:
+    """The kinds of local days that plans tell apart; a day without a row, or one that was only marked as without trips, has none."""
+    rows = conn.execute(
+        "SELECT day, kind FROM calendar_day WHERE day BETWEEN %s AND %s AND kind = ANY(%s)",
+        (first, last, list(DAY_KINDS)),
+    )
+    return Days.of({row["day"]: row["kind"] for row in rows})
 
 
 def last(conn: Connection) -> dt.date | None:

@@ -60,8 +60,9 @@ def parse_limits(stored: dict[str, Any]) -> Limits:
     return Limits(**values)
 
 
-def set_limits(conn: Connection, changes: dict[str, Any]) -> Limits:
-    """Change some limits; returns all."""
+def set_limits(conn: Connection, changes: dict[str, Any], who: str = "") -> Limits:
+    """Change some limits; returns all. `who` stands in the audit; '': the database's user."""
+    conn.execute("SELECT set_config('headend.who', %s, true)", (who,))
     row = conn.execute("SELECT limits FROM cluster FOR UPDATE").fetchone()
     assert row is not None
     merged = {**row["limits"], **changes}

@@ -128,9 +128,10 @@ def payments(
     """Payments into some accounts, newest first; `before` is the entry to go on after."""
     return conn.execute(
         """
-        SELECT entry_id, account_id, channel, accounting_date, serial, amount_fen, paid_at FROM payment
-        WHERE account_id = ANY(%(accounts)s) AND (%(before)s::bigint IS NULL OR entry_id < %(before)s)
-        ORDER BY entry_id DESC LIMIT %(limit)s
+        SELECT p.entry_id, account_id, channel, accounting_date, serial, p.amount_fen, paid_at, reversed_at FROM payment p
+        LEFT JOIN payment_reversal USING (channel, accounting_date, serial)
+        WHERE account_id = ANY(%(accounts)s) AND (%(before)s::bigint IS NULL OR p.entry_id < %(before)s)
+        ORDER BY p.entry_id DESC LIMIT %(limit)s
         """,
         {"accounts": account_ids, "before": before, "limit": limit},
     ).fetchall()

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from headend.store import feed
+from headend.store import feed, orders
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
@@ -30,6 +30,10 @@ class PaymentConflict(StoreError):
     """The same channel, accounting date and serial came before with other contents."""
 
 
+class PaymentReversed(StoreError):
+    """The payment has been taken back, or its reversal came before it: its name books nothing any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
     """`duplicate`: this payment was booked before; nothing was booked now."""
@@ -37,6 +41,26 @@ class Payment:
     entry_id: int
     account_id: int
     duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """`entry_id` is None where no such payment has come: it will be refused. `duplicate`: so it was before."""
+
+    entry_id: int | None
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Names a payment for ever."""
+
+    channel: str
+    accounting_date: dt.date
+    serial: str
+
+    def __str__(self) -> str:
+        return f"{self.channel}/{self.accounting_date}/{self.serial}"
 
 
 def pay(
@@ -50,51 +74,87 @@ def pay(
     paid_at: Any,
     now: Any,
 ) -> Payment:
-    """Book a payment once, however often it is sent; commits. UnknownCustomer, PaymentConflict."""
+    """Book a payment once, however often it is sent; commits. Errors as `book`."""
+    with conn.transaction():
+        booked = book(
+            conn,
+            Name(channel, accounting_date, serial),
+            customer=customer,
+            amount_fen=amount_fen,
+            paid_at=paid_at,
+            now=now,
+        )
+    conn.commit()
+    return booked
+
+
+def hold(conn: Connection, name: Name) -> None:
+    """Until the caller's transaction ends nobody else books this payment or takes it back: what is asked of it now stays so."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"payment {name}",))
+
+
+def find(conn: Connection, name: Name) -> dict[str, Any] | None:
+    """A booked payment with its customer, its time of booking, whether it was taken back, and how often its receipt was printed."""
+    return conn.execute(
+        """
+        SELECT p.entry_id, p.account_id, p.amount_fen, p.paid_at, e.at, e.detail, c.number, c.name, r.entry_id AS reversal, r.reversed_at,
+               (SELECT count(*) FROM receipt WHERE receipt.entry_id = p.entry_id)::int AS prints
+        FROM payment p JOIN ledger_entry e USING (entry_id) JOIN account a ON a.account_id = p.account_id JOIN customer c USING (customer_id)
+        LEFT JOIN payment_reversal r USING (channel, accounting_date, serial)
+        WHERE channel = %s AND accounting_date = %s AND serial = %s
+        """,
+        (name.channel, name.accounting_date, name.serial),
+    ).fetchone()
+
+
+def find_reversal(conn: Connection, name: Name) -> dict[str, Any] | None:
+    """What took this payment back, or will refuse it."""
+    return conn.execute(
+        "SELECT reversal_serial, amount_fen, reversed_at, entry_id FROM payment_reversal "
+        "WHERE channel = %s AND accounting_date = %s AND serial = %s",
+        (name.channel, name.accounting_date, name.serial),
+    ).fetchone()
+
+
+def book(
+    conn: Connection,
+    name: Name,
+    *,
+    customer: str,
+    amount_fen: int,
+    paid_at: Any,
+    now: Any,
+    account_id: int | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Payment:
+    """Book a payment once, in the caller's transaction. UnknownCustomer, PaymentConflict, PaymentReversed.
+
+    `account_id`: of that account, were it closed meanwhile; without it, of the customer's open one. `more`: what the entry shall tell
+    besides."""
     if amount_fen <= 0:
         raise StoreError("a payment must be more than 0 yuan")
     if (
         as_datetime(paid_at) > as_datetime(now) + AHEAD
     ):  # until then no notice would count, and each run would send another
         raise StoreError(f"the payment is dated {as_datetime(paid_at).isoformat()}, which is still to come")
-    try:
-        with conn.transaction():
-            booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
-    except psycopg.errors.UniqueViolation:  # the same payment, at the same moment, on another connection
-        with conn.transaction():
-            booked = _pay(conn, customer, channel, accounting_date, serial, amount_fen, paid_at, now)
-    conn.commit()
-    return booked
-
-
-def _pay(
-    conn: Connection,
-    customer: str,
-    channel: str,
-    accounting_date: dt.date,
-    serial: str,
-    amount_fen: int,
-    paid_at: Any,
-    now: Any,
-) -> Payment:
+    hold(conn, name)
     # first of all: a repeat is a repeat, also when the account has been closed or a second one opened since
-    before = conn.execute(
-        "SELECT account_id, amount_fen, entry_id, number FROM payment JOIN account USING (account_id) JOIN customer USING (customer_id) "
-        "WHERE channel = %s AND accounting_date = %s AND serial = %s",
-        (channel, accounting_date, serial),
-    ).fetchone()
+    before = find(conn, name)
     conflict = PaymentConflict(
-        f"payment {channel}/{accounting_date}/{serial} is booked with another customer or amount; nothing was booked"
+        f"payment {name} is booked with another customer or amount; nothing was booked"
     )
     if before is not None and before["number"] == customer:
         if before["amount_fen"] != amount_fen:
             raise conflict
+        if before["reversal"] is not None:
+            raise PaymentReversed(f"payment {name} was reversed; pay anew under another serial")
         return Payment(before["entry_id"], before["account_id"], True)
     # locked: a trip that is about to be sent waits for this payment, and payments of an account are numbered in the order they commit
     accounts = conn.execute(
-        "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %s AND valid_to > %s ORDER BY account_id "
-        "FOR NO KEY UPDATE OF account",
-        (customer, as_datetime(now)),
+        "SELECT account_id FROM account JOIN customer USING (customer_id) WHERE number = %(number)s "
+        "AND CASE WHEN %(account)s::int IS NULL THEN valid_to > %(now)s ELSE account_id = %(account)s END "
+        "ORDER BY account_id FOR NO KEY UPDATE OF account",
+        {"number": customer, "account": account_id, "now": as_datetime(now)},
     ).fetchall()
     if not accounts:
         raise UnknownCustomer(customer)
@@ -102,29 +162,92 @@ def _pay(
         raise StoreError(f"customer {customer} has {len(accounts)} open accounts; say which")
     if before is not None:
         raise conflict
-    account_id: int = accounts[0]["account_id"]
+    if find_reversal(conn, name) is not None:
+        raise PaymentReversed(f"the reversal of payment {name} came before it; it is not booked")
+    account: int = accounts[0]["account_id"]
     detail = {
-        "channel": channel,
-        "accounting_date": accounting_date.isoformat(),
-        "serial": serial,
+        "channel": name.channel,
+        "accounting_date": name.accounting_date.isoformat(),
+        "serial": name.serial,
         "amount_fen": amount_fen,
+        **(more or {}),
     }
-    row = conn.execute(
-        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
-        "VALUES (%s, 'payment', %s, 1, %s, %s, %s, %s) RETURNING entry_id",
-        (
-            account_id, f"{channel}/{accounting_date}/{serial}", amount_fen,
-            hashlib.sha256(json.dumps(detail, sort_keys=True).encode()).digest(), json.dumps(detail), as_datetime(now),
-        ),
-    ).fetchone()  # fmt: skip
-    assert row is not None
+    entry_id = _append(conn, account, "payment", str(name), amount_fen, detail, now)
     conn.execute(
         "INSERT INTO payment (account_id, channel, accounting_date, serial, amount_fen, paid_at, entry_id) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        (account_id, channel, accounting_date, serial, amount_fen, as_datetime(paid_at), row["entry_id"]),
+        (
+            account,
+            name.channel,
+            name.accounting_date,
+            name.serial,
+            amount_fen,
+            as_datetime(paid_at),
+            entry_id,
+        ),
     )
-    feed.publish(conn, "payment", [(customer, accounting_date)])
-    return Payment(row["entry_id"], account_id, False)
+    feed.publish(conn, "payment", [(customer, name.accounting_date)])
+    # whoever has paid is not cut off by what was asked for before
+    orders.void_paid(conn, account, now=now, who=f"payment:{name.channel}")
+    return Payment(entry_id, account, False)
+
+
+def reverse(
+    conn: Connection, name: Name, *, reversal_serial: str, amount_fen: int, reversed_at: Any, now: Any
+) -> Reversal:
+    """Take a payment back by an entry of its own (冲正), once, in the caller's transaction. Of a payment that has not come it is noted that
+    it shall be refused. PaymentConflict where the amount is another one, or the reversal's serial took back another payment."""
+    hold(conn, name)
+    before = find_reversal(conn, name)
+    if before is not None:
+        if before["amount_fen"] != amount_fen:
+            raise PaymentConflict(f"payment {name} was reversed with another amount; nothing was done")
+        return Reversal(before["entry_id"], True)
+    payment = find(conn, name)
+    entry_id = None
+    if payment is not None:
+        if payment["amount_fen"] != amount_fen:
+            raise PaymentConflict(f"payment {name} is of another amount; nothing was reversed")
+        conn.execute("SELECT FROM account WHERE account_id = %s FOR NO KEY UPDATE", (payment["account_id"],))
+        detail = {
+            "channel": name.channel,
+            "accounting_date": name.accounting_date.isoformat(),
+            "serial": name.serial,
+            "reversal_serial": reversal_serial,
+            "amount_fen": -amount_fen,
+            "payment": payment["entry_id"],
+        }
+        entry_id = _append(conn, payment["account_id"], "reversal", str(name), -amount_fen, detail, now)
+    try:
+        with conn.transaction():
+            conn.execute(
+                "INSERT INTO payment_reversal (channel, accounting_date, serial, reversal_serial, amount_fen, reversed_at, entry_id) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                (
+                    name.channel, name.accounting_date, name.serial, reversal_serial, amount_fen, as_datetime(reversed_at), entry_id,
+                ),
+            )  # fmt: skip
+    except psycopg.errors.UniqueViolation:
+        raise PaymentConflict(
+            f"reversal {reversal_serial} of {name.channel}/{name.accounting_date} took back another payment; nothing was done"
+        ) from None
+    if payment is not None:
+        feed.publish(conn, "reversal", [(payment["number"], name.accounting_date)])
+    return Reversal(entry_id, False)
+
+
+def _append(
+    conn: Connection, account_id: int, kind: str, period: str, fen: int, detail: Mapping[str, Any], now: Any
+) -> int:
+    """One entry that rests on nothing but what its detail says."""
+    text = json.dumps(detail, sort_keys=True)
+    row = conn.execute(
+        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+        "VALUES (%s, %s, %s, 1, %s, %s, %s, %s) RETURNING entry_id",
+        (account_id, kind, period, fen, hashlib.sha256(text.encode()).digest(), text, as_datetime(now)),
+    ).fetchone()
+    assert row is not None
+    return int(row["entry_id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +291,41 @@ def charges(conn: Connection, periods: Iterable[str]) -> list[dict[str, Any]]:
         "ORDER BY account_id, period, revision",
         (list(periods),),
     ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An entry, or a day's entries together, that are not what they rest on. Amounts as in the ledger; `should_fen` None: nothing is known
+    that they could rest on."""
+
+    customer: str
+    account_id: int
+    kind: str
+    period: str
+    should_fen: int | None
+    stands_fen: int | None
+
+
+def payment_differences(conn: Connection) -> list[Difference]:
+    """Payments and reversals whose entry is missing, of another amount or account, or rests on nothing."""
+    rows = conn.execute(
+        """
+        WITH said AS (
+            SELECT p.account_id, 'payment' AS kind, concat_ws('/', channel, accounting_date, serial) AS period, amount_fen AS fen, entry_id
+            FROM payment p
+            UNION ALL
+            SELECT p.account_id, 'reversal', concat_ws('/', channel, accounting_date, serial), -r.amount_fen, r.entry_id
+            FROM payment_reversal r JOIN payment p USING (channel, accounting_date, serial) WHERE r.entry_id IS NOT NULL),
+        stands AS (SELECT account_id, kind, period, amount_fen AS fen, entry_id FROM ledger_entry WHERE kind IN ('payment', 'reversal'))
+        SELECT number, account_id, kind, period, said.fen AS should, stands.fen AS stands
+        FROM said FULL JOIN stands USING (account_id, kind, period, entry_id) JOIN account USING (account_id) JOIN customer USING (customer_id)
+        WHERE said.fen IS DISTINCT FROM stands.fen ORDER BY number, period, kind
+        """
+    ).fetchall()
+    return [
+        Difference(r["number"], r["account_id"], r["kind"], r["period"], r["should"], r["stands"])
+        for r in rows
+    ]
 
 
 def entries(conn: Connection, account_id: int, limit: int, before: int | None = None) -> list[dict[str, Any]]:
@@ -289,8 +447,9 @@ def charged_since(conn: Connection) -> dict[int, dt.date]:
     return {row["account_id"]: row["day"] for row in rows}
 
 
-def to_act_on(conn: Connection, *, now: Any) -> list[dict[str, Any]]:
-    """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included.
+def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included, those taken
+    back are not. `accounts`: only these.
 
     `last_*` is the newest relay order of the meter that did something: it was sent and has not failed, or it failed with the relay
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
@@ -299,7 +458,7 @@ def to_act_on(conn: Connection, *, now: Any) -> list[dict[str, Any]]:
         SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
-                   AND e.entry_id > b.ledger_entry_id AND e.amount_fen > 0), 0)::bigint AS high_fen
+                   AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen
         FROM account a JOIN balance b USING (account_id)
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         JOIN meter m USING (meter_id)
@@ -309,9 +468,10 @@ def to_act_on(conn: Connection, *, now: Any) -> list[dict[str, Any]]:
                            ORDER BY order_id DESC LIMIT 1) o ON true
         LEFT JOIN LATERAL (SELECT at FROM notice WHERE notice.account_id = a.account_id AND level = 'stop'
                            ORDER BY at DESC LIMIT 1) n ON true
-        WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s AND (b.level = 'stop' OR o.action = 'trip')
+        WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+          AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s)) AND (b.level = 'stop' OR o.action = 'trip')
           AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)
         ORDER BY a.account_id
         """,
-        {"now": as_datetime(now)},
+        {"now": as_datetime(now), "accounts": None if accounts is None else list(accounts)},
     ).fetchall()

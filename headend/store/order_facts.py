@@ -4,25 +4,62 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from headend.control import gates
 from headend.control.facts import Facts, Limits, Refusal, WriteFacts
-from headend.store import cluster
+from headend.store import batches, cluster, no_trip, trip_buckets, trip_stop
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
+from headend.store.trip_buckets import Buckets
 from protocols.localtime import as_datetime
+
+#: what validation and the daily rules say of readings that a balance rests on: spikes, roll-overs that are none, wrong multipliers
+DOUBTS: Final = (
+    "vee-spike", "vee-register", "vee-negative", "vee-limits", "vee-sum", "vee-multiplier", "vee-duplicate",
+    "run-away", "decreased", "wrong-ratio", "check-meter",
+)  # fmt: skip
+#: days before yesterday whose charges tell a usual one
+USUAL: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """What is asked of one trip. `counted`: its batch has grown by it already. `buckets`: held by the transaction that sends it."""
+
+    meter_id: int
+    now: dt.datetime
+    expires: dt.datetime
+    requested_by: str
+    approved_by: str | None = None
+    sending: bool = False
+    not_before: dt.datetime | None = None
+    batch_id: int | None = None
+    counted: bool = True
+    fall_accepted_by: str | None = None
+    buckets: Buckets | None = None
 
 
 def ask_gates(
-    conn: Connection, row: Mapping[str, Any], at: dt.datetime, approved_by: str | None, *, sending: bool
+    conn: Connection,
+    row: Mapping[str, Any],
+    at: dt.datetime,
+    approved_by: str | None,
+    *,
+    sending: bool,
+    accepted: Mapping[str, str] | None = None,
+    buckets: Buckets | None = None,
 ) -> list[Refusal]:
-    """What the gates of this order, which needs a second person, say now."""
+    """What the gates of this order, which needs a second person, say now. `accepted`: gate -> who takes its doubt upon himself."""
     until, who, limits = row["expires_at"], row["requested_by"], cluster.limits(conn)
     if row["meter_id"] is not None:
-        return gates.ask(
-            facts_of(conn, row["meter_id"], at, until, who, approved_by, sending=sending), limits
-        )
+        trip = Trip(
+            row["meter_id"], at, until, who, approved_by, sending, row["not_before"], row["batch_id"],
+            row["order_id"] is not None,
+            {**row["accepted"], **(accepted or {})}.get("fall"), buckets,
+        )  # fmt: skip
+        return gates.ask(facts_of(conn, trip), limits)
     today = conn.execute(
         "SELECT coalesce(sum(adds), 0)::int AS adds, coalesce(sum(replaces), 0)::int AS replaces FROM orders "
         "WHERE terminal_id = %s AND meter_id IS NULL AND sent_at > %s - interval '24 hours' AND order_id IS DISTINCT FROM %s",
@@ -35,35 +72,12 @@ def ask_gates(
     return gates.ask_write(facts, limits)
 
 
-def facts_of(
-    conn: Connection,
-    meter_id: int,
-    now: dt.datetime,
-    expires: dt.datetime,
-    requested_by: str,
-    approved_by: str | None,
-    *,
-    sending: bool,
-) -> Facts:
+def facts_of(conn: Connection, trip: Trip) -> Facts:
     """Everything the gates ask, read at this moment."""
-    zone = cluster.zone(conn)
-    local = now.astimezone(zone)
+    now, limits = trip.now, cluster.limits(conn)
+    local = now.astimezone(cluster.zone(conn))
     day = local.date()
-    account = conn.execute(
-        """
-        SELECT a.account_id, a.prepaid, a.protected, b.as_of, b.valid, b.newest_reading, b.provisional_high_fen
-                 + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
-                             AND e.entry_id > b.ledger_entry_id AND e.amount_fen > 0), 0)::bigint AS high_fen,
-               (SELECT max(n.at) FROM notice n WHERE n.account_id = a.account_id AND n.level = 'stop'
-                   AND n.at > coalesce((SELECT max(p.paid_at) FROM payment p WHERE p.account_id = a.account_id), '-infinity')) AS noticed_at
-        FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
-        WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
-          AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
-        """,
-        {"meter": meter_id, "now": now},
-    ).fetchall()
-    # two accounts on one point: nobody can say whose balance decides, so none does
-    one = account[0] if len(account) == 1 else None
+    account = _account(conn, trip)
     days = {
         row["day"]: row["kind"]
         for row in conn.execute(
@@ -71,38 +85,154 @@ def facts_of(
             (day, day + dt.timedelta(days=1)),
         )
     }
-    trips = conn.execute(
-        """
-        SELECT count(*) FILTER (WHERE o.sent_at > %(now)s - interval '1 hour') AS hour, count(*) AS day,
-               count(*) FILTER (WHERE o.sent_at > %(now)s - interval '1 hour' AND EXISTS (
-                   SELECT FROM installation i JOIN area_role r USING (point_id)
-                   WHERE i.meter_id = o.meter_id AND r.area_id IN (
-                       SELECT r2.area_id FROM installation i2 JOIN area_role r2 USING (point_id) WHERE i2.meter_id = %(meter)s))) AS area
-        FROM orders o WHERE o.kind = 'relay' AND o.action = 'trip' AND o.sent_at > %(now)s - interval '24 hours'
-        """,
-        {"now": now, "meter": meter_id},
-    ).fetchone()
-    assert trips is not None
+    taken = (trip.buckets or trip_buckets.of_meter(conn, trip.meter_id, now)).taken
+    batch = batches.standing(conn, trip.batch_id, limits, more=0 if trip.counted else 1)
+    usual, fall = _fall(conn, account, day, limits)
     return Facts(
         now=now,
         local=local,
-        expires=expires,
-        requested_by=requested_by,
-        approved_by=approved_by,
-        sending=sending,
-        protected=one["protected"] if one else None,
+        expires=trip.expires,
+        requested_by=trip.requested_by,
+        approved_by=trip.approved_by,
+        sending=trip.sending,
+        protected=account["protected"] if account else None,
         day_kind=days.get(day),
         next_day_kind=days.get(day + dt.timedelta(days=1)),
-        prepaid=one["prepaid"] if one else None,
-        balance_high_fen=one["high_fen"] if one else None,
-        balance_as_of=one["as_of"] if one else None,
-        balance_valid=bool(one and one["valid"]),
-        newest_reading=one["newest_reading"] if one else None,
-        trips_hour=trips["hour"],
-        trips_day=trips["day"],
-        trips_area_hour=trips["area"],
-        noticed_at=one["noticed_at"] if one else None,
+        prepaid=account["prepaid"] if account else None,
+        balance_high_fen=account["high_fen"] if account else None,
+        balance_as_of=account["as_of"] if account else None,
+        balance_valid=bool(account and account["valid"]),
+        newest_reading=account["newest_reading"] if account else None,
+        trips_minute=taken["system", "minute"],
+        trips_hour=taken["system", "hour"],
+        trips_day=taken["system", "day"],
+        trips_area_minute=taken["area", "minute"],
+        trips_area_hour=taken["area", "hour"],
+        trips_area_day=taken["area", "day"],
+        trips_line_minute=taken["line", "minute"],
+        trips_line_hour=taken["line", "hour"],
+        trips_line_day=taken["line", "day"],
+        trips_organisation_minute=taken["organisation", "minute"],
+        trips_organisation_hour=taken["organisation", "hour"],
+        trips_organisation_day=taken["organisation", "day"],
+        noticed_at=account["noticed_at"] if account else None,
+        stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
+        keep_power=_keep_power(conn, trip.meter_id),
+        no_trip=no_trip.why(conn, trip.meter_id, day, now),
+        validated_until=_validated(conn),
+        doubts=_doubts(conn, trip.meter_id, day - dt.timedelta(days=limits.doubt_days)),
+        same_since=_same_since(conn, trip.meter_id, now),
+        usual_day_fen=usual,
+        fall_fen=fall,
+        fall_accepted_by=trip.fall_accepted_by,
+        batch_size=batch.size,
+        batch_usual=batch.usual,
+        batch_released=batch.released,
+        batch_released_by=batch.released_by,
+        not_before=trip.not_before,
     )
+
+
+def _account(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
+    """Whose balance decides; None: nobody can say."""
+    rows = conn.execute(
+        """
+        SELECT a.account_id, a.prepaid, a.protected, b.as_of, b.valid, b.newest_reading, b.ledger_fen - b.provisional_low_fen AS since_fen,
+               b.provisional_high_fen
+                 + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
+                             AND e.entry_id > b.ledger_entry_id
+                             AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen,
+               (SELECT max(n.at) FROM notice n WHERE n.account_id = a.account_id AND n.level = 'stop'
+                   AND n.at > coalesce((SELECT max(p.paid_at) FROM payment p WHERE p.account_id = a.account_id), '-infinity')) AS noticed_at
+        FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
+        WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+          AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        """,
+        {"meter": trip.meter_id, "now": trip.now},
+    ).fetchall()
+    # two accounts on one point: nobody can say whose balance decides, so none does
+    return rows[0] if len(rows) == 1 else None
+
+
+def _fall(
+    conn: Connection, account: Mapping[str, Any] | None, day: dt.date, limits: Limits
+) -> tuple[int | None, int | None]:
+    """(what a usual day costs, by how much the balance has fallen since the midnight that began yesterday), in fen.
+
+    The usual day is the median of the charged ones before yesterday: what is looked at must not tell what is usual."""
+    if account is None or account["since_fen"] is None:
+        return None, None
+    yesterday = day - dt.timedelta(days=1)
+    row = conn.execute(
+        """
+        WITH charged AS (SELECT period, -sum(amount_fen)::bigint AS fen FROM ledger_entry
+                         WHERE account_id = %(account)s AND kind = 'charge' AND period >= %(first)s GROUP BY period)
+        SELECT count(*) FILTER (WHERE period < %(yesterday)s AND fen > 0) AS days,
+               percentile_disc(0.5) WITHIN GROUP (ORDER BY fen) FILTER (WHERE period < %(yesterday)s AND fen > 0) AS usual,
+               coalesce(sum(fen) FILTER (WHERE period >= %(yesterday)s), 0)::bigint AS settled
+        FROM charged
+        """,
+        {
+            "account": account["account_id"], "yesterday": yesterday.isoformat(),
+            "first": (yesterday - dt.timedelta(days=USUAL)).isoformat(),
+        },
+    ).fetchone()  # fmt: skip
+    assert row is not None
+    usual = row["usual"] if row["days"] >= limits.usual_days else None
+    return usual, row["settled"] + account["since_fen"]
+
+
+def _keep_power(conn: Connection, meter_id: int) -> bool | None:
+    """Whether the meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too."""
+    row = conn.execute(
+        """
+        SELECT CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
+        WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL
+          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY order_id DESC LIMIT 1
+        """,
+        (meter_id,),
+    ).fetchone()
+    return False if row is None else row["on"]
+
+
+def _validated(conn: Connection) -> dt.date | None:
+    row = conn.execute("SELECT max(day) AS day FROM job_run WHERE job = 'vee' AND ok").fetchone()
+    return row["day"] if row else None
+
+
+def _doubts(conn: Connection, meter_id: int, since: dt.date) -> str:
+    """Open findings against readings of the meter's point since then."""
+    rows = conn.execute(
+        """
+        SELECT DISTINCT f.rule, f.day FROM finding f
+        WHERE f.subject_kind = 'meter' AND f.rule = ANY(%(rules)s) AND f.day >= %(since)s
+          AND f.state IN ('new', 'recurred', 'acknowledged', 'work-order')
+          AND f.subject_id IN (SELECT i.meter_id FROM installation i JOIN installation mine USING (point_id)
+                               WHERE mine.meter_id = %(meter)s AND i.valid_to > %(since)s)
+        ORDER BY f.day, f.rule
+        """,
+        {"rules": list(DOUBTS), "since": since, "meter": meter_id},
+    ).fetchall()
+    return ", ".join(f"{row['rule']} on {row['day']}" for row in rows)
+
+
+def _same_since(conn: Connection, meter_id: int, now: dt.datetime) -> dt.datetime | None:
+    """Since when this meter with these transformers is on its point; another route or password changes nothing of what its registers mean.
+    Where nothing was on the point before, nothing was exchanged: as if for ever."""
+    row = conn.execute(
+        """
+        WITH RECURSIVE span AS (
+            SELECT meter_id, point_id, ct, pt, valid_from AS since FROM installation
+            WHERE meter_id = %(meter)s AND valid_from <= %(now)s AND valid_to > %(now)s
+            UNION ALL
+            SELECT s.meter_id, s.point_id, s.ct, s.pt, i.valid_from FROM span s JOIN installation i
+            ON (i.meter_id, i.point_id, i.ct, i.pt, i.valid_to) = (s.meter_id, s.point_id, s.ct, s.pt, s.since))
+        SELECT CASE WHEN EXISTS (SELECT FROM installation b JOIN span s USING (point_id) WHERE b.valid_from < (SELECT min(since) FROM span))
+               THEN min(since) ELSE least(min(since), timestamptz '1970-01-01 00:00:00+00') END AS since FROM span
+        """,
+        {"meter": meter_id, "now": now},
+    ).fetchone()
+    return row["since"] if row else None
 
 
 def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
@@ -111,6 +241,4 @@ def facts(conn: Connection, asset: str, now: Any) -> tuple[Facts, Limits]:
     if meter is None:
         raise UnknownMeter(asset)
     at = as_datetime(now)
-    return facts_of(
-        conn, meter["meter_id"], at, at + dt.timedelta(hours=1), "", None, sending=False
-    ), cluster.limits(conn)
+    return facts_of(conn, Trip(meter["meter_id"], at, at + dt.timedelta(hours=1), "")), cluster.limits(conn)

@@ -13,10 +13,11 @@ import psycopg
 from headend.control import gates
 from headend.control.facts import Refusal
 from headend.control.order_state import OPEN, Event, NoSuchStep, State, after
-from headend.store import cluster, feed, leases
+from headend.store import batches, cluster, feed, leases, trip_buckets
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection, StoreError
 from headend.store.order_facts import ask_gates, facts
+from headend.store.trip_buckets import Buckets
 from protocols.localtime import as_datetime
 
 RELAY_ACTIONS = ("trip", "permit", "close", "keep-power", "end-keep-power")
@@ -114,14 +115,19 @@ def request(
     writing: Writing | None = None,
     request_key: str | None = None,
     priority: int = 5,
+    not_before: Any = None,
+    batch: int | None = None,
 ) -> int:
     """Ask for something to be done to a meter (`asset`) or to a terminal itself (`terminal`, its code); commits. Returns the order's id.
 
     A trip and a write to a terminal wait for a second person (state wanted); everything else is approved at once. The same
-    `request_key` again returns the same order. Raises UnknownMeter, UnknownTerminal, NotInstalled, AlreadyOpen, Refused (recorded).
+    `request_key` again returns the same order. `not_before`: it is not sent sooner. `batch`: the list (store/batches.py) that a trip is of;
+    else it is counted to what the same requester asks for that day.
+    Raises UnknownMeter, UnknownTerminal, NotInstalled, AlreadyOpen, Refused (recorded).
     """
     wish = _Wish(
-        kind, action, asset, terminal, reason, who, as_datetime(now), as_datetime(expires), writing or Writing(), request_key, priority
+        kind, action, asset, terminal, reason, who, as_datetime(now), as_datetime(expires), writing or Writing(), request_key, priority,
+        None if not_before is None else as_datetime(not_before), batch,
     )  # fmt: skip
     _sensible(wish)
     try:
@@ -154,6 +160,8 @@ class _Wish:
     writing: Writing
     request_key: str | None
     priority: int
+    not_before: dt.datetime | None
+    batch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,8 @@ class _Target:
 def _sensible(wish: _Wish) -> None:
     if bool(wish.asset) == bool(wish.terminal):
         raise OrderError("an order is of a meter or of a terminal: name one of them")
+    if wish.not_before is not None and wish.not_before >= wish.until:
+        raise OrderError("the order would expire before it may be sent")
     actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
     items = wish.kind == "read" and wish.action.startswith(ITEMS) and len(wish.action) <= LONGEST_ACTION
     if wish.action not in actions and not items:
@@ -191,15 +201,21 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
         return known, []
     target = _of_meter(conn, wish) if wish.asset else _of_terminal(conn, wish)
     refusals: list[Refusal] = []
-    state, request_key = State.APPROVED, wish.request_key
+    waits_for = ""
+    state, request_key, batch = State.APPROVED, wish.request_key, None
     if gates.second_person.needed(wish.kind, wish.action):
         state = State.WANTED
+        if wish.kind == "relay":
+            batch = wish.batch or batches.of_day(conn, wish.who, wish.at)
         # as the row will be
-        draft = {
+        draft: dict[str, Any] = {
             "order_id": None, "kind": wish.kind, "action": wish.action, "meter_id": target.meter_id, "terminal_id": target.terminal_id,
             "expires_at": wish.until, "requested_by": wish.who, "adds": wish.writing.adds, "replaces": wish.writing.replaces,
+            "not_before": wish.not_before, "batch_id": batch, "accepted": {},
         }  # fmt: skip
         refusals = ask_gates(conn, draft, wish.at, None, sending=False)
+        if all(r.gate in gates.WAITS for r in refusals):
+            waits_for, refusals = _sentence(refusals), []
         if refusals:
             state = State.REFUSED
             names = ",".join(r.gate for r in refusals)
@@ -211,23 +227,34 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
             ).fetchone()
             if found:
                 return found["order_id"], refusals
-    outcome = _sentence(refusals)
+    outcome = _sentence(refusals) or (waits_for and f"waits: {waits_for}")
     approved = state is State.APPROVED
     row = conn.execute(
         """
         INSERT INTO orders (kind, action, meter_id, terminal_id, priority, state, is_open, reason, requested_by, requested_at,
-                            approved_by, approved_at, expires_at, ended_at, outcome, request_key, request, adds, replaces)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING order_id
+                            approved_by, approved_at, expires_at, ended_at, outcome, request_key, request, adds, replaces, not_before, batch_id)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING order_id
         """,
         (
             wish.kind, wish.action, target.meter_id, target.terminal_id, wish.priority, state, state in OPEN, wish.reason, wish.who, wish.at,
             wish.who if approved else None, wish.at if approved else None, wish.until, None if state in OPEN else wish.at, outcome,
             request_key, json.dumps(dict(wish.writing.request)), wish.writing.adds, wish.writing.replaces,
+            wish.not_before, batch,
         ),
     ).fetchone()  # fmt: skip
     assert row is not None
     order_id: int = row["order_id"]
-    _note(conn, order_id, wish.at, "request", state, wish.who, outcome or wish.reason)
+    if batch is not None and state is State.WANTED:
+        batches.grow(conn, batch)
+    _note(
+        conn,
+        order_id,
+        wish.at,
+        "request",
+        state,
+        wish.who,
+        "; ".join(filter(None, [wish.reason if waits_for else "", outcome])) or wish.reason,
+    )
     return order_id, refusals
 
 
@@ -274,25 +301,36 @@ def _of_terminal(conn: Connection, wish: _Wish) -> _Target:
     return _Target(None, row["terminal_id"])
 
 
-def approve(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
+def approve(conn: Connection, order_id: int, *, who: str, now: Any, accept: Sequence[str] = ()) -> str:
     """A person approves a wanted order; commits. Returns the new state. The gates are asked again.
 
-    Refused where the approver may not approve (the order stays wanted) or a gate says no (the order ends refused)."""
+    `accept`: gates whose doubt the approver has looked at and takes upon himself (gates.ACCEPTABLE).
+    Refused where the approver may not approve, or a person must look first (the order stays wanted), or a gate says no (it ends refused)."""
+    for gate in accept:
+        if gate not in gates.ACCEPTABLE:
+            raise OrderError(
+                f"nobody can accept what {gate!r} says; what can be accepted: {', '.join(gates.ACCEPTABLE)}"
+            )
     with conn.transaction():
         row = _lock(conn, order_id)
         at = as_datetime(now)
         after(State(row["state"]), Event.APPROVE)
-        refusals = ask_gates(conn, row, at, who, sending=False)
-        if any(r.gate == "second_person" for r in refusals):
+        accepted = dict.fromkeys(accept, who)
+        refusals = ask_gates(conn, row, at, who, sending=False, accepted=accepted)
+        if any(r.gate == "second_person" for r in refusals) or (
+            refusals and all(r.gate in gates.WAITS for r in refusals)
+        ):
             state = State.WANTED
         elif refusals:
             state = _move(conn, row, Event.REFUSE, who, at, _sentence(refusals))
         else:
             conn.execute(
-                "UPDATE orders SET approved_by = %s, approved_at = %s WHERE order_id = %s",
-                (who, at, order_id),
+                "UPDATE orders SET approved_by = %s, approved_at = %s, accepted = accepted || %s::jsonb, outcome = '' WHERE order_id = %s",
+                (who, at, json.dumps(accepted), order_id),
             )
-            state = _move(conn, row, Event.APPROVE, who, at, "")
+            state = _move(
+                conn, row, Event.APPROVE, who, at, f"accepts: {', '.join(accept)}" if accept else ""
+            )
     conn.commit()
     if refusals:
         raise Refused(refusals, order_id)
@@ -305,6 +343,25 @@ def cancel(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
         state = _move(conn, _lock(conn, order_id), Event.CANCEL, who, as_datetime(now), f"withdrawn by {who}")
     conn.commit()
     return state
+
+
+def void_paid(conn: Connection, account_id: int, *, now: Any, who: str) -> list[int]:
+    """Trips of this account that have not been sent are void: it has paid. In the transaction of the payment, which holds the account.
+
+    One that is being sent at this moment is passed over: its transaction waits for the account, and then sees the payment."""
+    at = as_datetime(now)
+    rows = conn.execute(
+        """
+        SELECT o.* FROM orders o JOIN installation i ON i.meter_id = o.meter_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        JOIN account a ON a.point_id = i.point_id
+        WHERE a.account_id = %(account)s AND o.kind = 'relay' AND o.action = 'trip' AND o.is_open AND o.state IN ('wanted', 'approved')
+        ORDER BY o.order_id FOR UPDATE OF o SKIP LOCKED
+        """,
+        {"account": account_id, "now": at},
+    ).fetchall()
+    for row in rows:
+        _move(conn, row, Event.CANCEL, who, at, "void: the customer has paid")
+    return [row["order_id"] for row in rows]
 
 
 def begin(
@@ -320,29 +377,37 @@ def begin(
 
     `address` is where the frame will go: refused if the meter or terminal is not the one there any more. `found`: what the line itself
     has shown against it.
-    StaleOwner if the lease is not ours, NoSuchStep if the order is not approved (any more)."""
+    What comes before its time is refused, and the order stays as it is. StaleOwner if the lease is not ours, NoSuchStep if the order is
+    not approved (any more)."""
     with conn.transaction():
         row = _lock(conn, order_id)
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
         refusals = [*_elsewhere(conn, row, at, address), *found]
+        buckets: Buckets | None = None
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
             if row["kind"] == "relay":
-                # one trip at a time passes the gates: two that count at once would both be the last that the cap allows
-                conn.execute("SELECT pg_advisory_xact_lock(hashtext('trip'))")
                 # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
                 conn.execute(
                     "SELECT FROM account a JOIN installation i USING (point_id) WHERE i.meter_id = %s FOR NO KEY UPDATE OF a",
                     (row["meter_id"],),
                 )
-            refusals = ask_gates(conn, row, at, row["approved_by"], sending=True)
-        if refusals:
+                # one trip at a time looks at its tokens: two at once would both take the last; after it the kill switch is held, too
+                buckets = trip_buckets.of_meter(conn, row["meter_id"], at, hold=True)
+            refusals = ask_gates(conn, row, at, row["approved_by"], sending=True, buckets=buckets)
+        elif not refusals and row["not_before"] is not None and at < row["not_before"]:
+            refusals = [Refusal(gates.EARLY, f"it may not be sent before {row['not_before'].isoformat()}")]
+        if [r.gate for r in refusals] == [gates.EARLY]:
+            pass
+        elif refusals:
             _move(conn, row, Event.REFUSE, fence.owner, at, _sentence(refusals))
         elif at >= row["expires_at"]:
             refusals = [Refusal("expiry", f"the order expired at {row['expires_at'].isoformat()}")]
             _move(conn, row, Event.EXPIRE, fence.owner, at, refusals[0].why)
         else:
+            if buckets is not None:
+                trip_buckets.take(conn, buckets, at)
             conn.execute(
                 "UPDATE orders SET epoch = %s, sent_at = %s WHERE order_id = %s", (fence.epoch, at, order_id)
             )
@@ -445,20 +510,21 @@ _BRIEF: Final = _ORDERS.replace(
     "o.*",
     "o.order_id, o.kind, o.action, o.meter_id, o.terminal_id, o.priority, o.state, o.is_open, o.reason, o.requested_by, o.requested_at, "
     "o.approved_by, o.approved_at, o.expires_at, o.epoch, o.sent_at, o.ended_at, o.outcome, o.result - 'held' AS result, o.request_key, "
-    "o.request - 'items' AS request, o.adds, o.replaces",
+    "o.request - 'items' AS request, o.adds, o.replaces, o.not_before, o.batch_id, o.accepted",
 )
 
 
 def work(
-    conn: Connection, terminal_ids: list[int] | None = None, *, owner: str | None = None
+    conn: Connection, terminal_ids: list[int] | None = None, *, owner: str | None = None, now: Any = None
 ) -> list[dict[str, Any]]:
     """Open orders for these terminals, or for those that `owner` holds, that a collector must act on, most urgent first: to send, or to
-    find out about."""
+    find out about. `now`: those whose time to be sent is still to come are left out."""
     return conn.execute(
         f"{_ORDERS} WHERE o.is_open AND o.state <> 'wanted' AND (%(ids)s::int[] IS NULL OR o.terminal_id = ANY(%(ids)s)) "
         "AND (%(owner)s::text IS NULL OR EXISTS (SELECT FROM lease l WHERE l.terminal_id = o.terminal_id AND l.owner = %(owner)s)) "
+        "AND (%(now)s::timestamptz IS NULL OR o.state <> 'approved' OR o.not_before IS NULL OR o.not_before <= %(now)s) "
         "ORDER BY o.priority, o.order_id",
-        {"ids": terminal_ids, "owner": owner},
+        {"ids": terminal_ids, "owner": owner, "now": None if now is None else as_datetime(now)},
     ).fetchall()
 
 
@@ -586,5 +652,5 @@ def _sentence(refusals: list[Refusal]) -> str:
 __all__ = [
     "ACTIONS", "ITEMS", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
     "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
-    "expire", "facts", "get", "listing", "request", "reroute", "step", "work",
+    "expire", "facts", "get", "listing", "request", "reroute", "step", "void_paid", "work",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import analytics
+import bills
 import codec
 import collect
 import fleet
@@ -27,7 +28,7 @@ from servers import KINDS
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHES = ("protocols", "store", "collect")
 #: minutes to half an hour each, and nobody to race against: asked for by name
-LONG = ("analytics", "fleet", "holes", "million", "recovery", "late", "live")
+LONG = ("analytics", "bills", "fleet", "holes", "million", "recovery", "late", "live")
 
 
 def _arguments() -> argparse.Namespace:
@@ -62,7 +63,7 @@ def _arguments() -> argparse.Namespace:
         "--utility",
         type=_positive,
         default=1_000_000,
-        help="meters of `million` and `analytics` (default 1000000)",
+        help="meters of `million` and `analytics`, accounts of `bills` (default 1000000)",
     )
     sizes.add_argument("--gigabytes", type=float, default=1.0, help="of store to recover (default 1)")
     sizes.add_argument(
@@ -124,6 +125,8 @@ def main() -> None:
         print("\n".join(notes), flush=True)
         notes += night.run(told.server or KINDS[:1], told.utility)
         races += loaded
+    if "bills" in wanted:
+        notes = bills.run(told.server or KINDS[:1], told.utility)
     if "recovery" in wanted:
         notes = [line for done in recovery.run(kinds, told.gigabytes) for line in done.lines()]
     if "late" in wanted:

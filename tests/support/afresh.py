@@ -47,9 +47,13 @@ def afresh(conn: psycopg.Connection[Any]) -> None:
     cursor.execute("SET session_replication_role = replica")
     for name in whole:
         cursor.execute(f"DELETE FROM {name}".encode())
+    cursor.execute("INSERT INTO trip_stop DEFAULT VALUES ON CONFLICT DO NOTHING")
     cursor.execute("RESET session_replication_role")
     if whole:
         cursor.execute(f"VACUUM {', '.join(whole)}".encode())
     cursor.execute(_COUNTERS)
     cursor.execute("INSERT INTO cluster DEFAULT VALUES")
+    cursor.execute(
+        "SELECT audit_add('begin', '', audit_before() || '{\"limits\": {}}') WHERE NOT EXISTS (SELECT FROM audit)"
+    )
     conn.autocommit = committing

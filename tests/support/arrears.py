@@ -6,17 +6,47 @@ import datetime as dt
 from typing import Any
 
 import numpy as np
+import pytest
 
-from headend.store import leases
+from headend.store import leases, ledger, orders
 from headend.store.db import Connection
 from headend.store.orders import Fence
 from protocols.localtime import as_datetime
-from tests.support.house import Place, at, place
+from tests.support.house import SHANGHAI, Place, at, place
 
 #: an ordinary Wednesday
 NOW = at("2026-03-11 10:00")
 HOUR = np.timedelta64(1, "h")
 OWNER = "collector"
+
+
+def trusted(conn: Connection, account: int | None, now: dt.datetime) -> None:
+    """Yesterday's readings have been validated, and the account's days cost 20 yuan as ever, in the caller's transaction."""
+    day = now.astimezone(SHANGHAI).date()
+    conn.execute(
+        "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES ('vee', %s, %s, 1, true, '')",
+        (day - dt.timedelta(days=1), now),
+    )
+    conn.execute(
+        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+        "SELECT %s, 'charge', d::date::text, 1, -2000, ''::bytea, '{}', %s FROM generate_series(%s::date - 9, %s::date - 5, '1 day') d "
+        "ON CONFLICT DO NOTHING",
+        (account, now, day, day),
+    )
+
+
+def book(conn: Connection, customer: str, fen: int, now: np.datetime64) -> None:
+    """A payment as it stands in the middle of its transaction: booked, and what it makes needless not voided yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "void_paid", lambda *_, **__: [])
+        ledger.book(
+            conn,
+            ledger.Name("bank", dt.date(2026, 3, 11), "1"),
+            customer=customer,
+            amount_fen=fen,
+            paid_at=now,
+            now=now,
+        )
 
 
 def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:
@@ -36,6 +66,7 @@ def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:
         "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, -100, '', '')",
         (here.account, now - dt.timedelta(hours=1)),
     )
+    trusted(conn, here.account, now)
     conn.commit()
     return here
 

@@ -335,6 +335,10 @@ def _results(conn: Connection, ids: list[list[int]], rng: np.random.Generator) -
 
 
 def _money(conn: Connection, customers: list[list[str]]) -> None:
+    conn.execute(
+        "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES ('vee', %s, %s, 1, true, '')",
+        (YESTERDAY, as_datetime(NOW)),
+    )
     accounts = conn.execute(
         "SELECT account_id, number, prepaid FROM account JOIN customer USING (customer_id) ORDER BY account_id"
     ).fetchall()
@@ -352,7 +356,10 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
         )
         for kind, period, fen in (
             ("payment", f"bank/2026-03-01/{k:06d}", bought),
-            ("charge", "2026-03-10", -used),
+            *(
+                ("charge", f"2026-03-{day:02}", -(used // 10) if day < 10 else -(used - 9 * (used // 10)))
+                for day in range(1, 11)
+            ),
         ):
             entry = _one(
                 conn,

@@ -28,9 +28,25 @@ def facts(**changes: Any) -> Facts:
         "balance_as_of": NOW,
         "balance_valid": True,
         "newest_reading": NOW,
-        "trips_hour": 0,
-        "trips_day": 0,
-        "trips_area_hour": 0,
+        **{
+            f"trips_{scope}{span}": 0
+            for scope in ("", "area_", "line_", "organisation_")
+            for span in ("minute", "hour", "day")
+        },
         "noticed_at": NOW - dt.timedelta(minutes=30),
+        "stopped": "",
+        "keep_power": False,
+        "no_trip": "",
+        "validated_until": dt.date(2026, 3, 10),
+        "doubts": "",
+        "same_since": NOW - dt.timedelta(days=60),
+        "usual_day_fen": 2000,
+        "fall_fen": 2500,
+        "fall_accepted_by": None,
+        "batch_size": 1,
+        "batch_usual": None,
+        "batch_released": None,
+        "batch_released_by": None,
+        "not_before": None,
     }
     return Facts(**{**given, **changes})

@@ -30,6 +30,7 @@ from terminals.simulator.fleet import Fleet
 from terminals.simulator.meter import Meter as Simulated
 from terminals.simulator.scenario import Group, Plan, small
 from terminals.simulator.witness import read_acts
+from tests.support.arrears import trusted
 from tests.support.house import SHANGHAI, Place, at, place
 
 #: an ordinary Wednesday
@@ -91,6 +92,7 @@ def broke(conn: Connection, where: Place, now: np.datetime64, *, fen: int = -500
         "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, %s, '停电通知', 'stop')",
         (where.account, when - dt.timedelta(days=1), fen),
     )
+    trusted(conn, where.account, when)
     conn.commit()
 
 

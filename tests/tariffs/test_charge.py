@@ -20,7 +20,7 @@ from tariffs.charge import (
     provisional,
 )
 from tariffs.money import to_fen
-from tariffs.plan import Tariff
+from tariffs.plan import Tariff, parse
 from tariffs.registers import ROLL_OVER
 
 KWH = 10_000
@@ -40,7 +40,7 @@ def freeze(*kwh: float) -> np.ndarray:
 def test_flat_is_the_total_minus_the_others(four: Tariff) -> None:
     # total 100, sharp 10, peak 30, valley 25 -> flat 35, whatever its own register says
     part = period_energy(freeze(0, 0, 0, 0, 0), freeze(100, 10, 30, 34.98, 25), np.array([1]), four.on(DAY))
-    assert part.energy[0].tolist() == [10 * KWH, 30 * KWH, 35 * KWH, 25 * KWH]
+    assert part.energy[0].tolist() == [10 * KWH, 30 * KWH, 35 * KWH, 25 * KWH, 0]
     assert part.total[0] == 100 * KWH
     assert part.problem[0] == 0
     money = charges(part.energy, four.on(DAY))
@@ -49,9 +49,36 @@ def test_flat_is_the_total_minus_the_others(four: Tariff) -> None:
     assert to_fen(charge_to_date(part.energy, four.on(DAY))).tolist() == [7050]
 
 
+def test_five_periods_on_four_registers() -> None:
+    """Four registers count, the fifth period is what the total has besides; T3 counts the deep valley here."""
+    text = """
+name = "five"
+title_en = "Five"
+title_zh = "五"
+region = "000000"
+source = "test"
+[[version]]
+valid_from = 2024-01-01
+prices = { sharp = "1.2", peak = "1.0", flat = "0.6", valley = "0.3", deep = "0.1" }
+registers = { T1 = "sharp", T2 = "peak", T3 = "deep", T4 = "valley" }
+[[version.schedule]]
+[version.schedule.hours]
+sharp = ["18:00-20:00"]
+peak = ["08:00-12:00"]
+flat = ["14:00-18:00", "20:00-24:00"]
+valley = ["00:00-08:00"]
+deep = ["12:00-14:00"]
+"""
+    version = parse(text, "five.toml").on(DAY)
+    part = period_energy(freeze(0, 0, 0, 0, 0), freeze(100, 10, 20, 5, 30), np.array([1]), version)
+    assert part.energy[0].tolist() == [10 * KWH, 20 * KWH, 35 * KWH, 30 * KWH, 5 * KWH]
+    # 12 + 20 + 21 + 9 + 0.5 = 62.50 yuan
+    assert to_fen(charge_to_date(part.energy, version)).tolist() == [6250]
+
+
 def test_peak_is_the_remainder_where_there_is_no_flat(zhejiang: Tariff) -> None:
     part = period_energy(freeze(5, 0, 3, 0, 2), freeze(15, 0, 9, 0, 6), np.array([20]), zhejiang.on(DAY))
-    assert part.energy[0].tolist() == [0, 20 * 6 * KWH, 0, 20 * 4 * KWH]
+    assert part.energy[0].tolist() == [0, 20 * 6 * KWH, 0, 20 * 4 * KWH, 0]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +120,7 @@ def test_roll_over(zhejiang: Tariff) -> None:
     begin[0, 0] = ROLL_OVER - 50 * KWH
     part = period_energy(begin, end, np.array([1]), zhejiang.on(DAY))
     assert part.total[0] == 100 * KWH
-    assert part.energy[0].tolist() == [0, 80 * KWH, 0, 20 * KWH]
+    assert part.energy[0].tolist() == [0, 80 * KWH, 0, 20 * KWH, 0]
 
 
 @given(
@@ -106,7 +133,7 @@ def test_entries_always_sum_to_the_rounded_period_charge(daily: list[list[int]],
     earlier = np.zeros(3, dtype=np.int64)
     for day, charge in enumerate(to_date):
         seen = np.full(3, MISSING) if day in holes and day < len(daily) - 1 else charge
-        entry = daily_entry(seen, earlier)
+        entry = daily_entry(to_fen(seen), earlier)
         assert entry.dtype == np.int64
         earlier = earlier + np.where(entry == MISSING, 0, entry)
     assert np.array_equal(earlier, to_fen(to_date[-1]))

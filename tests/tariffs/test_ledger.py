@@ -138,9 +138,19 @@ def test_hashes_of_a_batch_are_the_hashes_of_its_rows() -> None:
     first = np.arange(10).reshape(2, 5)
     common = {"tariff": "t", "begin": dt.date(2026, 3, 1)}
     batch = inputs_hashes(common, {"account": np.array([7, 8]), "first": first})
-    assert batch == [inputs_hash({**common, "account": 7 + n, "first": first[n].tolist()}) for n in range(2)]
-    with pytest.raises(ValueError, match="both common and a column"):
-        inputs_hashes({"account": 1}, {"account": np.array([7])})
+    shared = {"common": inputs_hash(common)}
+    assert batch == [inputs_hash({**shared, "account": 7 + n, "first": first[n].tolist()}) for n in range(2)]
+    mixed = {
+        "zone": np.array(["A", "Ö"]),
+        "at": np.array(["2026-03-01", "2026-03-02"], dtype="datetime64[us]"),
+        "few": np.array([[True], [False]]),
+    }
+    assert inputs_hashes(common, mixed) == [
+        inputs_hash({**shared, "zone": "AÖ"[n], "at": mixed["at"][n], "few": mixed["few"][n]})
+        for n in range(2)
+    ]
+    with pytest.raises(ValueError, match="may not be called 'common'"):
+        inputs_hashes({"account": 1}, {"common": np.array([7])})
 
 
 @given(
@@ -167,6 +177,6 @@ def test_running_equals_recomputed_in_any_order_of_arrival(charges: list[int], s
         # the two ways of saying what a day's entry is agree
         if len(ledger) > 1:
             earlier = sum(entry.amount_fen for entry in ledger[:-1])
-            assert ledger[-1].amount_fen == int(daily_entry(to_date[newest], np.array(earlier)))
+            assert ledger[-1].amount_fen == int(daily_entry(to_fen(to_date[newest]), np.array(earlier)))
     scratch = derive([], **KEY, amount_fen=int(to_fen(to_date[-1])), inputs_hash="scratch")  # type: ignore[arg-type]
     assert balance(ledger) == balance(scratch)

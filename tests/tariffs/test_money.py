@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.reading import MISSING
-from tariffs.money import FEN, amount, from_fen, price_of, to_fen, total, yuan_text
+from tariffs.money import FEN, amount, from_fen, price_of, share, text_of, to_fen, total, yuan_text
 
 
 @given(st.lists(st.integers(-(10**17), 10**17), min_size=1))
@@ -60,9 +60,37 @@ def test_overflow_is_an_error_not_another_number() -> None:
 def test_prices() -> None:
     assert price_of("0.5680") == 5680
     assert price_of("1") == 10_000
-    for bad in ("0.56801", "abc", "", "1e-2", "nan", "Infinity", " 0.5"):
+    for bad in ("0.56801", "abc", "", "1e-2", "nan", "Infinity", " 0.5", "1_0", "٠.٥"):
         with pytest.raises(ValueError, match="decimal"):
             price_of(bad)
+
+
+@given(st.integers(-(10**15), 10**15), st.lists(st.integers(0, 10**15), min_size=1, max_size=6))
+def test_what_is_shared_is_neither_lost_nor_made_more(whole: int, parts: list[int]) -> None:
+    """Also where the product is far beyond 64 bits."""
+    of = sum(parts) + 1
+    upto = np.cumsum([*parts, 1])
+    shared = np.diff(share(np.array(whole), upto, np.array(of)), prepend=0)
+    assert shared.dtype == np.int64
+    assert shared.sum() == whole
+    assert share(np.array(whole), upto, np.array(of)).tolist() == [
+        whole * edge // of for edge in upto.tolist()
+    ]
+
+
+def test_share_refuses_floats_and_takes_nothing() -> None:
+    with pytest.raises(TypeError, match="part must be integers"):
+        share(np.array([1]), np.array([0.5]), np.array([1]))
+    assert share(np.array([], dtype=np.int64), np.array([1]), np.array([2])).shape == (0,)
+
+
+def test_text_of() -> None:
+    assert [text_of(units) for units in (0, 5, 1_244_400, -5680)] == [
+        "0.0000",
+        "0.0005",
+        "124.4400",
+        "-0.5680",
+    ]
 
 
 def test_yuan_text() -> None:

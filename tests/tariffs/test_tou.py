@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from protocols.localtime import day_slots
 from protocols.reading import MISSING
 from tariffs.money import amount
-from tariffs.plan import PERIODS, Tariff
+from tariffs.periods import PERIODS
+from tariffs.plan import Tariff
 from tariffs.registers import ROLL_OVER
 from tariffs.tou import charge_bounds, energy_by_period, slot_periods
 
@@ -21,7 +22,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 VALLEY, PEAK = PERIODS.index("valley"), PERIODS.index("peak")
 #: valley, valley, peak, peak, peak, valley
 SIX = np.array([VALLEY, VALLEY, PEAK, PEAK, PEAK, VALLEY], dtype=np.int8)
-PRICES = np.array([0, 5680, 0, 2880])
+PRICES = np.array([0, 5680, 0, 2880, 0])
 ONE = np.array([1])
 
 
@@ -72,14 +73,14 @@ def test_complete_curve() -> None:
 
 def test_a_hole_inside_one_period_costs_nothing() -> None:
     parts = energy_by_period(np.array([[0, 1, 3, MISSING, MISSING, 40, 100]]), SIX)
-    assert parts.energy[0].tolist() == [0, 37, 0, 63]
+    assert parts.energy[0].tolist() == [0, 37, 0, 63, 0]
     assert parts.ambiguous.sum() == 0
 
 
 def test_a_hole_across_a_boundary_is_reported_apart_with_bounds() -> None:
     # 1 -> 20 lies in one valley slot and two peak slots: 19 units nobody can split
     parts = energy_by_period(np.array([[0, 1, MISSING, MISSING, 20, 40, 100]]), SIX)
-    assert parts.energy[0].tolist() == [0, 20, 0, 61]
+    assert parts.energy[0].tolist() == [0, 20, 0, 61, 0]
     both = (1 << VALLEY) | (1 << PEAK)
     assert parts.ambiguous[0, both] == 19
     assert parts.ambiguous[0].sum() == 19
@@ -95,7 +96,7 @@ def test_missing_ends_are_not_covered() -> None:
     assert parts.complete.tolist() == [False, False]
     assert parts.first.tolist() == [1, -1]
     assert parts.last.tolist() == [5, -1]
-    assert parts.energy[0].tolist() == [0, 37, 0, 2]
+    assert parts.energy[0].tolist() == [0, 37, 0, 2, 0]
     assert parts.energy[1].sum() == 0
 
 
@@ -103,7 +104,7 @@ def test_roll_over_and_decrease() -> None:
     top = ROLL_OVER - 5
     parts = energy_by_period(np.array([[top, top + 3, 2, 4, 4, 4, 4], [9, 9, 8, 9, 9, 9, 9]]), SIX)
     assert parts.valid.tolist() == [True, False]
-    assert parts.energy[0].tolist() == [0, 2, 0, 7]
+    assert parts.energy[0].tolist() == [0, 2, 0, 7, 0]
     charge = charge_bounds(parts, PRICES, np.array([40, 1]))
     assert charge.low.tolist() == [40 * (2 * 5680 + 7 * 2880), MISSING]
 
@@ -126,10 +127,10 @@ def test_shapes_and_floats_are_refused() -> None:
 def test_bounds_contain_the_truth(seed: int, missing: float) -> None:
     random = np.random.default_rng(seed)
     slots = 96
-    periods = np.repeat(random.integers(0, 4, slots // 4), 4).astype(np.int8)
+    periods = np.repeat(random.integers(0, len(PERIODS), slots // 4), 4).astype(np.int8)
     used = random.integers(0, 5000, (20, slots))
     registers = np.concatenate([np.full((20, 1), 7), 7 + used.cumsum(axis=1)], axis=1)
-    prices = random.integers(0, 20_000, 4)
+    prices = random.integers(0, 20_000, len(PERIODS))
     truth = amount(used, prices[periods]).sum(axis=1)
     gone = random.random(registers.shape) < missing
     gone[:, [0, -1]] = False

@@ -14,15 +14,29 @@ from headend.control.gates import (
     calendar,
     cap,
     expiry,
+    fall,
+    keep_power,
+    not_before,
     notice,
     protected,
+    quarantine,
     second_person,
+    stopped,
     terminal_cap,
+    validation,
 )
 
 #: in the order in which a person would ask
-GATES = (protected, calendar, balance, notice, cap, second_person, expiry)
+GATES = (
+    stopped, protected, keep_power, calendar, balance, validation, fall, notice, cap, quarantine, second_person, not_before, expiry,
+)  # fmt: skip
 WRITE_GATES = (terminal_cap, second_person, expiry)
+#: whose no a person can lift, so that the order waits for one; any other no ends it
+WAITS = frozenset({"fall", "quarantine", "second_person"})
+#: what the approver may take upon himself
+ACCEPTABLE = ("fall",)
+#: whose no time alone lifts: the order stays as it is
+EARLY = "not_before"
 
 
 def ask(facts: Facts, limits: Limits) -> list[Refusal]:

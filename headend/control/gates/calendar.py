@@ -1,4 +1,5 @@
-"""No trip on days off, their eves, no-trip days, nights and evenings; none at all where the calendar has no answer."""
+"""No trip on days off, their eves, no-trip days, nights and evenings, nor where an organisation spares its customers (exams, heat, cold); none at all
+where the calendar has no answer."""
 
 from headend.control.facts import Facts, Limits
 
@@ -15,6 +16,10 @@ def why_not(facts: Facts, limits: Limits) -> str | None:
         )
     if facts.next_day_kind != "workday":
         return f"{day} is the eve of a {facts.next_day_kind}"
+    if facts.no_trip is None:
+        return "nobody can say whether the customer's organisation trips nobody today"
+    if facts.no_trip:
+        return facts.no_trip
     if not limits.trip_from <= facts.local.time() < limits.trip_until:
         return f"{facts.local:%H:%M} is outside {limits.trip_from:%H:%M}-{limits.trip_until:%H:%M}"
     return None

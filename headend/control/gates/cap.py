@@ -1,13 +1,25 @@
-"""A wrong batch must stay small: caps on trips for the system and for one transformer area."""
+"""A wrong batch must stay small: tokens for the minute, the hour and the day, of the system, the organisation, the line and the transformer area."""
+
+from typing import Final
 
 from headend.control.facts import Facts, Limits
 
+SCOPES: Final = {
+    "": "",
+    "organisation_": " of this organisation",
+    "line_": " on this line",
+    "area_": " in this transformer area",
+}
+SPANS: Final = {"minute": "in the last minute", "hour": "in the last hour", "day": "in the last 24 hours"}
+
 
 def why_not(facts: Facts, limits: Limits) -> str | None:
-    if facts.trips_hour >= limits.trips_per_hour:
-        return f"{facts.trips_hour} trips in the last hour; the cap is {limits.trips_per_hour}"
-    if facts.trips_day >= limits.trips_per_day:
-        return f"{facts.trips_day} trips in the last 24 hours; the cap is {limits.trips_per_day}"
-    if facts.trips_area_hour >= limits.trips_per_area_hour:
-        return f"{facts.trips_area_hour} trips in this transformer area in the last hour; the cap is {limits.trips_per_area_hour}"
+    for scope, where in SCOPES.items():
+        for span, when in SPANS.items():
+            taken: int | None = getattr(facts, f"trips_{scope}{span}")
+            most: int = getattr(limits, f"trips_per_{scope}{span}")
+            if taken is None:
+                return f"nobody can say how many trips there were{where} {when}"
+            if taken >= most:
+                return f"{taken} trips{where} {when}; the cap is {most}"
     return None

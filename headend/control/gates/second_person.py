@@ -1,7 +1,7 @@
 """Whoever asks for a trip, or for a write to a terminal, does not approve it. A job asks, a person approves; two keys of one person are
 one person."""
 
-from headend.control.facts import Facts, Limits, WriteFacts
+from headend.control.facts import Facts, Limits, WriteFacts, is_person
 
 
 def needed(kind: str, action: str) -> bool:
@@ -12,7 +12,7 @@ def needed(kind: str, action: str) -> bool:
 def why_not(facts: Facts | WriteFacts, limits: Limits) -> str | None:
     if facts.approved_by is None:
         return "nobody has approved it" if facts.sending else None
-    if not facts.approved_by.strip() or facts.approved_by.startswith("job:"):
+    if not is_person(facts.approved_by):
         return f"{facts.approved_by!r} is not a person"
     if facts.approved_by == facts.requested_by:
         return f"{facts.approved_by} asked for it and cannot approve it"

@@ -180,7 +180,9 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("customer", text), Column("name", text), Column("phone", anything, blank=""),
             Column("point", text, refers="point", store="-"), Column("tariff", text, store="-"), Column("prepaid", yes_no, store="-"),
             Column("protected", anything, store="-"), Column("industry", anything, needed=False, dated=True, blank=""),
-            Column("capacity_kva", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True), _from(), _to(),
+            Column("capacity_kva", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True),
+            Column("basic_by", maybe(choice("capacity", "contract", "demand")), needed=False, dated=True),
+            Column("contract_kw", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True), _from(), _to(),
         ), code="number"),
     )
 }  # fmt: skip

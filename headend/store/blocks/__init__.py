@@ -1,11 +1,21 @@
 """Arrays out: `[meter, slot]` blocks of readings and `[point, slot]` energies, for any span of local days, in bounded memory."""
 
-from headend.store.blocks.block import CELLS_AT_ONCE, Block, load
-from headend.store.blocks.energy import Why
+from headend.store.blocks.block import CELLS_AT_ONCE, Block, fetch, load
+from headend.store.blocks.counted import Counted
+from headend.store.blocks.energy import Energy, Why
 from headend.store.blocks.grid import BadCode
 from headend.store.blocks.installed import ROLES, Rows, assets, rows
 from headend.store.blocks.overlay import Estimates, Quality, Standing, standing
-from headend.store.blocks.points import ENERGIES, Boundary, Daily, PointBlock, boundaries, daily, energies
+from headend.store.blocks.points import (
+    ENERGIES,
+    Boundary,
+    Daily,
+    PointBlock,
+    boundaries,
+    counted,
+    daily,
+    energies,
+)
 from headend.store.blocks.stream import stream, stream_areas, stream_energies
 
 __all__ = [
@@ -15,7 +25,9 @@ __all__ = [
     "BadCode",
     "Block",
     "Boundary",
+    "Counted",
     "Daily",
+    "Energy",
     "Estimates",
     "PointBlock",
     "Quality",
@@ -24,8 +36,10 @@ __all__ = [
     "Why",
     "assets",
     "boundaries",
+    "counted",
     "daily",
     "energies",
+    "fetch",
     "load",
     "rows",
     "standing",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.store.blocks.block import curve, fetch, span
+from headend.store.blocks.counted import Counted, chain
 from headend.store.blocks.energy import Ends, Energy, Registers, by_point
 from headend.store.blocks.grid import BadCode, by_key, choose, empty, ids, stamp, stamps
 from headend.store.blocks.installed import Rows, rows
@@ -31,6 +33,9 @@ ENERGIES: Final = ("active_import", "active_export")
 #: Where the register of a removal or installation may have been read, the likeliest to be meant for it first.
 _BOUNDARIES: Final = (DAY_FREEZES, SPOTS, MONTH_FREEZES, SLOTS, PHASES)
 
+
+#: Midnights that are further apart are asked for by themselves.
+_NEAR: Final = np.timedelta64(3 * 86_400_000_000, "us")
 
 #: By quantity: the registers at the instant of each row's installation, or removal, [row].
 Boundary = dict[str, Registers]
@@ -132,24 +137,51 @@ def fill_points(
 
 def daily(conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]) -> Daily:
     """Whole days from freezes, for rows as Rows.by_point gives them: as `energies` with days for slots; tariff registers have no curve."""
+    ends, boundary = _ends(conn, who, midnights, zone, codes)
+    energies = {code: by_point(midnights, who, ends[code])[1] for code in codes}
+    return Daily({code: ends[code].at.values for code in codes}, energies, *boundary)
+
+
+def counted(
+    conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]
+) -> tuple[I64, dict[str, Counted], dict[str, I64]]:
+    """(point [point], what they had counted at `midnights` by quantity, the meters' registers [row, midnight]), for rows as Rows.by_point gives
+    them."""
+    ends, _ = _ends(conn, who, midnights, zone, codes)
+    found = {code: chain(midnights, who, ends[code])[1] for code in codes}
+    return np.unique(who.point), found, {code: ends[code].at.values for code in codes}
+
+
+def _ends(
+    conn: Connection, who: Rows, midnights: Times, zone: ZoneInfo, codes: Sequence[str]
+) -> tuple[dict[str, Ends], tuple[Boundary, Boundary]]:
+    """The registers of freezes, and of installations and removals, by quantity."""
     meters, spread = np.unique(who.meter, return_inverse=True)
     at = {code: empty(code, DAY_FREEZES, (len(meters), len(midnights))) for code in codes}
     worth = {code: np.zeros((len(meters), len(midnights)), dtype=np.int8) for code in codes}
     with by_key(conn):
         # a midnight's register is the same, whichever of them was asked for
         for table in (DAY_FREEZES, SPOTS, MONTH_FREEZES):
-            found, marks = fetch(conn, table, codes, meters, midnights, zone)
-            for code in codes:
-                lacks = ~known(at[code])
-                at[code] = np.where(lacks, found[code], at[code])
-                worth[code] = np.where(lacks, quality(found[code], marks[code]), worth[code])
-        ends = boundaries(conn, codes, who, midnights[0], midnights[-1])
-    registers = {code: at[code][spread] for code in codes}
-    result = {}
-    for code in codes:
-        here = Registers(registers[code], worth[code][spread])
-        _, result[code] = by_point(midnights, who, Ends(here, ends[0][code], ends[1][code]))
-    return Daily(registers, result, *ends)
+            for near in _near(midnights):
+                found, marks = fetch(conn, table, codes, meters, midnights[near], zone)
+                for code in codes:
+                    lacks = ~known(at[code][:, near])
+                    at[code][:, near] = np.where(lacks, found[code], at[code][:, near])
+                    worth[code][:, near] = np.where(
+                        lacks, quality(found[code], marks[code]), worth[code][:, near]
+                    )
+        boundary = boundaries(conn, codes, who, midnights[0], midnights[-1])
+    return {
+        code: Ends(Registers(at[code][spread], worth[code][spread]), boundary[0][code], boundary[1][code])
+        for code in codes
+    }, boundary
+
+
+def _near(midnights: Times) -> list[slice]:
+    """The midnights in groups of few days: what lies between two of them is read over."""
+    cuts = np.flatnonzero(np.diff(midnights) > _NEAR) + 1
+    edges = [0, *cuts.tolist(), len(midnights)]
+    return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
 def boundaries(

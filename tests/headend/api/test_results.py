@@ -154,6 +154,7 @@ def test_the_description_covers_every_path(desk: Desk) -> None:
         "/api/v1/customers", "/api/v1/customers/{number}/usage", "/api/v1/meters/{asset}/reads", "/api/v1/meters/{asset}/why/{day}",
         "/api/v1/commands/{command}/approve", "/api/v1/losses", "/api/v1/findings/{finding}/acknowledge",
         "/api/v1/findings/{finding}/close", "/api/v1/changes", "/api/v1/fleet",
+        "/api/v1/trips/stop", "/api/v1/trips/batches/{batch}/approve", "/api/v1/trips/no-trip-days", "/api/v1/trips/audit",
     } <= paths.keys()  # fmt: skip
     for path, methods in paths.items():
         for method, operation in methods.items():

@@ -224,7 +224,10 @@ def test_a_payment_is_booked_once(fleet):
     customer = fleet.customer(fleet.faults["prepaid"][1])
     pay = ["prepaid", "pay", customer, "12.30", "--serial", "A-1", "--json"]
     first, second = fleet(*pay).json(), fleet(*pay).json()
-    assert (first["duplicate"], second) == (False, {"entry": first["entry"], "duplicate": True})
+    assert (first["duplicate"], second) == (
+        False,
+        {"entry": first["entry"], "duplicate": True, "reclose": []},
+    )
     assert "booked before, nothing done" in fleet(*pay[:-1]).out
     other = fleet("prepaid", "pay", customer, "99.99", "--serial", "A-1")
     assert other.code == 1  # the same number with another amount is a mistake of the channel
@@ -244,6 +247,8 @@ UNKNOWN = [
     (["relay", "cancel", "999999"], "no order 999999"),
     (["prepaid", "show", "123"], "no customer '123'"),
     (["prepaid", "pay", "123", "10", "--serial", "1"], "no customer '123'"),
+    (["bank", "payments", "--bank", "NONE"], "no bank 'NONE'"),
+    (["bank", "decide", "999999", "book"], "no item 999999"),
     (["relay", "limits", "trips=3"], "unknown limit 'trips'; there are trip_from,"),
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ from headend.store import leases, orders
 from protocols.localtime import instant
 from protocols.reading import SLOT_QUANTITIES
 from terminals.simulator import truth
+from tests.support.arrears import trusted
 from tests.support.collecting import BOTH, RELAY_645, House, Open
 from tests.support.house import at, one, table
 
@@ -141,6 +142,7 @@ def may_be_tripped(house: House, asset: str) -> None:
         "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, -9, '', '')",
         (account["account_id"], now - dt.timedelta(hours=1)),
     )
+    trusted(conn, account["account_id"], now)
     conn.commit()
 
 

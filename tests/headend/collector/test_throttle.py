@@ -156,7 +156,9 @@ async def test_who_leaves_while_he_waits_among_the_silent_takes_nobodys_place() 
     assert (throttle.active, throttle.at_work) == (0, 0)
 
 
-async def test_one_turn_in_so_many_is_for_the_silent_however_many_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_turn_in_so_many_is_for_the_silent_however_many_others_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "SHARE", 4)
     throttle = Throttle()
     throttle.limit.value = 1

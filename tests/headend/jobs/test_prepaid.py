@@ -27,6 +27,9 @@ def customer(conn: Connection, asset: str = "1", *, since: str = "2026-03-11 00:
         "INSERT INTO calendar_day (day, kind) SELECT d, 'workday' FROM generate_series(date '2026-03-01', date '2026-03-31', interval '1 day') d "
         "ON CONFLICT DO NOTHING"
     )
+    conn.execute(
+        "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES ('vee', '2026-03-10', '2026-03-11', 1, true, '')"
+    )
     return place(conn, asset, customer=f"C{asset}", since=since, **options)
 
 
@@ -57,6 +60,36 @@ def shown(conn: Connection, asset: str = "1") -> dict[str, Any]:
     conn.commit()
     assert row is not None
     return row
+
+
+def test_with_a_plan_whose_charge_is_not_known_nobody_is_cut_off(store: Connection) -> None:
+    steady(store, customer(store, tariff="hunan-large-industry"))
+    pay(store, "1", 100)
+    assert work(store) == "1 unknown; 0 notices"  # by the ledger alone: the curve would have spent it
+    found = shown(store)
+    assert (found["provisional_low_fen"], found["provisional_high_fen"], found["valid"]) == (100, 100, False)
+
+
+def test_what_was_used_since_is_priced_by_the_steps_too(store: Connection) -> None:
+    """4 kWh were used, 3 of them in the second step, whatever hours they fell in."""
+    here = customer(store, tariff="zhejiang-residential-steps", since="2025-06-01 00:00")
+    steady(store, here)
+    store.execute(
+        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+        "VALUES (%s, 'charge', '2026-03-10', 1, 0, '', '{}', '2026-03-11')",
+        (here.account,),
+    )
+    work(store)
+    assert not shown(store)["valid"]  # nobody knows what the year had brought
+    store.execute("INSERT INTO account_opening VALUES (%s, '2026-03-11', %s)", (here.account, 2759 * 10_000))
+    work(store)
+    found = shown(store)
+    assert found["valid"]
+    spent = SPENT + 500 * 30_000
+    assert (found["provisional_low_fen"], found["provisional_high_fen"]) == (
+        -spent // 1_000_000,
+        -(spent // 1_000_000),
+    )
 
 
 def test_what_is_left(store: Connection) -> None:
@@ -261,7 +294,7 @@ def tripped(conn: Connection, here: Place, *end: Event, result: dict[str, Any] |
     assert act(conn, "2026-03-11 10:35")[0] == 1
     order = one(conn, "SELECT max(order_id) FROM orders")
     held, when = fence(conn, here), at("2026-03-11 10:40")
-    orders.approve(conn, order, who="李敏", now=when)
+    orders.approve(conn, order, who="李敏", now=when, accept=["fall"])
     assert orders.begin(conn, order, fence=held, now=when) == []
     for event in end:
         orders.step(conn, order, event, fence=held, now=when, result=result)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import numpy as np
 
 from headend.jobs import settle
 from headend.store import ledger
 from headend.store.db import Connection
-from headend.store.tables import DAY_FREEZES
+from headend.store.tables import DAY_FREEZES, SPOTS
 from tests.support.house import at, one, place, rows, table, write
 from tests.support.household import Home, fen, home, run
 
@@ -17,7 +18,7 @@ FIRST = dt.date(2026, 3, 5)
 
 
 def customer(
-    conn: Connection, asset: str = "1", *, since: str = "2026-03-05 00:00", days: int = 8, **options: int
+    conn: Connection, asset: str = "1", *, since: str = "2026-03-05 00:00", days: int = 8, **options: Any
 ) -> tuple[int, Home]:
     here = place(conn, asset, customer=f"C{asset}", since=since, **options)
     return here.account or 0, home(here.meter, dt.date.fromisoformat(since[:10]), days)
@@ -50,6 +51,57 @@ def test_day_by_day(store: Connection) -> None:
     detail = ledger.entries(store, account, 1)[0]["detail"]
     assert detail["month_to_date_fen"] == to_date[3]
     assert detail["registers_to"][0] == house.total[3 * 96]
+
+
+def test_a_plan_with_steps_is_settled_by_what_the_year_has_brought(store: Connection) -> None:
+    here = place(store, "1", customer="C1", since="2025-06-01 00:00", tariff="zhejiang-residential-steps")
+    house = home(here.meter, dt.date(2026, 3, 1), 4)
+    house.freeze(store, "2026-03-01", "2026-03-02", "2026-03-03")
+    # nobody knows what was used from New Year's Day on
+    assert settled(store, "2026-03-01") == "0 entries, 0 corrections, 1 accounts wait for a freeze"
+    first, second = (house.total[96 * k] - house.total[96 * (k - 1)] for k in (1, 2))
+    beyond = 10_000  # 1 kWh of the first day lies in the second step, and all of the second day
+    store.execute(
+        "INSERT INTO account_opening VALUES (%s, '2026-03-01', %s)",
+        (here.account, 2760 * 10_000 - first + beyond),
+    )
+    store.commit()
+    for day in ("2026-03-01", "2026-03-02"):
+        settled(store, day)
+    costs = [house.cost("2026-03-01 00:00", f"2026-03-0{k} 00:00") for k in (2, 3)]
+    to_date = [fen(costs[0] + 500 * beyond), fen(costs[1] + 500 * (beyond + second))]
+    assert posted(store, here.account or 0) == [
+        ("2026-03-01", 1, -to_date[0]), ("2026-03-02", 1, to_date[0] - to_date[1]),
+    ]  # fmt: skip
+
+
+def test_a_meter_is_exchanged_within_the_month(store: Connection) -> None:
+    old = place(store, "1", customer="C1", point="P1", since="2026-03-01 00:00", until="2026-03-02 10:00")
+    new = place(store, "2", point="P1", since="2026-03-02 10:00", ct=20)
+    before, after = home(old.meter, dt.date(2026, 3, 1), 4), home(new.meter, dt.date(2026, 3, 1), 4, seed=2)
+    before.freeze(store, "2026-03-01", "2026-03-02")
+    after.freeze(store, "2026-03-03", "2026-03-04")
+    settled(store, "2026-03-01")
+    # the day of the exchange, and the month after it, wait for the two registers of that moment: nothing is lost and nothing guessed
+    assert settled(store, "2026-03-03") == "0 entries, 0 corrections, 1 accounts wait for a freeze"
+    for house in (before, after):
+        k = list(house.times).index(at("2026-03-02 10:00"))
+        total, valley = house.total[k], house.valley[k]
+        given = rows(
+            [house.meter],
+            [house.times[k]],
+            active_import=[total],
+            active_import_t2=[total - valley],
+            active_import_t4=[valley],
+        )
+        write(store, SPOTS, given)
+    assert settled(store, "2026-03-03") == "2 entries, 0 corrections, 0 accounts wait for a freeze"
+    cost = before.cost("2026-03-01 00:00", "2026-03-02 10:00") + after.cost(
+        "2026-03-02 10:00", "2026-03-04 00:00", 20
+    )
+    assert -sum(amount for _, _, amount in posted(store, old.account or 0)) == fen(cost)
+    detail = ledger.entries(store, old.account or 0, 1)[0]["detail"]
+    assert (detail["meter"], detail["multiplier"]) == ("1 2", 20)
 
 
 def test_a_revised_freeze_is_a_visible_correction(store: Connection) -> None:
@@ -132,7 +184,7 @@ def test_who_is_not_settled(store: Connection) -> None:
     here = place(store, "2", customer="C2", since="2026-03-05 09:00")
     house = home(here.meter, FIRST, 3)
     house.freeze(store, "2026-03-05", "2026-03-06", "2026-03-07")
-    assert settled(store, "2026-03-05") == "0 entries, 0 corrections, 0 accounts wait for a freeze"
+    assert settled(store, "2026-03-05") == "no prepaid accounts"
     settled(store, "2026-03-06")
     assert posted(store, here.account or 0) == [
         ("2026-03-06", 1, -fen(house.cost("2026-03-06 00:00", "2026-03-07 00:00")))

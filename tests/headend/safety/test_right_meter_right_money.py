@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 from typing import Any
 
 import pytest
 
 from headend.control.order_state import Event
-from headend.store import leases, ledger, orders
+from headend.store import leases, orders
 from headend.store.db import Connection
 from headend.store.orders import Fence
+from tests.support.arrears import book
 from tests.support.house import Place, at, moment, place
 from tests.support.wire import LEASE, NOON, OWNER, ask, broke
 
@@ -106,7 +106,7 @@ def test_a_payment_that_is_being_booked_stops_the_trip(
     held = fence(store, debtor)
     found: list[Any] = []
     with second.transaction():
-        ledger._pay(second, "9001", "bank", dt.date(2026, 3, 11), "1", 1_000, NOW, NOW)
+        book(second, "9001", 1_000, NOW)
         sender = threading.Thread(
             target=lambda: found.extend(
                 orders.begin(store, order, fence=held, now=NOW, address="000000000100")

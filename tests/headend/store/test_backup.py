@@ -17,7 +17,7 @@ import pytest
 
 from headend.control.order_state import State
 from headend.plans import CURVE, points
-from headend.store import backup, check, db, feed, intake, manifest, migrate, orders, pgtools, rollups
+from headend.store import audit, backup, check, db, feed, intake, manifest, migrate, orders, pgtools, rollups
 from headend.store.backup import BackupError
 from headend.store.db import Connection
 from headend.store.intake import Delivery
@@ -81,6 +81,9 @@ def test_everything_comes_back_and_nothing_acts(
         "INSERT INTO lease SELECT min(terminal_id), 'collector-1', 7, clock_timestamp() + interval '1 hour' FROM terminal"
     )
     utility.commit()
+    head = audit.head(utility)
+    assert head is not None
+    utility.commit()
     made = backup.back_up(utility, tmp_path / "b1", pg_bin)
     assert made.tables["slot_read"]
     assert sum(part.rows for part in made.tables["slot_read"].values()) == one(
@@ -135,6 +138,11 @@ def test_everything_comes_back_and_nothing_acts(
         assert done.limits == {"trips_per_hour": "20", "trips_per_day": "100"}
         assert one(back, "SELECT limits FROM cluster") == {"trips_per_hour": 0, "trips_per_day": 0}
         assert one(back, "SELECT epoch FROM cluster") == epoch + 1
+        # the audit goes on: what had been said is there, and that it was restored, by whom and of when
+        told = audit.verify(back, head)
+        assert (told.broken, told.head is not None and told.head.seq > head.seq) == (None, True)
+        restored = [record["body"] for record in audit.records(back, limit=1000, kind="restore")]
+        assert [(body["who"], body["taken"]) for body in restored] == [("test", made.taken)]
         with pytest.raises(feed.StaleCursor, match="since a restore"):
             feed.read(back, cursor, 10)
         back.rollback()

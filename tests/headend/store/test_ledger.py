@@ -8,10 +8,20 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from headend.store import ledger
 from headend.store.db import Connection, StoreError
-from headend.store.ledger import Balances, Charge, Payment, PaymentConflict, UnknownCustomer
+from headend.store.ledger import (
+    Balances,
+    Charge,
+    Name,
+    Payment,
+    PaymentConflict,
+    PaymentReversed,
+    UnknownCustomer,
+)
 from tests.support.house import at, one, place, table
 
 DAY = dt.date(2026, 3, 11)
@@ -170,3 +180,135 @@ def test_one_notice_a_level_until_a_payment(store: Connection) -> None:
     pay(store, paid_at=at("2026-03-11 10:20"))
     assert [tell("stop", "2026-03-11 10:30"), tell("stop", "2026-03-11 10:45")] == [True, False]
     assert one(store, "SELECT count(*) FROM notice") == 3
+
+
+def take_back(conn: Connection, serial: str = "1", fen: int = 500, by: str = "R") -> ledger.Reversal:
+    with conn.transaction():
+        done = ledger.reverse(
+            conn, Name("bank", DAY, serial), reversal_serial=f"{by}{serial}", amount_fen=fen, reversed_at=NOW, now=NOW
+        )  # fmt: skip
+    conn.commit()
+    return done
+
+
+def test_a_reversal_is_an_entry_of_its_own(store: Connection) -> None:
+    here = place(store, "1", customer="C1")
+    first = pay(store)
+    done = take_back(store)
+    assert (done.entry_id is not None, done.duplicate) == (True, False)
+    assert table(store, "SELECT kind, period, amount_fen FROM ledger_entry ORDER BY entry_id") == [
+        ("payment", "bank/2026-03-11/1", 500),
+        ("reversal", "bank/2026-03-11/1", -500),
+    ]
+    assert take_back(store) == ledger.Reversal(done.entry_id, True)
+    assert take_back(store, by="S") == ledger.Reversal(
+        done.entry_id, True
+    )  # asked again under another number
+    assert ledger.sums(store)[here.account or 0] == (0, done.entry_id)
+    assert table(store, "SELECT topic, key FROM feed WHERE topic = 'reversal'") == [("reversal", "C1")]
+    # its name books nothing any more, and says so
+    with pytest.raises(PaymentReversed, match="payment bank/2026-03-11/1 was reversed"):
+        pay(store)
+    found = ledger.find(store, Name("bank", DAY, "1"))
+    assert found is not None
+    assert (found["entry_id"], found["reversal"]) == (first.entry_id, done.entry_id)
+
+
+def test_a_reversal_that_comes_first_refuses_its_payment(store: Connection) -> None:
+    place(store, "1", customer="C1")
+    assert take_back(store) == ledger.Reversal(None, False)
+    assert take_back(store) == ledger.Reversal(None, True)
+    for _ in range(2):
+        with pytest.raises(PaymentReversed, match="came before it; it is not booked"):
+            pay(store)
+    assert one(store, "SELECT count(*) FROM ledger_entry") == 0
+
+
+def test_a_reversal_of_something_else_is_refused(store: Connection) -> None:
+    place(store, "1", customer="C1")
+    pay(store)
+    pay(store, serial="2")
+    with pytest.raises(PaymentConflict, match="of another amount"):
+        take_back(store, fen=499)
+    take_back(store)
+    with pytest.raises(PaymentConflict, match="reversed with another amount"):
+        take_back(store, fen=499)
+    with pytest.raises(PaymentConflict, match="took back another payment"), store.transaction():
+        ledger.reverse(
+            store, Name("bank", DAY, "2"), reversal_serial="R1", amount_fen=500, reversed_at=NOW, now=NOW
+        )
+    assert one(store, "SELECT sum(amount_fen) FROM ledger_entry") == 500
+
+
+def test_what_was_taken_back_is_never_changed(store: Connection) -> None:
+    take_back(store)
+    for sql in ("UPDATE payment_reversal SET amount_fen = 1", "DELETE FROM payment_reversal"):
+        with pytest.raises(psycopg.errors.RaiseException, match="payment_reversal is append-only"):
+            store.execute(sql)
+        store.rollback()
+
+
+def test_payment_and_reversal_at_the_same_moment(store: Connection, second: Connection) -> None:
+    """Whichever comes first, nothing of it is left."""
+    place(store, "1", customer="C1")
+    for k in range(8):
+        gate = threading.Barrier(2)
+
+        def work(act: Any, conn: Connection, serial: str = f"s{k}", gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            try:
+                act(conn, serial=serial)
+            except PaymentReversed:
+                conn.rollback()
+
+        threads = [
+            threading.Thread(target=work, args=(act, conn))
+            for act, conn in ((pay, store), (take_back, second))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert one(store, "SELECT coalesce(sum(amount_fen), 0) FROM ledger_entry") == 0
+    assert one(store, "SELECT count(*) FROM payment_reversal") == 8
+
+
+#: (what, which): a payment, a reversal of it, a day's charge
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["pay", "reverse", "charge"]), st.integers(0, 4)), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=EVENTS, data=st.data())
+def test_whatever_comes_in_whatever_order_the_balance_is_the_same(
+    store: Connection, events: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """Payments, their reversals and charges, shuffled and repeated: the sum is that of payments not taken back, less the charges."""
+    events = list(dict.fromkeys(events))
+    taken = {which for what, which in events if what == "reverse"}
+    expected = sum(
+        {"pay": (which not in taken) * (100 + which), "reverse": 0, "charge": -(7 + which)}[what]
+        for what, which in events
+    )
+    run = one(store, "SELECT count(*) FROM customer")
+    order = data.draw(st.permutations([*events, *data.draw(st.lists(st.sampled_from(events), max_size=6))]))
+    customer, account = f"C{run}", place(store, f"{run}", customer=f"C{run}").account or 0
+    charged: set[int] = set()
+    for what, which in order:
+        serial = f"{run}-{which}"
+        if what == "pay":
+            try:
+                pay(store, customer, serial=serial, fen=100 + which)
+            except PaymentReversed:
+                store.rollback()
+        elif what == "reverse":
+            take_back(store, serial=serial, fen=100 + which)
+        elif which not in charged:  # a settlement derives a day once more and adds nothing
+            charged.add(which)
+            ledger.post(
+                store, [Charge(account, f"2026-03-0{which + 1}", 1, -(7 + which), bytes(32), {})], now=NOW
+            )
+            store.commit()
+    assert ledger.sums(store).get(account, (0, 0))[0] == expected
+    assert ledger.payment_differences(store) == []

@@ -25,7 +25,7 @@ from headend.store.orders import (
     UnknownOrder,
 )
 from protocols.localtime import as_datetime
-from tests.support.arrears import HOUR, NOW, OWNER, broke, fence
+from tests.support.arrears import HOUR, NOW, OWNER, book, broke, fence
 from tests.support.house import Place, at, one, place, table
 
 LATER = NOW + HOUR
@@ -209,9 +209,9 @@ def test_a_refused_trip_is_on_record_once_a_day(store: Connection) -> None:
 WORLD = {
     "UPDATE account SET protected = '学校'": ["protected"],
     "UPDATE account SET prepaid = false": ["balance"],
-    "UPDATE account SET valid_to = '2026-03-11 09:00+08'": ["protected", "balance", "notice"],
-    "UPDATE account SET valid_from = '2026-03-11 10:00:01+08'": ["protected", "balance", "notice"],
-    "DELETE FROM balance": ["balance"],
+    "UPDATE account SET valid_to = '2026-03-11 09:00+08'": ["protected", "balance", "fall", "notice"],
+    "UPDATE account SET valid_from = '2026-03-11 10:00:01+08'": ["protected", "balance", "fall", "notice"],
+    "DELETE FROM balance": ["balance", "fall"],
     "UPDATE balance SET provisional_high_fen = 0": ["balance"],
     "UPDATE balance SET valid = false": ["balance"],
     "UPDATE balance SET newest_reading = NULL": ["balance"],
@@ -231,7 +231,34 @@ WORLD = {
     # which the store itself refuses; from before it did, or with that switched off
     "ALTER TABLE account DISABLE TRIGGER USER; "
     "INSERT INTO account (customer_id, point_id, tariff, prepaid, valid_from) SELECT customer_id, point_id, 'x', true, '2026-02-01' "
-    "FROM account": ["protected", "balance", "notice"],
+    "FROM account": ["protected", "balance", "fall", "notice"],
+    "UPDATE trip_stop SET stopped = true, reason = 'x', who = 'x', at = now()": ["stopped"],
+    "DELETE FROM trip_stop": ["stopped"],
+    "DELETE FROM job_run": ["validation"],
+    "UPDATE job_run SET ok = false": ["validation"],
+    "UPDATE job_run SET day = '2026-03-09'": ["validation"],
+    "UPDATE job_run SET job = 'vee-late'": ["validation"],
+    """INSERT INTO no_trip (first_day, last_day, kind, reason, who, at) VALUES ('2026-03-12', '2026-03-13', 'heat', 'x', 'x', now())""": ["calendar"],
+    "UPDATE balance SET provisional_low_fen = -10101": ["fall"],
+    "UPDATE balance SET provisional_low_fen = -10100": [],
+    "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+    "SELECT account_id, 'charge', '2026-03-10', 1, -10000, '', '{}', now() FROM account": ["fall"],
+    # an exchange of the meter this morning, and one of long ago
+    "UPDATE installation SET valid_from = '2026-03-11 08:00+08'; INSERT INTO meter (asset, phases, accuracy) VALUES ('old', 1, 0.01); "
+    "INSERT INTO installation (meter_id, point_id, terminal_id, address, ct, pt, valid_from, valid_to) SELECT m.meter_id, i.point_id, "
+    "i.terminal_id, 'old', 1, 1, '2026-01-01', '2026-03-11 08:00+08' FROM installation i, meter m WHERE m.asset = 'old'": ["validation"],
+    "UPDATE installation SET valid_from = '2026-03-11 08:00+08'": [],
+    **{
+        "INSERT INTO finding (rule, rule_version, subject_kind, subject_id, day, first_day, severity, title_en, title_zh, evidence, state, "
+        f"first_seen, last_seen) SELECT '{rule}', 1, 'meter', meter_id, '{day}', '{day}', 'alarm', '', '', '{{}}', '{state}', now(), now() "
+        "FROM meter": gates
+        for rule, day, state, gates in (
+            ("vee-spike", "2026-03-10", "new", ["validation"]), ("vee-register", "2026-03-10", "acknowledged", ["validation"]),
+            ("vee-multiplier", "2026-02-08", "work-order", ["validation"]), ("wrong-ratio", "2026-03-10", "recurred", ["validation"]),
+            ("vee-spike", "2026-02-07", "new", []), ("vee-spike", "2026-03-10", "closed", []), ("vee-spike", "2026-03-10", "withdrawn", []),
+            ("offline", "2026-03-10", "new", []),
+        )
+    },
 }  # fmt: skip
 
 
@@ -312,7 +339,7 @@ def test_the_cap_holds_when_two_send_at_once(store_dsn: str, store: Connection, 
             lambda: orders.begin(second, made[1], fence=fences[1], now=NOW),  # noqa: B023
         )
         assert sorted(len(refusals) for refusals in found) == [0, 1]
-        store.execute("UPDATE orders SET sent_at = NULL")
+        store.execute("UPDATE orders SET sent_at = NULL; DELETE FROM trip_bucket")
         store.commit()
 
 
@@ -344,7 +371,9 @@ def test_the_gates_are_asked_again_at_approval_and_at_sending(store: Connection)
     store.execute("UPDATE account SET protected = ''")
     order = ask(store)
     orders.approve(store, order, who="李敏", now=NOW)
-    pay(store, 5000, NOW)
+    with store.transaction():  # booked, and not yet voided what it makes needless
+        book(store, "C1", 5000, NOW)
+    store.commit()
     assert [r.gate for r in orders.begin(store, order, fence=held, now=NOW)] == ["balance", "notice"]
     found = orders.get(store, order)
     assert (found["state"], found["sent_at"], found["is_open"]) == ("refused", None, False)

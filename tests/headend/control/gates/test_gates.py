@@ -38,6 +38,8 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"next_day_kind": None}, None),
         *(({"day_kind": kind}, {"day_kind": "workday"}) for kind in ("weekend", "holiday", "no-trip", "")),
         *(({"next_day_kind": kind}, {"next_day_kind": "workday"}) for kind in ("weekend", "holiday", "no-trip", "")),
+        ({"no_trip": None}, None),
+        ({"no_trip": "heat alert (高温预警) from 2026-03-11 to 2026-03-12: 38 °C"}, {"no_trip": ""}),
         ({"local": NOW.replace(hour=7, minute=59, second=59, microsecond=999_999)}, {"local": NOW.replace(hour=8)}),
         ({"local": NOW.replace(hour=17)}, {"local": NOW.replace(hour=16, minute=59, second=59, microsecond=999_999)}),
         ({"local": NOW.replace(hour=0)}, None),
@@ -66,6 +68,53 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"trips_day": 100}, {"trips_day": 99}),
         ({"trips_area_hour": 5}, {"trips_area_hour": 4}),
         ({"trips_hour": 21}, None),
+        *(
+            ({f"trips_{scope}{span}": most}, {f"trips_{scope}{span}": most - 1})
+            for scope in ("", "area_", "line_", "organisation_")
+            for span in ("minute", "hour", "day")
+            for most in [getattr(LIMITS, f"trips_per_{scope}{span}")]
+        ),
+        *(
+            ({f"trips_{scope}{span}": None}, None)
+            for scope in ("", "area_", "line_", "organisation_")
+            for span in ("minute", "hour", "day")
+        ),
+    ],
+    "stopped": [({"stopped": None}, None), ({"stopped": "by 李敏: x"}, {"stopped": ""})],
+    "keep_power": [({"keep_power": None}, None), ({"keep_power": True}, {"keep_power": False})],
+    "validation": [
+        ({"validated_until": None}, None),
+        ({"validated_until": dt.date(2026, 3, 9)}, {"validated_until": dt.date(2026, 3, 10)}),
+        ({"doubts": None}, None),
+        ({"doubts": "vee-spike on 2026-03-10"}, {"doubts": ""}),
+        ({"same_since": None}, None),
+        ({"same_since": NOW - LIMITS.settled_in + MICRO}, {"same_since": NOW - LIMITS.settled_in}),
+        ({"same_since": NOW + SECOND}, None),
+    ],
+    "fall": [
+        ({"usual_day_fen": None}, {"usual_day_fen": None, "fall_accepted_by": "李敏"}),
+        ({"fall_fen": None}, {"fall_fen": None, "fall_accepted_by": "李敏"}),
+        ({"fall_fen": 10_001}, {"fall_fen": 10_000}),
+        ({"fall_fen": 1, "usual_day_fen": 0}, {"fall_fen": 0, "usual_day_fen": 0}),
+        ({"fall_fen": 10_001, "fall_accepted_by": "job:prepaid"}, {"fall_fen": 10_001, "fall_accepted_by": "陈晓"}),
+        ({"fall_fen": 10_001, "fall_accepted_by": "陈晓", "requested_by": "陈晓"}, None),
+        ({"fall_fen": 10_001, "fall_accepted_by": " "}, None),
+    ],
+    "quarantine": [
+        ({"batch_size": None}, None),
+        ({"batch_size": 21}, {"batch_size": 20}),
+        ({"batch_size": 31, "batch_usual": 10}, {"batch_size": 30, "batch_usual": 10}),
+        (
+            {"batch_size": 31, "batch_released": 30, "batch_released_by": "李敏"},
+            {"batch_size": 31, "batch_released": 31, "batch_released_by": "李敏"},
+        ),
+        ({"batch_size": 31, "batch_released": 31, "batch_released_by": "job:prepaid"}, None),
+        ({"batch_size": 31, "batch_released": 31, "batch_released_by": None}, None),
+        ({"batch_size": 31, "batch_released": 31, "batch_released_by": "陈晓", "requested_by": "陈晓"}, None),
+    ],
+    "not_before": [
+        ({"not_before": NOW + MICRO}, {"not_before": NOW}),
+        ({"not_before": NOW + MICRO}, {"not_before": NOW + MICRO, "sending": False}),
     ],
     "second_person": [
         ({"approved_by": None}, {"approved_by": None, "sending": False}),
@@ -86,6 +135,90 @@ def test_each_gate_alone(gate: str) -> None:
         assert refused(**forbidden) == [gate], forbidden
         if near_miss is not None:
             assert refused(**near_miss) == [], near_miss
+
+
+def test_what_each_new_gate_says() -> None:
+    """Whoever is refused reads it: names, numbers and the next step."""
+    told = {r.gate: r.why for r in gates.ask(facts(
+        stopped="by 李敏: x", keep_power=True, no_trip="exam days", doubts="vee-spike on 2026-03-10", fall_fen=12_345, batch_size=31, batch_usual=10,
+        not_before=NOW + SECOND, trips_line_day=50,
+    ), LIMITS)}  # fmt: skip
+    assert told == {
+        "stopped": "trips are stopped: by 李敏: x",
+        "keep_power": "the meter is in keep-power; `headend relay end-keep-power` ends it",
+        "calendar": "exam days",
+        "validation": "validation has doubts about readings under the balance: vee-spike on 2026-03-10",
+        "fall": "the balance has fallen by 123.45 yuan since yesterday began, more than 5 usual days of 20.00 yuan; "
+        "a person must look at it and accept it",
+        "cap": "50 trips on this line in the last 24 hours; the cap is 50",
+        "quarantine": "a batch of 31 trips, where 10 are usual; it waits for `headend relay release`",
+        "not_before": "it may not be sent before 2026-03-11T10:00:01+08:00",
+    }
+
+
+#: what is not known, or just not so -> how the gate says it: the next step is in the sentence
+SENTENCES: list[tuple[dict[str, Any], str]] = [
+    ({"stopped": None}, "nobody can say whether trips are stopped"),
+    ({"keep_power": None}, "nobody can say whether the meter is in keep-power"),
+    ({"protected": None}, "no account is known for this meter, so nobody can say that the customer is not protected"),
+    ({"day_kind": None}, "the calendar does not know 2026-03-11 and the day after; load it with `headend init`"),
+    ({"next_day_kind": None}, "the calendar does not know 2026-03-11 and the day after; load it with `headend init`"),
+    ({"day_kind": "no-trip"}, "2026-03-11 is a no-trip day"),
+    ({"day_kind": "holiday"}, "2026-03-11 is a holiday"),
+    ({"next_day_kind": "holiday"}, "2026-03-11 is the eve of a holiday"),
+    ({"no_trip": None}, "nobody can say whether the customer's organisation trips nobody today"),
+    ({"local": NOW.replace(hour=17, minute=5)}, "17:05 is outside 08:00-17:00"),
+    ({"prepaid": None}, "no account is known for this meter"),
+    ({"prepaid": False}, "the account is not prepaid"),
+    ({"balance_high_fen": None}, "no balance has been computed"),
+    ({"balance_as_of": None}, "no balance has been computed"),
+    ({"newest_reading": None}, "no balance has been computed"),
+    ({"balance_valid": False}, "a reading under the balance has not passed validation"),
+    ({"balance_as_of": NOW - 3 * dt.timedelta(hours=1)}, "the balance is of 2026-03-11T07:00:00+08:00, older than 2:00:00"),
+    ({"balance_as_of": NOW + SECOND}, "the balance or its newest reading lies in the future: a clock is wrong"),
+    ({"newest_reading": NOW + SECOND}, "the balance or its newest reading lies in the future: a clock is wrong"),
+    ({"newest_reading": NOW - 5 * dt.timedelta(hours=1)}, "the newest reading is of 2026-03-11T05:00:00+08:00, older than 4:00:00"),
+    ({"balance_high_fen": 150}, "the balance may be 1.50 yuan, which is not below zero"),
+    ({"validated_until": None}, "the readings of 2026-03-10 have not been validated yet; `headend vee run` does it"),
+    ({"validated_until": dt.date(2026, 3, 9)}, "the readings of 2026-03-10 have not been validated yet; `headend vee run` does it"),
+    ({"doubts": None}, "nobody can say what validation found"),
+    ({"same_since": None}, "nobody can say since when this meter is on the point"),
+    ({"same_since": NOW - SECOND}, "the meter or its transformers were changed at 2026-03-11T09:59:59+08:00, less than 1 day, 0:00:00 ago"),
+    ({"usual_day_fen": None}, "nobody knows what a usual day costs this account; a person must look at the fall of its balance and accept it"),
+    ({"fall_fen": None}, "nobody knows what a usual day costs this account; a person must look at the fall of its balance and accept it"),
+    ({"noticed_at": None}, "no notice to the customer is on record"),
+    ({"noticed_at": NOW - SECOND}, "the notice is of 2026-03-11T09:59:59+08:00, less than 0:30:00 ago"),
+    ({"trips_area_minute": None}, "nobody can say how many trips there were in this transformer area in the last minute"),
+    ({"trips_organisation_hour": 20}, "20 trips of this organisation in the last hour; the cap is 20"),
+    ({"trips_day": 100}, "100 trips in the last 24 hours; the cap is 100"),
+    ({"batch_size": None}, "nobody can say how many trips were asked for together"),
+    ({"batch_size": 21}, "a batch of 21 trips, and nobody knows yet how many are usual; it waits for `headend relay release`"),
+    ({"approved_by": None}, "nobody has approved it"),
+    ({"approved_by": "job:x"}, "'job:x' is not a person"),
+    ({"approved_by": "陈晓", "requested_by": "陈晓"}, "陈晓 asked for it and cannot approve it"),
+    ({"expires": NOW}, "the order expired at 2026-03-11T10:00:00+08:00"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"), SENTENCES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_what_is_said(changes: dict[str, Any], sentence: str) -> None:
+    assert [r.why for r in gates.ask(facts(**changes), LIMITS)] == [sentence]
+
+
+def test_who_needs_a_second_person() -> None:
+    needed = gates.second_person.needed
+    assert needed("relay", "trip")
+    assert needed("archive", "write")
+    assert not needed("relay", "permit")
+    assert not needed("read", "trip")
+
+
+def test_a_person_can_lift_some_noes_and_time_one() -> None:
+    names = {gate.__name__.rpartition(".")[2] for gate in gates.GATES}
+    assert {*gates.WAITS, gates.EARLY} <= names
+    assert set(gates.ACCEPTABLE) <= gates.WAITS
 
 
 def test_every_gate_has_its_edges() -> None:

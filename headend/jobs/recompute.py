@@ -1,0 +1,95 @@
+"""What the ledger should hold, derived once more from readings, tariffs and payments, beside what stands.
+
+The charges come out of the same `settle.derive` as every night's, for all days since an account's first charge; so they can be derived as long
+as the readings are kept. Payments and reversals are compared with the messages that they rest on. Nothing is written, unless it is asked for:
+then a charge that differs gets its correction, as the next settlement would give it if it looked back that far.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from headend.jobs.frame import Run
+from headend.jobs.settle import KEPT, Derived, Month, Standing, derive, post
+from headend.store import billed, ledger, tariffs
+from headend.store.billed import Billed
+from headend.store.db import StoreError
+from headend.store.ledger import Difference
+from tariffs.ledger import LedgerError
+
+
+def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Difference]:
+    """Everything that is not as it should be, up to a local day that is over. With `write`, in the caller's transaction, corrected as well."""
+    yield from ledger.payment_differences(run.conn)
+    charged = ledger.charged_since(run.conn)
+    first = min([*charged.values(), day - KEPT])
+    month = first.replace(day=1)
+    while month <= day:
+        following = (month + dt.timedelta(days=31)).replace(day=1)
+        last = min(following - dt.timedelta(days=1), day)
+        for who in billed.stream(run.conn, month, last, run.zone):
+            yield from _month(run, who, last, day, charged, write)
+        month = following
+
+
+def _month(
+    run: Run, who: Billed, last: dt.date, day: dt.date, charged: dict[int, dt.date], write: bool
+) -> Iterator[Difference]:
+    known = tariffs.load(run.conn)
+    # before its first charge somebody else charged; of who never was, what the next settlement would begin with
+    opened = who.opened.tolist()
+    since = np.array(
+        [
+            charged.get(account, (own if own >= day - KEPT else day).replace(day=1))
+            for account, own in zip(who.account_id.tolist(), opened, strict=True)
+        ],
+        dtype="datetime64[D]",
+    )
+    mine = np.array(
+        [
+            bool(prepaid) or account in charged
+            for prepaid, account in zip(who.prepaid, who.account_id.tolist(), strict=True)
+        ],
+        dtype=np.bool_,
+    )
+    mine &= since <= np.datetime64(last)
+    standing = Standing.of(run, who.account_id, last)
+    found = np.zeros_like(standing.fen, dtype=np.bool_)
+    for name in np.unique(who.tariff[mine]):
+        rows = np.flatnonzero(mine & (who.tariff == name))
+        for derived in derive(run, Month(who, rows, since[rows], known[str(name)], last)):
+            at, k = derived.row, derived.day.day - 1
+            inside = np.datetime64(derived.day) >= since[at]
+            found[at[inside], k] = True
+            differs = inside & (standing.fen[at, k] != derived.amount)
+            for j in np.flatnonzero(differs):
+                row, fen = int(at[j]), int(derived.amount[j])
+                yield Difference(
+                    who.customer[row],
+                    int(who.account_id[row]),
+                    "charge",
+                    derived.day.isoformat(),
+                    -fen,
+                    -int(standing.fen[row, k]),
+                )
+            if write and differs.any():
+                _correct(run, who, derived.take(differs), standing)
+    for row, k in np.argwhere(~found & (standing.fen != 0)):
+        period = last.replace(day=int(k) + 1).isoformat()
+        yield Difference(
+            who.customer[row], int(who.account_id[row]), "charge", period, None, -int(standing.fen[row, k])
+        )
+
+
+def _correct(run: Run, who: Billed, derived: Derived, standing: Standing) -> None:
+    try:
+        post(run, who, replace(derived, at=derived.row), standing)
+    except LedgerError as error:
+        raise StoreError(
+            f"a charge of {derived.day} has the hash of its inputs and another amount ({error}): the ledger was changed by hand; "
+            "restore it from a backup, nothing was written"
+        ) from None

@@ -1,0 +1,53 @@
+"""Supply again for who has paid (复电): asked for in the moment of the payment, and by each quarter-hour's run for whoever was missed then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from headend.store import ledger, orders
+from headend.store.db import Connection, StoreError
+from tariffs.money import yuan_text
+
+#: how long a permit waits for the customer's key
+LASTS: Final = np.timedelta64(72 * 3600, "s")
+WHO: Final = "payment"
+
+
+def due(row: Mapping[str, Any]) -> bool:
+    """Whether an account of `ledger.to_act_on` was cut off and has money again."""
+    return bool(row["last_action"] == "trip" and row["high_fen"] >= 0)
+
+
+def ask(conn: Connection, row: Mapping[str, Any], *, who: str, now: Any) -> int:
+    """Ask for the permit to close, which commits; the order. The same again is the same order. StoreError."""
+    return orders.request(
+        conn,
+        kind="relay",
+        action="permit",
+        asset=row["asset"],
+        reason=f"paid: balance {yuan_text(row['high_fen'])} yuan",
+        who=who,
+        now=now,
+        expires=now + LASTS,
+        # one permit for what is so now; where the last one failed or was never sent, there is another try
+        request_key=f"reclose-after:{row['newest_order']}",
+        priority=1,
+    )
+
+
+def after_payment(conn: Connection, accounts: Sequence[int], *, now: Any) -> tuple[list[int], list[str]]:
+    """Look at accounts that have just been paid into: (permits asked for, why others were not). Commits; raises nothing that a payment,
+    which is booked already, would have to suffer from: what fails here the next quarter-hour's run tries again."""
+    asked: list[int] = []
+    failed: list[str] = []
+    for row in ledger.to_act_on(conn, now=now, accounts=accounts):
+        if due(row):
+            try:
+                asked.append(ask(conn, row, who=WHO, now=now))
+            except StoreError as error:
+                failed.append(f"{row['asset']}: {error}")
+    conn.commit()
+    return asked, failed

@@ -1,0 +1,154 @@
+"""What bills still ask for: principal and late-payment penalty (违约金), from bills and payments by day, whatever the order they came in.
+
+Money pays the oldest bill first, its principal before its penalty; what is left over waits for the next bill. Nothing of this is stored: it
+is derived again from all bills and all payments, so a payment that comes late, or is taken back, leaves no trace but in the sum.
+
+The penalty's rates are those that secondary sources give for the rules of 1996 (供电营业规则; the text of 2024 was not to be had): from the
+day after the due date on, each day 1 ‰ of what is in arrears for residents, for others 2 ‰, and 3 ‰ of arrears of former years; 1 yuan at
+least, taken here by bill. When a bill falls due differs by province, and whether the penalty may exceed the principal too: both are
+parameters.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """due_days     from a bill's last day to the day by which it must be paid; not known from a source
+    this_year    [‰ a day] in the year of the due date
+    former       [‰ a day] in the years after
+    least_fen    of a penalty that is not 0
+    capped       whether it ends where it equals the bill; not certain
+    """
+
+    due_days: int = 20
+    this_year: int = 1
+    former: int = 1
+    least_fen: int = 100
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What was billed up to its last day. `name` is its number for the bank."""
+
+    name: str
+    first_day: dt.date
+    last_day: dt.date
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A bill of which something is owed."""
+
+    bill: Bill
+    principal_fen: int
+    penalty_fen: int
+
+    @property
+    def total_fen(self) -> int:
+        return self.principal_fen + self.penalty_fen
+
+
+@dataclass(frozen=True, slots=True)
+class Arrears:
+    """`credit_fen`: what was paid and no bill has asked for yet."""
+
+    open: tuple[Open, ...]
+    credit_fen: int
+
+    @property
+    def penalty_fen(self) -> int:
+        return sum(item.penalty_fen for item in self.open)
+
+    @property
+    def total_fen(self) -> int:
+        return sum(item.total_fen for item in self.open)
+
+
+@dataclass(slots=True)
+class _Account:
+    """One bill while the days pass. `accrued` in thousandths of a fen."""
+
+    bill: Bill
+    terms: Terms
+    principal: int
+    accrued: int = 0
+    penalty_paid: int = 0
+
+    def accrue(self, after: dt.date, until: dt.date) -> None:
+        """The penalty of the days (after, until]."""
+        due = self.bill.last_day + dt.timedelta(days=self.terms.due_days)
+        first = max(after, due) + dt.timedelta(days=1)
+        change = dt.date(due.year + 1, 1, 1)
+        young = max(0, (min(until + dt.timedelta(days=1), change) - first).days)
+        old = max(0, (until + dt.timedelta(days=1) - max(first, change)).days)
+        self.accrued += self.principal * (young * self.terms.this_year + old * self.terms.former)
+
+    @property
+    def penalty(self) -> int:
+        """[fen] half a fen upwards, less what has been paid of it."""
+        if self.accrued <= 0:
+            return 0
+        fen = max((self.accrued + 500) // 1000, self.terms.least_fen)
+        if self.terms.capped:
+            fen = min(fen, max(self.bill.amount_fen, 0))
+        return max(0, fen - self.penalty_paid)
+
+    def take(self, credit: int) -> int:
+        """Pay what `credit` reaches for; what is left of it. A bill below zero gives."""
+        paid = min(credit, self.principal)
+        self.principal -= paid
+        credit -= paid
+        penalty = min(credit, self.penalty)
+        self.penalty_paid += penalty
+        return credit - penalty
+
+
+def arrears(bills: Sequence[Bill], paid: Mapping[dt.date, int], day: dt.date, terms: Terms) -> Arrears:
+    """What is owed on a day.
+
+    bills  in any order; of bills whose days lie within another's only the longer one counts (see `whole`)
+    paid   local day -> [fen] paid on it, less what was taken back of that; days after `day` do not count
+    """
+    accounts = [
+        _Account(bill, terms, bill.amount_fen)
+        for bill in sorted(whole(bills), key=lambda bill: (bill.last_day, bill.first_day))
+    ]
+    credit, before = 0, dt.date.min
+    # a bill meets the credit that waits for it on the day after its last
+    opened = {a.bill.last_day + dt.timedelta(days=1) for a in accounts}
+    for when in sorted(d for d in {*paid, *opened, day} if d <= day):
+        for account in accounts:
+            account.accrue(before, when)
+        credit += paid.get(when, 0)
+        for account in accounts:
+            if account.bill.last_day < when:
+                credit = account.take(credit)
+        before = when
+    owed = tuple(
+        Open(a.bill, a.principal, a.penalty)
+        for a in accounts
+        if a.bill.last_day < day and a.principal + a.penalty > 0
+    )
+    return Arrears(owed, credit)
+
+
+def whole(bills: Sequence[Bill]) -> list[Bill]:
+    """Without the bills whose days another one of the same account contains: a day's statement is part of its month's bill."""
+    spans = {(bill.first_day, bill.last_day) for bill in bills}
+    return [
+        bill
+        for bill in bills
+        if not any(
+            first <= bill.first_day
+            and bill.last_day <= last
+            and (first, last) != (bill.first_day, bill.last_day)
+            for first, last in spans
+        )
+    ]

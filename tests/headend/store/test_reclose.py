@@ -1,0 +1,88 @@
+"""Who has paid has supply again at once; who has not, or took it back, has not."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from headend.control.order_state import Event
+from headend.store import ledger, order_facts, orders, reclose
+from headend.store.db import Connection
+from headend.store.ledger import Name
+from tests.support.arrears import NOW, broke, fence
+from tests.support.house import Place, one, table
+
+DAY = dt.date(2026, 3, 11)
+
+
+@pytest.fixture
+def cut_off(store: Connection) -> Place:
+    """1.10 yuan below zero at best, and proven open."""
+    here = broke(store)
+    order = orders.request(
+        store, kind="relay", action="trip", asset="1", reason="arrears", who="job:prepaid", now=NOW, expires=NOW + np.timedelta64(4, "h"),
+    )  # fmt: skip
+    orders.approve(store, order, who="李敏", now=NOW)
+    owner = fence(store, here)
+    assert orders.begin(store, order, fence=owner, now=NOW) == []
+    for event in (Event.ANSWER, Event.PROVE):
+        orders.step(store, order, event, fence=owner, now=NOW)
+    return here
+
+
+def pay(conn: Connection, fen: int, serial: str = "1") -> None:
+    ledger.pay(
+        conn,
+        customer="C1",
+        channel="till",
+        accounting_date=DAY,
+        serial=serial,
+        amount_fen=fen,
+        paid_at=NOW,
+        now=NOW,
+    )
+
+
+def after(conn: Connection, here: Place) -> tuple[list[int], list[str]]:
+    return reclose.after_payment(conn, [here.account or 0], now=NOW)
+
+
+def high(conn: Connection) -> int | None:
+    found, _ = order_facts.facts(conn, "1", NOW)
+    conn.commit()
+    return found.balance_high_fen
+
+
+def test_enough_is_enough(store: Connection, cut_off: Place) -> None:
+    assert after(store, cut_off) == ([], [])
+    pay(store, 109)
+    assert after(store, cut_off) == ([], [])
+    pay(store, 1, "2")
+    (order,), failed = after(store, cut_off)
+    assert failed == []
+    assert table(store, "SELECT action, state, reason FROM orders WHERE order_id = %s", order) == [
+        ("permit", "approved", "paid: balance 0.00 yuan")
+    ]
+    assert after(store, cut_off) == ([], [])  # it is under way
+
+
+def test_money_that_was_taken_back_buys_nothing(store: Connection, cut_off: Place) -> None:
+    pay(store, 500)
+    assert high(store) == 390
+    with store.transaction():
+        ledger.reverse(
+            store, Name("till", DAY, "1"), reversal_serial="R", amount_fen=500, reversed_at=NOW, now=NOW
+        )
+    store.commit()
+    assert high(store) == -110
+    assert after(store, cut_off) == ([], [])
+    assert one(store, "SELECT count(*) FROM orders WHERE action = 'permit'") == 0
+
+
+def test_other_peoples_payments_are_not_looked_at(store: Connection, cut_off: Place) -> None:
+    pay(store, 500)
+    assert reclose.after_payment(store, [(cut_off.account or 0) + 1], now=NOW) == ([], [])
+    assert reclose.after_payment(store, [], now=NOW) == ([], [])
+    assert len(after(store, cut_off)[0]) == 1
