@@ -148,7 +148,14 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def wire(
+def wire(bare_wire: Wire) -> Wire:
+    """With somebody behind it who owes."""
+    broke(bare_wire.conn, bare_wire.where, bare_wire.clock.now())
+    return bare_wire
+
+
+@pytest.fixture
+async def bare_wire(
     store: Connection, database_of: Database, clock: HandClock, protocol: Any, tmp_path: Path
 ) -> AsyncIterator[Wire]:
     plan = Plan(dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=1, lost=0.0, garbled=0.0)
@@ -162,7 +169,6 @@ async def wire(
             store, meter.asset, address=meter.address, protocol=protocol, endpoint=endpoint, customer="9001",
             password=meter.password,
         )  # fmt: skip
-        broke(store, where, clock.now())
         epoch = leases.claim(store, OWNER, quota=1, seconds=LEASE)[where.terminal]
         store.commit()
         host, port = endpoint.rsplit(":", 1)

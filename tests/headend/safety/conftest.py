@@ -1,3 +1,3 @@
-from tests.support.wire import clock, database_of, protocol, server_kind, wire
+from tests.support.wire import bare_wire, clock, database_of, protocol, server_kind, wire
 
-__all__ = ["clock", "database_of", "protocol", "server_kind", "wire"]
+__all__ = ["bare_wire", "clock", "database_of", "protocol", "server_kind", "wire"]
