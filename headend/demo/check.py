@@ -503,14 +503,29 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
             rows[file["name"]] = list(csv.DictReader(handle))
         if (file["rows"], file["bytes"]) != (len(rows[file["name"]]), (folder / file["name"]).stat().st_size):
             return None
-    accounts, exceptions = (rows[f"billing-{DAY}-{name}.csv"] for name in ("accounts", "exceptions"))
+    accounts, exceptions, corrections = (
+        rows[f"billing-{DAY}-{name}.csv"] for name in ("accounts", "exceptions", "corrections")
+    )
     fen = sum(_fen(row["amount_yuan"]) for row in accounts)
     energy = sum(Decimal(row["energy_kwh"]) for row in accounts)
     if (_fen(manifest["total_amount_yuan"]), Decimal(manifest["total_energy_kwh"])) != (fen, energy):
         return None
     if (manifest["first_day"], manifest["last_day"], manifest["zone"]) != (str(DAY), str(DAY), ZONE.key):
         return None
-    if (manifest["billed"], manifest["exceptions"]) != (len(accounts), len(exceptions)):
+    refused = sum(row["billed"] == "no" for row in exceptions)
+    if (manifest["billed"], manifest["exceptions"], manifest["without_bill"]) != (
+        len(accounts),
+        len(exceptions),
+        refused,
+    ):
+        return None
+    changes = sum(_fen(row["difference_yuan"]) for row in corrections)
+    if (manifest["corrections"], manifest["corrections_fen"]) != (len(corrections), changes):
+        return None
+    if (manifest["gates"], manifest["released"]) != (
+        {"change_percent": None, "exceptions_percent": None},
+        True,
+    ):
         return None
     return manifest["accounts"], manifest["billed"], manifest["exceptions"], manifest["total_amount_fen"]
 
