@@ -111,9 +111,13 @@ def find_moves(
             CLEAR * int(own.measured.sum()) * np.bincount(place, minlength=len(customers)),
         )
         looked = judged[customers] & np.isfinite(best)
-        if looked.any():
-            enough = enough * (1 + max(0.0, float(np.quantile((best / enough)[looked], TAIL))))
+        ahead = best / enough
         for k in np.flatnonzero(looked & (best > enough)).tolist():
+            looked[k] = False
+            rest = float(np.quantile(ahead[looked], TAIL)) if looked.any() else 0.0
+            looked[k] = True
+            if ahead[k] <= 1 + max(0.0, rest):
+                continue
             row.append(int(customers[k]))
             found.append(others[int(which[k])])
             lead.append(float(best[k]))

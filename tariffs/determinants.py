@@ -136,6 +136,8 @@ def lacking(tariff: Tariff, segments: Sequence[Segment], given: Determinants) ->
             raise ValueError(f"{tariff.name} needs the determinant {name!r}, which was not given")
         values = column if column.ndim == 1 else column[:, n]
         absent, below = values == MISSING, (values != MISSING) & (values < 0)
+        if name == "by":  # nothing was chosen
+            absent, below = absent | below, np.zeros_like(below)
         if values.ndim > 1:
             absent, below = absent.any(axis=1), np.zeros(len(values), dtype=np.bool_)  # reactive has a sign
         bits = np.where(absent, Problem.MISSING_DETERMINANT, 0) | np.where(below, Problem.NEGATIVE, 0)

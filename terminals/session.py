@@ -319,9 +319,13 @@ class _Trip:
             data = await session.link.read(wait)
         except TimeoutError:
             late = self._now() - self._deadline
-            if late > STOOD and not self._excused:  # once: a peer that is dead is dead on a slow machine too
+            waited = self._deadline > self._begun  # else the request's whole time is over
+            if (
+                late > STOOD and waited and not self._excused
+            ):  # once: who is dead is dead on a slow machine too
                 self._excused = True
                 self._deadline = self._now() + late
+                self._limit = max(self._limit, self._deadline)
                 return
             if self.latency is None:
                 session.counts.silent += 1

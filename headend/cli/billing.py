@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import psycopg
 import rich_click as click
 
 from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
@@ -78,11 +79,14 @@ def run_(
 
 
 def _batch(app: App, first: dt.date, last: dt.date, out: Path | None, gates: Gates) -> Batch:
+    """A batch that is not released leaves its files, and no bill."""
     app.conn.rollback()
-    with app.conn.transaction():
+    with app.conn.transaction() as whole:
         batch = billing.run_span(
             Run(app.conn, app.zone, app.clock.now()), first, last, out or app.settings.home / "export", gates
         )
+        if not batch.released:
+            raise psycopg.Rollback(whole)
     app.conn.commit()
     return batch
 
@@ -100,8 +104,8 @@ def correct(app: App, since: dt.date | None, out: Path | None, as_json: bool) ->
     """Bill every span again that was billed before: late and corrected readings become further revisions, and their differences a file."""
     spans = bills.batches(app.conn, since or app.today() - dt.timedelta(days=62))
     done = []
-    for first, last in spans:
-        batch = _batch(app, first, last, out, Gates())
+    for first, last, change in spans:
+        batch = _batch(app, first, last, out, Gates(change=change))
         name = next(
             file["name"] for file in batch.manifest["files"] if file["name"].endswith("-corrections.csv")
         )

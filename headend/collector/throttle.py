@@ -30,6 +30,10 @@ SHARE = 32
 STALE = 0.95
 
 
+class NoPlace(Exception):
+    """The turn did not come in time."""
+
+
 class Throttle:
     """`active` lines of at most `limit`, and those of the `at_work` that only wait for their terminals. Who waits for his turn is served in the
     order of coming; who was silent when he was asked last, when no other waits, and one in SHARE turns. There are as many as lines."""
@@ -42,12 +46,17 @@ class Throttle:
         self._since = 0  # turns since one was for the silent
 
     @asynccontextmanager
-    async def turn(self, *, silent: bool = False) -> AsyncIterator[None]:
-        """Be one of those at work. `silent`: to ask a meter that gave no answer when it was asked last, after those that did."""
+    async def turn(self, *, silent: bool = False, patience: float | None = None) -> AsyncIterator[None]:
+        """Be one of those at work. `silent`: to ask a meter that gave no answer when it was asked last, after those that did. NoPlace after
+        `patience` seconds in which nobody gave one up."""
         if self.active < self.limit.value and not self._waiting and not (silent and self._silent):
             self.active += 1
         else:
-            await self._wait(self._silent if silent else self._waiting)
+            try:
+                async with asyncio.timeout(patience):
+                    await self._wait(self._silent if silent else self._waiting)
+            except TimeoutError:
+                raise NoPlace from None
         self.at_work += 1
         place = _Place(self)
         timer = asyncio.get_running_loop().call_later(SLOW, place.leave)

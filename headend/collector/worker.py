@@ -27,7 +27,7 @@ from headend.collector.rounds import Rhythm, Rounds
 from headend.collector.spread import share
 from headend.collector.survey import Owed, Question, Survey
 from headend.collector.tasks import PAST, script, station_of
-from headend.collector.throttle import Throttle
+from headend.collector.throttle import NoPlace, Throttle
 from headend.collector.writer import Writer
 from headend.plans import COLLECTED, CURVE, Plan, points
 from headend.store import coverage, orders, tables
@@ -274,8 +274,14 @@ class Worker:
             waiting = [(when, gap) for when, gap in waiting if when > now]
             self._owes = len(asked)
             for gap in sorted(asked, key=self._is_silent):  # the living first, else in their order
-                async with self._context.throttle.turn(silent=self._is_silent(gap)):
-                    left = await self._close(bus, meters[gap.meter], gap)
+                silent = self._is_silent(gap)
+                # the living ones' next point must not wait until everybody else's silent have been asked
+                patience = max(0.0, clock.seconds_until(until)) if silent else None
+                try:
+                    async with self._context.throttle.turn(silent=silent, patience=patience):
+                        left = await self._close(bus, meters[gap.meter], gap)
+                except NoPlace:
+                    return
                 if left is not None:
                     waiting.append(left)
                 self._owes -= 1

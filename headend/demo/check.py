@@ -513,19 +513,15 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
     if (manifest["first_day"], manifest["last_day"], manifest["zone"]) != (str(DAY), str(DAY), ZONE.key):
         return None
     refused = sum(row["billed"] == "no" for row in exceptions)
-    if (manifest["billed"], manifest["exceptions"], manifest["without_bill"]) != (
-        len(accounts),
-        len(exceptions),
-        refused,
-    ):
-        return None
     changes = sum(_fen(row["difference_yuan"]) for row in corrections)
-    if (manifest["corrections"], manifest["corrections_fen"]) != (len(corrections), changes):
-        return None
-    if (manifest["gates"], manifest["released"]) != (
-        {"change_percent": None, "exceptions_percent": None},
-        True,
-    ):
+    told = {
+        name: manifest[name]
+        for name in ("without_bill", "corrections", "corrections_fen", "gates", "released")
+    }
+    if told != {
+        "without_bill": refused, "corrections": len(corrections), "corrections_fen": changes,
+        "gates": {"change_percent": None, "exceptions_percent": None}, "released": True,
+    } or (manifest["billed"], manifest["exceptions"]) != (len(accounts), len(exceptions)):  # fmt: skip
         return None
     return manifest["accounts"], manifest["billed"], manifest["exceptions"], manifest["total_amount_fen"]
 

@@ -114,10 +114,11 @@ def run_span(
         }
         for who in stream(run.conn, first, last, run.zone, tile):
             work = _Tile(run, who, gates)
+            work.unpriced(plans)
             for tariff, segments, rows in _groups(plans, who):
                 work.bill(tariff, segments, rows)
             work.write(sheets, counts)
-        bills.note_batch(run.conn, first, last, now=run.now)
+        bills.note_batch(run.conn, first, last, gates.change, now=run.now)
         corrected = bills.corrections(run.conn, first, last)
         sheets["corrections"].rows(map(_correction, corrected), len(corrected))
     told = [sheet.told() for sheet in sheets.values()]
@@ -159,6 +160,8 @@ def _groups(plans: dict[str, Tariff], who: Billed) -> Iterator[tuple[Tariff, tup
     groups: dict[tuple[Any, ...], list[int]] = {}
     keys = zip(who.tariff.tolist(), who.first.tolist(), who.last.tolist(), strict=True)
     for row, (name, first, last) in enumerate(keys):
+        if name not in plans or first < plans[name].versions[0].valid_from:
+            continue  # `unpriced` says so
         cuts = determinants.cuts(who, row, plans[name])
         groups.setdefault((name, first, last, cuts), []).append(row)
     for (name, first, last, cuts), rows in sorted(groups.items()):
@@ -219,6 +222,14 @@ class _Tile:
     exceptions: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
     bills: dict[int, Stored] = field(default_factory=dict)
     energy: int = 0
+
+    def unpriced(self, plans: dict[str, Tariff]) -> None:
+        """Accounts whose plan has no price on their first day: one of them must not stop the others."""
+        who = self.who
+        for row, (name, first) in enumerate(zip(who.tariff.tolist(), who.first.tolist(), strict=True)):
+            if name not in plans or first < plans[name].versions[0].valid_from:
+                names = (who.customer[row], who.point[row], "", str(who.first[row]), str(who.last[row]))
+                self.exceptions[row] = [(*names, "no", f"the tariff {name} has no price on {first}")]
 
     def bill(self, tariff: Tariff, segments: Sequence[Segment], rows: I64) -> None:
         """Bill accounts of one plan and one span."""

@@ -30,6 +30,8 @@ Days = NDArray[np.datetime64]
 #: total, T1..T4: a freeze's columns
 ACTIVE = ("active_import", "active_import_t1", "active_import_t2", "active_import_t3", "active_import_t4")
 REACTIVE = ("reactive_import", "reactive_export")
+#: [1e-4 kWh] no point takes as much in a year, and its price still fits 64 bits: a register that says so is wrong, and stops nobody else's bill
+MOST = 4 * 10**13
 #: what it means for a bill, by blocks.Why
 _PROBLEM = np.zeros(len(Why), dtype=np.int8)
 _PROBLEM[[Why.NOT_COMMISSIONED, Why.MISSING_REGISTER, Why.EXCHANGED]] = Problem.MISSING_FREEZE
@@ -59,6 +61,8 @@ class Source:
     def __init__(self, run: Run, who: Billed, rows: I64, tariff: Tariff, days: Sequence[dt.date]) -> None:
         """`rows` of `who`, who are on one plan;  days  local days at whose beginning registers are wanted, ascending."""
         self.run, self.who, self.rows, self.tariff = run, who, rows, tariff
+        steps = tariff.on(days[0]).steps
+        self._basis = "" if steps is None else steps.basis
         self._begins = _year_begins(who, rows, tariff, days[0])
         early = [] if self._begins is None else np.unique(self._begins).tolist()
         self.midnights = _midnights(run, [*early, *days])
@@ -95,7 +99,10 @@ class Source:
                 np.zeros_like(last), last, np.ones(n, dtype=np.int64), segment.version, resolution=digit
             )
             lost = told.energy[:, 0] == MISSING
-            energy[:, k] = np.where(self._there[:, None], told.energy, MISSING)
+            wild = (np.abs(np.where(told.energy == MISSING, 0, told.energy)) > MOST).any(axis=1)
+            lost |= wild
+            energy[:, k] = np.where((self._there & ~wild)[:, None], told.energy, MISSING)
+            problem |= np.where(wild, Problem.NEGATIVE, 0).astype(np.int8)
             problem |= np.where(lost & (reason != Why.KNOWN), _PROBLEM[reason], told.problem).astype(np.int8)
             problem |= np.where(guessed, Problem.ESTIMATED, 0).astype(np.int8)
             why = np.maximum(why, np.where(lost, reason, np.int8(Why.KNOWN)))
@@ -171,7 +178,8 @@ class Source:
             return np.zeros(n, dtype=np.int64)
         begin = self._edges(self._begins.tolist())
         used_on, used = self.who.used_on[self.rows], self.who.used[self.rows]
-        told = np.where((used_on == self._begins) & (used != MISSING), used, 0)
+        yearly = self._basis == "year"
+        told = np.where(yearly & (used_on == self._begins) & (used != MISSING), used, 0)
         if not len(self._held):
             return np.where(begin == edge, told, MISSING)
         moved = self._between(ACTIVE[0], begin, np.full(n, edge)).energy
@@ -238,7 +246,7 @@ def used_before(run: Run, tariff: Tariff, day: dt.date, accounts: I64) -> tuple[
     """(energy int64 [1e-4 kWh] used in the year, or month, of the steps until the beginning of `day`, months of that year there int64) of accounts
     of this plan; MISSING where not known."""
     used, months = np.full(len(accounts), MISSING), np.full(len(accounts), 12, dtype=np.int64)
-    for who in stream(run.conn, day, day, run.zone):
+    for who in stream(run.conn, day, day, run.zone, accounts=accounts):
         mine = np.flatnonzero((who.tariff == tariff.name) & np.isin(who.account_id, accounts))
         if len(mine):
             at = np.searchsorted(accounts, who.account_id[mine])

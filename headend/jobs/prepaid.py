@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 
 from headend.control.gates import calendar
@@ -20,7 +21,6 @@ from headend.store.ledger import Balances
 from protocols.localtime import as_datetime, midnight
 from protocols.reading import MISSING
 from tariffs import plan, steps
-from tariffs.days import CalendarError
 from tariffs.money import FEN, from_fen, to_fen, yuan_text
 from tariffs.prepaid import Assessment, Decision, assess
 from tariffs.tou import Charge, PeriodEnergy, charge_bounds, energy_by_period, slot_periods
@@ -82,16 +82,18 @@ def balances(run: Run) -> Running | None:
     calendar_days = days_of(run.conn, first, this_day)
     for name in np.unique(who.tariff):
         rows = np.flatnonzero(who.tariff == name)
-        tariff = known[str(name)]
+        tariff = known.get(str(name))
+        if tariff is None:
+            continue
         if "by" in tariff.needs or "reactive" in tariff.needs or "iron" in tariff.needs:
             continue  # a month's demand and power factor are not known within it: unknown, so nobody is cut off
         try:
             periods = slot_periods(tariff, times[1:], run.zone, days=calendar_days)
-        except CalendarError:
-            continue  # no calendar, no price
-        parts = energy_by_period(registers[rows], periods)
-        charge = _charge(parts, tariff, first, this_day, who.multiplier[rows])
-        charge = _added(charge, _by_energy(run, tariff, parts, who, rows, begin, this_day))
+            parts = energy_by_period(_believable(registers[rows], who.multiplier[rows]), periods)
+            charge = _charge(parts, tariff, first, this_day, who.multiplier[rows])
+            charge = _added(charge, _by_energy(run, tariff, parts, who, rows, begin, this_day))
+        except LookupError:
+            continue  # no calendar, or no price on a day of these: unknown
         # counted from the settled register and from nowhere else
         anchored = (
             reached[rows] & (parts.first >= 0) & (times[np.maximum(parts.first, 0)] == settled_at[rows])
@@ -133,6 +135,15 @@ def _charge(
     )
 
 
+def _believable(registers: I64, multiplier: I64) -> I64:
+    """The registers, without those of accounts whose curve says more than any point takes: they are wrong, and would stop everybody's balance."""
+    there = registers != MISSING
+    highest = np.where(there, registers, 0).max(axis=1, initial=0)
+    lowest = np.where(there, registers, np.iinfo(np.int64).max).min(axis=1, initial=np.iinfo(np.int64).max)
+    wild = there.any(axis=1) & (highest - np.minimum(lowest, highest) > determinants.MOST // multiplier)
+    return np.where(wild[:, None], MISSING, registers)
+
+
 def _by_energy(
     run: Run,
     tariff: plan.Tariff,
@@ -166,6 +177,18 @@ def _by_energy(
             for segment in segments
             for before in ((used, np.zeros_like(used)) if len(segments) > 1 else (used,))
         ]
+        if (
+            len(segments) > 1
+        ):  # steps grow: energy that was split between two years or versions costs less than all of it in one
+            sides.append(
+                np.min(
+                    [
+                        energy[mine] * _least(segment) + _surcharges(segment, energy[mine])
+                        for segment in segments
+                    ],
+                    axis=0,
+                )
+            )
         unknown = used == MISSING
         low[mine] = np.where(unknown, MISSING, np.min(sides, axis=0))
         high[mine] = np.where(unknown, MISSING, np.max(sides, axis=0))
@@ -181,6 +204,11 @@ def _steps(segment: plan.Segment, before: I64, energy: I64, months: I64) -> I64:
         rule, np.where(before == MISSING, 0, before), energy, segment.begin.month, months
     )
     return np.asarray((parts * np.array(rule.adders, dtype=np.int64)).sum(axis=1))
+
+
+def _least(segment: plan.Segment) -> int:
+    """The adder of the first step [1e-4 yuan/kWh]."""
+    return 0 if segment.version.steps is None else segment.version.steps.adders[0]
 
 
 def _surcharges(segment: plan.Segment, energy: I64) -> I64:
@@ -284,7 +312,9 @@ def act(run: Run) -> tuple[int, int, list[str]]:
     trips = permits = 0
     refusals: list[str] = []
     closed: str | None = None
-    for k, row in enumerate(ledger.to_act_on(run.conn, now=run.now)):
+    # who has paid comes before anybody who is to be cut off
+    found = sorted(ledger.to_act_on(run.conn, now=run.now), key=lambda row: not reclose.due(row))
+    for k, row in enumerate(found):
         last = row["last_action"]
         if k == 0:  # the same for all: out of hours nobody is asked for, instead of everybody being refused
             facts, _ = orders.facts(run.conn, row["asset"], run.now)
@@ -319,5 +349,10 @@ def act(run: Run) -> tuple[int, int, list[str]]:
             StoreError
         ) as error:  # an order is open already, or the meter went away: the next run looks again
             refusals.append(f"{row['asset']}: {error}")
+        except psycopg.OperationalError as error:  # a lock, a deadlock: one row's trouble is not everybody's
+            if run.conn.closed or run.conn.broken:
+                raise
+            run.conn.rollback()
+            refusals.append(f"{row['asset']}: {str(error).splitlines()[0]}")
     run.conn.commit()  # nothing stays open between two quarter-hours: the server ends idle transactions
     return trips, permits, refusals

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from headend.jobs.frame import Run
-from headend.jobs.settle import KEPT, Derived, Month, Standing, derive, post
+from headend.jobs.settle import KEPT, Derived, Month, Standing, derive, first_charged, post
 from headend.store import billed, ledger, tariffs
 from headend.store.billed import Billed
 from headend.store.db import StoreError
@@ -40,15 +40,8 @@ def _month(
     run: Run, who: Billed, last: dt.date, day: dt.date, charged: dict[int, dt.date], write: bool
 ) -> Iterator[Difference]:
     known = tariffs.load(run.conn)
-    # before its first charge somebody else charged; of who never was, what the next settlement would begin with
-    opened = who.opened.tolist()
-    since = np.array(
-        [
-            charged.get(account, (own if own >= day - KEPT else day).replace(day=1))
-            for account, own in zip(who.account_id.tolist(), opened, strict=True)
-        ],
-        dtype="datetime64[D]",
-    )
+    # before its first charge somebody else charged; a settlement posts the whole of the month that it begins in
+    since = first_charged(who, charged, day).astype("datetime64[M]").astype("datetime64[D]")
     mine = np.array(
         [
             bool(prepaid) or account in charged
@@ -61,7 +54,9 @@ def _month(
     found = np.zeros_like(standing.fen, dtype=np.bool_)
     for name in np.unique(who.tariff[mine]):
         rows = np.flatnonzero(mine & (who.tariff == name))
-        for derived in derive(run, Month(who, rows, since[rows], known[str(name)], last)):
+        for derived in derive(
+            run, Month(who, rows, since[rows], known[str(name)], last), standing.take(rows)
+        ):
             at, k = derived.row, derived.day.day - 1
             inside = np.datetime64(derived.day) >= since[at]
             found[at[inside], k] = True
@@ -87,7 +82,7 @@ def _month(
 
 def _correct(run: Run, who: Billed, derived: Derived, standing: Standing) -> None:
     try:
-        post(run, who, replace(derived, at=derived.row), standing)
+        post(run, who, replace(derived, at=derived.row), standing, strict=True)
     except LedgerError as error:
         raise StoreError(
             f"a charge of {derived.day} has the hash of its inputs and another amount ({error}): the ledger was changed by hand; "

@@ -78,19 +78,24 @@ class Derived:
 
 
 def job(run: Run, day: dt.date) -> str:
-    posted = corrected = waiting = found = 0
+    posted = corrected = waiting = found = clashes = 0
     for month in months(run, day):
         found += len(month.rows)
         standing = Standing.of(run, month.who.account_id[month.rows], month.last)
         held: dict[dt.date, int] = {}
-        for derived in derive(run, month):
-            new, late = post(run, month.who, derived, standing)
-            posted, corrected = posted + new, corrected + late
+        for derived in derive(run, month, standing):
+            new, late, clash = post(run, month.who, derived, standing)
+            posted, corrected, clashes = posted + new, corrected + late, clashes + clash
             held[derived.day] = held.get(derived.day, 0) + derived.waiting
         waiting += held.get(day, 0)
     if not found:
         return "no prepaid accounts"
-    return f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+    told = f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+    return told + (
+        f"; {clashes} entries contradict their inputs: `headend ledger recompute` names them"
+        if clashes
+        else ""
+    )
 
 
 def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]:
@@ -99,19 +104,23 @@ def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]
     charged = ledger.charged_since(run.conn)
     for last in _month_ends(day, kept):
         for who in billed.stream(run.conn, last.replace(day=1), last, run.zone, prepaid_only=True):
-            # what meters remember of before the first charge was charged by whoever ran them before: here it begins with the day's own month
-            default = np.where(who.opened >= np.datetime64(day - KEPT), who.opened, np.datetime64(day))
-            begins = np.array(
-                [
-                    charged.get(account, own)
-                    for account, own in zip(who.account_id.tolist(), default.tolist(), strict=True)
-                ],
-                dtype="datetime64[D]",
-            )
+            begins = first_charged(who, charged, day)
             for name in np.unique(who.tariff):
                 rows = np.flatnonzero((who.tariff == name) & (begins <= np.datetime64(last)))
                 if len(rows):
                     yield Month(who, rows, begins[rows], known[str(name)], last)
+
+
+def first_charged(who: Billed, charged: dict[int, dt.date], day: dt.date) -> NDArray[np.datetime64]:
+    """The first day of each account that is charged here, datetime64[D][account].
+
+    What meters remember of before then was charged by whoever ran them before: an account that is older than its meter's memory begins with the
+    first day that was ever charged, or `day`; a young one with its own first day, however late its first register came."""
+    first = np.array(
+        [charged.get(account, day) for account in who.account_id.tolist()], dtype="datetime64[D]"
+    )
+    reach = np.asarray(first - np.timedelta64(KEPT), dtype="datetime64[D]")
+    return np.where(who.opened >= reach, who.opened, first)
 
 
 def _month_ends(day: dt.date, kept: dt.timedelta = KEPT) -> list[dt.date]:
@@ -122,23 +131,35 @@ def _month_ends(day: dt.date, kept: dt.timedelta = KEPT) -> list[dt.date]:
     return ends
 
 
-def derive(run: Run, month: Month) -> Iterator[Derived]:
-    """The days of a month, in order, for accounts that have the same of them at once. Nothing is written."""
+def derive(run: Run, month: Month, standing: Standing) -> Iterator[Derived]:
+    """The days of a month, in order, for accounts that have the same of them at once. Nothing is written.
+
+    `standing` of the month's rows: a day that cannot be derived any more keeps what stands of it, and later days go on from there."""
     who = month.who
     groups: dict[tuple[dt.date, dt.date, tuple[dt.date, ...]], list[int]] = {}
     for at, row in enumerate(month.rows.tolist()):
         key = (who.first[row].item(), who.last[row].item(), determinants.cuts(who, row, month.tariff))
         groups.setdefault(key, []).append(at)
     for (first, last, cuts), places in sorted(groups.items()):
-        yield from _derive(run, month, np.array(places, dtype=np.int64), first, last, cuts)
+        yield from _derive(run, month, standing, np.array(places, dtype=np.int64), first, last, cuts)
 
 
 def _derive(
-    run: Run, month: Month, places: I64, first: dt.date, last: dt.date, cuts: tuple[dt.date, ...]
+    run: Run,
+    month: Month,
+    standing: Standing,
+    places: I64,
+    first: dt.date,
+    last: dt.date,
+    cuts: tuple[dt.date, ...],
 ) -> Iterator[Derived]:
     rows, tariff = month.rows[places], month.tariff
     days = [first + dt.timedelta(days=k) for k in range((last - first).days + 2)]
-    source = Source(run, month.who, rows, tariff, days)
+    try:
+        source = Source(run, month.who, rows, tariff, days)
+    except LookupError:  # the plan has no price on its first day: nothing of the month can be told
+        yield from (_nothing(day, tariff, len(rows)) for day in days[:-1])
+        return
     earlier = np.zeros(len(rows), dtype=np.int64)
     base = midnight(first, run.zone)
     for d, after in pairwise(days):
@@ -146,13 +167,22 @@ def _derive(
         grounds = source.of(segments)
         # the rounding happens to the bill of the month to date and never to a day
         amount = daily_entry(billing.bill(tariff, segments, grounds.given).total_fen, earlier)
-        ready = np.flatnonzero(amount != MISSING)
+        known = amount != MISSING
+        ready = np.flatnonzero(known)
         hashes = _hashes(tariff, segments, grounds, d, earlier, ready)
-        earlier[ready] += amount[ready]
+        earlier += np.where(known, amount, standing.fen[places, d.day - 1])
         yield Derived(
             d, tariff.name, places[ready], rows[ready], amount[ready], hashes, grounds.meter[ready], grounds.registers[ready],
             np.full(len(ready), base), midnight(after, run.zone), grounds.multiplier[ready], earlier[ready], len(rows) - len(ready),
         )  # fmt: skip
+
+
+def _nothing(day: dt.date, tariff: Tariff, waiting: int) -> Derived:
+    none = np.zeros(0, dtype=np.int64)
+    times = np.zeros(0, dtype="datetime64[us]")
+    return Derived(
+        day, tariff.name, none, none, none, [], none.reshape(0, 2), none.reshape(0, 2, 5), times, np.datetime64("NaT", "us"), none, none, waiting,
+    )  # fmt: skip
 
 
 def _hashes(
@@ -164,15 +194,21 @@ def _hashes(
     return inputs_hashes(common | {"day": day}, chosen | {"earlier_fen": earlier[ready]})
 
 
-def post(run: Run, who: Billed, derived: Derived, standing: Standing) -> tuple[int, int]:
-    """Append what differs from what stands, in the caller's transaction: (first entries of a day, corrections)."""
-    at, k = derived.at, derived.day.day - 1
+def post(
+    run: Run, who: Billed, derived: Derived, standing: Standing, *, strict: bool = False
+) -> tuple[int, int, int]:
+    """Append what differs from what stands, in the caller's transaction: (first entries of a day, corrections, entries left alone because the
+    same inputs gave another amount before). `strict`: such a one is a LedgerError."""
+    k = derived.day.day - 1
+    known = [standing.hashes[row][k] for row in derived.at]
+    same = np.array([had == now for had, now in zip(known, derived.hashes, strict=True)], dtype=np.bool_)
+    clash = same & (standing.fen[derived.at, k] != derived.amount)
+    if clash.any() and not strict:  # one entry that was changed by hand must not stop everybody's
+        told = post(run, who, derived.take(~clash), standing)
+        return told[0], told[1], int(clash.sum())
+    at = derived.at
     append, difference, number = derive_many(
-        standing.fen[at, k],
-        standing.revision[at, k],
-        [standing.hashes[row][k] for row in at],
-        derived.amount,
-        derived.hashes,
+        standing.fen[at, k], standing.revision[at, k], known, derived.amount, derived.hashes
     )
     chosen = np.flatnonzero(append)
     names = _assets(run, derived.meter[chosen])
@@ -204,7 +240,7 @@ def post(run: Run, who: Billed, derived: Derived, standing: Standing) -> tuple[i
             )
         )
     ledger.post(run.conn, entries, now=run.now)
-    return int((number[append] == 0).sum()), int((number[append] > 0).sum())
+    return int((number[append] == 0).sum()), int((number[append] > 0).sum()), 0
 
 
 def _assets(run: Run, meters: I64) -> dict[int, str]:
@@ -224,6 +260,10 @@ class Standing:
     revision: I64
     hashes: list[list[str]]
 
+    def take(self, rows: I64) -> Standing:
+        """Of some accounts."""
+        return Standing(self.fen[rows], self.revision[rows], [self.hashes[row] for row in rows])
+
     @classmethod
     def of(cls, run: Run, account_ids: I64, last: dt.date) -> Standing:
         """Of the days of a month up to `last`."""
@@ -232,10 +272,8 @@ class Standing:
         fen = np.zeros((len(account_ids), len(days)), dtype=np.int64)
         revision = np.full((len(account_ids), len(days)), -1, dtype=np.int64)
         hashes = [[""] * len(days) for _ in account_ids]
-        for entry in ledger.charges(run.conn, days):
-            row = place.get(entry["account_id"])
-            if row is None:
-                continue
+        for entry in ledger.charges(run.conn, list(place), days):
+            row = place[entry["account_id"]]
             k = days[entry["period"]]
             fen[row, k] -= entry["amount_fen"]
             revision[row, k] = entry["revision"] - 1

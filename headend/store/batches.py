@@ -67,15 +67,16 @@ def grow(conn: Connection, batch_id: int) -> None:
 def standing(conn: Connection, batch_id: int | None, limits: Limits, *, more: int = 0) -> Standing:
     """How unusual the batch is, with so many `more` that are about to be asked for. Without a batch it is one trip alone.
 
-    The usual size is the median of those that this requester asked for before it."""
+    Its size is all that its requester asks for that day: many small lists are one large one. The usual size is the median of his days before it."""
     if batch_id is None:
         return Standing(1)
     row = conn.execute(
         """
-        SELECT b.asked, b.released_size, b.released_by, u.n, u.usual FROM trip_batch b
+        SELECT (SELECT sum(p.asked) FROM trip_batch p WHERE p.who = b.who AND p.day = b.day)::int AS asked,
+               b.released_size, b.released_by, u.n, u.usual FROM trip_batch b
         CROSS JOIN LATERAL (SELECT count(*) AS n, percentile_disc(0.5) WITHIN GROUP (ORDER BY asked) AS usual FROM (
-            SELECT p.asked FROM trip_batch p WHERE p.who = b.who AND p.batch_id < b.batch_id AND p.asked > 0
-            ORDER BY p.batch_id DESC LIMIT %(newest)s) before) u
+            SELECT sum(p.asked)::int AS asked FROM trip_batch p WHERE p.who = b.who AND p.day < b.day AND p.asked > 0
+            GROUP BY p.day ORDER BY p.day DESC LIMIT %(newest)s) before) u
         WHERE b.batch_id = %(id)s
         """,
         {"id": batch_id, "newest": NEWEST},
@@ -94,15 +95,17 @@ def release(conn: Connection, batch_id: int, *, who: str, why: str, now: Any) ->
         raise StoreError("say why so many are right: it is kept for ever")
     with conn.transaction():
         row = conn.execute(
-            "SELECT who, asked FROM trip_batch WHERE batch_id = %s FOR UPDATE", (batch_id,)
+            "SELECT who, (SELECT sum(p.asked) FROM trip_batch p WHERE p.who = b.who AND p.day = b.day)::int AS asked "
+            "FROM trip_batch b WHERE batch_id = %s FOR UPDATE",
+            (batch_id,),
         ).fetchone()
         if row is None:
             raise UnknownBatch(batch_id)
         if row["who"] == who:
             raise StoreError(f"{who} asked for this batch and cannot release it; another person must")
         conn.execute(
-            "UPDATE trip_batch SET released_by = %s, released_size = asked, released_why = %s WHERE batch_id = %s",
-            (who, why.strip(), batch_id),
+            "UPDATE trip_batch SET released_by = %s, released_size = %s, released_why = %s WHERE batch_id = %s",
+            (who, row["asked"], why.strip(), batch_id),
         )
     conn.commit()
     return int(row["asked"])

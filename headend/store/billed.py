@@ -77,6 +77,7 @@ def stream(
     tile: int = TILE,
     *,
     prepaid_only: bool = False,
+    accounts: I64 | None = None,
 ) -> Iterator[Billed]:
     """Accounts that have any of local days `first` to `last`, by customer and point, in the caller's transaction."""
     begin, end = midnight(first, zone), midnight(last + dt.timedelta(days=1), zone)
@@ -90,9 +91,15 @@ def stream(
                    nullif(a.valid_to, 'infinity'), o.day, o.used, a.prepaid
             FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id) LEFT JOIN account_opening o USING (account_id)
             WHERE a.valid_from < %(end)s AND a.valid_to > %(begin)s AND (a.prepaid OR NOT %(prepaid)s)
+              AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s))
             ORDER BY c.number COLLATE "C", p.code COLLATE "C", a.valid_from
             """,
-            {"begin": as_datetime(begin), "end": as_datetime(end), "prepaid": prepaid_only},
+            {
+                "begin": as_datetime(begin),
+                "end": as_datetime(end),
+                "prepaid": prepaid_only,
+                "accounts": None if accounts is None else accounts.tolist(),
+            },
         )
         while rows := cursor.fetchmany(tile):
             found = _tile(rows, terms, first, last, zone)
@@ -143,7 +150,8 @@ def _terms(
     found: dict[int, list[Terms]] = {}
     for row in conn.execute(
         "SELECT customer_id, valid_from, basic_by, (capacity_kva * 10000)::bigint AS capacity, (contract_kw * 10000)::bigint AS contract "
-        "FROM customer_span WHERE valid_from < %s AND valid_to > %s AND (basic_by IS NOT NULL OR capacity_kva IS NOT NULL) "
+        "FROM customer_span WHERE valid_from < %s AND valid_to > %s AND customer_id IN "
+        "(SELECT customer_id FROM customer_span WHERE basic_by IS NOT NULL OR capacity_kva IS NOT NULL) "
         "ORDER BY customer_id, valid_from",
         (as_datetime(end), as_datetime(begin)),
     ):

@@ -108,21 +108,22 @@ def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[st
     ).fetchall()
 
 
-def note_batch(conn: Connection, first: dt.date, last: dt.date, *, now: Any) -> None:
-    """This span was billed now, in the caller's transaction."""
+def note_batch(conn: Connection, first: dt.date, last: dt.date, change: float | None, *, now: Any) -> None:
+    """This span was billed now, with that gate, in the caller's transaction."""
     conn.execute(
-        "INSERT INTO billing_batch VALUES (%s, %s, %s) ON CONFLICT (first_day, last_day) DO UPDATE SET at = excluded.at",
-        (first, last, as_datetime(now)),
+        "INSERT INTO billing_batch VALUES (%s, %s, %s, %s) "
+        "ON CONFLICT (first_day, last_day) DO UPDATE SET at = excluded.at, change_percent = excluded.change_percent",
+        (first, last, as_datetime(now), change),
     )
 
 
-def batches(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date]]:
-    """Spans that were billed and end on a local day or later, ascending."""
+def batches(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date, float | None]]:
+    """(first day, last day, how far bills might lie off) of the spans that were billed and end on a local day or later, ascending."""
     rows = conn.execute(
-        "SELECT first_day, last_day FROM billing_batch WHERE last_day >= %s ORDER BY last_day, first_day",
+        "SELECT first_day, last_day, change_percent FROM billing_batch WHERE last_day >= %s ORDER BY last_day, first_day",
         (since,),
     )
-    return [(row["first_day"], row["last_day"]) for row in rows]
+    return [(row["first_day"], row["last_day"], row["change_percent"]) for row in rows]
 
 
 def before(conn: Connection, accounts: NDArray[np.int64], day: dt.date) -> dict[int, tuple[int, int]]:

@@ -264,6 +264,11 @@ class Charge:
 
 def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
     """Append charges in the caller's transaction. Returns how many."""
+    # numbered in the order they commit, as payments are: whoever sums up to an entry has all that come before it
+    conn.execute(
+        "SELECT FROM account WHERE account_id = ANY(%s) ORDER BY account_id FOR NO KEY UPDATE",
+        (sorted({c.account_id for c in charges}),),
+    )
     with conn.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
@@ -284,12 +289,12 @@ def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
     return len(charges)
 
 
-def charges(conn: Connection, periods: Iterable[str]) -> list[dict[str, Any]]:
-    """Charge entries of the given periods (local days), by account, period and revision."""
+def charges(conn: Connection, accounts: Sequence[int], periods: Iterable[str]) -> list[dict[str, Any]]:
+    """Charge entries of these accounts for the given periods (local days), by account, period and revision."""
     return conn.execute(
-        "SELECT account_id, period, revision, amount_fen, inputs_hash FROM ledger_entry WHERE kind = 'charge' AND period = ANY(%s) "
-        "ORDER BY account_id, period, revision",
-        (list(periods),),
+        "SELECT account_id, period, revision, amount_fen, inputs_hash FROM ledger_entry "
+        "WHERE account_id = ANY(%s) AND kind = 'charge' AND period = ANY(%s) ORDER BY account_id, period, revision",
+        (list(accounts), list(periods)),
     ).fetchall()
 
 

@@ -159,21 +159,23 @@ def _fall(
 ) -> tuple[int | None, int | None]:
     """(what a usual day costs, by how much the balance has fallen since the midnight that began yesterday), in fen.
 
-    The usual day is the median of the charged ones before yesterday: what is looked at must not tell what is usual."""
+    The usual day is the median of the charged ones before yesterday, as they stood then: what is looked at must not tell what is usual. What was
+    posted since then counts as fallen, whichever days it is for: a price or a ratio that was put in wrong corrects days gone by."""
     if account is None or account["since_fen"] is None:
         return None, None
     yesterday = day - dt.timedelta(days=1)
     row = conn.execute(
         """
-        WITH charged AS (SELECT period, -sum(amount_fen)::bigint AS fen FROM ledger_entry
-                         WHERE account_id = %(account)s AND kind = 'charge' AND period >= %(first)s GROUP BY period)
-        SELECT count(*) FILTER (WHERE period < %(yesterday)s AND fen > 0) AS days,
-               percentile_disc(0.5) WITHIN GROUP (ORDER BY fen) FILTER (WHERE period < %(yesterday)s AND fen > 0) AS usual,
-               coalesce(sum(fen) FILTER (WHERE period >= %(yesterday)s), 0)::bigint AS settled
+        WITH charge AS (SELECT period, amount_fen, period >= %(yesterday)s OR at >= %(midnight)s AS since FROM ledger_entry
+                        WHERE account_id = %(account)s AND kind = 'charge'),
+        charged AS (SELECT period, -sum(amount_fen)::bigint AS fen FROM charge WHERE NOT since AND period >= %(first)s GROUP BY period)
+        SELECT count(*) FILTER (WHERE fen > 0) AS days, percentile_disc(0.5) WITHIN GROUP (ORDER BY fen) FILTER (WHERE fen > 0) AS usual,
+               (SELECT coalesce(-sum(amount_fen), 0)::bigint FROM charge WHERE since) AS settled
         FROM charged
         """,
         {
             "account": account["account_id"], "yesterday": yesterday.isoformat(),
+            "midnight": dt.datetime.combine(yesterday, dt.time(), cluster.zone(conn)),
             "first": (yesterday - dt.timedelta(days=USUAL)).isoformat(),
         },
     ).fetchone()  # fmt: skip

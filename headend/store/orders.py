@@ -35,6 +35,8 @@ TERMINAL_ACTIONS = {
     "archive": ("read", "write"),
     "tasks": ("read", "write"),
 }
+#: how long the sending of an order waits for others' locks; then it is tried again
+PATIENCE: Final = "2s"
 #: Protocols in which a terminal has an address of its own. What speaks another is a line, and cannot be told anything.
 STATIONS: Final = ("gdw376", "dlt698")
 
@@ -315,7 +317,11 @@ def approve(conn: Connection, order_id: int, *, who: str, now: Any, accept: Sequ
         row = _lock(conn, order_id)
         at = as_datetime(now)
         after(State(row["state"]), Event.APPROVE)
-        accepted = dict.fromkeys(accept, who)
+        if (row["kind"], row["action"]) == ("relay", "trip"):
+            _hold_account(conn, row)  # a payment that is being booked is waited for, and then voids this
+        # only what there is to look at now can be accepted: not what comes later
+        doubts = {r.gate for r in ask_gates(conn, row, at, who, sending=False)} if accept else set()
+        accepted = {gate: who for gate in accept if gate in doubts}
         refusals = ask_gates(conn, row, at, who, sending=False, accepted=accepted)
         if any(r.gate == "second_person" for r in refusals) or (
             refusals and all(r.gate in gates.WAITS for r in refusals)
@@ -329,7 +335,7 @@ def approve(conn: Connection, order_id: int, *, who: str, now: Any, accept: Sequ
                 (who, at, json.dumps(accepted), order_id),
             )
             state = _move(
-                conn, row, Event.APPROVE, who, at, f"accepts: {', '.join(accept)}" if accept else ""
+                conn, row, Event.APPROVE, who, at, f"accepts: {', '.join(accepted)}" if accepted else ""
             )
     conn.commit()
     if refusals:
@@ -380,6 +386,8 @@ def begin(
     What comes before its time is refused, and the order stays as it is. StaleOwner if the lease is not ours, NoSuchStep if the order is
     not approved (any more)."""
     with conn.transaction():
+        # its terminal's lease is held meanwhile, and whoever renews all of them waits for that
+        conn.execute("SELECT set_config('lock_timeout', %s, true)", (PATIENCE,))
         row = _lock(conn, order_id)
         _check(conn, fence, row)
         at = as_datetime(now)
@@ -389,10 +397,7 @@ def begin(
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
             if row["kind"] == "relay":
                 # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
-                conn.execute(
-                    "SELECT FROM account a JOIN installation i USING (point_id) WHERE i.meter_id = %s FOR NO KEY UPDATE OF a",
-                    (row["meter_id"],),
-                )
+                _hold_account(conn, row)
                 # one trip at a time looks at its tokens: two at once would both take the last; after it the kill switch is held, too
                 buckets = trip_buckets.of_meter(conn, row["meter_id"], at, hold=True)
             refusals = ask_gates(conn, row, at, row["approved_by"], sending=True, buckets=buckets)
@@ -564,6 +569,14 @@ def listing(
             "before": before, "meter": meter, "terminal": terminal, "open": open_only, "limit": limit, "kind": kind,
         },
     ).fetchall()  # fmt: skip
+
+
+def _hold_account(conn: Connection, row: dict[str, Any]) -> None:
+    """Nobody pays into the account behind the meter until the caller's transaction ends."""
+    conn.execute(
+        "SELECT FROM account a JOIN installation i USING (point_id) WHERE i.meter_id = %s FOR NO KEY UPDATE OF a",
+        (row["meter_id"],),
+    )
 
 
 def _lock(conn: Connection, order_id: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def trusted(conn: Connection, account: int | None, now: dt.datetime) -> None:
         "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
         "SELECT %s, 'charge', d::date::text, 1, -2000, ''::bytea, '{}', %s FROM generate_series(%s::date - 9, %s::date - 5, '1 day') d "
         "ON CONFLICT DO NOTHING",
-        (account, now, day, day),
+        (account, now - dt.timedelta(days=4), day, day),
     )
 
 

@@ -365,7 +365,8 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
                 conn,
                 "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
                 "VALUES (%s, %s, %s, 1, %s, %s, '{}', %s) RETURNING entry_id AS id",
-                row["account_id"], kind, period, fen, bytes(32), as_datetime(NOW) - dt.timedelta(hours=2),
+                row["account_id"], kind, period, fen, bytes(32),
+                as_datetime(NOW) - dt.timedelta(hours=2) if kind == "payment" else _night_after(period),
             )  # fmt: skip
             if kind == "payment":
                 conn.execute(
@@ -471,6 +472,13 @@ def _orders(conn: Connection, ids: list[list[int]]) -> dict[str, int]:
                 ),
             )
     return made
+
+
+def _night_after(period: str) -> dt.datetime:
+    """When a day's charge is posted."""
+    return as_datetime(midnight(dt.date.fromisoformat(period) + dt.timedelta(days=1), ZONE)) + dt.timedelta(
+        minutes=40
+    )
 
 
 def _one(conn: Connection, sql: str, *parameters: Any) -> int:

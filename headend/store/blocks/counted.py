@@ -26,6 +26,8 @@ Codes = NDArray[np.int8]
 class Counted:
     """Of one quantity, all [point, time].
 
+    register, row, turn, multiplier  int64: the register itself, which meter's it is (its number among the rows), what it counts modulo, CT x PT;
+            between two instants of one meter its two registers tell, whatever was read between them
     energy  int64 [1e-4 kWh] since a beginning of the point's own, which means nothing by itself; MISSING where `why` is not KNOWN
     fell    int64: how often a register went down so far;  lost  int64: how often a meter came or went and nobody read its register.
             A difference is an energy only between instants at which both are the same
@@ -33,6 +35,10 @@ class Counted:
     why, quality   of the cell itself: KNOWN, NOT_COMMISSIONED or MISSING_REGISTER; of the register it rests on
     """
 
+    register: I64
+    row: I64
+    turn: I64
+    multiplier: I64
     energy: I64
     fell: I64
     lost: I64
@@ -46,15 +52,19 @@ class Counted:
 
     def between(self, first: I64, last: I64) -> Energy:
         """The energy of each point [point] from its instant number `first` [point] to its instant number `last`."""
-        row = np.arange(len(self.energy))
-        begin, end = (row, first), (row, last)
+        point = np.arange(len(self.energy))
+        begin, end = (point, first), (point, last)
         why = np.maximum(self.why[begin], self.why[end])
+        one = (why == Why.KNOWN) & (self.row[begin] == self.row[end]) & (self.row[begin] >= 0)
+        straight = advance(self.register[begin], self.register[end], self.turn[begin])
+        why = np.where(one & (straight == MISSING), np.int8(Why.FELL), why)
         for counter, reason in ((self.lost, Why.EXCHANGED), (self.fell, Why.FELL)):
-            why = np.where((why == Why.KNOWN) & (counter[begin] != counter[end]), np.int8(reason), why)
+            why = np.where((why == Why.KNOWN) & ~one & (counter[begin] != counter[end]), np.int8(reason), why)
         known = why == Why.KNOWN
         quality = np.maximum(self.quality[begin], self.quality[end])
         quality = np.where(self.doubted[begin] == self.doubted[end], quality, np.int8(Quality.ESTIMATED))
         moved = np.where(known, self.energy[end], 0) - np.where(known, self.energy[begin], 0)
+        moved = np.where(one, np.where(known, straight, 0) * self.multiplier[begin], moved)
         return Energy(
             np.where(known, moved, MISSING), why, np.where(known, quality, np.int8(Quality.MISSING))
         )
@@ -68,8 +78,9 @@ def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
     counters = [np.zeros(shape, dtype=np.int64) for _ in range(3)]
     why = np.full(shape, Why.NOT_COMMISSIONED, dtype=np.int8)
     result = Counted(
-        np.full(shape, MISSING), counters[0], counters[1], counters[2], why, np.zeros(shape, dtype=np.int8)
-    )
+        np.full(shape, MISSING), np.full(shape, -1, dtype=np.int64), np.ones(shape, dtype=np.int64), np.ones(shape, dtype=np.int64),
+        np.full(shape, MISSING), counters[0], counters[1], counters[2], why, np.zeros(shape, dtype=np.int8),
+    )  # fmt: skip
     # what the meters before had counted when they went
     before = [
         _before(total, start, number)
@@ -101,6 +112,15 @@ def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
             cells = np.where(there, so_far[:, None] + np.where(there, own, 0), cells)
             cells = np.where(gone, (so_far + final)[:, None], cells)
             getattr(result, name)[at] = np.where(blind, MISSING, cells) if name == "energy" else cells
+        for name, own in (
+            ("register", counted.at_raw[mine]),
+            ("row", mine[:, None]),
+            ("turn", rows.roll_over[mine, None]),
+            ("multiplier", rows.multiplier[mine, None]),
+        ):
+            cells = np.where(there, own, getattr(result, name)[at])
+            # nobody's register: the count of those that went, or none at all
+            getattr(result, name)[at] = np.where(gone | blind, -1, cells) if name == "row" else cells
         why, quality = result.why[at], result.quality[at]
         why = np.where(there | gone, np.int8(Why.KNOWN), np.where(blind, np.int8(Why.MISSING_REGISTER), why))
         quality = np.where(there, worth[mine], np.where(gone, np.int8(Quality.MEASURED), quality))
@@ -112,6 +132,7 @@ def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
 class _OfRows:
     """Each meter's own count since the first register known of it; [row, time], or [row] when it went (or at the end)."""
 
+    at_raw: I64
     at: I64
     fell_at: I64
     total: I64
@@ -154,6 +175,7 @@ def _of_rows(times: Times, rows: Rows, ends: Ends) -> tuple[_OfRows, Codes]:
     )
     return (
         _OfRows(
+            at,
             np.where(at == MISSING, MISSING, count[:, 1:-1]), falls[:, 1:-1], count[:, -1], falls[:, -1],
             opened_blind + closed_blind, np.asarray(doubted, dtype=np.int64), opened_blind,
         ),

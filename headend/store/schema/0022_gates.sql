@@ -164,6 +164,10 @@ $fn$;
 CREATE CONSTRAINT TRIGGER chain_release AFTER UPDATE ON trip_batch DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (OLD.released_size IS DISTINCT FROM NEW.released_size OR OLD.released_by IS DISTINCT FROM NEW.released_by) EXECUTE FUNCTION chain_release();
 
+-- Nothing of it is thrown away: an exam day that is no more is withdrawn, with a name.
+CREATE TRIGGER kept BEFORE DELETE ON no_trip FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER kept BEFORE DELETE ON trip_batch FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 -- What was there before the chain is in its first record: how much, and the hash of all of it.
 CREATE FUNCTION audit_before() RETURNS jsonb LANGUAGE sql STABLE SET timezone = 'UTC' AS $fn$
     WITH told AS (

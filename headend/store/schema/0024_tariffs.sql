@@ -33,6 +33,8 @@ CREATE TABLE billing_batch (
     first_day date NOT NULL,
     last_day  date NOT NULL,
     at        timestamptz NOT NULL,
+    change_percent double precision,
     PRIMARY KEY (first_day, last_day)
 );
+COMMENT ON COLUMN billing_batch.change_percent IS 'how far bills might lie off the last one: a correction goes by the same; NULL: any';
 COMMENT ON TABLE billing_batch IS 'spans that were billed, and when last: those that late readings may correct';

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from headend.collector import throttle as module
-from headend.collector.throttle import EASY, FIRST, FLOOR, LATE, MOST, Throttle
+from headend.collector.throttle import EASY, FIRST, FLOOR, LATE, MOST, NoPlace, Throttle
 
 
 async def test_no_more_than_the_limit_are_at_work_and_all_come_to_it() -> None:
@@ -175,6 +175,18 @@ async def test_one_turn_in_so_many_is_for_the_silent_however_many_others_wait(
             *(work(str(k), silent=False) for k in range(1, 9)),
         )  # fmt: skip
     assert order == ["0", "1", "2", "3", "x", "4", "5", "6", "y", "7", "8"]
+
+
+async def test_who_finds_no_place_in_time_goes_away_and_takes_none() -> None:
+    throttle = Throttle()
+    throttle.limit.value = 1
+    async with throttle.turn():
+        with pytest.raises(NoPlace):
+            async with throttle.turn(silent=True, patience=0.01):
+                raise AssertionError
+    async with asyncio.timeout(5):
+        await _once(throttle, silent=True)
+    assert (throttle.active, throttle.at_work) == (0, 0)
 
 
 async def _once(throttle: Throttle, *, silent: bool) -> None:

@@ -15,9 +15,10 @@ import pytest
 
 from headend.jobs import billing
 from headend.jobs.billing import Batch, Gates
-from headend.store import bills
+from headend.store import bills, tariffs
 from headend.store.db import Connection
 from headend.store.tables import DAY_FREEZES, SPOTS
+from tests.headend.store.test_tariffs import offered
 from tests.support.house import at, moment, place, rows, table, write
 from tests.support.household import Home, fen, home, run
 
@@ -128,7 +129,7 @@ def test_a_corrected_register_is_a_further_revision(
     assert (told["customer"], told["revision"], told["difference_yuan"]) == ("C2", "2", "17.04")
     assert after.manifest["corrections_fen"] == 30 * 5680 // 100
     assert files(batch(store, tmp_path)) == files(after)
-    assert bills.batches(store, FIRST) == [(FIRST, LAST)]
+    assert bills.batches(store, FIRST) == [(FIRST, LAST, None)]
 
 
 def test_exceptions(store: Connection, houses: dict[str, Home], tmp_path: Path) -> None:
@@ -150,6 +151,33 @@ def test_exceptions(store: Connection, houses: dict[str, Home], tmp_path: Path) 
         2,
     )
     assert found.released
+
+
+def test_a_plan_without_a_price_stops_nobody_else(
+    store: Connection, houses: dict[str, Home], tmp_path: Path
+) -> None:
+    text = offered(("2026-03-02", "0.5"), name="late")
+    tariffs.put(
+        store, [text], who="wang", reason="notice 8", now=at("2026-02-01 10:00"), today=dt.date(2026, 2, 1)
+    )
+    here = place(store, "4", customer="C4", tariff="late")
+    home(here.meter, FIRST, 4).freeze(store, *MIDNIGHTS)
+    found = batch(store, tmp_path)
+    assert found.changed == 3
+    (told,) = sheet(found, "exceptions")
+    assert (told["customer"], told["problem"]) == ("C4", "the tariff late has no price on 2026-03-01")
+
+
+def test_a_register_that_nobody_can_have_stops_nobody_else(
+    store: Connection, houses: dict[str, Home], tmp_path: Path
+) -> None:
+    here = place(store, "4", customer="C4", ct=6000, pt=10_000)
+    wild = home(here.meter, FIRST, 4)
+    wild.freeze(store, "2026-03-01")
+    wild.freeze(store, "2026-03-04", add=9_000_000_000)
+    found = batch(store, tmp_path)
+    assert found.changed == 3
+    assert {(row["customer"], row["billed"]) for row in sheet(found, "exceptions")} == {("C4", "no")}
 
 
 def test_a_batch_with_too_many_exceptions_is_not_released(

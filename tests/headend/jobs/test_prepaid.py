@@ -11,8 +11,9 @@ import pytest
 
 from headend.control.order_state import Event
 from headend.jobs import prepaid, settle
-from headend.store import ledger, orders
+from headend.store import ledger, orders, tariffs
 from headend.store.db import Connection
+from tests.headend.store.test_tariffs import offered
 from tests.support.arrears import fence
 from tests.support.house import Place, at, one, place, table
 from tests.support.household import PEAK, VALLEY, Home, fen, home, run
@@ -68,6 +69,15 @@ def test_with_a_plan_whose_charge_is_not_known_nobody_is_cut_off(store: Connecti
     assert work(store) == "1 unknown; 0 notices"  # by the ledger alone: the curve would have spent it
     found = shown(store)
     assert (found["provisional_low_fen"], found["provisional_high_fen"], found["valid"]) == (100, 100, False)
+
+
+def test_a_plan_without_a_price_makes_nobody_elses_balance_unknown(store: Connection) -> None:
+    text = offered(("2026-03-12", "0.5"), name="late")
+    tariffs.put(store, [text], who="wang", reason="notice 8", now=at("2026-02-01 10:00"), today=TODAY)
+    steady(store, customer(store))
+    steady(store, place(store, "2", customer="C2", since="2026-03-11 00:00", tariff="late"))
+    assert work(store) in ("1 stop, 1 unknown; 1 notices", "1 unknown, 1 stop; 1 notices")
+    assert (shown(store)["valid"], shown(store, "2")["valid"]) == (True, False)
 
 
 def test_what_was_used_since_is_priced_by_the_steps_too(store: Connection) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from headend.jobs import settle
-from headend.store import ledger
+from headend.store import ledger, tariffs
 from headend.store.db import Connection
 from headend.store.tables import DAY_FREEZES, SPOTS
-from tests.support.house import at, one, place, rows, table, write
+from tests.headend.store.test_tariffs import VERSION
+from tests.support.house import at, moment, one, place, rows, table, write
 from tests.support.household import Home, fen, home, run
 
 FIRST = dt.date(2026, 3, 5)
@@ -73,6 +74,72 @@ def test_a_plan_with_steps_is_settled_by_what_the_year_has_brought(store: Connec
     assert posted(store, here.account or 0) == [
         ("2026-03-01", 1, -to_date[0]), ("2026-03-02", 1, to_date[0] - to_date[1]),
     ]  # fmt: skip
+
+
+def late_plan(conn: Connection) -> str:
+    """A plan of the utility's own that holds from 6 March on."""
+    text = VERSION.format(day="2026-03-06", price="0.5")
+    head = 'name = "late"\ntitle_en = "Late"\ntitle_zh = "新电价"\nregion = "330000"\nsource = "notice 8"\n'
+    tariffs.put(
+        conn, [tariffs.Offered.of(head + text, "late.toml")], who="wang", reason="notice 8", now=at("2026-03-01 10:00"), today=dt.date(2026, 3, 1)
+    )  # fmt: skip
+    conn.commit()
+    return "late"
+
+
+def test_a_plan_without_a_price_stops_nobody_else(store: Connection) -> None:
+    account, house = customer(store)
+    other, _ = customer(store, "2", tariff=late_plan(store))
+    house.freeze(store, "2026-03-05", "2026-03-06")
+    assert settled(store, "2026-03-05") == "1 entries, 0 corrections, 1 accounts wait for a freeze"
+    assert len(posted(store, account)) == 1
+    assert posted(store, other) == []
+
+
+def test_an_entry_changed_by_hand_stops_nobody_else(store: Connection) -> None:
+    account, house = customer(store)
+    other, second = customer(store, "2")
+    for each in (house, second):
+        each.freeze(store, "2026-03-05", "2026-03-06")
+    settled(store, "2026-03-05")
+    store.execute("ALTER TABLE ledger_entry DISABLE TRIGGER append_only")
+    store.execute("UPDATE ledger_entry SET amount_fen = amount_fen - 1 WHERE account_id = %s", (account,))
+    second.freeze(store, "2026-03-06", add=10_000)
+    told = settled(store, "2026-03-05")
+    assert told.startswith("0 entries, 1 corrections")
+    assert told.endswith("1 entries contradict their inputs: `headend ledger recompute` names them")
+    assert len(posted(store, other)) == 2
+
+
+def test_a_young_account_is_charged_from_its_first_day_however_late_its_register_comes(
+    store: Connection,
+) -> None:
+    account, house = customer(store, since="2026-02-26 00:00", days=10)
+    house.freeze(store, "2026-03-01", "2026-03-02")
+    settled(store, "2026-03-01")
+    assert [period for period, _, _ in posted(store, account)] == ["2026-03-01"]
+    house.freeze(store, "2026-02-26", "2026-02-27", "2026-02-28")
+    settled(store, "2026-03-01")
+    assert {period for period, _, _ in posted(store, account)} == {
+        "2026-02-26",
+        "2026-02-27",
+        "2026-02-28",
+        "2026-03-01",
+    }
+    assert -sum(amount for _, _, amount in posted(store, account)) == fen(
+        house.cost("2026-02-26 00:00", "2026-03-01 00:00")
+    ) + fen(house.cost("2026-03-01 00:00", "2026-03-02 00:00"))
+
+
+def test_a_day_that_cannot_be_derived_any_more_is_not_charged_a_second_time(store: Connection) -> None:
+    account, house = customer(store)
+    house.freeze(store, "2026-03-05", "2026-03-06", "2026-03-07")
+    settled(store, "2026-03-05")
+    store.execute("DELETE FROM register_read WHERE ts = %s", (moment("2026-03-06 00:00"),))
+    settled(store, "2026-03-06")
+    assert -sum(amount for _, _, amount in posted(store, account)) == fen(
+        house.cost("2026-03-05 00:00", "2026-03-07 00:00")
+    )
 
 
 def test_a_meter_is_exchanged_within_the_month(store: Connection) -> None:

@@ -133,8 +133,21 @@ def test_before_its_first_meter_a_point_is_not_commissioned() -> None:
 def test_a_register_that_fell_is_no_energy_and_one_that_rolled_over_is() -> None:
     c = counted([Meter(1, {0: ROLL - 5, 1: 5, 2: 1, 3: 4})], 4)
     assert one(c, 0, 1)[0] == 10
-    assert one(c, 0, 2) == one(c, 1, 3) == (MISSING, Why.FELL, Quality.MISSING)
+    assert one(c, 1, 2) == one(c, 1, 3) == (MISSING, Why.FELL, Quality.MISSING)
     assert one(c, 2, 3)[0] == 3
+
+
+def test_what_one_bad_midnight_says_is_that_midnights_alone() -> None:
+    """A register that jumps and comes back would be a whole turn of it, or hide the rest of the month."""
+    for wrong in (999_999 * 10_000, 900, 0):
+        c = counted([Meter(1, {0: 100, 1: wrong, 2: 110, 3: 120}, multiplier=7)], 4)
+        assert one(c, 0, 2)[:2] == (70, Why.KNOWN)
+        assert one(c, 0, 3)[:2] == (140, Why.KNOWN)
+    old = Meter(1, {0: 100, 1: 50, 2: 150}, until=2.5, closing=160)
+    new = Meter(1, {3: 30}, since=2.5, opening=10)
+    c = counted([old, new], 4)
+    assert one(c, 0, 2)[0] == 50
+    assert one(c, 0, 3)[:2] == (MISSING, Why.FELL)  # over an exchange every step of it must hold
 
 
 def test_an_estimate_at_an_end_or_at_an_exchange_is_told() -> None:

@@ -126,7 +126,7 @@ def test_charges_by_revision(store: Connection) -> None:
         now=NOW,
     )
     ledger.post(store, [Charge(here, "2026-03-09", 2, 50, b"x" * 32, {})], now=NOW)
-    assert [(c["period"], c["revision"], c["amount_fen"]) for c in ledger.charges(store, ["2026-03-09", "2026-03-10", "2026-03-11"])] == [
+    assert [(c["period"], c["revision"], c["amount_fen"]) for c in ledger.charges(store, [here], ["2026-03-09", "2026-03-10", "2026-03-11"])] == [
         ("2026-03-09", 1, -200), ("2026-03-09", 2, 50), ("2026-03-10", 1, -300),
     ]  # fmt: skip
     assert ledger.settled_until(store) == {here: dt.date(2026, 3, 11)}

@@ -289,6 +289,21 @@ def pay(conn: Connection, fen: int, paid_at: Any, serial: str = "1") -> None:
     )  # fmt: skip
 
 
+def test_a_correction_of_days_gone_by_is_a_fall(store: Connection) -> None:
+    """A price or a ratio that was put in wrong makes old days dear today."""
+    here = broke(store)
+    facts, limits = orders.facts(store, "1", NOW)
+    assert orders.gates.ask(facts, limits) == []
+    ledger.post(
+        store,
+        [ledger.Charge(here.account or 0, f"2026-03-0{day}", 2, -9_000, bytes(32), {}) for day in (2, 3, 4)],
+        now=NOW,
+    )
+    facts, limits = orders.facts(store, "1", NOW)
+    assert (facts.usual_day_fen, facts.fall_fen or 0) >= (2_000, 27_000)
+    assert [r.gate for r in orders.gates.ask(facts, limits)] == ["fall"]
+
+
 def test_a_payment_counts_at_once_and_charges_do_not(store: Connection) -> None:
     here = broke(store)
     ledger.post(store, [ledger.Charge(here.account or 0, "2026-03-10", 1, -5000, bytes(32), {})], now=NOW)

@@ -412,7 +412,8 @@ def test_what_one_asks_for_in_a_day_is_a_batch(store: Connection) -> None:
     cluster.set_limits(store, {"batch_small": 1, "batch_history": 2, "batch_times": 2})
     for k, size in enumerate((2, 1)):
         store.execute(
-            "INSERT INTO trip_batch (key, who, day, reason, at, asked) VALUES (%s, 'job:prepaid', '2026-03-01', '', '2026-03-01', %s)", (f"{k}", size)
+            "INSERT INTO trip_batch (key, who, day, reason, at, asked) VALUES (%s, 'job:prepaid', %s, '', '2026-03-01', %s)",
+            (f"{k}", dt.date(2026, 3, k + 1), size),
         )  # fmt: skip
     made = []
     for k in range(3):
