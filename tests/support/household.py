@@ -12,7 +12,7 @@ import numpy as np
 from headend.jobs.frame import Run
 from headend.plans import CURVE, points
 from headend.store.db import Connection
-from headend.store.tables import DAY_FREEZES, SLOTS
+from headend.store.tables import DAY_FREEZES, SLOTS, SPOTS, Table
 from protocols.localtime import as_datetime
 from tests.support.house import SHANGHAI, at, rows, write
 
@@ -66,12 +66,19 @@ class Home:
     def freeze(self, conn: Connection, *days: str, add: int = 0) -> None:
         """Write the day freezes taken at these midnights, `add` to the total."""
         for day in days:
-            k = list(self.times).index(at(f"{day} 00:00"))
-            total, valley = self.total[k] + add, self.valley[k]
-            write(
-                conn, DAY_FREEZES,
-                rows([self.meter], [self.times[k]], active_import=[total], active_import_t2=[total - valley], active_import_t4=[valley]),
-            )  # fmt: skip
+            self._registers(conn, DAY_FREEZES, f"{day} 00:00", add)
+
+    def spot(self, conn: Connection, when: str) -> None:
+        """Write the registers as somebody read them at that instant."""
+        self._registers(conn, SPOTS, when)
+
+    def _registers(self, conn: Connection, table: Table, when: str, add: int = 0) -> None:
+        k = list(self.times).index(at(when))
+        total, valley = self.total[k] + add, self.valley[k]
+        write(
+            conn, table,
+            rows([self.meter], [self.times[k]], active_import=[total], active_import_t2=[total - valley], active_import_t4=[valley]),
+        )  # fmt: skip
 
 
 def home(meter: int, first: dt.date, days: int, *, seed: int = 1, steady: int | None = None) -> Home:

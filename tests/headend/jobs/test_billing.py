@@ -17,7 +17,7 @@ from headend.jobs import billing
 from headend.jobs.billing import Batch, Gates
 from headend.store import bills, tariffs
 from headend.store.db import Connection
-from headend.store.tables import DAY_FREEZES, SPOTS
+from headend.store.tables import DAY_FREEZES
 from tests.headend.store.test_tariffs import offered
 from tests.support.house import at, moment, place, rows, table, write
 from tests.support.household import Home, fen, home, run
@@ -236,16 +236,7 @@ def test_a_meter_is_exchanged_within_the_span(store: Connection, tmp_path: Path)
     (told,) = sheet(found, "exceptions")
     assert told["problem"] == "a meter came or went, and nobody read its register then"
     for house in (before, after):
-        k = list(house.times).index(at("2026-03-02 10:00"))
-        total, valley = house.total[k], house.valley[k]
-        given = rows(
-            [house.meter],
-            [house.times[k]],
-            active_import=[total],
-            active_import_t2=[total - valley],
-            active_import_t4=[valley],
-        )
-        write(store, SPOTS, given)
+        house.spot(store, "2026-03-02 10:00")
     found = batch(store, tmp_path)
     (account,) = sheet(found, "accounts")
     assert account["meter"] == "7 8"

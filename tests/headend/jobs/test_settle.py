@@ -10,7 +10,7 @@ import numpy as np
 from headend.jobs import settle
 from headend.store import ledger, tariffs
 from headend.store.db import Connection
-from headend.store.tables import DAY_FREEZES, SPOTS
+from headend.store.tables import DAY_FREEZES
 from tests.headend.store.test_tariffs import VERSION
 from tests.support.house import at, moment, one, place, rows, table, write
 from tests.support.household import Home, fen, home, run
@@ -152,16 +152,7 @@ def test_a_meter_is_exchanged_within_the_month(store: Connection) -> None:
     # the day of the exchange, and the month after it, wait for the two registers of that moment: nothing is lost and nothing guessed
     assert settled(store, "2026-03-03") == "0 entries, 0 corrections, 1 accounts wait for a freeze"
     for house in (before, after):
-        k = list(house.times).index(at("2026-03-02 10:00"))
-        total, valley = house.total[k], house.valley[k]
-        given = rows(
-            [house.meter],
-            [house.times[k]],
-            active_import=[total],
-            active_import_t2=[total - valley],
-            active_import_t4=[valley],
-        )
-        write(store, SPOTS, given)
+        house.spot(store, "2026-03-02 10:00")
     assert settled(store, "2026-03-03") == "2 entries, 0 corrections, 0 accounts wait for a freeze"
     cost = before.cost("2026-03-01 00:00", "2026-03-02 10:00") + after.cost(
         "2026-03-02 10:00", "2026-03-04 00:00", 20
