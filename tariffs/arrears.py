@@ -3,10 +3,8 @@
 Money pays the oldest bill first, its principal before its penalty; what is left over waits for the next bill. Nothing of this is stored: it
 is derived again from all bills and all payments, so a payment that comes late, or is taken back, leaves no trace but in the sum.
 
-The penalty's rates are those that secondary sources give for the rules of 1996 (供电营业规则; the text of 2024 was not to be had): from the
-day after the due date on, each day 1 ‰ of what is in arrears for residents, for others 2 ‰, and 3 ‰ of arrears of former years; 1 yuan at
-least, taken here by bill. When a bill falls due differs by province, and whether the penalty may exceed the principal too: both are
-parameters.
+Rates, minimum and cap of the penalty are the plan's (penalty.py): so much a day on what is in arrears, from the day after the due date on; the
+minimum is taken by bill.
 """
 
 from __future__ import annotations
@@ -14,22 +12,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from tariffs.penalty import Penalty
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """due_days     from a bill's last day to the day by which it must be paid; not known from a source
-    this_year    [‰ a day] in the year of the due date
-    former       [‰ a day] in the years after
-    least_fen    of a penalty that is not 0
-    capped       whether it ends where it equals the bill; not certain
-    """
-
-    due_days: int = 20
-    this_year: int = 1
-    former: int = 1
-    least_fen: int = 100
-    capped: bool = False
+#: from a bill's last day to the day by which it must be paid; it differs by province, and no source says it
+DUE_DAYS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +64,29 @@ class _Account:
     """One bill while the days pass. `accrued` in thousandths of a fen."""
 
     bill: Bill
-    terms: Terms
+    rule: Penalty | None
+    due: dt.date
     principal: int
     accrued: int = 0
     penalty_paid: int = 0
 
     def accrue(self, after: dt.date, until: dt.date) -> None:
         """The penalty of the days (after, until]."""
-        due = self.bill.last_day + dt.timedelta(days=self.terms.due_days)
-        first = max(after, due) + dt.timedelta(days=1)
-        change = dt.date(due.year + 1, 1, 1)
+        if self.rule is None:
+            return
+        first = max(after, self.due) + dt.timedelta(days=1)
+        change = dt.date(self.due.year + 1, 1, 1)
         young = max(0, (min(until + dt.timedelta(days=1), change) - first).days)
         old = max(0, (until + dt.timedelta(days=1) - max(first, change)).days)
-        self.accrued += self.principal * (young * self.terms.this_year + old * self.terms.former)
+        self.accrued += self.principal * (young * self.rule.same_year + old * self.rule.former_years)
 
     @property
     def penalty(self) -> int:
         """[fen] half a fen upwards, less what has been paid of it."""
-        if self.accrued <= 0:
+        if self.rule is None or self.accrued <= 0:
             return 0
-        fen = max((self.accrued + 500) // 1000, self.terms.least_fen)
-        if self.terms.capped:
+        fen = max((self.accrued + 500) // 1000, self.rule.minimum)
+        if self.rule.cap:
             fen = min(fen, max(self.bill.amount_fen, 0))
         return max(0, fen - self.penalty_paid)
 
@@ -110,14 +100,16 @@ class _Account:
         return credit - penalty
 
 
-def arrears(bills: Sequence[Bill], paid: Mapping[dt.date, int], day: dt.date, terms: Terms) -> Arrears:
-    """What is owed on a day.
+def arrears(
+    bills: Sequence[Bill], paid: Mapping[dt.date, int], day: dt.date, rule: Penalty | None
+) -> Arrears:
+    """What is owed on a day. `rule`: the plan's late-payment penalty; None: it asks for none.
 
     bills  in any order; of bills whose days lie within another's only the longer one counts (see `whole`)
     paid   local day -> [fen] paid on it, less what was taken back of that; days after `day` do not count
     """
     accounts = [
-        _Account(bill, terms, bill.amount_fen)
+        _Account(bill, rule, bill.last_day + dt.timedelta(days=DUE_DAYS), bill.amount_fen)
         for bill in sorted(whole(bills), key=lambda bill: (bill.last_day, bill.first_day))
     ]
     credit, before = 0, dt.date.min

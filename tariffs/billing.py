@@ -99,11 +99,6 @@ class Bill:
         return np.asarray(self.total_fen != MISSING, dtype=np.bool_)
 
     @property
-    def clean(self) -> NDArray[np.bool_]:
-        """bool[account]: nothing speaks against sending it."""
-        return np.asarray(self.problem == Problem.NONE, dtype=np.bool_)
-
-    @property
     def shown(self) -> NDArray[np.bool_]:
         """bool[account, item]: energy by period always, another line where there is something to say."""
         always = np.array([item.kind == ENERGY for item in self.items], dtype=np.bool_)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.reading import MISSING
-from tariffs.money import Ints, amount, exact, from_fen, total
+from tariffs.money import Ints, amount, exact
 from tariffs.periods import PERIODS, REGISTERS
 from tariffs.plan import Version
 from tariffs.registers import RESOLUTION, ROLL_OVER, advance
@@ -114,13 +114,6 @@ def charges(energy: Ints, version: Version) -> Ints:
     return amount(energy, version.price_array)
 
 
-def charge_to_date(energy: Ints, version: Version) -> Ints:
-    """int64[account, period] [1e-4 kWh] -> int64[account] [1e-8 yuan], not rounded; MISSING where a period is. For
-    plans whose only charge is by energy and period; any other's is billing.bill(...).charge.
-    """
-    return total(charges(energy, version), axis=1)
-
-
 def daily_entry(to_date: Ints, earlier: Ints) -> Ints:
     """What today's entry must be, int64[account] [fen]: the billing period's bill to date - earlier entries.
 
@@ -132,14 +125,3 @@ def daily_entry(to_date: Ints, earlier: Ints) -> Ints:
     """
     fen, earlier = exact(to_date, "to_date"), exact(earlier, "earlier")
     return np.asarray(np.where(fen == MISSING, MISSING, fen - earlier), dtype=np.int64)
-
-
-def provisional(to_date: Ints, posted: Ints) -> Ints:
-    """Charge not yet in the ledger, int64[account] [1e-8 yuan], unrounded: to date [1e-8 yuan] - posted
-    [fen].
-    """
-    to_date = exact(to_date, "to_date")
-    return np.asarray(
-        np.where(to_date == MISSING, MISSING, np.where(to_date == MISSING, 0, to_date) - from_fen(posted)),
-        dtype=np.int64,
-    )

@@ -74,11 +74,6 @@ class Determinants:
                 raise ValueError(f"{name} is {array.shape}, {wanted} is needed")
             object.__setattr__(self, name, array)
 
-    def rows(self, chosen: NDArray[np.int64]) -> Determinants:
-        """Those of some accounts."""
-        more = {name: None if (own := getattr(self, name)) is None else own[chosen] for name in _SHAPE}
-        return Determinants(self.energy[chosen], self.problem[chosen], **more)
-
 
 def of_registers(
     freezes: Ints,
@@ -86,7 +81,7 @@ def of_registers(
     segments: Sequence[Segment],
     *,
     estimated: NDArray[np.bool_] | None = None,
-    resolution: int = RESOLUTION,
+    resolution: int | Ints = RESOLUTION,
     roll_over: int = ROLL_OVER,
     **more: Ints | None,
 ) -> Determinants:
@@ -95,6 +90,7 @@ def of_registers(
     freezes     int64[account, segment, 2, 5] [1e-4 kWh]: total, T1..T4 at begin and end
     multiplier  int64[account, segment]
     estimated   bool[account]: a freeze of this account was estimated
+    resolution  [1e-4 kWh] of all, or int64[account]: what the last digit of a register is worth
     more        the other columns of Determinants
     """
     freezes, multiplier = exact(freezes, "freezes"), exact(multiplier, "multiplier")

@@ -9,7 +9,7 @@
 
 供电营业规则 (1996) 第98条, as two public pages report it: residents 1 permille; others 2 permille in the same year and
 3 permille on what is carried over into the next; at least 1 yuan. The cap stands in some provinces' texts of 2024
-and is not confirmed, therefore a key.
+and is not confirmed, therefore a key. What it comes to over payments in part: arrears.py.
 """
 
 from __future__ import annotations
@@ -17,15 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tariffs.door import Door
-from tariffs.money import Ints, exact
 
 #: class of customer -> permille a day in the same year, in later years
 CLASSES: Final = {"resident": (1, 1), "other": (2, 3)}
-_DAY: Final = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +39,6 @@ class Penalty:
             "minimum": self.minimum,
             "cap": self.cap,
         }
-
-
-def penalty(rule: Penalty, arrears: Ints, due: NDArray[np.datetime64], until: NDArray[np.datetime64]) -> Ints:
-    """int64[debt] [fen], half a fen up.
-
-    arrears     int64[debt] [fen], not negative
-    due, until  datetime64[D][debt]: the last day to pay in time, the day of payment (or today), local
-    """
-    arrears = exact(arrears, "arrears")
-    if (arrears < 0).any():
-        raise ValueError("arrears are not negative: a credit owes no penalty")
-    due, until = due.astype("datetime64[D]"), until.astype("datetime64[D]")
-    if np.isnat(due).any() or np.isnat(until).any():
-        raise ValueError("a penalty needs the due date and the day of payment")
-    next_year = (due.astype("datetime64[Y]") + 1).astype("datetime64[D]")
-    same = np.maximum((np.minimum(until, next_year - _DAY) - due).astype(np.int64), 0)
-    later = np.maximum((until - due).astype(np.int64), 0) - same
-    fen = (arrears * (same * rule.same_year + later * rule.former_years) + 500) // 1000
-    fen = np.where((until > due) & (arrears > 0), np.maximum(fen, rule.minimum), 0)
-    return np.asarray(np.minimum(fen, arrears) if rule.cap else fen, dtype=np.int64)
 
 
 def read_penalty(door: Door, value: Any, where: str) -> Penalty:

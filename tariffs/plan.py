@@ -120,13 +120,6 @@ class Version:
         return steps or self.basic is not None or self.power_factor is not None
 
     @property
-    def energy_only(self) -> bool:
-        """All that is charged is energy by period, so that charge.charge_to_date is the whole charge."""
-        lines = any(not part.included for part in self.surcharges)
-        parts = (self.steps, self.basic, self.power_factor, self.transformer_loss)
-        return not lines and all(part is None for part in parts)
-
-    @property
     def needs(self) -> frozenset[str]:
         """What must be known besides the energy by period: columns of determinants.Determinants, and 'days' to
         split a curve.
@@ -212,11 +205,6 @@ class Tariff:
         """Version.needs of all versions together."""
         return frozenset().union(*(version.needs for version in self.versions))
 
-    @property
-    def energy_only(self) -> bool:
-        """Version.energy_only of all versions, and no line is rounded by itself."""
-        return self.rounding == "bill" and all(version.energy_only for version in self.versions)
-
     def _turns(self, begin: dt.date, end: dt.date) -> Iterable[dt.date]:
         monthly = any(version.monthly for version in self.versions)
         if not monthly and all(version.steps is None for version in self.versions):
@@ -236,25 +224,12 @@ def load(path: Path) -> Tariff:
     return parse(text, path.name)
 
 
-def load_all(folder: Path) -> dict[str, Tariff]:
-    """Every *.toml of a folder, name -> Tariff; all of them or none."""
-    return _by_name((path.name, load(path)) for path in sorted(folder.glob("*.toml")))
-
-
 def shipped() -> dict[str, Tariff]:
     """The example tariffs that come with the program, name -> Tariff."""
     folder = files("tariffs").joinpath("plans")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return _by_name((name, parse(folder.joinpath(name).read_text(encoding="utf-8"), name)) for name in names)
-
-
-def _by_name(plans: Iterable[tuple[str, Tariff]]) -> dict[str, Tariff]:
-    found: dict[str, Tariff] = {}
-    for file, plan in plans:
-        if plan.name in found:
-            raise TariffError(file, "name", f"another file has the plan {plan.name} already; rename one")
-        found[plan.name] = plan
-    return found
+    plans = (parse(folder.joinpath(name).read_text(encoding="utf-8"), name) for name in names)
+    return {plan.name: plan for plan in plans}
 
 
 def parse(text: str, file: str) -> Tariff:

@@ -59,7 +59,10 @@ PROBLEMS: Final = {
     Problem.NOT_OFFERED: "the tariff has no price for the kind of basic charge that was chosen",
 }
 #: said instead of MISSING_FREEZE where it is known better
-_EXCHANGED: Final = "a meter came or went, and nobody read its register then"
+_BETTER: Final = {
+    Why.EXCHANGED: "a meter came or went, and nobody read its register then",
+    Why.FELL: PROBLEMS[Problem.NEGATIVE],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +267,8 @@ class _Tile:
         self, row: int, names: tuple[str, ...], result: billing.Bill, k: int, why: int, held: bool
     ) -> None:
         problems = [text for flag, text in PROBLEMS.items() if int(result.problem[k]) & flag]
-        if why == Why.EXCHANGED:
-            problems = [_EXCHANGED if text == PROBLEMS[Problem.MISSING_FREEZE] else text for text in problems]
+        better = _BETTER.get(Why(why), PROBLEMS[Problem.MISSING_FREEZE])
+        problems = [better if text == PROBLEMS[Problem.MISSING_FREEZE] else text for text in problems]
         if held:
             problems.append(
                 f"{yuan_text(int(result.total_fen[k]))} yuan lie more than {self.gates.change:g} % off the last bill, by day: somebody must look"
@@ -312,8 +315,12 @@ class _Tile:
             yuans(flat.amount_fen[mine]),
         )  # fmt: skip
         lines, at = self.lines, rows.tolist()
+        # a part of a month, a mean power factor: quantity times price alone would not explain the amount
+        told = [item.days is not None or item.kind == billing.POWER_FACTOR for item in result.items]
         for k, item, quantity, price, yuan in zip(*columns, strict=True):
             *words, unit = items[item]
+            if told[item]:
+                words[2:4] = reversed(billing.words(result, k, item))
             lines.setdefault(at[k], []).append((*names[k], *words, quantity, unit, price, yuan))
 
     def _bills(

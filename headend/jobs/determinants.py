@@ -17,9 +17,8 @@ from headend.store.blocks import Quality, Why
 from headend.store.tables import MONTH_FREEZES
 from protocols.localtime import Times, midnight
 from protocols.reading import MISSING
-from tariffs.charge import Problem, period_energy
-from tariffs.determinants import Determinants
-from tariffs.periods import PERIODS
+from tariffs.charge import Problem
+from tariffs.determinants import Determinants, of_registers
 from tariffs.plan import Segment, Tariff
 from tariffs.registers import RESOLUTION
 from tariffs.steps import months_there
@@ -32,10 +31,6 @@ ACTIVE = ("active_import", "active_import_t1", "active_import_t2", "active_impor
 REACTIVE = ("reactive_import", "reactive_export")
 #: [1e-4 kWh] no point takes as much in a year, and its price still fits 64 bits: a register that says so is wrong, and stops nobody else's bill
 MOST = 4 * 10**13
-#: what it means for a bill, by blocks.Why
-_PROBLEM = np.zeros(len(Why), dtype=np.int8)
-_PROBLEM[[Why.NOT_COMMISSIONED, Why.MISSING_REGISTER, Why.EXCHANGED]] = Problem.MISSING_FREEZE
-_PROBLEM[Why.FELL] = Problem.NEGATIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +84,21 @@ class Source:
         """The determinants of these segments."""
         needs, n = self.tariff.needs, len(self.rows)
         edges = self._edges([segment.begin for segment in segments] + [segments[-1].end])
-        energy = np.full((n, len(segments), len(PERIODS)), MISSING)
-        problem = np.where(self._there, 0, Problem.MISSING_FREEZE).astype(np.int8)
-        why = np.where(self._there, Why.KNOWN, Why.NOT_COMMISSIONED).astype(np.int8)
+        ends = np.zeros((n, len(segments), 2, len(ACTIVE)), dtype=np.int64)
+        estimated = np.zeros(n, dtype=np.bool_)
+        reasons = np.zeros((n, len(segments)), dtype=np.int8)
+        for k in range(len(segments)):  # what was counted is on the primary side: from 0, by one
+            ends[:, k, 1], reasons[:, k], guessed = self._active(int(edges[k]), int(edges[k + 1]))
+            estimated |= guessed
+        ones = np.ones((n, len(segments)), dtype=np.int64)
         digit = RESOLUTION * self._multiplier()
-        for k, segment in enumerate(segments if len(self._held) else ()):
-            last, reason, guessed = self._active(int(edges[k]), int(edges[k + 1]))
-            told = period_energy(
-                np.zeros_like(last), last, np.ones(n, dtype=np.int64), segment.version, resolution=digit
-            )
-            lost = told.energy[:, 0] == MISSING
-            wild = (np.abs(np.where(told.energy == MISSING, 0, told.energy)) > MOST).any(axis=1)
-            lost |= wild
-            energy[:, k] = np.where((self._there & ~wild)[:, None], told.energy, MISSING)
-            problem |= np.where(wild, Problem.NEGATIVE, 0).astype(np.int8)
-            problem |= np.where(lost & (reason != Why.KNOWN), _PROBLEM[reason], told.problem).astype(np.int8)
-            problem |= np.where(guessed, Problem.ESTIMATED, 0).astype(np.int8)
-            why = np.maximum(why, np.where(lost, reason, np.int8(Why.KNOWN)))
+        told = of_registers(ends, ones, segments, estimated=estimated, resolution=digit)
+        lost = (told.energy == MISSING).any(axis=2)
+        why = np.where(lost, reasons, np.int8(Why.KNOWN)).max(axis=1)
+        beyond = np.abs(np.where(told.energy == MISSING, 0, told.energy)) > MOST
+        wild: NDArray[np.bool_] = np.logical_or.reduce(beyond, axis=(1, 2))
+        energy = np.where(wild[:, None, None], MISSING, told.energy)
+        problem = told.problem | np.where(wild, Problem.NEGATIVE, 0).astype(np.int8)
         more: dict[str, Any] = {}
         if "before" in needs:
             more["before"] = self._before(int(edges[0]))
@@ -138,16 +131,19 @@ class Source:
 
     def _between(self, code: str, begin: I64, end: I64) -> blocks.Energy:
         """By account, from its own midnight number `begin` to `end`, [account] each."""
-        return self._counted[code].take(self._place).between(begin, end)
+        return self._counted[code].between(self._place, begin, end)
 
     def _active(self, begin: int, end: int) -> tuple[I64, NDArray[np.int8], NDArray[np.bool_]]:
         """(what total and T1..T4 have counted int64[account, 5], Why of what is not known, something is estimated) of a segment."""
         n = len(self.rows)
         last = np.full((n, len(ACTIVE)), MISSING)
-        reason, guessed = np.zeros(n, dtype=np.int8), np.zeros(n, dtype=np.bool_)
-        for k, code in enumerate(ACTIVE):
+        reason, guessed = (
+            np.where(self._there, Why.KNOWN, Why.NOT_COMMISSIONED).astype(np.int8),
+            np.zeros(n, dtype=np.bool_),
+        )
+        for k, code in enumerate(ACTIVE if len(self._held) else ()):
             moved = self._between(code, np.full(n, begin), np.full(n, end))
-            last[:, k] = moved.energy
+            last[:, k] = np.where(self._there, moved.energy, MISSING)
             reason = np.where(reason == Why.KNOWN, moved.why, reason)
             guessed |= moved.quality == Quality.ESTIMATED
         return last, reason, guessed & self._there

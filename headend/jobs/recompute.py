@@ -20,26 +20,32 @@ from headend.store.billed import Billed
 from headend.store.db import StoreError
 from headend.store.ledger import Difference
 from tariffs.ledger import LedgerError
+from tariffs.plan import Tariff
 
 
 def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Difference]:
     """Everything that is not as it should be, up to a local day that is over. With `write`, in the caller's transaction, corrected as well."""
     yield from ledger.payment_differences(run.conn)
-    charged = ledger.charged_since(run.conn)
+    charged, known = ledger.charged_since(run.conn), tariffs.load(run.conn)
     first = min([*charged.values(), day - KEPT])
     month = first.replace(day=1)
     while month <= day:
         following = (month + dt.timedelta(days=31)).replace(day=1)
         last = min(following - dt.timedelta(days=1), day)
         for who in billed.stream(run.conn, month, last, run.zone):
-            yield from _month(run, who, last, day, charged, write)
+            yield from _month(run, who, last, day, charged, known, write)
         month = following
 
 
 def _month(
-    run: Run, who: Billed, last: dt.date, day: dt.date, charged: dict[int, dt.date], write: bool
+    run: Run,
+    who: Billed,
+    last: dt.date,
+    day: dt.date,
+    charged: dict[int, dt.date],
+    known: dict[str, Tariff],
+    write: bool,
 ) -> Iterator[Difference]:
-    known = tariffs.load(run.conn)
     # before its first charge somebody else charged; a settlement posts the whole of the month that it begins in
     since = first_charged(who, charged, day).astype("datetime64[M]").astype("datetime64[D]")
     mine = np.array(

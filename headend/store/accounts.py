@@ -1,10 +1,10 @@
-"""Accounts as columns, and the registers that money rests on."""
+"""Open accounts and their meters of this moment, as columns."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -37,14 +37,6 @@ class Accounts:
 
     def __len__(self) -> int:
         return len(self.account_id)
-
-    def take(self, rows: NDArray[np.int64]) -> Accounts:
-        """These rows."""
-        chosen: dict[str, Any] = {}
-        for field in fields(self):
-            column = getattr(self, field.name)
-            chosen[field.name] = column[rows] if isinstance(column, np.ndarray) else [column[k] for k in rows]
-        return Accounts(**chosen)
 
 
 def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:

@@ -93,7 +93,8 @@ def _newest(conn: Connection, bills: Sequence[Bill]) -> dict[tuple[int, dt.date,
 
 
 def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
-    """Every further revision of the bills within a span, beside the one before it, in the order of the files."""
+    """Every further revision of a batch's bills, beside the one before it, in the order of the files. A bill of a span that was billed by itself,
+    such as a day at the month's end, is that batch's."""
     return conn.execute(
         """
         SELECT c.number AS customer, p.code AS point, b.first_day, b.last_day, b.revision, o.amount_fen AS before_fen, b.amount_fen,
@@ -102,6 +103,8 @@ def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[st
         JOIN point p ON p.point_id = a.point_id
         WHERE b.revision > 1 AND o.revision = b.revision - 1 AND b.first_day >= %(first)s AND b.last_day <= %(last)s
           AND (b.last_day = %(last)s OR b.first_day = %(first)s)
+          AND NOT EXISTS (SELECT FROM billing_batch x WHERE (x.first_day, x.last_day) = (b.first_day, b.last_day)
+                          AND (x.first_day, x.last_day) <> (%(first)s, %(last)s))
         ORDER BY c.number COLLATE "C", p.code COLLATE "C", b.first_day, b.last_day, b.revision
         """,
         {"first": first, "last": last},

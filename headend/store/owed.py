@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from headend.store import tariffs
 from headend.store.db import Connection
 from tariffs import arrears
-from tariffs.arrears import Arrears, Bill, Terms
+from tariffs.arrears import Arrears, Bill
+from tariffs.penalty import Penalty
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
         """,
         (zone.key, account_id),
     ).fetchall()
-    terms = _terms(conn, row["tariff"], day)
+    rule = _penalty(conn, row["tariff"], day)
     found = arrears.arrears(
         [
             Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
@@ -57,17 +58,17 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
         ],
         {p["day"]: p["fen"] for p in paid},
         day,
-        terms,
+        rule,
     )
     return Owed(False, found.credit_fen - found.total_fen, found)
 
 
-def _terms(conn: Connection, tariff: str, day: dt.date) -> Terms:
-    """By the account's plan; one that says nothing of late payment asks for nothing."""
-    rule = tariffs.one(conn, tariff).on(day).penalty
-    if rule is None:
-        return Terms(this_year=0, former=0, least_fen=0)
-    return Terms(this_year=rule.same_year, former=rule.former_years, least_fen=rule.minimum, capped=rule.cap)
+def _penalty(conn: Connection, tariff: str, day: dt.date) -> Penalty | None:
+    """The plan's; a plan that holds only later asks for none yet."""
+    try:
+        return tariffs.one(conn, tariff).on(day).penalty
+    except LookupError:
+        return None
 
 
 def bill_name(first: dt.date, last: dt.date) -> str:

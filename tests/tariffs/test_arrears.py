@@ -8,10 +8,11 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tariffs.arrears import Bill, Terms, arrears, whole
+from tariffs.arrears import DUE_DAYS, Bill, arrears, whole
+from tariffs.penalty import Penalty
 
-RESIDENTS = Terms()
-OTHERS = Terms(this_year=2, former=3)
+RESIDENTS = Penalty(1, 1, 100, cap=False)
+OTHERS = Penalty(2, 3, 100, cap=False)
 
 
 def day(text: str) -> dt.date:
@@ -41,9 +42,21 @@ def test_the_penalty_by_hand() -> None:
     assert arrears([month(1, 10_000)], {}, dt.date(2027, 1, 10), OTHERS).penalty_fen == 6_580
     # half a fen upwards: 10.05 yuan x 100 days x 1 permille = 100.5 fen
     assert arrears([month(1, 1_005)], {}, dt.date(2026, 5, 31), RESIDENTS).penalty_fen == 101
-    capped = Terms(this_year=2, former=3, capped=True)
+    capped = Penalty(2, 3, 100, cap=True)
     assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), OTHERS).penalty_fen > 10_000
     assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), capped).penalty_fen == 10_000
+
+
+@given(st.integers(0, 10**9), st.integers(0, 800), st.integers(0, 800))
+def test_a_later_day_is_never_cheaper(fen: int, first: int, second: int) -> None:
+    bill, due = month(1, fen), day("01-31") + dt.timedelta(days=DUE_DAYS)
+    early, late = (
+        arrears([bill], {}, due + dt.timedelta(days=days), OTHERS).penalty_fen
+        for days in sorted((first, second))
+    )
+    assert early <= late
+    capped = arrears([bill], {}, due + dt.timedelta(days=max(first, second)), Penalty(2, 3, 100, cap=True))
+    assert capped.penalty_fen == min(late, fen)
 
 
 def test_the_oldest_bill_first_its_principal_before_its_penalty() -> None:
@@ -100,7 +113,7 @@ def test_whatever_the_order_and_nothing_is_lost(
     shuffled = random.Random(seed).sample(bills, len(bills))
     assert arrears(shuffled, dict(sorted(by_day.items(), reverse=True)), at, OTHERS) == found
     # money in = principal settled + penalties settled + credit; without penalties nothing else can be settled
-    free = arrears(bills, by_day, at, Terms(this_year=0, former=0))
+    free = arrears(bills, by_day, at, None)
     assert free.credit_fen - free.total_fen == sum(by_day.values()) - sum(amounts)
     assert min(free.credit_fen, free.total_fen) == 0
     assert found.total_fen >= free.total_fen

@@ -21,16 +21,16 @@ import pytest
 from protocols.localtime import day_slots
 from protocols.reading import MISSING
 from tariffs import basic, billing
+from tariffs.arrears import DUE_DAYS, Bill, arrears
 from tariffs.days import NO_DAYS, Days
 from tariffs.determinants import Determinants, of_registers
-from tariffs.penalty import penalty
 from tariffs.periods import PERIODS, REGISTERS
-from tariffs.plan import Segment, Tariff, load_all, shipped
+from tariffs.plan import Segment, Tariff, load, shipped
 from tariffs.tou import energy_by_period, slot_periods
 
 HERE = Path(__file__).parent
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-PLANS = shipped() | load_all(HERE / "plans")
+PLANS = shipped() | {plan.name: plan for plan in map(load, (HERE / "plans").glob("*.toml"))}
 FILES = sorted((HERE / "cases").glob("*.toml"))
 BILLS = [path for path in FILES if not path.stem.startswith("penalty-")]
 PENALTIES = [path for path in FILES if path.stem.startswith("penalty-")]
@@ -162,8 +162,9 @@ def test_penalty(path: Path) -> None:
     assert rule is not None
     text, fen = case["penalty"]
     arithmetic(text)
-    days = (np.array([case[key]], dtype="datetime64[D]") for key in ("due", "until"))
-    assert penalty(rule, np.array([units(case["arrears"]) // 100]), *days).tolist() == [fen]
+    last = case["due"] - dt.timedelta(days=DUE_DAYS)
+    bill_ = Bill("late", last, last, units(case["arrears"]) // 100)
+    assert arrears([bill_], {}, case["until"], rule).penalty_fen == fen
 
 
 def test_every_case_says_what_it_is_for() -> None:

@@ -13,11 +13,9 @@ from protocols.reading import MISSING, REGISTER_QUANTITIES
 from tariffs.charge import (
     FREEZE_COLUMNS,
     Problem,
-    charge_to_date,
     charges,
     daily_entry,
     period_energy,
-    provisional,
 )
 from tariffs.money import to_fen
 from tariffs.plan import Tariff, parse
@@ -46,7 +44,7 @@ def test_flat_is_the_total_minus_the_others(four: Tariff) -> None:
     money = charges(part.energy, four.on(DAY))
     # 10 x 1.2 + 30 x 1.0 + 35 x 0.6 + 25 x 0.3 = 12 + 30 + 21 + 7.5 = 70.50 yuan
     assert money.dtype == np.int64
-    assert to_fen(charge_to_date(part.energy, four.on(DAY))).tolist() == [7050]
+    assert to_fen(money.sum(axis=1)).tolist() == [7050]
 
 
 def test_five_periods_on_four_registers() -> None:
@@ -73,7 +71,7 @@ deep = ["12:00-14:00"]
     part = period_energy(freeze(0, 0, 0, 0, 0), freeze(100, 10, 20, 5, 30), np.array([1]), version)
     assert part.energy[0].tolist() == [10 * KWH, 20 * KWH, 35 * KWH, 30 * KWH, 5 * KWH]
     # 12 + 20 + 21 + 9 + 0.5 = 62.50 yuan
-    assert to_fen(charge_to_date(part.energy, version)).tolist() == [6250]
+    assert to_fen(charges(part.energy, version).sum(axis=1)).tolist() == [6250]
 
 
 def test_peak_is_the_remainder_where_there_is_no_flat(zhejiang: Tariff) -> None:
@@ -112,7 +110,7 @@ def test_only_registers_the_tariff_reads_may_not_be_missing(
     last[0, column] = MISSING
     part = period_energy(freeze(0, 0, 0, 0, 0), last, np.array([1]), zhejiang.on(DAY))
     assert bool(part.problem[0] & Problem.MISSING_FREEZE) == needed
-    assert (charge_to_date(part.energy, zhejiang.on(DAY))[0] == MISSING) == needed
+    assert (part.energy == MISSING).all() == needed
 
 
 def test_roll_over(zhejiang: Tariff) -> None:
@@ -137,8 +135,3 @@ def test_entries_always_sum_to_the_rounded_period_charge(daily: list[list[int]],
         assert entry.dtype == np.int64
         earlier = earlier + np.where(entry == MISSING, 0, entry)
     assert np.array_equal(earlier, to_fen(to_date[-1]))
-
-
-def test_provisional_is_what_the_ledger_does_not_have_yet() -> None:
-    assert provisional(np.array([5_499_999, MISSING]), np.array([3, 3])).tolist() == [2_499_999, MISSING]
-    assert provisional(np.array([2_600_000]), np.array([3])).tolist() == [-400_000]

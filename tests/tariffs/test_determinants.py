@@ -120,11 +120,3 @@ def test_what_the_plan_does_not_offer_is_an_exception() -> None:
     result = bill(only, only.spans(dt.date(2026, 3, 1), dt.date(2026, 4, 1)), three())
     assert result.problem.tolist() == [Problem.NOT_OFFERED, 0, 0]
     assert result.computed.tolist() == [False, True, True]
-
-
-def test_rows() -> None:
-    part = three().rows(np.array([2, 0]))
-    assert part.by is not None
-    assert part.by.tolist() == [[2], [0]]
-    assert part.before is None
-    assert len(part.energy) == len(part.problem) == 2

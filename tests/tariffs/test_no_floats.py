@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tariffs import basic, charge, ledger, money, penalty, power_factor, prepaid, steps, tou, transformer
+from tariffs import basic, charge, ledger, money, power_factor, prepaid, steps, tou, transformer
 from tariffs.plan import shipped
 
 ZHEJIANG = shipped()["zhejiang-residential-steps"].versions[0]
@@ -40,8 +40,6 @@ DOORS: dict[str, Callable[[], Any]] = {
     "period_energy multiplier": lambda: charge.period_energy(FREEZE, FREEZE, FLOAT, ZHEJIANG),
     "daily_entry to date": lambda: charge.daily_entry(FLOAT, INT),
     "daily_entry earlier": lambda: charge.daily_entry(INT, FLOAT),
-    "provisional to date": lambda: charge.provisional(FLOAT, INT),
-    "provisional posted": lambda: charge.provisional(INT, FLOAT),
     "energy_by_period": lambda: tou.energy_by_period(np.zeros((1, 2)), np.array([0], dtype=np.int8)),
     "charge_bounds prices": lambda: tou.charge_bounds(PARTS, PRICES.astype(float), INT),
     "charge_bounds multiplier": lambda: tou.charge_bounds(PARTS, PRICES, FLOAT),
@@ -55,7 +53,6 @@ DOORS: dict[str, Callable[[], Any]] = {
     "power factor reactive": lambda: power_factor.mean(INT, FLOAT),
     "transformer loss": lambda: transformer.by_period(LOSS, FLOAT, FREEZE, 2),
     "transformer energy": lambda: transformer.by_period(LOSS, INT, FREEZE_FLOAT, 2),
-    "penalty": lambda: penalty.penalty(penalty.Penalty(1, 1, 100, cap=False), FLOAT, DAY, DAY),
     "derive_many": lambda: ledger.derive_many(INT, INT, [""], FLOAT, ["a"]),
     "canonical": lambda: ledger.canonical({"x": 0.5}),
     "canonical array": lambda: ledger.canonical({"x": FLOAT}),

@@ -11,7 +11,7 @@ import pytest
 from tariffs.days import KINDS
 from tariffs.door import TariffError
 from tariffs.periods import PERIODS
-from tariffs.plan import Tariff, load, load_all, parse, shipped
+from tariffs.plan import Tariff, load, parse, shipped
 
 GOOD = """
 name = "plain"
@@ -89,12 +89,6 @@ def test_what_plans_need() -> None:
     assert needs["hunan-large-industry"] == {
         "by", "capacity", "contract", "demand", "reactive", "iron", "copper",
     }  # fmt: skip
-    only = {name for name, plan in shipped().items() if plan.energy_only}
-    assert only == {
-        "zhejiang-residential-peak-valley",
-        "beijing-commerce-seasonal",
-        "example-holiday-deep-valley",
-    }
 
 
 def test_versions_by_day(four: Tariff) -> None:
@@ -125,19 +119,6 @@ def test_spans_are_cut_where_the_plan_counts_anew() -> None:
         "25-12-09",
         "26-01-01",
     ]
-
-
-def test_load_all_is_all_or_none(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text(GOOD, encoding="utf-8")
-    assert load_all(tmp_path).keys() == {"plain"}
-    (tmp_path / "b.toml").write_text(GOOD, encoding="utf-8")
-    with pytest.raises(
-        TariffError, match=r"b\.toml: name: another file has the plan plain already; rename one"
-    ):
-        load_all(tmp_path)
-    (tmp_path / "b.toml").write_text(GOOD.replace('"0.2880"', "0.2880"), encoding="utf-8")
-    with pytest.raises(TariffError, match=r"b\.toml: version\[0\]\.prices\.valley"):
-        load_all(tmp_path)
 
 
 def test_load_names_the_file(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """What a metering point has counted: the registers of its meters end to end, on the primary side. Pure.
 
-The difference of two instants is the energy between them, whatever meters came and went, and whether or not the midnights between were
-read. Money is made of such differences: a bill of a month needs its two ends, not thirty days of which one may be missing.
+The energy between two instants, whatever meters came and went: of one meter its two registers tell, of several also those at which they came and
+went, and nothing else that was read between. Money is made of it: a bill of a month needs its two ends, not thirty days of which one may be
+missing or wrong.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,164 +24,129 @@ Codes = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
+class Meters:
+    """The meters that were on points, by number of the row, as Rows.by_point has them.
+
+    opening, closing  registers at the instants they came and went
+    turn, multiplier  int64[row]: what they count modulo [1e-4 kWh], CT x PT
+    whole             int64[row + 1] [1e-4 kWh] primary side: what all rows before this one counted from coming to going
+    unread, fell, guessed  int64[row + 1]: of how many of those an end was not read, or the register went down, or an end was estimated
+    """
+
+    opening: Registers
+    closing: Registers
+    turn: I64
+    multiplier: I64
+    whole: I64
+    unread: I64
+    fell: I64
+    guessed: I64
+
+    @classmethod
+    def of(cls, rows: Rows, opening: Registers, closing: Registers) -> Meters:
+        unread = (opening.values == MISSING) | (closing.values == MISSING)
+        moved = advance(opening.values, closing.values, rows.roll_over)
+        fell = ~unread & (moved == MISSING)
+        counted = np.where(moved == MISSING, 0, moved) * rows.multiplier
+        guessed = (opening.quality == Quality.ESTIMATED) | (closing.quality == Quality.ESTIMATED)
+        sums = (np.concatenate([[0], np.cumsum(column)]) for column in (counted, unread, fell, guessed))
+        return cls(opening, closing, rows.roll_over, rows.multiplier, *sums)
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """Of one quantity, all [point, time].
 
-    register, row, turn, multiplier  int64: the register itself, which meter's it is (its number among the rows), what it counts modulo, CT x PT;
-            between two instants of one meter its two registers tell, whatever was read between them
-    energy  int64 [1e-4 kWh] since a beginning of the point's own, which means nothing by itself; MISSING where `why` is not KNOWN
-    fell    int64: how often a register went down so far;  lost  int64: how often a meter came or went and nobody read its register.
-            A difference is an energy only between instants at which both are the same
-    doubted int64: how many registers of meters that came or went were estimated so far
-    why, quality   of the cell itself: KNOWN, NOT_COMMISSIONED or MISSING_REGISTER; of the register it rests on
+    row       int64: the number of the meter that tells;  register int64 [1e-4 kWh], secondary side: its register then
+    gone      bool: it had gone, and no other had come
+    why, quality   KNOWN, NOT_COMMISSIONED or MISSING_REGISTER; of the register
     """
 
-    register: I64
     row: I64
-    turn: I64
-    multiplier: I64
-    energy: I64
-    fell: I64
-    lost: I64
-    doubted: I64
+    register: I64
+    gone: NDArray[np.bool_]
     why: Codes
     quality: Codes
+    meters: Meters
 
-    def take(self, points: I64) -> Counted:
-        """The same of points by their number, in any order and as often."""
-        return Counted(*(getattr(self, column.name)[points] for column in fields(self)))
-
-    def between(self, first: I64, last: I64) -> Energy:
-        """The energy of each point [point] from its instant number `first` [point] to its instant number `last`."""
-        point = np.arange(len(self.energy))
-        begin, end = (point, first), (point, last)
+    def between(self, points: I64, first: I64, last: I64) -> Energy:
+        """The energy of points by their numbers, [n], each from its instant number `first` [n] to its instant number `last` [n], not before it."""
+        begin, end, m = (points, first), (points, last), self.meters
+        a, b, gone, left = self.row[begin], self.row[end], self.gone[begin], self.gone[end]
         why = np.maximum(self.why[begin], self.why[end])
-        one = (why == Why.KNOWN) & (self.row[begin] == self.row[end]) & (self.row[begin] >= 0)
-        straight = advance(self.register[begin], self.register[end], self.turn[begin])
-        why = np.where(one & (straight == MISSING), np.int8(Why.FELL), why)
-        for counter, reason in ((self.lost, Why.EXCHANGED), (self.fell, Why.FELL)):
-            why = np.where((why == Why.KNOWN) & ~one & (counter[begin] != counter[end]), np.int8(reason), why)
+        one = (a == b) & ~gone & ~left
+        # of the first meter until it went, of the last one since it came; where one of them had gone by then, nothing
+        head = advance(
+            self.register[begin], np.where(one, self.register[end], m.closing.values[a]), m.turn[a]
+        )
+        tail = advance(m.opening.values[b], self.register[end], m.turn[b])
+        heads, tails = ~gone, ~left & ~one
+        rest = np.maximum(b + left, a + 1)  # those that came after the first and went before the last
+        unread = (heads & ~one & (m.closing.values[a] == MISSING)) | (
+            tails & (m.opening.values[b] == MISSING)
+        )
+        unread |= m.unread[rest] != m.unread[a + 1]
+        fell = (heads & (head == MISSING)) | (tails & (tail == MISSING)) | (m.fell[rest] != m.fell[a + 1])
+        for failed, reason in ((unread, Why.EXCHANGED), (fell, Why.FELL)):
+            why = np.where((why == Why.KNOWN) & failed, np.int8(reason), why)
         known = why == Why.KNOWN
-        quality = np.maximum(self.quality[begin], self.quality[end])
-        quality = np.where(self.doubted[begin] == self.doubted[end], quality, np.int8(Quality.ESTIMATED))
-        moved = np.where(known, self.energy[end], 0) - np.where(known, self.energy[begin], 0)
-        moved = np.where(one, np.where(known, straight, 0) * self.multiplier[begin], moved)
+        guessed = (heads & ~one & (m.closing.quality[a] == Quality.ESTIMATED)) | (
+            m.guessed[rest] != m.guessed[a + 1]
+        )
+        guessed |= tails & (m.opening.quality[b] == Quality.ESTIMATED)
+        quality = np.where(
+            guessed, np.int8(Quality.ESTIMATED), np.maximum(self.quality[begin], self.quality[end])
+        )
+        energy = m.whole[rest] - m.whole[a + 1]
+        for some, moved, meter in ((heads, head, a), (tails, tail, b)):
+            energy += np.where(known & some, moved, 0) * m.multiplier[meter]
         return Energy(
-            np.where(known, moved, MISSING), why, np.where(known, quality, np.int8(Quality.MISSING))
+            np.where(known, energy, MISSING), why, np.where(known, quality, np.int8(Quality.MISSING))
         )
 
 
 def chain(times: Times, rows: Rows, ends: Ends) -> tuple[I64, Counted]:
     """(point_id int64[point], ascending, what they had counted at `times` [time]); `rows` as Rows.by_point gives them."""
-    counted, worth = _of_rows(times, rows, ends)
+    at, opening, closing = _registers(times, rows, ends)
     point, start, number = np.unique(rows.point, return_index=True, return_inverse=True)
     shape = (len(point), len(times))
-    counters = [np.zeros(shape, dtype=np.int64) for _ in range(3)]
-    why = np.full(shape, Why.NOT_COMMISSIONED, dtype=np.int8)
-    result = Counted(
-        np.full(shape, MISSING), np.full(shape, -1, dtype=np.int64), np.ones(shape, dtype=np.int64), np.ones(shape, dtype=np.int64),
-        np.full(shape, MISSING), counters[0], counters[1], counters[2], why, np.zeros(shape, dtype=np.int8),
-    )  # fmt: skip
-    # what the meters before had counted when they went
-    before = [
-        _before(total, start, number)
-        for total in (counted.total, counted.fell, counted.lost, counted.doubted)
-    ]
-    before[2] = before[2] + counted.opened_blind
+    row, register = np.zeros(shape, dtype=np.int64), np.full(shape, MISSING)
+    gone = np.zeros(shape, dtype=np.bool_)
+    why, quality = np.full(shape, Why.NOT_COMMISSIONED, dtype=np.int8), np.zeros(shape, dtype=np.int8)
     rank = np.arange(len(rows)) - start[number]
     for turn in range(int(rank.max(initial=-1)) + 1):  # exchanges are few, and two in a span are fewer
         mine = np.flatnonzero(rank == turn)
-        at = number[mine]
-        here = (times[None, :] >= rows.since[mine, None]) & (times[None, :] <= rows.until[mine, None])
-        there = here & (counted.at[mine] != MISSING)
+        p, since, until = number[mine], rows.since[mine, None], rows.until[mine, None]
+        here = (times >= since) & (times <= until)
+        there, left = here & (at.values[mine] != MISSING), times > until
         # at the instant of an exchange the meter that went will do, where the one that came was not read
-        blind = here & ~there & (times[None, :] > rows.since[mine, None])
-        blind |= here & ~there & (result.why[at] != Why.KNOWN)
-        gone = times[None, :] > rows.until[mine, None]
-        for name, own, so_far, final in (
-            ("energy", counted.at[mine], before[0][mine], counted.total[mine]),
-            ("fell", counted.fell_at[mine], before[1][mine], counted.fell[mine]),
-            (
-                "lost",
-                np.zeros_like(counted.at[mine]),
-                before[2][mine],
-                counted.lost[mine] - counted.opened_blind[mine],
-            ),
-            ("doubted", np.zeros_like(counted.at[mine]), before[3][mine], counted.doubted[mine]),
-        ):
-            cells = getattr(result, name)[at]
-            cells = np.where(there, so_far[:, None] + np.where(there, own, 0), cells)
-            cells = np.where(gone, (so_far + final)[:, None], cells)
-            getattr(result, name)[at] = np.where(blind, MISSING, cells) if name == "energy" else cells
-        for name, own in (
-            ("register", counted.at_raw[mine]),
-            ("row", mine[:, None]),
-            ("turn", rows.roll_over[mine, None]),
-            ("multiplier", rows.multiplier[mine, None]),
-        ):
-            cells = np.where(there, own, getattr(result, name)[at])
-            # nobody's register: the count of those that went, or none at all
-            getattr(result, name)[at] = np.where(gone | blind, -1, cells) if name == "row" else cells
-        why, quality = result.why[at], result.quality[at]
-        why = np.where(there | gone, np.int8(Why.KNOWN), np.where(blind, np.int8(Why.MISSING_REGISTER), why))
-        quality = np.where(there, worth[mine], np.where(gone, np.int8(Quality.MEASURED), quality))
-        result.why[at], result.quality[at] = why, np.where(blind, np.int8(Quality.MISSING), quality)
-    return point, result
+        blind = here & ~there & ((times > since) | (why[p] != Why.KNOWN))
+        row[p] = np.where(there | left, mine[:, None], row[p])
+        register[p] = np.where(there, at.values[mine], np.where(blind | left, MISSING, register[p]))
+        gone[p] = left | (gone[p] & ~there & ~blind)
+        told = np.where(
+            there | left, np.int8(Why.KNOWN), np.where(blind, np.int8(Why.MISSING_REGISTER), why[p])
+        )
+        worth = np.where(there, at.quality[mine], np.where(left, np.int8(Quality.MEASURED), quality[p]))
+        why[p], quality[p] = told, np.where(blind, np.int8(Quality.MISSING), worth)
+    return point, Counted(row, register, gone, why, quality, Meters.of(rows, opening, closing))
 
 
-@dataclass(frozen=True, slots=True)
-class _OfRows:
-    """Each meter's own count since the first register known of it; [row, time], or [row] when it went (or at the end)."""
-
-    at_raw: I64
-    at: I64
-    fell_at: I64
-    total: I64
-    fell: I64
-    lost: I64
-    doubted: I64
-    opened_blind: I64
-
-
-def _of_rows(times: Times, rows: Rows, ends: Ends) -> tuple[_OfRows, Codes]:
-    inside = (times[None, :] >= rows.since[:, None]) & (times[None, :] <= rows.until[:, None])
+def _registers(times: Times, rows: Rows, ends: Ends) -> tuple[Registers, Registers, Registers]:
+    """(at `times` [row, time] while the meter was on the point, when it came [row], when it went [row])."""
+    inside = (times >= rows.since[:, None]) & (times <= rows.until[:, None])
     at = np.where(inside, ends.at.values, MISSING)
+    worth = np.where(at == MISSING, np.int8(Quality.MISSING), ends.at.quality)
     came, went = rows.since >= times[0], rows.until <= times[-1]
     opening = _end(times, rows.since, came, at, ends.since, ends.at.quality)
     closing = _end(times, rows.until, went, at, ends.until, ends.at.quality)
-    worth = np.where(at == MISSING, np.int8(Quality.MISSING), ends.at.quality)
     for when, is_in, end in ((rows.since, came, opening), (rows.until, went, closing)):
         # and an instant of the grid at which a meter came or went is where that register was read
         place = np.minimum(np.searchsorted(times, when), len(times) - 1)
         row = np.flatnonzero(is_in & (times[place] == when) & (end.values != MISSING))
         row = row[at[row, place[row]] == MISSING]
         at[row, place[row]], worth[row, place[row]] = end.values[row], end.quality[row]
-    line = np.concatenate([opening.values[:, None], at, closing.values[:, None]], axis=1)
-    known = line != MISSING
-    newest = np.maximum.accumulate(np.where(known, np.arange(line.shape[1]), -1), axis=1)
-    previous = np.concatenate([np.full((len(line), 1), -1), newest[:, :-1]], axis=1)
-    row, column = np.nonzero(known & (previous >= 0))
-    gained = np.zeros_like(line)
-    moved = advance(line[row, previous[row, column]], line[row, column], rows.roll_over[row])
-    gained[row, column] = np.where(moved == MISSING, 0, moved)
-    fell = np.zeros_like(line)
-    fell[row, column] = moved == MISSING
-    count = np.cumsum(gained, axis=1) * rows.multiplier[:, None]
-    falls = np.cumsum(fell, axis=1)
-    opened_blind = (came & (opening.values == MISSING)).astype(np.int64)
-    closed_blind = (went & (closing.values == MISSING)).astype(np.int64)
-    doubted = sum(
-        (flag & (end.quality == Quality.ESTIMATED)).astype(np.int64)
-        for flag, end in ((came, opening), (went, closing))
-    )
-    return (
-        _OfRows(
-            at,
-            np.where(at == MISSING, MISSING, count[:, 1:-1]), falls[:, 1:-1], count[:, -1], falls[:, -1],
-            opened_blind + closed_blind, np.asarray(doubted, dtype=np.int64), opened_blind,
-        ),
-        worth,
-    )  # fmt: skip
+    return Registers(at, worth), opening, closing
 
 
 def _end(
@@ -197,9 +163,3 @@ def _end(
         np.where(take, at[row, place], values),
         np.where(take, quality[row, place], read.quality).astype(np.int8),
     )
-
-
-def _before(total: I64, start: I64, number: I64) -> I64:
-    """Sum over the earlier rows of the same point, [row]."""
-    upto = np.cumsum(total) - total
-    return upto - upto[start][number]

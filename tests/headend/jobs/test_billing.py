@@ -287,3 +287,38 @@ def test_nobody(store: Connection, tmp_path: Path) -> None:
         f"billing-2026-03-03{end}"
         for end in ("-lines.csv", "-accounts.csv", "-exceptions.csv", "-corrections.csv", ".manifest.json")
     }
+
+
+def industry(conn: Connection, month: int = 3) -> None:
+    """A works of 100 kVA by capacity on the shipped two-part plan: 1000 kWh in four periods, 750 kvarh, in the first three days of a month."""
+    here = place(conn, "9", customer="C9", tariff="hunan-large-industry", prepaid=False)
+    conn.execute(
+        "INSERT INTO customer_span (customer_id, industry, capacity_kva, basic_by, valid_from) "
+        "SELECT customer_id, 'C13', 100, 'capacity', '2026-01-01' FROM customer WHERE number = 'C9'"
+    )
+    for day, used in (("2026-03-01", 0), ("2026-03-04", KWH), ("2026-04-01", KWH)):
+        split = {f"active_import_t{k}": [k * 100 * used] for k in range(1, 5)}
+        write(
+            conn, DAY_FREEZES,
+            rows([here.meter], [at(f"{day} 00:00")], active_import=[1000 * used], reactive_import=[700 * used], reactive_export=[50 * used], **split),
+        )  # fmt: skip
+
+
+def test_a_two_part_plan_with_a_power_factor(store: Connection, tmp_path: Path) -> None:
+    """By hand: 120 + 200 + 195 + 120 yuan of energy, 100 kVA x 25 yuan, at a power factor of 0.80 five per cent more of both, 0.0252 yuan a kWh of funds."""
+    industry(store)
+    found = batch(store, tmp_path, "2026-04-02 00:40", dt.date(2026, 3, 1), dt.date(2026, 3, 31))
+    lines = {(row["kind"], row["item"]): row["amount_yuan"] for row in sheet(found, "lines")}
+    assert [row["amount_yuan"] for row in sheet(found, "accounts")] == ["3316.95"], (
+        lines,
+        sheet(found, "exceptions"),
+    )
+    assert lines["basic", "capacity"] == "2500.00"
+
+
+def test_a_part_of_a_month_says_which_part(store: Connection, tmp_path: Path) -> None:
+    industry(store)
+    found = batch(store, tmp_path, "2026-03-05 00:40")
+    (basic,) = [row for row in sheet(found, "lines") if row["kind"] == "basic"]
+    assert basic["amount_yuan"] == "241.94"  # 2500 x 3/31
+    assert "3/31" in str(basic)

@@ -73,8 +73,8 @@ def told(meters: list[Meter], days: int) -> tuple[np.ndarray, Rows, Counted, End
 
 
 def between(c: Counted, first: int, last: int) -> list[tuple[int, Why, Quality]]:
-    n = len(c.energy)
-    e = c.between(np.full(n, first), np.full(n, last))
+    n = len(c.row)
+    e = c.between(np.arange(n), np.full(n, first), np.full(n, last))
     return [(int(a), Why(w), Quality(q)) for a, w, q in zip(e.energy, e.why, e.quality, strict=True)]
 
 
@@ -147,7 +147,21 @@ def test_what_one_bad_midnight_says_is_that_midnights_alone() -> None:
     new = Meter(1, {3: 30}, since=2.5, opening=10)
     c = counted([old, new], 4)
     assert one(c, 0, 2)[0] == 50
-    assert one(c, 0, 3)[:2] == (MISSING, Why.FELL)  # over an exchange every step of it must hold
+    assert one(c, 0, 3)[:2] == (80, Why.KNOWN)
+    assert one(c, 0, 1)[:2] == (MISSING, Why.FELL)
+
+
+def test_three_meters_and_the_one_between_is_told_by_its_ends() -> None:
+    first = Meter(1, {0: 100}, until=0.5, closing=110)
+    between_ = Meter(1, {}, since=0.5, until=1.5, opening=5, closing=9, multiplier=3)
+    last = Meter(1, {2: 30}, since=1.5, opening=20)
+    assert one(counted([first, between_, last], 3), 0, 2)[:2] == (10 + 12 + 10, Why.KNOWN)
+    between_.closing = MISSING
+    assert one(counted([first, between_, last], 3), 0, 2)[1] == Why.EXCHANGED
+    between_.closing, between_.estimated = 9, {1.5}
+    assert one(counted([first, between_, last], 3), 0, 2)[2] == Quality.ESTIMATED
+    between_.closing = 2
+    assert one(counted([first, between_, last], 3), 0, 2)[1] == Why.FELL
 
 
 def test_an_estimate_at_an_end_or_at_an_exchange_is_told() -> None:
