@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.jobs.frame import Run
-from headend.store import blocks, transformer_loss
+from headend.store import blocks, splits
 from headend.store.billed import Billed, Terms, stream
 from headend.store.blocks import Quality, Why
 from headend.store.tables import MONTH_FREEZES
@@ -208,7 +208,7 @@ class Source:
         """Of the account's own transformer, [account, segment] each."""
         points, spread = np.unique(self.who.point_id[self.rows], return_inverse=True)
         found = [
-            transformer_loss.of_points(self.run.conn, points, s.begin, s.end - dt.timedelta(days=1))
+            splits.transformer_loss(self.run.conn, points, s.begin, s.end - dt.timedelta(days=1))
             for s in segments
         ]
         iron, copper = (np.stack([part[side][spread] for part in found], axis=1) for side in (0, 1))

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headend.store import feed
 from headend.store.db import Connection, StoreError
 from headend.store.network import TABLES
 from lineloss.hierarchy import KINDS
 from protocols.localtime import as_datetime
+from protocols.reading import MISSING
+
+I64 = NDArray[np.int64]
 
 PERIODS: Final = ("day", "month")
 #: missing points kept with a loss: enough to send somebody; how many there are is said beside
@@ -192,34 +198,26 @@ def take_stale(conn: Connection, before: dt.date, most: int) -> list[dt.date]:
     return sorted((row["day"] for row in rows), reverse=True)
 
 
-@dataclass(frozen=True, slots=True)
-class TransformerLoss:
-    """Transformer loss energy (变损电量) of a span of days: 1e-4 kWh. `days`: how many of them are known; a bill may not be made of fewer than
-    all. `method`: how, the least exact of the days."""
+def transformer_loss(conn: Connection, points: I64, first: dt.date, last: dt.date) -> tuple[I64, I64]:
+    """Transformer loss energy (变损电量), a determinant of a bill: (iron, copper) int64[point] [1e-4 kWh] of local days first..last, by the plates
+    of the transformers the points receive from (roles.csv): a customer who is metered on the low side pays for this too.
 
-    transformer: str
-    iron: int
-    copper: int
-    days: int
-    method: str
-
-
-def transformer_loss(conn: Connection, point_id: int, first: dt.date, last: dt.date) -> list[TransformerLoss]:
-    """What the transformers before or behind a metering point lost from `first` to `last`, as a determinant of a bill; by code.
-
-    The point must have a role in the transformer (roles.csv) within the days: a customer who is metered on the low side pays for this too."""
+    `points` in any order, each once. MISSING where a point receives from none, or a day of one is not computed: a bill is made of all or waits."""
     rows = conn.execute(
         """
-        SELECT t.code, sum(l.iron)::bigint AS iron, sum(l.copper)::bigint AS copper, count(*) AS days,
-               CASE WHEN bool_or(l.method = 'energy') THEN 'energy' ELSE 'curve' END AS method
-        FROM cluster c, object_loss l JOIN transformer t ON t.transformer_id = l.object_id
-        WHERE l.kind = 'transformer' AND l.period = 'day' AND l.first_day BETWEEN %(first)s AND %(last)s AND l.iron IS NOT NULL
-          AND EXISTS (SELECT FROM loss_role r WHERE r.point_id = %(point)s AND r.transformer_id = l.object_id AND r.role <> 'auxiliary'
-                      AND (r.valid_from AT TIME ZONE c.zone)::date <= l.first_day AND (r.valid_to AT TIME ZONE c.zone)::date > l.first_day)
-        GROUP BY 1 ORDER BY 1
+        WITH due AS (
+            SELECT r.point_id, r.transformer_id, d.day::date AS day
+            FROM cluster c, generate_series(%(first)s::date, %(last)s::date, interval '1 day') d(day), loss_role r
+            WHERE r.point_id = ANY(%(points)s) AND r.transformer_id IS NOT NULL AND r.role = 'receive'
+              AND (r.valid_from AT TIME ZONE c.zone)::date <= d.day::date AND (r.valid_to AT TIME ZONE c.zone)::date > d.day::date)
+        SELECT due.point_id, sum(l.iron)::bigint AS iron, sum(l.copper)::bigint AS copper
+        FROM due LEFT JOIN object_loss l
+            ON l.kind = 'transformer' AND l.period = 'day' AND l.object_id = due.transformer_id AND l.first_day = due.day
+        GROUP BY 1 HAVING count(l.iron) = count(*) AND count(DISTINCT due.day) = %(days)s
         """,
-        {"point": point_id, "first": first, "last": last},
+        {"points": points.tolist(), "first": first, "last": last, "days": (last - first).days + 1},
     ).fetchall()
-    return [
-        TransformerLoss(row["code"], row["iron"], row["copper"], row["days"], row["method"]) for row in rows
-    ]
+    told = {row["point_id"]: (row["iron"], row["copper"]) for row in rows}
+    both = np.array([told.get(point, (MISSING, MISSING)) for point in points.tolist()], dtype=np.int64)
+    iron, copper = both.reshape(-1, 2).T
+    return iron, copper

@@ -289,12 +289,21 @@ def test_nobody(store: Connection, tmp_path: Path) -> None:
     }
 
 
-def industry(conn: Connection, month: int = 3) -> None:
-    """A works of 100 kVA by capacity on the shipped two-part plan: 1000 kWh in four periods, 750 kvarh, in the first three days of a month."""
+def industry(conn: Connection) -> None:
+    """A works of 100 kVA by capacity on the shipped two-part plan: 1000 kWh in four periods and 750 kvarh in the first three days of March, and a
+    transformer of its own that loses 1 kWh of iron and 2 of copper a day."""
     here = place(conn, "9", customer="C9", tariff="hunan-large-industry", prepaid=False)
     conn.execute(
         "INSERT INTO customer_span (customer_id, industry, capacity_kva, basic_by, valid_from) "
         "SELECT customer_id, 'C13', 100, 'capacity', '2026-01-01' FROM customer WHERE number = 'C9'"
+    )
+    conn.execute(
+        "WITH own AS (INSERT INTO transformer (code, name, owner, capacity_kva) VALUES ('T9', 'T9', 'customer', 100) RETURNING transformer_id), "
+        "role AS (INSERT INTO loss_role (point_id, transformer_id, role, valid_from) SELECT %s, transformer_id, 'receive', '2026-01-01' FROM own) "
+        "INSERT INTO object_loss (kind, object_id, period, first_day, status, iron, copper, method, points_due, points_have, computed_at) "
+        "SELECT 'transformer', transformer_id, 'day', day, 'unknown', 10000, 20000, 'energy', 1, 1, '2026-04-01' "
+        "FROM own, generate_series('2026-03-01'::date, '2026-03-31', '1 day') AS day",
+        (here.point,),
     )
     for day, used in (("2026-03-01", 0), ("2026-03-04", KWH), ("2026-04-01", KWH)):
         split = {f"active_import_t{k}": [k * 100 * used] for k in range(1, 5)}
@@ -305,20 +314,23 @@ def industry(conn: Connection, month: int = 3) -> None:
 
 
 def test_a_two_part_plan_with_a_power_factor(store: Connection, tmp_path: Path) -> None:
-    """By hand: 120 + 200 + 195 + 120 yuan of energy, 100 kVA x 25 yuan, at a power factor of 0.80 five per cent more of both, 0.0252 yuan a kWh of funds."""
+    """By hand: 635 yuan of energy, 93 kWh lost at 0.65, 100 kVA x 25 yuan; 1093 kWh and 750 kvarh are a power factor of 0.82, 4 % of the 3195.45
+    more; 0.0252 yuan a kWh of funds. 3350.8116, rounded once."""
     industry(store)
     found = batch(store, tmp_path, "2026-04-02 00:40", dt.date(2026, 3, 1), dt.date(2026, 3, 31))
-    lines = {(row["kind"], row["item"]): row["amount_yuan"] for row in sheet(found, "lines")}
-    assert [row["amount_yuan"] for row in sheet(found, "accounts")] == ["3316.95"], (
-        lines,
-        sheet(found, "exceptions"),
-    )
-    assert lines["basic", "capacity"] == "2500.00"
+    assert sheet(found, "exceptions") == []
+    assert [row["amount_yuan"] for row in sheet(found, "accounts")] == ["3350.81"]
+    lines = {(row["kind"], row["item"]): Decimal(row["amount_yuan"]) for row in sheet(found, "lines")}
+    assert sum(lines.values()) == Decimal("3350.81")
+    assert (lines["energy", "sharp"], lines["basic", "capacity"]) == (Decimal("120.00"), Decimal("2500.00"))
+    assert Decimal("127.82") in lines.values()
 
 
 def test_a_part_of_a_month_says_which_part(store: Connection, tmp_path: Path) -> None:
     industry(store)
     found = batch(store, tmp_path, "2026-03-05 00:40")
     (basic,) = [row for row in sheet(found, "lines") if row["kind"] == "basic"]
-    assert basic["amount_yuan"] == "241.94"  # 2500 x 3/31
-    assert "3/31" in str(basic)
+    # 241.9355; what the lines lose or win to make the sum is at most a fen
+    assert abs(Decimal(basic["amount_yuan"]) - Decimal(2500 * 3) / 31) < Decimal("0.01")
+    (told,) = bills.listing(store, customer="C9")
+    assert "3/31" in json.dumps(told, default=str, ensure_ascii=False)

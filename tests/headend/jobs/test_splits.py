@@ -101,10 +101,14 @@ def test_a_transformer_by_its_plate(store: Connection, net: Net) -> None:
         "INSERT INTO loss_role (point_id, transformer_id, role, valid_from) VALUES (%s, %s, 'receive', %s)",
         (net.main[0].point, net.transformer, moment("2026-01-01 00:00")),
     )
-    (determinant,) = stored.transformer_loss(store, net.main[0].point, DAY, DAY)
-    assert (determinant.transformer, determinant.days, determinant.method) == ("T1", 1, "curve")
-    assert (determinant.iron, determinant.copper) == (row["iron"], row["copper"])
-    assert stored.transformer_loss(store, net.main[1].point, DAY, DAY) == []
+    both = np.array([net.main[1].point, net.main[0].point])
+    assert [side.tolist() for side in stored.transformer_loss(store, both, DAY, DAY)] == [
+        [MISSING, row["iron"]],
+        [MISSING, row["copper"]],
+    ]
+    # of a day that is not computed nothing is known, and a bill is made of all days
+    iron, copper = stored.transformer_loss(store, both, DAY, DAY + dt.timedelta(days=1))
+    assert iron.tolist() == copper.tolist() == [MISSING, MISSING]
 
 
 def test_late_readings_make_their_days_again(store: Connection, net: Net) -> None:
