@@ -107,6 +107,7 @@ class DlmsDriver(NothingBehind):
     name = "dlms"
     events_of: EventsOf = "meter"
     clock_ways = frozenset((ClockWay.WRITE,))
+    command_ends = False
     retention = Retention(
         curve=dt.timedelta(seconds=model.LOAD_ENTRIES * model.LOAD_PERIOD),
         day_freeze=dt.timedelta(seconds=model.DAY_ENTRIES * model.DAY_PERIOD),

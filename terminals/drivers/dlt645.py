@@ -100,6 +100,7 @@ class Dlt645Driver(NoSession, NothingBehind):
     name = "dlt645-2007"
     events_of: EventsOf = "meter"
     clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
+    command_ends = True
 
     def __init__(
         self,

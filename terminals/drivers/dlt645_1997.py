@@ -50,6 +50,7 @@ class Dlt645Driver1997(NoSession, NothingBehind, NoEvents):
 
     name = "dlt645-1997"
     clock_ways = frozenset({ClockWay.BROADCAST})
+    command_ends = True
 
     def __init__(self, *, wakeup: int = 4, tolerance: dt.timedelta = TOLERANCE) -> None:
         self.retention = Retention(tolerance, tolerance, tolerance, sampled=True)

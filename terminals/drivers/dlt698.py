@@ -138,6 +138,7 @@ class Dlt698Driver:
     name = "dlt698"
     events_of: EventsOf = "meter"
     clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
+    command_ends = True
 
     def __init__(
         self,

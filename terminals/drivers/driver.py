@@ -113,12 +113,16 @@ class ClockWay(Enum):
 
 
 class Driver(Protocol):
-    """One protocol's way of doing each task. Stateless but for what terminals said unasked; all times are arguments."""
+    """One protocol's way of doing each task. Stateless but for what terminals said unasked; all times are arguments.
+
+    command_ends  a relay command carries its end, judged by the meter's clock; else it acts when it arrives
+    """
 
     name: str
     retention: Retention
     events_of: EventsOf
     clock_ways: frozenset[ClockWay]
+    command_ends: bool
 
     @property
     def behind(self) -> Driver | None:

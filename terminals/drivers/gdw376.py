@@ -89,6 +89,7 @@ class Gdw376Driver(NoSession):
     name = "gdw376"
     events_of: EventsOf = "terminal"
     clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
+    command_ends = True
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
+from terminals.drivers.coil import NOT_POSSIBLE, Coil, coil_of
 from terminals.drivers.driver import (
     ClockWay,
     Meter,
@@ -45,28 +46,31 @@ from terminals.drivers.without import NoEvents, NothingBehind
 #: How long after its instant a point may be read and still bear its name. No source gives a number: a minute is 7 % of a quarter-hour, and
 #: room for some hundred meters on one line.
 TOLERANCE: Final = dt.timedelta(seconds=60)
-#: `code` of a Refused that this driver decides: the register map has no such thing.
-NOT_POSSIBLE: Final = -1
-
-_ADDRESS: Final = re.compile(r"([0-9]{1,3})@([a-z0-9-]+)")
+#: what proves that a contactor is open
+_LOAD: Final = ("active_power",)
+_ADDRESS: Final = re.compile(r"([0-9]{1,3})@([a-z0-9-]+)(?:\+(.+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A meter's address, taken apart: "17@sdm630" is unit 17, which has the register map sdm630."""
+    """A meter's address, taken apart: "17@sdm630" is unit 17, which has the register map sdm630; in "17@sdm630+9:0" coil 0 of unit 9
+    switches its supply."""
 
     number: int
     table: MeterMap
+    coil: Coil | None = None
 
 
 class ModbusDriver(NothingBehind, NoEvents):
-    """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps.
+    """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps, with
+    "+UNIT:COIL" (coil.py) where a contactor cuts its supply off.
 
     line       "tcp" (Modbus TCP) or "rtu" (the frames of the serial line, whatever carries them)
     tolerance  see TOLERANCE
     """
 
     clock_ways: frozenset[ClockWay] = frozenset()
+    command_ends = False
 
     def __init__(self, line: LineName, *, tolerance: dt.timedelta = TOLERANCE) -> None:
         self.name = f"modbus-{line}"
@@ -145,14 +149,29 @@ class ModbusDriver(NothingBehind, NoEvents):
         raise _without(meter, "clock")
         yield
 
+    # --- a contactor beside it ---
+
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
-        """Refused: an undocumented register is not written to cut somebody off."""
-        raise _without(meter, "relay")
-        yield
+        """Write the coil; `expires` is the sender's to watch. Refused: the address names none, a coil has no such thing, or nobody could
+        prove a trip, because the register map has no power."""
+        unit = unit_of(meter.address)
+        if unit.coil is None:
+            raise _without(meter, "relay; a contactor's coil is named in its address, such as 17@sdm630+9:0")
+        if action is RelayAction.TRIP and not _blocks(unit.table, _LOAD):
+            raise _without(meter, "active power, so that a trip could not be proved")
+        return (yield from unit.coil.command(action))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
-        raise _without(meter, "relay")
-        yield
+        """The coil, and the meter's power as load (NaN if its map has none)."""
+        unit = unit_of(meter.address)
+        if unit.coil is None:
+            raise _without(meter, "relay")
+        is_open = yield from unit.coil.open()
+        told = yield from _values(unit, _LOAD)
+        return RelayState(
+            is_open, permitted=False, keep_power=False, load_kw=float(told.get("active_power", np.nan)),
+            detail=f"coil {unit.coil.number} of unit {unit.coil.unit}",
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=65_536)  # more meters than one collector has
@@ -160,8 +179,8 @@ def unit_of(address: str) -> Unit:
     """UNIT@MODEL. Misuse says what is wrong with it."""
     found = _ADDRESS.fullmatch(address)
     if not found or not 1 <= int(found[1]) <= 255:
-        raise Misuse(f"address: {address!r} is not UNIT@MODEL, such as 1@sdm630")
-    return Unit(int(found[1]), meter_map(found[2]))
+        raise Misuse(f"address: {address!r} is not UNIT@MODEL or UNIT@MODEL+UNIT:COIL, such as 1@sdm630")
+    return Unit(int(found[1]), meter_map(found[2]), None if found[3] is None else coil_of(found[3]))
 
 
 def _without(meter: Meter, what: str) -> Refused:
@@ -173,14 +192,25 @@ def _request(unit: Unit, block: Block) -> ReadRegisters:
 
 
 def _read(meter: Meter, when: np.datetime64, codes: Iterable[str] | None) -> Script[Reads]:
-    """One row of what the map has of `codes` (None: of everything), stamped `when`.
+    """One row of what the map has of `codes` (None: of everything), stamped `when`. Refused: the device has none of it."""
+    told = yield from _values(unit_of(meter.address), None if codes is None else tuple(codes))
+    if not told:
+        return no_reads()
+    columns = {}
+    for code, value in told.items():
+        columns[code] = empty_column(code, 1)
+        columns[code][0] = value
+    return Reads(np.array([meter.key]), np.array([when], "datetime64[us]"), columns)
+
+
+def _values(unit: Unit, codes: tuple[str, ...] | None) -> Script[dict[str, int | float]]:
+    """Quantity -> value, of what the map has of `codes`.
 
     A block that the device says it does not have leaves its quantities missing. Refused if it has none of them.
     """
-    unit = unit_of(meter.address)
     found: dict[int, dict[int, bytes]] = {}
     refusal: Refused | None = None
-    for block in _blocks(unit.table, None if codes is None else tuple(codes)):
+    for block in _blocks(unit.table, codes):
         try:
             answer: Registers = yield _request(unit, block)
         except Refused as refused:
@@ -189,18 +219,12 @@ def _read(meter: Meter, when: np.datetime64, codes: Iterable[str] | None) -> Scr
             refusal = refused
             continue
         found.setdefault(block.function, {})[block.address] = answer.data
-    if not found:
-        if refusal is not None:
-            raise refusal
-        return no_reads()
+    if not found and refusal is not None:
+        raise refusal
     told: dict[str, int | float] = {}
     for function, raw in found.items():
         told |= values.quantity_values(unit.table, function, raw)
-    columns = {}
-    for code, value in told.items():
-        columns[code] = empty_column(code, 1)
-        columns[code][0] = value
-    return Reads(np.array([meter.key]), np.array([when], "datetime64[us]"), columns)
+    return told
 
 
 @lru_cache(maxsize=256)  # models times tasks

@@ -37,6 +37,7 @@ class PublishedDriver(NoSession, NothingBehind, NoEvents):
 
     name = "mqtt"
     clock_ways: frozenset[ClockWay] = frozenset()
+    command_ends = False
     retention = Retention(curve=dt.timedelta(days=31), day_freeze=dt.timedelta(days=62))
 
     def known(self, meter: Meter) -> str:

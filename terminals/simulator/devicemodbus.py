@@ -1,4 +1,7 @@
-"""A Modbus meter: the registers of its model's map, filled with what the meter displays now. It remembers nothing and takes no orders."""
+"""A Modbus meter: the registers of its model's map, filled with what the meter displays now. It remembers nothing.
+
+A customer's has a contactor: coil 0 of its own unit, on while there is supply.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ import numpy as np
 from protocols.exchange import NEED_DATA, Send
 from protocols.modbus.exchange import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, Device, LineName
 from protocols.modbus.maps import Row, meter_map
-from protocols.modbus.requests import ReadRegisters
+from protocols.modbus.pdu import READ_COILS
+from protocols.modbus.requests import ReadBits, ReadRegisters, WriteCoil
 from protocols.modbus.values import encode
 from protocols.reading import REGISTER_QUANTITIES
+from terminals.simulator.layout import CONTACTOR
 from terminals.simulator.meter import Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, SHOWN_PER_UNIT
+from terminals.simulator.relay import Command
 
 #: Quantity -> the row of SHOWN that displays it.
 _ROWS: Final = {
@@ -35,7 +41,7 @@ class DeviceModbus:
 
     def __init__(self, meter: Meter, line: LineName) -> None:
         self.meter = meter
-        unit, _, model = meter.address.partition("@")
+        unit, _, model = meter.address.partition("+")[0].partition("@")
         self._device = Device(int(unit), line)
         self._table = meter_map(model)
 
@@ -47,6 +53,8 @@ class DeviceModbus:
                 answer = event.data
             elif isinstance(event, ReadRegisters):
                 answer = self._read(event, now())
+            elif isinstance(event, ReadBits | WriteCoil) and self.meter.has_relay:
+                answer = self._contactor(event, now())
             else:
                 answer = self._device.refuse(ILLEGAL_FUNCTION)
             if answer and not self.meter.dead:
@@ -58,6 +66,20 @@ class DeviceModbus:
         return (
             self._device.refuse(ILLEGAL_ADDRESS) if refused else self._device.answer_registers(image or b"")
         )
+
+    def _contactor(self, request: ReadBits | WriteCoil, now: np.datetime64) -> bytes:
+        if request.address != CONTACTOR:
+            return self._device.refuse(ILLEGAL_ADDRESS)
+        if isinstance(request, ReadBits):
+            ours = (request.function, request.count) == (READ_COILS, 1)
+            return (
+                self._device.answer_bits((not self.meter.relay.open,))
+                if ours
+                else self._device.refuse(ILLEGAL_ADDRESS)
+            )
+        if not self.meter.dead:
+            self.meter.command(now, Command.CLOSE if request.on else Command.TRIP)
+        return self._device.answer_written()
 
     def _image(self, request: ReadRegisters, now: np.datetime64) -> bytes | None:
         """The registers asked for; None where the meter has not got them all, but for holes that its map says may be read over."""

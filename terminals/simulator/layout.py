@@ -18,6 +18,8 @@ Ints = NDArray[np.int64]
 
 #: Phases -> the Modbus model that an area has. The B23 counts hundredths of a kWh in integers.
 MODELS: Final = {1: "sdm120", 3: "abb-b23"}
+#: the coil that works a Modbus meter's contactor
+CONTACTOR: Final = 0
 HOME: Final = 0
 SHOP: Final = 1
 WORKSHOP: Final = 2  # a steady afternoon load behind a bad service: the voltage excursion
@@ -100,7 +102,8 @@ class AreaPlan:
     def address(self, meter: int) -> str:
         """What the protocol calls this meter."""
         if self.protocol.startswith("modbus"):
-            return f"{meter + 1}@{MODELS[self.phases(meter)]}"
+            unit = meter + 1  # the supply meter, behind current transformers, has no contactor
+            return f"{unit}@{MODELS[self.phases(meter)]}" + (f"+{unit}:{CONTACTOR}" if meter else "")
         return str(17 + meter) if self.protocol == "dlms" else self.asset(meter)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -15,10 +15,17 @@ from protocols.modbus.maps import meter_map
 from protocols.modbus.values import encode
 
 
-def device(unit: int, model: str, told: Mapping[str, Decimal | int], *, below: int = 65_536) -> Any:
+def device(
+    unit: int,
+    model: str,
+    told: Mapping[str, Decimal | int],
+    *,
+    below: int = 65_536,
+    coils: Sequence[bool] = (False,),
+) -> Any:
     """A unit that has the registers of these rows, by their ids and as numbers of the row, and 0 in the model's others.
 
-    `below`: of an older make, which ends there."""
+    `below`: of an older make, which ends there. `coils`: as they are at first."""
     table = meter_map(model)
     kinds: dict[int, dict[int, int]] = {}
     for row in [row for row in table.rows if row.end <= below]:
@@ -32,7 +39,8 @@ def device(unit: int, model: str, told: Mapping[str, Decimal | int], *, below: i
         blocks[function] = list(_runs(words, table.gap))
     none = [SimData(65_000, values=[0], datatype=DataType.REGISTERS)]
     bits = [SimData(0, values=[False], datatype=DataType.BITS)]
-    return SimDevice(unit, simdata=(bits, bits, blocks[3] or none, blocks[4] or none))
+    switches = [SimData(0, values=list(coils), datatype=DataType.BITS)]
+    return SimDevice(unit, simdata=(switches, bits, blocks[3] or none, blocks[4] or none))
 
 
 def _runs(words: Mapping[int, int], gap: int) -> Iterator[Any]:

@@ -43,7 +43,10 @@ class RelayAct:
         silent now is not told to act.
 
         None: the meter has no usable clock. Supply is given back all the same, but nobody is cut off by a command whose end the
-        meter cannot see."""
+        meter cannot see. Where a command has no end (a coil), who must answer is the relay itself."""
+        if not job.desk.driver.command_ends:
+            await job.session.run(job.desk.driver.relay_state(job.whom))
+            return Looked()
         try:
             shown = await job.session.run(job.desk.driver.clock(job.whom))
         except ProtocolError:

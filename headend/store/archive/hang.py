@@ -57,9 +57,16 @@ _ADDRESSES: dict[str, Callable[[str], str]] = {
 
 
 def _modbus(text: str, last: int) -> str:
-    """UNIT@MODEL; which models there are, the driver says: a map may be added without touching the archive."""
-    found = re.fullmatch(r"([0-9]{1,3})@[a-z0-9-]{1,40}", text)
-    return "" if found and 1 <= int(found[1]) <= last else f"is not UNIT@MODEL, units 1 to {last} (Modbus)"
+    """UNIT@MODEL, and UNIT:COIL where a coil switches the supply; which models there are, the driver says: a map may be added without
+    touching the archive."""
+    found = re.fullmatch(r"([0-9]{1,3})@[a-z0-9-]{1,40}(?:\+([0-9]{1,3}):([0-9]{1,5})(?:/trips)?)?", text)
+    if (
+        found
+        and all(1 <= int(unit) <= last for unit in found.group(1, 2) if unit)
+        and int(found[3] or 0) <= 0xFFFF
+    ):
+        return ""
+    return f"is not UNIT@MODEL, nor UNIT@MODEL+UNIT:COIL[/trips] with a contactor; units 1 to {last} (Modbus)"
 
 
 def meters(desk: Desk, rows: list[Row]) -> None:

@@ -14,6 +14,7 @@ from protocols.localtime import instant
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Meter, RelayAction, RelayAnswer, RelayState, Script
+from terminals.drivers.modbus import ModbusDriver
 from terminals.simulator.standin import StandInMachine
 from tests.support.house import SHANGHAI
 from tests.support.wire import LEASE, ask
@@ -175,4 +176,34 @@ async def test_the_database_going_away_does_not_end_the_reading(wire: Any) -> No
     meter = Meter(wire.where.meter, wire.meter.address, SHANGHAI)
     await commands.carry_out(wire.bus, meter, waiting)
     assert wire.order(order)["state"] == "approved"
+    assert wire.acts == []
+
+
+@pytest.mark.parametrize("protocol", ["modbus-tcp", "modbus-rtu"], indirect=True)
+async def test_a_coil_is_proved_by_itself_and_by_the_meters_power(wire: Any) -> None:
+    driver = ModbusDriver("tcp" if wire.meter.area.plan.protocol == "modbus-tcp" else "rtu")
+    trip = await wire.carry_out(driver, ask(wire.conn, wire.where, wire.clock.now()))
+    assert (trip["state"], trip["outcome"]) == ("verified", "relay read back open, load 0.0000 kW")
+    permit = await wire.carry_out(driver, ask(wire.conn, wire.where, wire.clock.now(), "permit"))
+    assert permit["state"] == "failed"
+    assert "a person orders close" in permit["outcome"]
+    close = await wire.carry_out(driver, ask(wire.conn, wire.where, wire.clock.now(), "close"))
+    assert close["state"] == "verified"
+    assert wire.acts == ["trip", "close"]
+
+
+@pytest.mark.parametrize("protocol", ["modbus-tcp"], indirect=True)
+async def test_a_silent_contactor_is_not_told_to_trip_and_a_late_command_is_not_written(wire: Any) -> None:
+    class Silent(ModbusDriver):
+        def relay_state(self, meter: Meter) -> Script[RelayState]:
+            return super().relay_state(Meter(meter.key, "77@sdm120+77:0", meter.zone))
+
+    class Slow(ModbusDriver):
+        def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
+            wire.clock.pass_(hours=5)
+            return (yield from super().relay(meter, action, expires))
+
+    order = ask(wire.conn, wire.where, wire.clock.now())
+    assert (await wire.carry_out(Silent("tcp"), order))["state"] == "approved"
+    assert (await wire.carry_out(Slow("tcp"), order))["state"] == "unknown"
     assert wire.acts == []

@@ -18,10 +18,10 @@ from protocols.errors import Misuse, ProtocolError, Refused
 from protocols.exchange import NEED_DATA, Ignored
 from protocols.modbus.exchange import Device
 from protocols.modbus.maps import models
-from protocols.modbus.requests import ReadRegisters
+from protocols.modbus.requests import Bits, ReadBits, ReadRegisters, WriteCoil
 from protocols.reading import MISSING
 from terminals.bus import Bus
-from terminals.drivers.driver import Driver, Meter, RelayAction
+from terminals.drivers.driver import Driver, Meter, RelayAction, Script
 from terminals.drivers.modbus import ModbusDriver, _probe, unit_of
 from terminals.links.link import Link
 from terminals.links.url import parse
@@ -168,10 +168,25 @@ def test_the_opening_read_ends_with_a_whole_value_of_the_map() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "1", "sdm630", "0@sdm630", "256@sdm630", "1@sdm631", "1@../sdm630", "x@sdm630"]
+    "address",
+    [
+        "1@sdm630+",
+        "1@sdm630+0:0",
+        "1@sdm630+9",
+        "1@sdm630+9:70000",
+        "1@sdm630+9:0/opens",
+        "",
+        "1",
+        "sdm630",
+        "0@sdm630",
+        "256@sdm630",
+        "1@sdm631",
+        "1@../sdm630",
+        "x@sdm630",
+    ],
 )
 def test_an_address_that_is_none(address: str) -> None:
-    with pytest.raises(Misuse, match=r"UNIT@MODEL|no register map"):
+    with pytest.raises(Misuse, match=r"UNIT@MODEL|no register map|is no coil"):
         ModbusDriver("rtu").exchange(meter(address))
 
 
@@ -201,3 +216,44 @@ async def test_a_value_that_the_meter_marks_as_none_is_missing() -> None:
             row = await session.run(driver.registers(mine, SLOT[0]))
         assert row.columns["active_import"].tolist() == [MISSING]
         await bus.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "gateway"])
+@pytest.mark.parametrize("trips", [False, True])
+async def test_a_contactor_on_a_module_beside_the_meter(kind: str, trips: bool) -> None:
+    """Unit 5 has two coils; the second one is ours, and the first stays as it is."""
+    meters = device(1, "sdm630", SDM630), device(5, "sdm630", {}, coils=(True, not trips))
+    async with over_tcp(*meters, rtu=kind == "gateway") as port:
+        driver, link = (
+            ModbusDriver("tcp" if kind == "tcp" else "rtu"),
+            await parse(f"tcp://127.0.0.1:{port}").open(5.0),
+        )
+        bus = Bus(link, pace=Pace(FAST))
+        mine = meter("1@sdm630+5:1" + ("/trips" if trips else ""))
+        async with bus.turn(mine, driver, Priority.ORDER) as session:
+            assert not (await session.run(driver.relay_state(mine))).open
+            await session.run(driver.relay(mine, RelayAction.TRIP, SLOT[0]))
+            state = await session.run(driver.relay_state(mine))
+            assert (state.open, state.permitted, state.load_kw) == (True, False, 1.5)
+            both = await session.run(_bits(5, 2))
+            assert both == (True, trips)
+            await session.run(driver.relay(mine, RelayAction.CLOSE, SLOT[0]))
+            assert not (await session.run(driver.relay_state(mine))).open
+        await bus.close()
+
+
+def _bits(unit: int, count: int) -> Script[tuple[bool, ...]]:
+    answer: Bits = yield ReadBits(unit, 0, count)
+    return answer.on
+
+
+def test_what_a_coil_cannot_do_is_refused_before_a_byte_leaves() -> None:
+    driver = ModbusDriver("rtu")
+    for action in (RelayAction.PERMIT, RelayAction.KEEP_POWER, RelayAction.END_KEEP_POWER):
+        with pytest.raises(Refused, match=f"{action.value} by a coil"):
+            next(driver.relay(meter("1@sdm630+1:0"), action, SLOT[0]))
+    with pytest.raises(Refused, match="a trip could not be proved"):
+        next(driver.relay(meter("9@adl3000-e+9:0"), RelayAction.TRIP, SLOT[0]))
+    assert next(driver.relay(meter("9@adl3000-e+9:0"), RelayAction.CLOSE, SLOT[0])) == WriteCoil(
+        9, 0, on=True
+    )

@@ -262,13 +262,15 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
     hung = "{m},P{m},A1,receive,{t},{p},{a},3,1,1,0.01,2026-03-01,"
     good = [
         ("M4", "T4", "modbus-tcp", "255@sdm630"),
-        ("M5", "T5", "modbus-rtu", "247@dtsu666"),
+        ("M5", "T5", "modbus-rtu", "247@dtsu666+12:3/trips"),
         ("M6", "T6", "mqtt", "表-6"),
     ]
+    no_unit = "is not UNIT@MODEL, nor UNIT@MODEL+UNIT:COIL[/trips] with a contactor; units 1 to {} (Modbus)"
     bad = [
-        ("T4", "modbus-tcp", "256@sdm630", "is not UNIT@MODEL, units 1 to 255 (Modbus)"),
-        ("T5", "modbus-rtu", "248@sdm630", "is not UNIT@MODEL, units 1 to 247 (Modbus)"),
-        ("T5", "modbus-rtu", "1", "is not UNIT@MODEL, units 1 to 247 (Modbus)"),
+        ("T5", "modbus-rtu", "1@sdm630+248:0", no_unit.format(247)),
+        ("T4", "modbus-tcp", "256@sdm630", no_unit.format(255)),
+        ("T5", "modbus-rtu", "248@sdm630", no_unit.format(247)),
+        ("T5", "modbus-rtu", "1", no_unit.format(247)),
         ("T6", "mqtt", "a/b", "is no level of a topic: no / + # or blanks (MQTT)"),
         ("T6", "mqtt", "#", "is no level of a topic: no / + # or blanks (MQTT)"),
     ]
