@@ -131,6 +131,7 @@ Reader = Annotated[Key, Depends(need("read"))]
 Operator = Annotated[Key, Depends(need("operate"))]
 Approver = Annotated[Key, Depends(need("approve"))]
 Cashier = Annotated[Key, Depends(need("pay"))]
+Teller = Annotated[Key, Depends(need("notify"))]
 Admin = Annotated[Key, Depends(need("admin"))]
 
 

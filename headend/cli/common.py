@@ -34,7 +34,7 @@ from protocols.localtime import as_datetime
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: a column that may fold is not squeezed below this
-FOLDED = 12
+FOLDED = 11
 
 
 class App:

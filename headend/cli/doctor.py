@@ -16,7 +16,7 @@ from headend import __version__, timesync
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
 from headend.collector import spool
-from headend.store import calendar, clocks, duties, fleet, health, refused
+from headend.store import calendar, clocks, duties, fleet, health, notices, refused
 from headend.store.db import StoreError
 from protocols.localtime import as_datetime
 
@@ -32,6 +32,8 @@ REHEARSAL_AGE = dt.timedelta(days=31)
 RETENTION_LAG = dt.timedelta(days=8)
 #: roll-ups are made each hour
 ROLLUP_LAG = dt.timedelta(hours=3)
+#: after which nobody seems to send notices: they are written by the quarter-hour and wanted before office hours end
+NOTICE_LAG = dt.timedelta(hours=4)
 
 
 @click.command(name="doctor")
@@ -58,6 +60,7 @@ def command(app: App, as_json: bool) -> None:
         ("roll-ups", _rollups),
         ("backup", _backup),
         ("rehearsal", _rehearsal),
+        ("notices", _notices),
     ):
         checks.append(_checked(app, name, look))
         if checks[-1][:2] == ("wrong", "database"):
@@ -219,6 +222,20 @@ def _backup(app: App) -> tuple[str, str]:
 def _rehearsal(app: App) -> tuple[str, str]:
     return _saved(
         app, "rehearsal", REHEARSAL_AGE, "`headend rehearse FOLDER` proves that a backup can be brought back"
+    )
+
+
+def _notices(app: App) -> tuple[str, str]:
+    count, oldest = notices.unsent(app.conn, now=app.clock.now())
+    if oldest is None:
+        return "ok", "none waits to be sent"
+    waits = as_datetime(app.clock.now()) - oldest
+    return (
+        "wrong" if waits > NOTICE_LAG else "ok",
+        f"{count} wait to be sent, the oldest for {_age(waits)}"
+        + (
+            "; does the CRM ask for `/api/v1/notices`? Nobody is cut off untold" if waits > NOTICE_LAG else ""
+        ),
     )
 
 

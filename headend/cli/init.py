@@ -20,7 +20,10 @@ from headend.store.migrate import detect, migrate
     "--key-for", "key_for", metavar="PERSON", help="Make an API key for this person and print it once."
 )
 @click.option(
-    "--scopes", default="read", show_default=True, help="Scopes of that key: read,operate,approve,pay,admin."
+    "--scopes",
+    default="read",
+    show_default=True,
+    help="Scopes of that key: read,operate,approve,pay,notify,admin.",
 )
 @json_option
 @pass_app

@@ -8,6 +8,7 @@ from typing import Any
 
 import rich_click as click
 
+from headend.cli import notices
 from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
@@ -18,6 +19,10 @@ from headend.store.db import StoreError
 @click.group(name="prepaid")
 def command() -> None:
     """Prepaid balances: sums of ledger entries, and what has been used since."""
+
+
+command.add_command(notices.listing)
+command.add_command(notices.told)
 
 
 class Yuan(click.ParamType[int]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Facts:
     newest_reading              the instant of the newest register under the balance
     trips_minute, _hour, _day   tokens that trips of the whole system have taken in the last minute, hour and 24 hours, this one excluded
     trips_area_…, trips_line_…, trips_organisation_…   the same of the fullest bucket of the meter's transformer areas, lines, organisation
-    noticed_at                  when the customer was last told that supply will stop; None: never
+    noticed_at                  when the customer was told that supply will stop, by what limits.notice_counts asks for; None: never
     stopped                     the kill switch: '' while trips may go on, else who stopped them and why
     keep_power                  whether the meter itself is in keep-power, as read back last; told and not read back counts as being in it
     no_trip                     why the customer's organisation trips nobody today or tomorrow; '' if nothing is declared
@@ -101,6 +102,10 @@ class WriteFacts:
     replaces_today: int
 
 
+#: what can count as a notice: NOTICES[0] by default; the last is for whoever tells customers by other means than the CRM
+NOTICES: Final = ("delivered", "sent", "written")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The utility's own numbers. Defaults err on the side of not cutting anybody off."""
@@ -110,6 +115,8 @@ class Limits:
     balance_age: dt.timedelta = dt.timedelta(hours=2)
     reading_age: dt.timedelta = dt.timedelta(hours=4)
     notice_before: dt.timedelta = dt.timedelta(minutes=30)
+    #: from when a notice counts: its delivery, as the CRM or a person reports it; where a gateway gives no receipts, that it was sent
+    notice_counts: str = "delivered"
     #: caps of the system, a transformer area, a line and an organisation (供电单位). No public text gives a number: these let a small utility's
     #: day pass and stop a mistake after a handful. Who belongs to no area, line or organisation that the archive knows of shares one with all such.
     trips_per_minute: int = 5

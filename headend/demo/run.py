@@ -242,8 +242,9 @@ class Story:
     paid: bool = False
 
     def turn(self) -> None:
-        """One look at the commands, and what follows from it."""
+        """One look at the notices and the commands, and what follows from it."""
         now = self.clock.now()
+        self._send()
         supervisor = Rest(self.world.base, self.world.keys[SUPERVISOR])
         for command in supervisor.get("commands?kind=relay&limit=50")["commands"]:
             number, state = int(command["id"]), command["state"]
@@ -277,6 +278,15 @@ class Story:
             self.world.save()
             self.say(
                 f"{as_datetime(now, ZONE):%H:%M} customer {self.payer_customer}, who was cut off, pays {PAYS_FEN // 100} yuan"
+            )
+
+    def _send(self) -> None:
+        """The CRM sends what waits, and its gateway says that it arrived."""
+        crm = Rest(self.world.base, self.world.keys[CRM])
+        for notice in crm.get("notices")["notices"]:
+            crm.post(
+                f"notices/{notice['id']}/reports",
+                {"state": "delivered", "channel": "sms", "reference": f"SMS-{notice['id']:06}"},
             )
 
     def _tell(self, command: dict[str, Any]) -> None:

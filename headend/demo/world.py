@@ -28,7 +28,7 @@ SETUP: Final = 6.0
 PEOPLE: Final = {
     "李卫 (duty operator)": ("read", "operate"),
     "王敏 (shift supervisor)": ("read", "approve"),
-    "CRM": ("read", "pay"),
+    "CRM": ("read", "pay", "notify"),
 }
 OPERATOR, SUPERVISOR, CRM = PEOPLE
 

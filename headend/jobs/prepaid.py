@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headend.control.gates import calendar
 from headend.jobs import determinants
 from headend.jobs.frame import Run
-from headend.store import accounts, blocks, cluster, ledger, orders, reclose, tariffs
+from headend.store import accounts, blocks, cluster, ledger, notices, orders, reclose, tariffs
 from headend.store.accounts import Accounts
 from headend.store.calendar import days as days_of
 from headend.store.coverage import today
@@ -292,7 +292,7 @@ def _notify(run: Run, running: Running, levels: list[str]) -> int:
             continue
         fen = int(likely[k])
         left = yuan_text(fen)
-        told += ledger.notify(
+        told += notices.write(
             run.conn,
             int(running.who.account_id[k]),
             level=level,

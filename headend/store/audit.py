@@ -202,7 +202,11 @@ def _rows(conn: Connection) -> Broken | None:
             WHERE a.kind = 'order' AND (e.order_id IS NULL OR audit_body(e)::text <> a.body)
             UNION ALL
             SELECT a.seq, a.kind, a.ref, n.notice_id IS NULL FROM audit a LEFT JOIN notice n ON n.notice_id = a.ref::bigint
-            WHERE a.kind = 'notice' AND (n.notice_id IS NULL OR audit_body(n)::text <> a.body)) told ORDER BY seq LIMIT 1
+            WHERE a.kind = 'notice' AND (n.notice_id IS NULL OR audit_body(n)::text <> a.body)
+            UNION ALL
+            SELECT a.seq, a.kind, a.ref, d.notice_id IS NULL FROM audit a
+            LEFT JOIN notice_delivery d ON d.notice_id = split_part(a.ref, '/', 1)::bigint AND d.seq = split_part(a.ref, '/', 2)::integer
+            WHERE a.kind = 'delivery' AND (d.notice_id IS NULL OR audit_body(d)::text <> a.body)) told ORDER BY seq LIMIT 1
         """
     ).fetchone()
     if row is None:

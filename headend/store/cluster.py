@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from headend.control.facts import Limits
+from headend.control.facts import NOTICES, Limits
 from headend.store.db import Connection, StoreError
+
+#: limits that are one of some words
+WORDS: Final = {"notice_counts": NOTICES}
 
 
 def zone(conn: Connection) -> ZoneInfo:
@@ -53,10 +56,13 @@ def parse_limits(stored: dict[str, Any]) -> Limits:
                     raise ValueError
             elif kind is dt.timedelta:
                 values[name] = dt.timedelta(seconds=float(value))
+            elif kind is str:
+                values[name] = WORDS[name][WORDS[name].index(value)]
             else:
                 values[name] = int(value)
         except (TypeError, ValueError, OverflowError):
-            raise StoreError(f"limit {name}: {value!r} is not a {kind.__name__}") from None
+            wanted = f"one of {', '.join(WORDS[name])}" if kind is str else f"a {kind.__name__}"
+            raise StoreError(f"limit {name}: {value!r} is not {wanted}") from None
     return Limits(**values)
 
 

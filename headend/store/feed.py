@@ -20,7 +20,7 @@ from headend.store.reads import Bits, Marks, distinct
 
 #: what a change can be about; `key` is the meter asset, area code, finding id, customer number, order id or bank
 TOPICS: Final = (
-    "curve", "phase", "day", "month", "spot", "event", "loss", "finding", "balance", "order", "payment", "reversal", "bill", "bank",
+    "curve", "phase", "day", "month", "spot", "event", "loss", "finding", "balance", "order", "payment", "reversal", "bill", "bank", "notice",
 )  # fmt: skip
 #: of readings: new; a NULL was filled; another value than before; estimated; the meter's own value where an estimate stood
 CHANGES: Final = ("new", "completed", "corrected", "estimated", "actual")

@@ -18,9 +18,9 @@ from typing import Any, Final
 from headend.store.db import Connection, StoreError
 
 #: read: every GET; operate: request commands, acknowledge findings; approve: be the second person; pay: book
-#: payments;
+#: payments; notify: report what became of notices;
 #: admin: all of them (the second person must still be another person). bank: speak for one bank, and for nothing else.
-SCOPES: Final = ("read", "operate", "approve", "pay", "admin", "bank")
+SCOPES: Final = ("read", "operate", "approve", "pay", "notify", "admin", "bank")
 
 
 class UnknownKey(StoreError):

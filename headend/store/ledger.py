@@ -411,31 +411,6 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
     feed.publish(conn, "balance", [(row["number"], None) for row in numbers])
 
 
-def notify(
-    conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any
-) -> bool:
-    """Record a notice unless the same level was told since the last payment. True if it is new."""
-    return (
-        conn.execute(
-            """
-            INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en)
-            SELECT %(account)s, %(level)s, %(now)s, %(fen)s, %(zh)s, %(en)s WHERE NOT EXISTS (
-                SELECT FROM notice n WHERE n.account_id = %(account)s AND n.level = %(level)s AND n.at > coalesce(
-                    (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity'))
-            """,
-            {
-                "account": account_id,
-                "level": level,
-                "now": as_datetime(now),
-                "fen": balance_fen,
-                "zh": text_zh,
-                "en": text_en,
-            },
-        ).rowcount
-        == 1
-    )
-
-
 def settled_until(conn: Connection) -> dict[int, dt.date]:
     """account_id -> the day after the newest charged day: registers up to its midnight are in the ledger."""
     rows = conn.execute(
@@ -460,7 +435,8 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
     return conn.execute(
         """
-        SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
+        SELECT a.account_id, m.asset, b.level, told_at(a.account_id) AS noticed_at,
+               o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                    AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen
@@ -471,8 +447,6 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
                            AND sent_at IS NOT NULL
                              AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
                            ORDER BY order_id DESC LIMIT 1) o ON true
-        LEFT JOIN LATERAL (SELECT at FROM notice WHERE notice.account_id = a.account_id AND level = 'stop'
-                           ORDER BY at DESC LIMIT 1) n ON true
         WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
           AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s)) AND (b.level = 'stop' OR o.action = 'trip')
           AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)

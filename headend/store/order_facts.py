@@ -142,8 +142,7 @@ def _account(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
                  + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                              AND e.entry_id > b.ledger_entry_id
                              AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen,
-               (SELECT max(n.at) FROM notice n WHERE n.account_id = a.account_id AND n.level = 'stop'
-                   AND n.at > coalesce((SELECT max(p.paid_at) FROM payment p WHERE p.account_id = a.account_id), '-infinity')) AS noticed_at
+               told_at(a.account_id) AS noticed_at
         FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
         WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND a.valid_from <= %(now)s AND a.valid_to > %(now)s

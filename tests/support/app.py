@@ -52,6 +52,7 @@ PEOPLE = {
     "approver": ("李敏", ["read", "operate", "approve"]),
     "operator-approver": ("陈晓", ["read", "operate", "approve"]),
     "cashier": ("bank", ["read", "pay"]),
+    "teller": ("crm", ["read", "notify"]),
     "admin": ("root", ["admin"]),
 }
 

@@ -13,6 +13,7 @@ from headend.store.db import Connection
 from headend.store.orders import Fence
 from protocols.localtime import as_datetime
 from tests.support.house import SHANGHAI, Place, at, place
+from tests.support.notices import told
 
 #: an ordinary Wednesday
 NOW = at("2026-03-11 10:00")
@@ -62,10 +63,7 @@ def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:
         "valid, level) VALUES (%s, %s, -100, 0, -120, -110, %s, true, 'stop')",
         (here.account, now, now),
     )
-    conn.execute(
-        "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, -100, '', '')",
-        (here.account, now - dt.timedelta(hours=1)),
-    )
+    told(conn, here.account, now - dt.timedelta(hours=1))
     trusted(conn, here.account, now)
     conn.commit()
     return here

@@ -27,6 +27,7 @@ from headend.store.results import Loss
 from headend.store.tables import CURVES, DAYS
 from protocols.localtime import as_datetime, instant, midnight
 from protocols.reading import REGISTER_QUANTITIES, Reads
+from tests.support.notices import told
 
 ZONE = ZoneInfo("Asia/Shanghai")
 TODAY = dt.date(2026, 3, 11)
@@ -383,10 +384,7 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
             ),
         )  # fmt: skip
         if level == "stop":
-            conn.execute(
-                "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, %s, '停电通知', 'stop')",
-                (row["account_id"], as_datetime(NOW) - dt.timedelta(hours=26), bought - used),
-            )
+            told(conn, row["account_id"], as_datetime(NOW) - dt.timedelta(hours=26), bought - used)
         conn.execute(
             "INSERT INTO bill (account_id, first_day, last_day, revision, amount_fen, lines, inputs_hash, at) "
             "VALUES (%s, '2026-02-01', '2026-02-28', 1, %s, %s, %s, %s)",

@@ -32,6 +32,7 @@ from terminals.simulator.scenario import Group, Plan, small
 from terminals.simulator.witness import read_acts
 from tests.support.arrears import trusted
 from tests.support.house import SHANGHAI, Place, at, place
+from tests.support.notices import told
 
 #: an ordinary Wednesday
 NOON = "2026-03-11 11:00"
@@ -88,10 +89,7 @@ def broke(conn: Connection, where: Place, now: np.datetime64, *, fen: int = -500
         "ON CONFLICT (account_id) DO UPDATE SET as_of = %(now)s, newest_reading = %(now)s",
         {"account": where.account, "now": when, "fen": fen},
     )
-    conn.execute(
-        "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, %s, '停电通知', 'stop')",
-        (where.account, when - dt.timedelta(days=1), fen),
-    )
+    told(conn, where.account, when - dt.timedelta(days=1), fen)
     trusted(conn, where.account, when)
     conn.commit()
 

@@ -51,6 +51,7 @@ def test_each_write_needs_its_scope(desk: Desk) -> None:
         ("/findings/1/acknowledge", None, "operate"),
         (f"/commands/{wanted}/approve", None, "approve"),
         (f"/customers/{desk.made.customers[0][0]}/payments", payment, "pay"),
+        ("/notices/1/reports", {"state": "sent", "channel": "sms", "reference": "1"}, "notify"),
     ):
         body_ = problem(desk.post(path, body, who="reader", once="s"), 403, "scope-missing")
         assert body_["needs"] == needs

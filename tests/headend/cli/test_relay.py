@@ -20,6 +20,14 @@ def broke(fleet):
 
     until(stopped, 60)
     assert fleet("vee", "run").code == 0
+    said = fleet("prepaid", "notices", customer, "--waiting", "--json").json()
+    for notice in said:
+        handed = ["prepaid", "told", str(notice["notice_id"]), "--reference", "A-17", "--person", "陈晓"]
+        assert fleet(*handed).out == f"notice {notice['notice_id']}: delivered by visit A-17\n"
+        assert "said before" in fleet(*handed).out
+    assert "stop" in [notice["level"] for notice in said]
+    shown = fleet("prepaid", "notices", customer)
+    assert "delivered by visit A-17" in " ".join(shown.out.split())
     # he was told a moment ago; a notice is evidence, and dating it back would be found by the audit
     assert fleet("relay", "limits", "notice_before=0").code == 0
     return meter

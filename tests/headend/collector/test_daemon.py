@@ -23,6 +23,7 @@ from terminals.simulator import truth
 from tests.support.arrears import trusted
 from tests.support.collecting import BOTH, RELAY_645, House, Open
 from tests.support.house import at, one, table
+from tests.support.notices import told
 
 
 def assets(house: House) -> list[str]:
@@ -138,10 +139,7 @@ def may_be_tripped(house: House, asset: str) -> None:
         "valid, level) VALUES (%s, %s, -9, 0, -9, -9, %s, true, 'stop')",
         (account["account_id"], now, now),
     )
-    conn.execute(
-        "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, -9, '', '')",
-        (account["account_id"], now - dt.timedelta(hours=1)),
-    )
+    told(conn, account["account_id"], now - dt.timedelta(hours=1), -9)
     trusted(conn, account["account_id"], now)
     conn.commit()
 

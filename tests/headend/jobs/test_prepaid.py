@@ -11,12 +11,13 @@ import pytest
 
 from headend.control.order_state import Event
 from headend.jobs import prepaid, settle
-from headend.store import ledger, orders, tariffs
-from headend.store.db import Connection
+from headend.store import cluster, ledger, notices, orders, tariffs
+from headend.store.db import Connection, StoreError
 from tests.headend.store.test_tariffs import offered
 from tests.support.arrears import fence
 from tests.support.house import Place, at, one, place, table
 from tests.support.household import PEAK, VALLEY, Home, fen, home, run
+from tests.support.notices import deliver_all
 
 TODAY = dt.date(2026, 3, 11)
 #: 40 quarter-hours of 0.1 kWh until 10:00: 32 in the valley, 8 in the peak
@@ -222,7 +223,7 @@ def test_stale_readings_stop_nobody(store: Connection) -> None:
     assert not shown(store)["valid"]
 
 
-def notices(conn: Connection) -> list[str]:
+def levels(conn: Connection) -> list[str]:
     return [level for (level,) in table(conn, "SELECT level FROM notice ORDER BY notice_id")]
 
 
@@ -231,7 +232,7 @@ def test_a_notice_a_level_until_a_payment(store: Connection) -> None:
     pay(store, "1", 137)
     for _ in range(3):
         work(store)
-    assert notices(store) == ["stop"]
+    assert levels(store) == ["stop"]
     assert (
         one(store, "SELECT text_zh FROM notice")
         == "尊敬的客户C1(户号C1),您的电费余额为-0.01元,请及时充值。余额不足,将按规定停电。"
@@ -239,17 +240,19 @@ def test_a_notice_a_level_until_a_payment(store: Connection) -> None:
     pay(store, "1", 100, "2026-03-11 10:06", "2")
     work(store, "2026-03-11 10:10")
     work(store, "2026-03-11 10:10")
-    assert notices(store) == ["stop", "warn2"]
+    assert levels(store) == ["stop", "warn2"]
 
 
 # --- trips and permits -----------------------------------------------------------------------------------------
 
 
-def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:
+def broke(conn: Connection, asset: str = "1", *, told: bool = True, **options: Any) -> Place:
     """137 fen short of nothing, and told so at 10:05."""
     here = customer(conn, asset, **options)
     steady(conn, here)
     work(conn)
+    if told:
+        deliver_all(conn, at("2026-03-11 10:05"))
     return here
 
 
@@ -271,6 +274,32 @@ def test_a_trip_only_after_the_notice_has_had_its_time(store: Connection) -> Non
         ("trip", "wanted", "job:prepaid", "arrears: balance -1.37 yuan at most")
     ]
     assert act(store, "2026-03-11 10:50") == (0, 0, [])  # never twice
+
+
+def test_a_notice_that_did_not_arrive_lets_nobody_be_cut_off(store: Connection) -> None:
+    """Written at 10:05, sent at 10:10, and never delivered; then somebody hands it over at the door."""
+    broke(store, told=False)
+    number = one(store, "SELECT notice_id FROM notice")
+    for state, when in (("sent", "10:10"), ("failed", "10:20")):
+        report = notices.Report(state, "sms", "SMS-1", at(f"2026-03-11 {when}"))
+        assert notices.report(store, number, report, who="crm", now=at(f"2026-03-11 {when}"))
+    assert act(store, "2026-03-11 11:00") == (0, 0, [])
+    handed = notices.Report("delivered", "visit", "A-17", at("2026-03-11 10:50"))
+    assert notices.report(store, number, handed, who="李敏", now=at("2026-03-11 11:00"))
+    assert not notices.report(store, number, handed, who="李敏", now=at("2026-03-11 11:01"))
+    assert act(store, "2026-03-11 11:19") == (0, 0, [])
+    assert act(store, "2026-03-11 11:20") == (1, 0, [])
+
+
+def test_what_counts_as_told_is_the_utilitys_word(store: Connection) -> None:
+    broke(store, told=False)
+    with store.transaction():
+        cluster.set_limits(store, {"notice_counts": "written"}, "wang")
+    assert act(store, "2026-03-11 10:35") == (1, 0, [])
+    with pytest.raises(
+        StoreError, match="limit notice_counts: 'whispered' is not one of delivered, sent, written"
+    ):
+        cluster.set_limits(store, {"notice_counts": "whispered"})
 
 
 def test_a_protected_customer_is_refused_on_record(store: Connection) -> None:
@@ -386,5 +415,6 @@ def test_broke_again(store: Connection) -> None:
     finish(store, here, one(store, "SELECT max(order_id) FROM orders"), Event.ANSWER, Event.PROVE)
     home(here.meter, TODAY, 1, steady=1000).bring(store, "2026-03-11 00:00", "2026-03-11 11:00")
     work(store, "2026-03-11 11:05")
+    deliver_all(store, at("2026-03-11 11:05"))
     assert act(store, "2026-03-11 11:20") == (0, 0, [])  # told anew, with time to pay
     assert act(store, "2026-03-11 11:35") == (1, 0, [])

@@ -32,6 +32,7 @@ from terminals.pace import Pace
 from terminals.simulator.standin import StandInMachine
 from tests.support.house import SHANGHAI, at, moment
 from tests.support.household import home, run
+from tests.support.notices import deliver_all
 from tests.support.teller import CUTOFF, Crash, Teller, Trouble, serving
 from tests.support.wire import LEASE, QUICK, Wire
 
@@ -112,6 +113,7 @@ class Town:
         run_ = type(run_)(self.conn, run_.zone, now)
         with self.conn.transaction():
             prepaid.job(run_, DAY)
+        deliver_all(self.conn, now)
         prepaid.act(run_)
         for order in orders.listing(self.conn, limit=10, open_only=True, kind="relay"):
             if order["state"] == "wanted":

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headend.store import ledger
+from headend.store import ledger, notices
 from headend.store.db import Connection, StoreError
 from headend.store.ledger import (
     Balances,
@@ -168,7 +168,7 @@ def test_one_notice_a_level_until_a_payment(store: Connection) -> None:
     here = place(store, "1", customer="C1").account or 0
 
     def tell(level: str, when: str) -> bool:
-        told = ledger.notify(store, here, level=level, balance_fen=-1, text_zh="x", text_en="x", now=at(when))
+        told = notices.write(store, here, level=level, balance_fen=-1, text_zh="x", text_en="x", now=at(when))
         store.commit()
         return told
 

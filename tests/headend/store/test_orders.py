@@ -198,6 +198,7 @@ def test_a_refused_trip_is_on_record_once_a_day(store: Connection) -> None:
     assert found["ended_at"] == as_datetime(NOW)
     assert one(store, "SELECT count(*) FROM orders") == 1
     assert refused(store, who="陈晓") == ["protected"]  # another person's request is another record
+    cluster.set_limits(store, {"notice_counts": "written"})
     store.execute("UPDATE notice SET at = at + interval '1 hour'")
     assert refused(store) == ["protected", "notice"]  # and so is another reason
     assert (
@@ -205,6 +206,7 @@ def test_a_refused_trip_is_on_record_once_a_day(store: Connection) -> None:
     )
 
 
+UNDELIVERED = "ALTER TABLE notice_delivery DISABLE TRIGGER USER; "
 #: what to change in the store, and which gates must then say no
 WORLD = {
     "UPDATE account SET protected = '学校'": ["protected"],
@@ -217,9 +219,14 @@ WORLD = {
     "UPDATE balance SET newest_reading = NULL": ["balance"],
     "UPDATE balance SET as_of = '2026-03-11 07:59+08'": ["balance"],
     "UPDATE balance SET newest_reading = '2026-03-11 05:59+08'": ["balance"],
-    "DELETE FROM notice": ["notice"],
+    UNDELIVERED + "DELETE FROM notice_delivery": ["notice"],
+    UNDELIVERED + "UPDATE notice_delivery SET state = 'failed'": ["notice"],
+    UNDELIVERED + "UPDATE notice_delivery SET state = 'sent'": ["notice"],
+    UNDELIVERED
+    + """UPDATE notice_delivery SET state = 'sent'; UPDATE cluster SET limits = '{"notice_counts": "sent"}'""": [],
+    UNDELIVERED + "UPDATE notice_delivery SET at = '2026-03-11 09:31+08'": ["notice"],
     "UPDATE notice SET level = 'warn2'": ["notice"],
-    "UPDATE notice SET at = '2026-03-11 09:31+08'": ["notice"],
+    """UPDATE cluster SET limits = '{"notice_counts": "written"}'; UPDATE notice SET at = '2026-03-11 09:31+08'""": ["notice"],
     "DELETE FROM calendar_day": ["calendar"],
     "DELETE FROM calendar_day WHERE day = '2026-03-12'": ["calendar"],
     "UPDATE calendar_day SET kind = 'no-trip' WHERE day = '2026-03-11'": ["calendar"],

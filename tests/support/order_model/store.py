@@ -20,6 +20,7 @@ from headend.store.migrate import migrate
 from headend.store.orders import AlreadyOpen, Fence, Refused, StaleOwner
 from protocols.localtime import instant
 from tests.support.house import Place, place
+from tests.support.notices import told
 from tests.support.order_model.world import LIMITS, Batch, Home, Order, World, small
 
 YESTERDAY = dt.timedelta(days=1)
@@ -129,10 +130,7 @@ class Store:
         )  # fmt: skip
 
     def _notice(self, home: Home, here: Place) -> None:
-        self.conn.execute(
-            "INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) VALUES (%s, 'stop', %s, -1, '', '')",
-            (here.account, home.notices[-1]),
-        )
+        told(self.conn, here.account, home.notices[-1])
 
     def _protect(self, home: Home, here: Place) -> None:
         self.conn.execute(
