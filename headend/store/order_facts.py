@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from headend.control import gates
-from headend.control.facts import Facts, Limits, Refusal, WriteFacts
+from headend.control.facts import ControlFacts, Facts, Limits, Refusal, WriteFacts
 from headend.store import batches, cluster, no_trip, trip_buckets, trip_stop
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
@@ -60,6 +60,8 @@ def ask_gates(
             {**row["accepted"], **(accepted or {})}.get("fall"), buckets,
         )  # fmt: skip
         return gates.ask(facts_of(conn, trip), limits)
+    if row["kind"] == "control":
+        return gates.ask_control(_control(conn, row, at, approved_by, sending=sending), limits)
     today = conn.execute(
         "SELECT coalesce(sum(adds), 0)::int AS adds, coalesce(sum(replaces), 0)::int AS replaces FROM orders "
         "WHERE terminal_id = %s AND meter_id IS NULL AND sent_at > %s - interval '24 hours' AND order_id IS DISTINCT FROM %s",
@@ -70,6 +72,53 @@ def ask_gates(
         at, until, who, approved_by, sending, row["adds"], row["replaces"], today["adds"], today["replaces"]
     )
     return gates.ask_write(facts, limits)
+
+
+def _control(
+    conn: Connection, row: Mapping[str, Any], at: dt.datetime, approved_by: str | None, *, sending: bool
+) -> ControlFacts:
+    """Everything about one write of load control. When it is sent, one such write at a time looks at the caps, and the kill switch is held."""
+    if sending:
+        conn.execute("SELECT pg_advisory_xact_lock(hashtext('load control'))")
+    told = conn.execute(
+        """
+        SELECT count(*) FILTER (WHERE terminal_id = %(terminal)s)::int AS terminal_day,
+               count(*) FILTER (WHERE sent_at > %(now)s - interval '1 hour')::int AS system_hour, count(*)::int AS system_day
+        FROM orders WHERE kind = 'control' AND action = 'write' AND sent_at > %(now)s - interval '24 hours'
+          AND order_id IS DISTINCT FROM %(order)s
+        """,
+        {"terminal": row["terminal_id"], "now": at, "order": row["order_id"]},
+    ).fetchone()
+    assert told is not None
+    # one row a meter and account: two accounts on a point, and one of them protected, protect it
+    behind = conn.execute(
+        """
+        SELECT m.meter_id, m.asset, a.account_id, a.protected, coalesce(p.kind, 'customer') AS kind
+        FROM installation i JOIN meter m USING (meter_id) JOIN point p USING (point_id)
+        LEFT JOIN account a ON a.point_id = i.point_id AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        WHERE i.terminal_id = %(terminal)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s ORDER BY m.asset
+        """,
+        {"terminal": row["terminal_id"], "now": at},
+    ).fetchall()
+    meters = {each["meter_id"]: each["asset"] for each in behind}
+    return ControlFacts(
+        now=at,
+        expires=row["expires_at"],
+        requested_by=row["requested_by"],
+        approved_by=approved_by,
+        sending=sending,
+        not_before=row["not_before"],
+        stopped=trip_stop.why(trip_stop.state(conn, hold=sending)),
+        meters=len(meters),
+        strangers=tuple(
+            each["asset"] for each in behind if each["account_id"] is None and each["kind"] == "customer"
+        ),
+        protected=tuple(
+            f"meter {each['asset']}, {each['protected']}" for each in behind if each["protected"]
+        ),
+        kept=tuple(asset for meter_id, asset in meters.items() if _keep_power(conn, meter_id) is not False),
+        **told,
+    )
 
 
 def facts_of(conn: Connection, trip: Trip) -> Facts:
