@@ -79,6 +79,8 @@ class Control376:
     def read(self, whom: Meter, names: Iterable[str]) -> Script[Mapping[str, Mapping[str, Any]]]:
         """One request each, and one each for F5 and F6 where a name needs them: one that is denied must not hide the others."""
         wanted = list(names)
+        for name in wanted:
+            _check(name)
         state = yield from self._state(whom, wanted)
         found: dict[str, Mapping[str, Any]] = {}
         for name in wanted:
@@ -91,13 +93,13 @@ class Control376:
         what, where = split(name)
         if name == "keep-power":
             return None if state.keep is None else {"on": state.keep}
-        if what.startswith("on.") and what[3:] in SWITCHES and len(where) == 1:
+        if what.startswith("on."):
             return self._switched(what[3:], where[0], state)
-        if what == "state" and len(where) == 1:
+        if what == "state":
             power = yield from self._one(whom, 0x0C, POWER_NOW, where[0])
             left = yield from self._one(whom, 0x0C, LEFT, where[0])
             return _doing(where[0], state, power, left)
-        if what == "alarms" and len(where) == 1:
+        if what == "alarms":
             units = yield from self._units(whom, 0x0A, ALARM, range(1, where[0] + 1))
             minutes = [units[k][0] for k in range(1, where[0] + 1) if k in units]
             return {"alarm_minutes": minutes} if len(minutes) == where[0] else None
@@ -172,17 +174,18 @@ class Control376:
             yield Order(address, afn, parts, password(whom), stamp=stamp, delay=delay)
 
     def _command(self, name: str, value: Mapping[str, Any]) -> tuple[int, tuple[Any, ...]]:
+        _check(name)
         what, where = split(name)
         if name == "keep-power":
             if not value["on"]:
                 return _part(0x05, END_KEEP, 0, [])
             return _part(0x05, KEEP, 0, [int(value.get("half_hours", 0))])
-        if what.startswith("on.") and what[3:] in SWITCHES and len(where) == 1:
+        if what.startswith("on."):
             on, off = SWITCHES[what[3:]]
             if not value["on"]:
                 return _part(0x05, off, where[0], [])
             return _part(0x05, on, where[0], self._with(what[3:], value))
-        if what == "alarms" and len(where) == 1:
+        if what == "alarms":
             data = [encode(0x04, ALARM, [minutes], uplink=False) for minutes in value["alarm_minutes"]]
             return 0x04, ((ident(range(1, len(data) + 1), [ALARM]), data),)
         function, point, _ = _place(name, what, where)
@@ -244,6 +247,14 @@ def _named(names: Sequence[str], mask: int) -> list[str]:
 
 
 # --- one Fn's values <-> what they say ---
+
+
+def _check(name: str) -> None:
+    """Misuse: no such name."""
+    what, where = split(name)
+    single = what in ("state", "alarms") or (what.startswith("on.") and what[3:] in SWITCHES)
+    if name != "keep-power" and not (single and len(where) == 1):
+        _place(name, what, where)
 
 
 def _place(name: str, what: str, where: Sequence[int]) -> tuple[int, int, Any]:

@@ -137,6 +137,8 @@ class Control698:
         elif what in _SAID and what in OBJECTS and len(where) == 1 + (what == "period"):
             yield from _put(what, where, value, tag)
         else:
+            if what not in _SAID or what in OBJECTS:
+                raise unknown(name)
             (oad,) = _needs(name, what, where)
             yield Set(oad, _SAID[what](value), tag)
 
