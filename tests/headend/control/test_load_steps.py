@@ -117,7 +117,7 @@ def test_what_only_adds_moves_no_limit_upwards_and_comes_once(
 ) -> None:
     order = ControlOrder((purchase,))
     there = {} if held is None else {"purchase.1": held}
-    assert asked("purchase", document(order)) == ["keep-power", "purchase.1"]
+    assert asked("purchase", document(order)) == ["purchase.1"]
     told = no("purchase", order, there)
     assert len(told) == (why is not None)
     assert why is None or told[0].startswith(f"purchase: {why}")

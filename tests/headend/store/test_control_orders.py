@@ -88,16 +88,6 @@ def test_who_hangs_behind_it_decides(store: Connection) -> None:
     ask(store, who="job:third")
 
 
-def test_a_second_account_that_is_protected_protects_the_point(store: Connection) -> None:
-    here = station(store)
-    store.execute(
-        "INSERT INTO account (customer_id, point_id, tariff, prepaid, protected, valid_from) "
-        "SELECT customer_id, point_id, tariff, prepaid, '医院', valid_from + interval '1 day' FROM account WHERE account_id = %s",
-        (here.account,),
-    )
-    assert "meter 1, 医院" in refused(store)
-
-
 def test_a_meter_in_keep_power_forbids_it(store: Connection) -> None:
     here = station(store)
     keep = orders.request(
