@@ -202,7 +202,10 @@ def _rows(conn: Connection) -> Broken | None:
             WHERE a.kind = 'order' AND (e.order_id IS NULL OR audit_body(e)::text <> a.body)
             UNION ALL
             SELECT a.seq, a.kind, a.ref, n.notice_id IS NULL FROM audit a LEFT JOIN notice n ON n.notice_id = a.ref::bigint
-            WHERE a.kind = 'notice' AND (n.notice_id IS NULL OR audit_body(n)::text <> a.body)) told ORDER BY seq LIMIT 1
+            WHERE a.kind = 'notice' AND (n.notice_id IS NULL OR audit_body(n)::text <> a.body)
+            UNION ALL
+            SELECT a.seq, a.kind, a.ref, e.plan_id IS NULL FROM audit a LEFT JOIN orderly_event e ON e.orderly_event_id = a.ref::bigint
+            WHERE a.kind = 'orderly' AND (e.plan_id IS NULL OR NOT to_jsonb(e) @> a.body::jsonb)) told ORDER BY seq LIMIT 1
         """
     ).fetchone()
     if row is None:

@@ -116,7 +116,7 @@ def _control(
         protected=tuple(
             f"meter {each['asset']}, {each['protected']}" for each in behind if each["protected"]
         ),
-        kept=tuple(asset for meter_id, asset in meters.items() if _keep_power(conn, meter_id) is not False),
+        kept=tuple(asset for meter_id, asset in meters.items() if keeps_power(conn, meter_id) is not False),
         **told,
     )
 
@@ -166,7 +166,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         trips_organisation_day=taken["organisation", "day"],
         noticed_at=account["noticed_at"] if account else None,
         stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
-        keep_power=_keep_power(conn, trip.meter_id),
+        keep_power=keeps_power(conn, trip.meter_id),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),
         validated_until=_validated(conn),
         doubts=_doubts(conn, trip.meter_id, day - dt.timedelta(days=limits.doubt_days)),
@@ -233,7 +233,7 @@ def _fall(
     return usual, row["settled"] + account["since_fen"]
 
 
-def _keep_power(conn: Connection, meter_id: int) -> bool | None:
+def keeps_power(conn: Connection, meter_id: int) -> bool | None:
     """Whether the meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too."""
     row = conn.execute(
         """
@@ -244,6 +244,20 @@ def _keep_power(conn: Connection, meter_id: int) -> bool | None:
         (meter_id,),
     ).fetchone()
     return False if row is None else row["on"]
+
+
+def terminal_keeps_power(conn: Connection, terminal_id: int) -> bool | None:
+    """Whether the terminal itself was told to keep power (保电), which suspends its controls; None: it was told to end that, and nobody has read it."""
+    row = conn.execute(
+        "SELECT action, state FROM orders WHERE terminal_id = %s AND meter_id IS NULL AND kind = 'control' "
+        "AND action IN ('keep-power', 'end-keep-power') AND sent_at IS NOT NULL AND state <> 'failed' ORDER BY order_id DESC LIMIT 1",
+        (terminal_id,),
+    ).fetchone()
+    if row is None:
+        return False
+    if row["action"] == "keep-power":
+        return True
+    return False if row["state"] == "verified" else None
 
 
 def _validated(conn: Connection) -> dt.date | None:
