@@ -247,7 +247,8 @@ def keeps_power(conn: Connection, meter_id: int) -> bool | None:
 
 
 def terminal_keeps_power(conn: Connection, terminal_id: int) -> bool | None:
-    """Whether the terminal itself was told to keep power (保电), which suspends its controls; None: it was told to end that, and nobody has read it."""
+    """Whether the terminal itself was told to keep power (保电), which suspends its controls; None: it was told to end that, and nobody has
+    read it back."""
     row = conn.execute(
         "SELECT action, state FROM orders WHERE terminal_id = %s AND meter_id IS NULL AND kind = 'control' "
         "AND action IN ('keep-power', 'end-keep-power') AND sent_at IS NOT NULL AND state <> 'failed' ORDER BY order_id DESC LIMIT 1",

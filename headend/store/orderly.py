@@ -1,5 +1,5 @@
-"""Plans of orderly use (有序用电): drafted, looked at, approved by another person, withdrawn. Whom they call is control/orderly.py, what terminals are
-told for them store/orderly_orders.py, what they have brought store/orderly_effect.py. Every act is an event, and in the audit."""
+"""Plans of orderly use (有序用电): drafted, looked at, approved by another person, withdrawn. Whom they call is control/orderly.py, what
+terminals are told for them store/orderly_orders.py, what they have brought store/orderly_effect.py. Every act is an event, and in the audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a day of a plan of orderly use has brought: of each participant and of all together, by the baseline of like days (lineloss/statistics/response.py).
+"""What a day of a plan of orderly use has brought: of each participant and of all together, by the baseline of like days
+(lineloss/statistics/response.py).
 
     asked     what the plan promised of him, over the hours of the day that were carried out [kWh]
     reduced   baseline less what was taken, with its limits 19 times in 20
@@ -79,7 +80,8 @@ def carried_out(row: dict[str, Any], now: np.datetime64) -> tuple[np.datetime64,
 
 
 def measure(conn: Connection, number: int, day: dt.date, zone: ZoneInfo, *, now: np.datetime64) -> bool:
-    """Measure a day that is over, once more if it was measured before, in the caller's transaction. False: nothing of it was carried out. UnknownPlan."""
+    """Measure a day that is over, once more if it was measured before, in the caller's transaction. False: nothing of it was carried out.
+    UnknownPlan."""
     row = conn.execute("SELECT * FROM orderly_plan WHERE plan_id = %s", (number,)).fetchone()
     if row is None:
         raise UnknownPlan(number)
@@ -101,8 +103,8 @@ def measure(conn: Connection, number: int, day: dt.date, zone: ZoneInfo, *, now:
     asked = [row["reduce_kw"] * when.hours for row in participants]
     followed = sum(above == 0 for _, above, _ in told)
     conn.execute(
-        "INSERT INTO orderly_day (plan_id, day, measured_at, participants, known, followed, asked_kwh, baseline_kwh, taken_kwh, reduced_kwh, low_kwh, "
-        "high_kwh) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO orderly_day (plan_id, day, measured_at, participants, known, followed, asked_kwh, baseline_kwh, taken_kwh, reduced_kwh, "
+        "low_kwh, high_kwh) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             number, day, as_datetime(now), len(participants), int(counted.sum()), followed,
             sum(kwh for kwh, one in zip(asked, counted.tolist(), strict=True) if one), *_figures(together, when),
@@ -110,8 +112,8 @@ def measure(conn: Connection, number: int, day: dt.date, zone: ZoneInfo, *, now:
     )  # fmt: skip
     for row, kwh, (found, above, why) in zip(participants, asked, told, strict=True):
         conn.execute(
-            "INSERT INTO orderly_effect (plan_id, day, terminal_id, asked_kwh, baseline_kwh, taken_kwh, reduced_kwh, low_kwh, high_kwh, slots, above, why) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO orderly_effect (plan_id, day, terminal_id, asked_kwh, baseline_kwh, taken_kwh, reduced_kwh, low_kwh, high_kwh, slots, "
+            "above, why) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 number,
                 day,

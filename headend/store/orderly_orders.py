@@ -22,7 +22,7 @@ from headend.store.db import Connection, StoreError
 from headend.store.orderly import hold, move, read
 from headend.store.orderly_candidates import candidates
 from headend.store.orders import AlreadyOpen, NoSuchStep, Refused, Writing
-from protocols.localtime import as_datetime
+from protocols.localtime import as_datetime, instant
 
 WHO: Final = "job:orderly"
 #: beside the time that the staggered orders of a plan take: so long before its first period they begin. A default.
@@ -68,9 +68,10 @@ def carry_out(conn: Connection, *, now: np.datetime64) -> Done:
     for number in _numbers(conn, "p.state = 'running'"):
         done.on += _switch_on(conn, number, now, spacing, done)
     for number in _numbers(
-        conn, "p.state IN ('ended', 'withdrawn') AND EXISTS (SELECT FROM orderly_standing s JOIN orderly_order l USING (plan_id, terminal_id) "
-        "WHERE s.plan_id = p.plan_id AND NOT s.released)"
-    ):  # fmt: skip
+        conn,
+        "p.state IN ('ended', 'withdrawn') AND EXISTS (SELECT FROM orderly_standing s WHERE s.plan_id = p.plan_id "
+        "AND ((s.touched AND NOT s.released AND NOT s.taken_over) OR s.on_state IN ('wanted', 'approved')))",
+    ):
         done.off += settle(conn, number, who=WHO, now=now)
     conn.commit()
     return done
@@ -97,19 +98,24 @@ def settle(conn: Connection, number: int, *, who: str, now: np.datetime64) -> in
             or row["on_open"]
             or row["off_state"] == "verified"
             or row["off_open"]
-            or row["later"]
+            or row["taken_over"]
         ):
             continue
         if row["off_at"] is not None and as_datetime(now) < row["off_at"] + RELEASE_AGAIN:
             continue
         attempt = row["off_attempt"] + 1
-        order = orders.request(
-            conn, kind="control", action="release", terminal=row["terminal"], reason=f"orderly use, plan {number}: {row['name']}", who=who,
-            now=now, expires=now + RELEASE_LASTS, writing=Writing(document(orderly.RELEASE)), priority=URGENT,
-            request_key=f"orderly:{number}:{row['terminal']}:off:{attempt}",
-        )  # fmt: skip
-        _told(conn, number, row["terminal_id"], "off", attempt, now, order)
-        asked += 1
+        order, why = None, ""
+        try:
+            order = orders.request(
+                conn, kind="control", action="release", terminal=row["terminal"], reason=f"orderly use, plan {number}: {row['name']}", who=who,
+                now=now, expires=now + RELEASE_LASTS, writing=Writing(document(orderly.RELEASE)), priority=URGENT,
+                request_key=f"orderly:{number}:{row['terminal']}:off:{attempt}",
+            )  # fmt: skip
+        except StoreError as error:  # the archive says that nobody can be told there: one terminal's trouble is not everybody's
+            conn.rollback()
+            why = str(error)
+        _told(conn, number, row["terminal_id"], "off", attempt, now, order, why)
+        asked += order is not None
     conn.commit()
     return asked
 
@@ -128,8 +134,8 @@ def _switch_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.ti
     conn.commit()
     asked = 0
     for row in due:
-        if row["other_off"] is not None and not _cancelled(conn, row["other_off"], now):
-            continue  # another plan is letting this terminal go: that first
+        if row["let_go"]:
+            continue  # by another plan, and that first
         attempt, why = row["on_attempt"] + 1, against[row["terminal_id"]]
         order = None
         if not why:
@@ -160,7 +166,7 @@ def _ask(
     try:
         order = orders.request(
             conn, kind="control", action="write", terminal=row["terminal"], reason=f"orderly use, plan {number}: {plan.name}",
-            who=plan_row["created_by"], now=now, expires=plan_row["ends"], not_before=when, priority=URGENT,
+            who=plan_row["created_by"], now=now, expires=instant(plan_row["ends"]), not_before=instant(when), priority=URGENT,
             writing=Writing(document(orderly.control(plan, row["setpoint_w"], row["minimum_w"]))),
             request_key=f"orderly:{number}:{row['terminal']}:on:{attempt}",
         )  # fmt: skip
@@ -210,15 +216,6 @@ def _against(
     return found
 
 
-def _cancelled(conn: Connection, order: int, now: np.datetime64) -> bool:
-    try:
-        orders.cancel(conn, order, who=WHO, now=now)
-    except NoSuchStep:
-        conn.rollback()
-        return False
-    return True
-
-
 def _move(conn: Connection, number: int, act: Act, at: dt.datetime) -> int:
     """1, or 0 where somebody else was first; commits."""
     try:
@@ -242,7 +239,8 @@ def _told(
 ) -> None:
     """Remember it; commits. Who was killed before it finds the same order again by its key."""
     conn.execute(
-        "INSERT INTO orderly_order (plan_id, terminal_id, act, attempt, order_id, at, why) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        "INSERT INTO orderly_order (plan_id, terminal_id, act, attempt, order_id, at, why) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+        "ON CONFLICT DO NOTHING",
         (number, terminal, act, attempt, order, as_datetime(now), why),
     )
     conn.commit()
@@ -258,23 +256,14 @@ def _numbers(conn: Connection, which: str) -> list[int]:
 
 
 def _participants(conn: Connection, number: int) -> list[dict[str, Any]]:
-    """With the newest order of each act (`…_at` None: none was asked for). later: another plan has told the terminal something since, and lets it go
-    itself. other_off: a release of another plan that has not been sent."""
+    """Those of a plan and where they stand (view orderly_standing). let_go: a release of another plan is still open."""
     rows = conn.execute(
         """
-        SELECT q.plan_id, q.terminal_id, t.code AS terminal, p.name, q.customer_id, c.number AS customer, q.points, q.setpoint_w, q.minimum_w,
-               n.at AS on_at, coalesce(n.attempt, 0) AS on_attempt, n.order_id AS on_order, n.state AS on_state, coalesce(n.is_open, false) AS on_open,
-               f.at AS off_at, coalesce(f.attempt, 0) AS off_attempt, f.state AS off_state, coalesce(f.is_open, false) AS off_open, s.touched,
-               EXISTS (SELECT FROM orderly_order x JOIN orders y ON y.order_id = x.order_id AND y.sent_at IS NOT NULL
-                       WHERE x.terminal_id = q.terminal_id AND x.plan_id <> q.plan_id AND x.act = 'on' AND x.at > n.at) AS later,
-               (SELECT y.order_id FROM orderly_order x JOIN orders y ON y.order_id = x.order_id AND y.is_open
-                WHERE x.terminal_id = q.terminal_id AND x.plan_id <> q.plan_id AND x.act = 'off' LIMIT 1) AS other_off
+        SELECT s.*, t.code AS terminal, p.name, q.customer_id, c.number AS customer, q.points, q.setpoint_w, q.minimum_w,
+               EXISTS (SELECT FROM orderly_order x JOIN orders y ON y.order_id = x.order_id AND y.is_open
+                       WHERE x.terminal_id = q.terminal_id AND x.plan_id <> q.plan_id AND x.act = 'off') AS let_go
         FROM orderly_participant q JOIN orderly_plan p USING (plan_id) JOIN orderly_standing s USING (plan_id, terminal_id)
         JOIN terminal t USING (terminal_id) JOIN customer c ON c.customer_id = q.customer_id
-        LEFT JOIN LATERAL (SELECT l.at, l.attempt, l.order_id, o.state, o.is_open FROM orderly_order l LEFT JOIN orders o USING (order_id)
-            WHERE l.plan_id = q.plan_id AND l.terminal_id = q.terminal_id AND l.act = 'on' ORDER BY l.attempt DESC LIMIT 1) n ON true
-        LEFT JOIN LATERAL (SELECT l.at, l.attempt, l.order_id, o.state, o.is_open FROM orderly_order l LEFT JOIN orders o USING (order_id)
-            WHERE l.plan_id = q.plan_id AND l.terminal_id = q.terminal_id AND l.act = 'off' ORDER BY l.attempt DESC LIMIT 1) f ON true
         WHERE q.plan_id = %s ORDER BY q.rank
         """,
         (number,),

@@ -130,17 +130,29 @@ CREATE TABLE orderly_effect (
 COMMENT ON COLUMN orderly_effect.above IS 'slots of those counted that lay above the setpoint; NULL: not all of them are known';
 COMMENT ON COLUMN orderly_effect.why IS 'what is missing, where nothing can be told';
 
--- Where each participant's terminal stands. touched: it was, or may have been, told to control; held, released: read back, and not told otherwise since.
+-- Where each participant's terminal stands. touched: it was, or may have been, told to control; held, released: read back, and not told otherwise
+-- since; taken_over: another plan has told it something since, or is about to, and lets it go
+-- itself.
 CREATE VIEW orderly_standing AS
-    SELECT q.plan_id, q.terminal_id, bool_or(coalesce(o.sent_at IS NOT NULL AND l.act = 'on', false)) AS touched,
-           coalesce((array_agg(o.state = 'verified' ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1], false) AS released,
-           coalesce((array_agg(o.state = 'verified' ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1], false)
-               AND NOT coalesce(bool_or(o.sent_at IS NOT NULL) FILTER (WHERE l.act = 'off'), false) AS held,
-           (array_agg(l.order_id ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1] AS on_order,
-           (array_agg(o.state ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1] AS on_state,
-           (array_agg(l.order_id ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1] AS off_order,
-           (array_agg(o.state ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1] AS off_state,
-           coalesce((array_agg(coalesce(nullif(l.why, ''), o.outcome) ORDER BY l.act = 'off' DESC, l.attempt DESC)
-                     FILTER (WHERE l.terminal_id IS NOT NULL))[1], '') AS why
-    FROM orderly_participant q LEFT JOIN orderly_order l USING (plan_id, terminal_id) LEFT JOIN orders o ON o.order_id = l.order_id
-    GROUP BY q.plan_id, q.terminal_id;
+    SELECT s.*, EXISTS (
+        SELECT FROM orderly_order x JOIN orders y ON y.order_id = x.order_id
+        WHERE (y.sent_at IS NOT NULL OR y.is_open) AND x.terminal_id = s.terminal_id AND x.plan_id <> s.plan_id AND x.act = 'on' AND x.at > s.on_at) AS taken_over
+    FROM (
+        SELECT q.plan_id, q.terminal_id, bool_or(coalesce(o.sent_at IS NOT NULL AND l.act = 'on', false)) AS touched,
+               coalesce((array_agg(o.state = 'verified' ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1], false) AS released,
+               coalesce((array_agg(o.state = 'verified' ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1], false)
+                   AND NOT coalesce(bool_or(o.sent_at IS NOT NULL) FILTER (WHERE l.act = 'off'), false) AS held,
+               (array_agg(l.at ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1] AS on_at,
+               (array_agg(l.order_id ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1] AS on_order,
+               (array_agg(o.state ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1] AS on_state,
+               coalesce((array_agg(o.is_open ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'on'))[1], false) AS on_open,
+               coalesce(max(l.attempt) FILTER (WHERE l.act = 'on'), 0) AS on_attempt,
+               (array_agg(l.at ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1] AS off_at,
+               (array_agg(l.order_id ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1] AS off_order,
+               (array_agg(o.state ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1] AS off_state,
+               coalesce((array_agg(o.is_open ORDER BY l.attempt DESC) FILTER (WHERE l.act = 'off'))[1], false) AS off_open,
+               coalesce(max(l.attempt) FILTER (WHERE l.act = 'off'), 0) AS off_attempt,
+               coalesce((array_agg(coalesce(nullif(l.why, ''), o.outcome) ORDER BY l.act = 'off' DESC, l.attempt DESC)
+                         FILTER (WHERE l.terminal_id IS NOT NULL))[1], '') AS why
+        FROM orderly_participant q LEFT JOIN orderly_order l USING (plan_id, terminal_id) LEFT JOIN orders o ON o.order_id = l.order_id
+        GROUP BY q.plan_id, q.terminal_id) s;
