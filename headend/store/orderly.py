@@ -30,6 +30,10 @@ class BadPlan(StoreError):
     """What was written is no plan."""
 
 
+class CannotAct(StoreError):
+    """Not in the state in which the plan is."""
+
+
 class CannotApprove(StoreError):
     """Not by this person, not now, or not this."""
 
@@ -69,10 +73,10 @@ def draft(conn: Connection, plan: Plan, *, who: str, now: Any) -> int:
 
 
 def look(conn: Connection, number: int, *, who: str, now: Any) -> None:
-    """Work out anew whom a draft would call; commits. UnknownPlan, NoSuchAct."""
+    """Work out anew whom a draft would call; commits. UnknownPlan, CannotAct."""
     with conn.transaction():
         row = hold(conn, number)
-        after(State(row["state"]), Act.LOOK)
+        _after(row, Act.LOOK)
         chosen = _look(conn, number, read(row["document"]), now, cluster.zone(conn))
         move(
             conn,
@@ -87,13 +91,13 @@ def look(conn: Connection, number: int, *, who: str, now: Any) -> None:
 
 def approve(conn: Connection, number: int, *, who: str, now: Any) -> None:
     """Another person says yes to exactly what was looked at; commits. It is worked out once more: if anybody would be called otherwise by now, the
-    new answer is kept, and CannotApprove asks to look at that. UnknownPlan, NoSuchAct."""
+    new answer is kept, and CannotApprove asks to look at that. UnknownPlan, CannotAct."""
     changed = False
     with conn.transaction():
         # two approvals at once would each not know of the other's participants
         conn.execute("SELECT pg_advisory_xact_lock(hashtext('orderly'))")
         row = hold(conn, number)
-        after(State(row["state"]), Act.APPROVE)
+        _after(row, Act.APPROVE)
         if not is_person(who):
             raise CannotApprove(f"{who!r} is not a person")
         if who == row["created_by"]:
@@ -139,7 +143,7 @@ def approve(conn: Connection, number: int, *, who: str, now: Any) -> None:
 
 
 def withdraw(conn: Connection, number: int, *, who: str, why: str, now: Any) -> None:
-    """It calls nobody any more; commits. What was switched on is switched off by orderly_orders.settle. UnknownPlan, NoSuchAct."""
+    """It calls nobody any more; commits. What was switched on is switched off by orderly_orders.settle. UnknownPlan, CannotAct."""
     if not why.strip():
         raise StoreError("say why the plan is withdrawn: it is kept for ever")
     with conn.transaction():
@@ -170,7 +174,7 @@ def move(
     conn: Connection, row: dict[str, Any], act: Act, who: str, at: dt.datetime, said: Mapping[str, Any]
 ) -> State:
     """In the caller's transaction, which holds the row."""
-    state = after(State(row["state"]), act)
+    state = _after(row, act)
     over = state in (State.ENDED, State.WITHDRAWN)
     if act is not Act.APPROVE:  # whose columns must be there in the same statement
         conn.execute(
@@ -180,6 +184,13 @@ def move(
         )
     _note(conn, row["plan_id"], at, act, state, who, said)
     return state
+
+
+def _after(row: Mapping[str, Any], act: Act) -> State:
+    try:
+        return after(State(row["state"]), act)
+    except NoSuchAct as error:
+        raise CannotAct(str(error)) from None
 
 
 def _note(
@@ -274,6 +285,6 @@ def get(conn: Connection, number: int) -> dict[str, Any]:
 
 
 __all__ = [
-    "BadPlan", "CannotApprove", "NoSuchAct", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move",
+    "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move",
     "read", "withdraw",
 ]  # fmt: skip

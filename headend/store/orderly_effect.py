@@ -178,7 +178,7 @@ def _one(curves: Floats, when: Window, setpoint_w: int) -> tuple[Effect | None, 
         return found, above, ""
     holes, within = int(np.isnan(taken).sum()), int(np.isnan(taken[when.mask]).sum())
     if holes:
-        return None, above, f"{holes} quarter-hours of the day are not known, {within} of them in its periods"
+        return None, above, f"quarter-hours that are not known: {holes}, {within} of them in its periods"
     return None, above, f"{len(whole(like))} like days are known, {LEAST} at least are needed"
 
 
@@ -186,7 +186,7 @@ def _together(
     curves: Floats, known: NDArray[np.bool_], when: Window
 ) -> tuple[Effect | None, NDArray[np.bool_]]:
     """The effect of all who are known on the same days, and who they are. A like day of which hardly any of them is known would leave hardly any."""
-    there: NDArray[np.bool_] = ~np.isnan(curves).any(axis=2)
+    there = np.logical_and.reduce(~np.isnan(curves), axis=2)
     most = (there & known).sum(axis=1)
     kept = most >= 0.9 * known.sum()
     kept[0] = True

@@ -16,10 +16,10 @@ import numpy as np
 from headend.control import orderly
 from headend.control.load_control import document
 from headend.control.orderly import Call, Plan, Setpoint
-from headend.control.orderly_state import Act, NoSuchAct
+from headend.control.orderly_state import Act
 from headend.store import cluster, orders, trip_stop
 from headend.store.db import Connection, StoreError
-from headend.store.orderly import hold, move, read
+from headend.store.orderly import CannotAct, hold, move, read
 from headend.store.orderly_candidates import candidates
 from headend.store.orders import AlreadyOpen, NoSuchStep, Refused, Writing
 from protocols.localtime import as_datetime, instant
@@ -221,7 +221,7 @@ def _move(conn: Connection, number: int, act: Act, at: dt.datetime) -> int:
     try:
         with conn.transaction():
             move(conn, hold(conn, number), act, WHO, at, {})
-    except NoSuchAct:
+    except CannotAct:
         return 0
     conn.commit()
     return 1

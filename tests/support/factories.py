@@ -19,6 +19,8 @@ from tests.support.house import SHANGHAI, Place, at, deliver, place, rows
 DAY = dt.date(2026, 3, 11)
 #: the first day of which curves are known: twelve working days before it
 FIRST = dt.date(2026, 2, 23)
+#: the last day that is over when a plan is made
+DAY_BEFORE = DAY - dt.timedelta(days=2)
 PLANNED = at("2026-03-10 15:00")
 #: of the instrument transformers: registers are told on the secondary side
 RATIO = 1000
@@ -61,7 +63,7 @@ def organisation(conn: Connection, code: str, *terminals: int) -> None:
 
 
 def curve(
-    conn: Connection, here: Place, load: Load, first: dt.date = FIRST, last: dt.date = DAY - dt.timedelta(days=2), *, without: Sequence[int] = (),
+    conn: Connection, here: Place, load: Load, first: dt.date = FIRST, last: dt.date = DAY_BEFORE, *, without: Sequence[int] = (),
     start: int = 0, now: np.datetime64 | None = None,
 ) -> int:  # fmt: skip
     """Its registers of whole days, the midnight before them included; `without`: slots of the last day that nobody has read. The last register

@@ -12,12 +12,11 @@ from headend.jobs import orderly as job
 from headend.store import orderly, orderly_effect
 from headend.store.db import Connection
 from headend.store.orderly_orders import carry_out
-from tests.support.factories import DAY, FIRST, PLANNED, WRITTEN, Load, curve, factory, flat
+from tests.support.factories import DAY, DAY_BEFORE, FIRST, PLANNED, WRITTEN, Load, curve, factory, flat
 from tests.support.house import Place, at, table
 from tests.support.household import run
 
 MORNING = "2026-03-12 04:30"
-DAY_BEFORE = DAY - dt.timedelta(days=2)
 #: slots of the plan's periods, 10:00-12:00 and 18:00-19:00
 WITHIN = (*range(40, 48), *range(72, 76))
 
@@ -89,7 +88,10 @@ def test_the_limits_hold_the_truth_where_days_differ(store: Connection) -> None:
     here, loads, truth = [], [], 0.0
     for n in range(1, 9):
         noise = {(d, s): random.normal(1, 0.02) for d in level for s in range(96)}
-        usual: Load = lambda day, slot, noise=noise, n=n: 100.0 * (n + 4) * level[day] * noise[day, slot]  # type: ignore[misc]
+
+        def usual(day, slot, noise=noise, n=n):
+            return 100.0 * (n + 4) * level[day] * noise[day, slot]  # type: ignore[misc]
+
         here.append(factory(store, n))
         target = 60.0 * (n + 4)
         loads.append(
@@ -102,7 +104,7 @@ def test_the_limits_hold_the_truth_where_days_differ(store: Connection) -> None:
     day = measured(store, plan)
     assert (day["known"], day["followed"]) == (8, 8)
     assert day["low_kwh"] <= truth <= day["high_kwh"]
-    assert 0 < day["low_kwh"]
+    assert day["low_kwh"] > 0
     assert day["high_kwh"] - day["low_kwh"] < truth  # limits that say nothing would hold everything
 
 
@@ -123,8 +125,8 @@ def test_what_is_missing_is_told_and_measured_when_it_comes(store: Connection) -
     assert (day["known"], day["followed"], day["reduced_kwh"]) == (1, 2, pytest.approx(1200))
     assert {p["customer"]: (p["why"], p["followed"]) for p in day["participants_list"]} == {
         "C1": ("", True),
-        "C2": ("2 quarter-hours of the day are not known, 2 of them in its periods", None),
-        "C3": ("2 quarter-hours of the day are not known, 0 of them in its periods", True),
+        "C2": ("quarter-hours that are not known: 2, 2 of them in its periods", None),
+        "C3": ("quarter-hours that are not known: 2, 0 of them in its periods", True),
     }
     assert day["asked_kwh"] == pytest.approx(1200)  # of whom it is known
     # nothing new: nothing is measured again
@@ -151,7 +153,10 @@ def test_too_few_like_days_are_told(store: Connection) -> None:
 def test_days_of_the_plan_are_no_like_days_of_it(store: Connection) -> None:
     """Wednesday to Friday: on Friday the two days before were days of the call, too."""
     here = factory(store, 1)
-    load: Load = lambda day, slot: 600.0 if day >= DAY and slot in WITHIN else 1000.0
+
+    def load(day, slot):
+        return 600.0 if day >= DAY and slot in WITHIN else 1000.0
+
     plan = carried_out(store, here, loads=[load], days=3)
     day = measured(store, plan, "2026-03-14 04:30")
     assert day["day"] == dt.date(2026, 3, 13)
@@ -195,4 +200,4 @@ def test_an_estimate_within_the_periods_is_no_reading(store: Connection) -> None
     )
     store.commit()
     (p,) = measured(store, plan)["participants_list"]
-    assert p["why"] == "2 quarter-hours of the day are not known, 2 of them in its periods"
+    assert p["why"] == "quarter-hours that are not known: 2, 2 of them in its periods"

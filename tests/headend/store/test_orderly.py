@@ -8,10 +8,9 @@ import numpy as np
 import psycopg
 import pytest
 
-from headend.control.orderly_state import NoSuchAct
 from headend.store import audit, cluster, orderly, orders
 from headend.store.db import Connection, StoreError
-from headend.store.orderly import BadPlan, CannotApprove, UnknownPlan
+from headend.store.orderly import BadPlan, CannotAct, CannotApprove, UnknownPlan
 from headend.store.orderly_candidates import BadWhom
 from tests.support.factories import DAY, PLANNED, WRITTEN, curve, factory, flat, organisation
 from tests.support.house import one, place, table
@@ -149,7 +148,7 @@ def test_two_persons_and_exactly_what_was_looked_at(store: Connection) -> None:
     assert (found["state"], found["approved_by"]) == ("approved", "李敏")
     assert [event["act"] for event in found["events"]] == ["draft", "look", "look", "approve"]
     assert found["events"][-1]["said"]["participants"][0]["setpoint_w"] == 600_000
-    with pytest.raises(NoSuchAct):
+    with pytest.raises(CannotAct):
         orderly.look(store, number, who="陈晓", now=PLANNED)
     store.rollback()
     # it stands
