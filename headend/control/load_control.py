@@ -307,8 +307,10 @@ def holdable(watts: int) -> int:
     return -(-watts // step) * step
 
 
-def check_for(order: ControlOrder | KeepPower, protocol: str) -> None:
-    """ControlError: terminals of this protocol cannot be told so."""
+def check_for(order: ControlOrder | KeepPower, protocol: str | None) -> None:
+    """ControlError: terminals of this protocol cannot be told so. None: which it is will be known later."""
+    if protocol is None:
+        return
     if isinstance(order, KeepPower):
         if order.half_hours and protocol != NARROW:
             raise ControlError(
@@ -405,7 +407,7 @@ def keep_power_of(said: Mapping[str, Any]) -> KeepPower:
     return KeepPower(said.get("half_hours", 0))
 
 
-def check_request(action: str, said: Mapping[str, Any], protocol: str) -> None:
+def check_request(action: str, said: Mapping[str, Any], protocol: str | None = None) -> None:
     """The door of every order of kind control. ControlError: no such request, or one that asks for more than its action may."""
     if action == "keep-power":
         check_for(keep_power_of(said), protocol)

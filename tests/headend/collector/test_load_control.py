@@ -34,7 +34,10 @@ PLAN = ControlOrder(
     sliding_minutes=15,
 )
 #: AFN 05 of 376.1 from the master (C = 4AH), ACTION of 698.45
-SWITCHES = {"gdw376": re.compile(rb"\x68\x4a.{5}\x05", re.DOTALL), "dlt698": re.compile(rb"\x07\x01.\x81[\x03-\x08][\x06\x07\x7f]", re.DOTALL)}
+SWITCHES = {
+    "gdw376": re.compile(rb"\x68\x4a.{5}\x05", re.DOTALL),
+    "dlt698": re.compile(rb"\x07\x01.\x81[\x03-\x08][\x06\x07\x7f]", re.DOTALL),
+}
 
 
 async def opened(open_house: Open, protocol: str, now: str = "2026-03-11 10:07") -> House:
@@ -143,7 +146,10 @@ async def test_keep_power_waits_for_nobody_and_bars_what_would_cut_off(
     order = ask(house, PLAN.action, document(PLAN))
     approve(house, order)
     row = await done(house, order, State.REFUSED)
-    assert row["outcome"] == "keep_power: the terminal is in keep-power; `headend control end-keep-power` ends it"
+    assert (
+        row["outcome"]
+        == "keep_power: the terminal is in keep-power; `headend control end-keep-power` ends it"
+    )
     assert on(house) == set()
     await done(house, ask(house, "end-keep-power"))
     assert not told(house).kept(house.clock.now())
@@ -165,9 +171,11 @@ async def test_keep_power_does_not_end_over_a_control_that_is_on(open_house: Ope
 @BOTH
 async def test_a_protected_customer_behind_the_terminal_forbids_it(open_house: Open, protocol: str) -> None:
     house = await opened(open_house, protocol)
-    house.conn.execute("UPDATE account SET protected = '透析' WHERE account_id = (SELECT max(account_id) FROM account)")
+    house.conn.execute(
+        "UPDATE account SET protected = '透析' WHERE account_id = (SELECT max(account_id) FROM account)"
+    )
     house.conn.commit()
-    with pytest.raises(Refused, match="behind: a protected customer hangs behind it: meter .*, 透析"):
+    with pytest.raises(Refused, match=r"behind: a protected customer hangs behind it: meter .*, 透析"):
         ask(house, "write", document(PLAN))
     house.collect()
     # keeping power and switching off pass all the same
@@ -181,7 +189,9 @@ async def test_one_who_is_protected_by_the_time_of_sending_is_spared(open_house:
     house = await opened(open_house, protocol)
     order = ask(house, "write", document(PLAN))
     approve(house, order)
-    house.conn.execute("UPDATE account SET protected = '透析' WHERE account_id = (SELECT max(account_id) FROM account)")
+    house.conn.execute(
+        "UPDATE account SET protected = '透析' WHERE account_id = (SELECT max(account_id) FROM account)"
+    )
     house.conn.commit()
     house.collect()
     row = await done(house, order, State.REFUSED)
@@ -236,7 +246,9 @@ async def test_a_purchase_is_added_once(open_house: Open, protocol: str) -> None
     await done(house, opening)
     more = ControlOrder((Purchase(2, 300, 50, 0),))
     assert more.action == "purchase"
-    house.wire.lose_answer_to = re.compile(rb"\x68\x4a.{5}\x04" if protocol == "gdw376" else rb"\x07\x01.\x81\x07", re.DOTALL)
+    house.wire.lose_answer_to = re.compile(
+        rb"\x68\x4a.{5}\x04" if protocol == "gdw376" else rb"\x07\x01.\x81\x07", re.DOTALL
+    )
     row = await lost(house, ask(house, "purchase", document(more)))
     assert [event["event"] for event in row["events"]] == ["request", "send", "lose", "prove"]
     left = 800 * (1 if protocol == "gdw376" else 10_000)
