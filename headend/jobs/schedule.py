@@ -138,12 +138,12 @@ class Schedule:
             if now - opened >= GRACE:
                 self._validate(conn, before)
                 self._count(conn, before)
-                self._run(conn, orderly.NAME, before)
         elif self._late:
             self._follow(conn, before)
         if self._due("clocks", now, LATE, AFTER):
             for name in ("clocks", statistics.ONLINE, outages.NAME):
                 self._run(conn, name, day)
+            self._run(conn, orderly.NAME, before)
         if self._due("hour", now, LATE, AFTER) or self._more:
             self._more = self._run(conn, "rollup", day).endswith(rollup.MORE)
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
