@@ -284,7 +284,20 @@ def get(conn: Connection, number: int) -> dict[str, Any]:
     return {**row, "participants_list": participants, "events": events}
 
 
+def not_let_go(conn: Connection, *, before: dt.datetime) -> list[dict[str, Any]]:
+    """Plans that were over before an instant and are not finished, oldest first: state, and how many terminals are `waiting` to be let go."""
+    return conn.execute(
+        """
+        SELECT p.plan_id, p.name, p.state, count(s.terminal_id)::int AS waiting FROM orderly_plan p
+        LEFT JOIN orderly_standing s ON s.plan_id = p.plan_id AND s.touched AND NOT s.released AND NOT s.taken_over
+        WHERE (p.state IN ('approved', 'running') AND p.ends <= %(before)s) OR (p.over_at <= %(before)s AND s.terminal_id IS NOT NULL)
+        GROUP BY p.plan_id ORDER BY p.plan_id
+        """,
+        {"before": before},
+    ).fetchall()
+
+
 __all__ = [
-    "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move",
+    "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move", "not_let_go",
     "read", "withdraw",
 ]  # fmt: skip

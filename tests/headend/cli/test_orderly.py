@@ -91,6 +91,23 @@ def test_from_file_to_effect(shell: Shell, store: Connection, tmp_path: Path) ->
     assert "no: 7 of 7 quarter-hours above" in out
 
 
+def test_the_doctor_sees_who_is_still_held(shell: Shell, store: Connection) -> None:
+    def told() -> tuple[str, str]:
+        return next(
+            (row["state"], row["detail"])
+            for row in shell("doctor", "--json").json()
+            if row["what"] == "orderly use"
+        )
+
+    assert told() == ("ok", "nobody is held by a plan that is over")
+    store.execute(
+        "INSERT INTO orderly_plan (name, document, first_day, last_day, begins, ends, state, created_by, created_at, approved_by, approved_at) "
+        "VALUES ('x', '{}', '2026-03-09', '2026-03-09', '2026-03-09', '2026-03-09 10:00', 'running', 'a', '2026-03-09', 'b', '2026-03-09')"
+    )
+    store.commit()
+    assert told() == ("wrong", "plan 1 is over and still running: nobody ends it; start `headend jobs run`")
+
+
 def test_bad_files_are_one_line(shell: Shell, store: Connection, tmp_path: Path) -> None:
     for text, words in (
         ("name = ", "cannot be read"),

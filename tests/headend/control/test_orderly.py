@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +61,18 @@ def test_a_plan_is_what_was_written_and_writes_itself_again() -> None:
     assert [call.who for call in found.calls] == ["industry", "key-users", "customers"]
     assert found.own == {"C7": Setpoint("kw", 12.5)}
     assert read(found.document()) == found
+
+
+def test_the_readme_s_plan_is_one() -> None:
+    text = (
+        (Path(__file__).resolve().parents[3] / "README.md")
+        .read_text("utf-8")
+        .split("## Short of power")[1]
+        .split("calls in their order:")[1]
+    )
+    found = read(tomllib.loads(text.split("Nobody goes below")[0].replace("\n    ", "\n")))
+    assert [str(call) for call in found.calls] == ["industry 铝冶炼", "group KEY", "key-users"]
+    assert found.own == {"330100110001": Setpoint("kw", 300)}
 
 
 @pytest.mark.parametrize(
@@ -120,11 +134,14 @@ def test_every_reason_is_told() -> None:
         protected="医院", behind=("C9",), others=2, online=False, keep_power=None, usual=None, minimum_w=None, elsewhere="冬季"
     )]).left  # fmt: skip
     assert [code for code, _ in one.reasons] == [
-        "protected", "protected-behind", "others-behind", "offline", "keep-power", "no-curve", "no-minimum", "other-plan",
+        "protected", "protected-behind", "others-behind", "offline", "keep-power", "no-minimum", "other-plan",
     ]  # fmt: skip
     assert all(code in orderly.REASONS for code, _ in one.reasons)
-    (one,) = choose(plan(), [candidate(protected=None, controlled=False, online=False)]).left
+    # where a terminal cannot be told, or would be told for others too, nobody looks at curves
+    (one,) = choose(plan(), [candidate(protected=None, controlled=False, online=False, usual=None)]).left
     assert [code for code, _ in one.reasons] == ["not-known", "no-terminal"]
+    (one,) = choose(plan(), [candidate(usual=None)]).left
+    assert [code for code, _ in one.reasons] == ["no-curve"]
     (one,) = choose(plan(), [candidate(kw=100)]).left
     assert one.reasons == (("nothing-to-give", "100 kW usual, setpoint 100 kW"),)
 

@@ -15,7 +15,7 @@ from headend.store.db import Connection
 from headend.store.orderly_orders import carry_out
 from tests.support.arrears import fence
 from tests.support.factories import PLANNED, WRITTEN, curve, factory, flat
-from tests.support.house import Place, at, one, table
+from tests.support.house import Place, at, moment, one, table
 
 BEGINS, ENDS = "2026-03-11 10:00", "2026-03-11 19:00"
 #: when orders for two participants begin: half an hour before, and twice 72 s
@@ -112,6 +112,23 @@ def test_orders_begin_in_time_one_after_the_other_and_end_with_the_plan(store: C
     run(store, second, "2026-03-11 19:22")
     assert standing(store, plan) == ("ended", 0, 2, 0)
     assert not carry_out(store, now=at("2026-03-12 19:00"))
+
+
+def test_who_has_not_been_let_go_is_known(store: Connection) -> None:
+    plan, (first, second) = approved(store, 1, 2)
+    carry_out(store, now=at(FIRST))
+    for here in (first, second):
+        run(store, here, "2026-03-11 09:29")
+    late = moment("2026-03-11 19:30")
+    (row,) = orderly.not_let_go(store, before=late)  # the jobs do not run
+    assert (row["plan_id"], row["state"]) == (plan, "running")
+    carry_out(store, now=at(ENDS))
+    run(store, first, ENDS)
+    (row,) = orderly.not_let_go(store, before=late)
+    assert (row["state"], row["waiting"]) == ("ended", 1)
+    assert orderly.not_let_go(store, before=moment("2026-03-11 18:59")) == []
+    run(store, second, ENDS)
+    assert orderly.not_let_go(store, before=late) == []
 
 
 def test_withdrawn_what_was_not_sent_never_goes_and_what_was_is_switched_off(store: Connection) -> None:
