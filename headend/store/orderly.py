@@ -265,6 +265,17 @@ def listing(conn: Connection, *, limit: int) -> list[dict[str, Any]]:
     return rows
 
 
+def under_way(conn: Connection) -> list[dict[str, Any]]:
+    """Plans that somebody should watch: those that run or are about to, and those that are over and have not let everybody go; by their beginning."""
+    rows = conn.execute(
+        f"{_PLANS} WHERE p.state IN ('approved', 'running') OR (p.over_at IS NOT NULL AND EXISTS (SELECT FROM orderly_standing s "
+        "WHERE s.plan_id = p.plan_id AND s.touched AND NOT s.released AND NOT s.taken_over)) ORDER BY p.begins, p.plan_id"
+    ).fetchall()
+    for row in rows:
+        del row["left_out"]
+    return rows
+
+
 def get(conn: Connection, number: int) -> dict[str, Any]:
     """One plan with its 'participants' in the order in which they are called, each with where its orders stand, and its 'events'. UnknownPlan."""
     row = conn.execute(f"{_PLANS} WHERE p.plan_id = %s", (number,)).fetchone()
@@ -285,7 +296,7 @@ def get(conn: Connection, number: int) -> dict[str, Any]:
 
 
 def not_let_go(conn: Connection, *, before: dt.datetime) -> list[dict[str, Any]]:
-    """Plans that were over before an instant and are not finished, oldest first: state, and how many terminals are `waiting` to be let go."""
+    """Plans that were over before an instant and are not finished, oldest first: state, and how many terminals are `waiting`."""
     return conn.execute(
         """
         SELECT p.plan_id, p.name, p.state, count(s.terminal_id)::int AS waiting FROM orderly_plan p
@@ -298,6 +309,6 @@ def not_let_go(conn: Connection, *, before: dt.datetime) -> list[dict[str, Any]]
 
 
 __all__ = [
-    "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move", "not_let_go",
-    "read", "withdraw",
+    "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move",
+    "not_let_go", "read", "under_way", "withdraw",
 ]  # fmt: skip
