@@ -126,7 +126,8 @@ def asked(action: str, request: Mapping[str, Any]) -> list[str]:
     if action not in ("write", "purchase"):
         return []
     order = order_of(request)
-    return [KEEP_POWER, *([f"purchase.{order.group}"] if order.of("purchase") else [])]
+    keep = [KEEP_POWER] if action == "write" else []
+    return [*keep, *([f"purchase.{order.group}"] if order.of("purchase") else [])]
 
 
 def _kept(held: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,7 +90,6 @@ def _control(
         {"terminal": row["terminal_id"], "now": at, "order": row["order_id"]},
     ).fetchone()
     assert told is not None
-    # one row a meter and account: two accounts on a point, and one of them protected, protect it
     behind = conn.execute(
         """
         SELECT m.meter_id, m.asset, a.account_id, a.protected, coalesce(p.kind, 'customer') AS kind
@@ -100,7 +99,7 @@ def _control(
         """,
         {"terminal": row["terminal_id"], "now": at},
     ).fetchall()
-    meters = {each["meter_id"]: each["asset"] for each in behind}
+    kept = keeps_power(conn, [each["meter_id"] for each in behind])
     return ControlFacts(
         now=at,
         expires=row["expires_at"],
@@ -109,14 +108,14 @@ def _control(
         sending=sending,
         not_before=row["not_before"],
         stopped=trip_stop.why(trip_stop.state(conn, hold=sending)),
-        meters=len(meters),
+        meters=len(behind),
         strangers=tuple(
             each["asset"] for each in behind if each["account_id"] is None and each["kind"] == "customer"
         ),
         protected=tuple(
             f"meter {each['asset']}, {each['protected']}" for each in behind if each["protected"]
         ),
-        kept=tuple(asset for meter_id, asset in meters.items() if keeps_power(conn, meter_id) is not False),
+        kept=tuple(each["asset"] for each in behind if kept.get(each["meter_id"], False) is not False),
         **told,
     )
 
@@ -166,7 +165,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         trips_organisation_day=taken["organisation", "day"],
         noticed_at=account["noticed_at"] if account else None,
         stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
-        keep_power=keeps_power(conn, trip.meter_id),
+        keep_power=keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),
         validated_until=_validated(conn),
         doubts=_doubts(conn, trip.meter_id, day - dt.timedelta(days=limits.doubt_days)),
@@ -233,17 +232,19 @@ def _fall(
     return usual, row["settled"] + account["since_fen"]
 
 
-def keeps_power(conn: Connection, meter_id: int) -> bool | None:
-    """Whether the meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too."""
-    row = conn.execute(
+def keeps_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | None]:
+    """Whether each meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too.
+    Who was never told anything is not in it."""
+    rows = conn.execute(
         """
-        SELECT CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
-        WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL
-          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY order_id DESC LIMIT 1
+        SELECT DISTINCT ON (meter_id) meter_id,
+               CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
+        WHERE meter_id = ANY(%s) AND kind = 'relay' AND sent_at IS NOT NULL
+          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY meter_id, order_id DESC
         """,
-        (meter_id,),
-    ).fetchone()
-    return False if row is None else row["on"]
+        (list(meter_ids),),
+    ).fetchall()
+    return {row["meter_id"]: row["on"] for row in rows}
 
 
 def terminal_keeps_power(conn: Connection, terminal_id: int) -> bool | None:

@@ -73,6 +73,9 @@ def candidates(
     able = [one for one in units if one.protocol in STATIONS and not others[id(one)]]
     usual = _usual(conn, plan, able, as_datetime(now, zone).date(), zone) if curves else {}
     asked = {id(one) for one in able}
+    kept = order_facts.keeps_power(
+        conn, [row["meter_id"] for one in able for row in there.get(one.terminal_id or 0, [])]
+    )
     elsewhere = _elsewhere(conn, plan, number)
     found = []
     for one in units:
@@ -81,7 +84,7 @@ def candidates(
             Known(
                 Candidate(
                     customer=one.number, terminal=one.terminal, call=named[one.customer_id], controlled=one.protocol in STATIONS,
-                    online=one.online, keep_power=_keeps(conn, one.terminal_id, rows) if id(one) in asked else False,
+                    online=one.online, keep_power=_keeps(conn, one.terminal_id, rows, kept) if id(one) in asked else False,
                     protected=protected.get(one.customer_id), behind=_behind(one, rows), others=others[id(one)],
                     minimum_w=minimum.get(one.customer_id), usual=usual.get(id(one)),
                     elsewhere=elsewhere.get(one.terminal_id or 0, ""),
@@ -264,11 +267,14 @@ def _customers(conn: Connection, ids: list[int], at: dt.datetime) -> tuple[dict[
     return protected, minimum
 
 
-def _keeps(conn: Connection, terminal: int | None, rows: list[dict[str, Any]]) -> bool | None:
+def _keeps(
+    conn: Connection, terminal: int | None, rows: list[dict[str, Any]], meters: Mapping[int, bool | None]
+) -> bool | None:
     """Whether the terminal or a meter behind it is in keep-power; None: nobody can say."""
-    own = order_facts.terminal_keeps_power(conn, terminal) if terminal is not None else False
-    meters = [order_facts.keeps_power(conn, row["meter_id"]) for row in rows]
-    return True if own or any(meters) else None if own is None or None in meters else False
+    found = [meters.get(row["meter_id"], False) for row in rows]
+    if terminal is not None:
+        found.append(order_facts.terminal_keeps_power(conn, terminal))
+    return True if any(found) else None if None in found else False
 
 
 def _elsewhere(conn: Connection, plan: Plan, number: int | None) -> dict[int, str]:
