@@ -134,6 +134,8 @@ def _energies(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _followed(row: dict[str, Any]) -> str:
+    if not row["told"]:
+        return "was not told"
     if row["followed"] is None:
         return "not known"
     return "yes" if row["followed"] else f"no: {row['above']} of {row['slots']} quarter-hours above"
@@ -150,7 +152,7 @@ def _show(app: App, number: int, as_json: bool) -> None:
     )
     click.echo(
         f"short of {said['shortage_kw']:g} kW; {plan['participants']} terminals would give {plan['reduce_kw']:.0f} kW, "
-        f"looked at {app.local(plan['looked_at'])}"
+        f"each on the day when it gives least {plan['least_kw']:.0f} kW; looked at {app.local(plan['looked_at'])}"
     )
     if plan["reduce_kw"] < said["shortage_kw"]:
         click.echo(f"{said['shortage_kw'] - plan['reduce_kw']:.0f} kW are not found")

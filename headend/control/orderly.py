@@ -7,7 +7,7 @@ called is left out with every reason there is, not the first one alone.
     usual     what he would take in the plan's hours: his like days, slot by slot [kW], for each day of the plan
     setpoint  usual mean × share, or kW, or his protected minimum (保安负荷); never below that minimum, and rounded up to what a terminal can
               hold
-    reduction the mean of what the usual load is above the setpoint, on that day of the plan on which it is least
+    reduction the mean of what the usual load is above the setpoint, over the hours of all days of the plan; beside it the day that gives least
 
 What no public text says is a default here: how long a plan may be, how many periods a day, how small a reduction is worth an order.
 """
@@ -164,6 +164,7 @@ class Participant:
     minimum_w: int
     setpoint_w: int
     reduce_kw: float
+    least_kw: float
     raised: bool
 
 
@@ -186,7 +187,7 @@ class Selection:
 
     @property
     def reduce_kw(self) -> float:
-        return sum(one.reduce_kw for one in self.participants)
+        return math.fsum(one.reduce_kw for one in self.participants)
 
 
 def choose(plan: Plan, candidates: Iterable[Candidate]) -> Selection:
@@ -274,17 +275,11 @@ def _asked(plan: Plan, one: Candidate) -> Participant:
         wanted.kind
     ]
     watts = holdable(max(math.ceil(round(target, 6)), one.minimum_w, 1))
-    reduce = min(math.fsum(max(0.0, kw - watts / 1000) for kw in day) / len(day) for day in one.usual)
+    days = [math.fsum(max(0.0, kw - watts / 1000) for kw in day) / len(day) for day in one.usual]
     return Participant(
-        one.customer,
-        one.terminal,
-        one.call,
-        round(mean, 3),
-        one.minimum_w,
-        watts,
-        round(reduce, 3),
+        one.customer, one.terminal, one.call, round(mean, 3), one.minimum_w, watts, round(math.fsum(days) / len(days), 3), round(min(days), 3),
         target < one.minimum_w,
-    )
+    )  # fmt: skip
 
 
 def control(plan: Plan, setpoint_w: int, minimum_w: int) -> ControlOrder:

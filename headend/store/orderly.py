@@ -219,11 +219,11 @@ def _look(conn: Connection, number: int, plan: Plan, now: np.datetime64, zone: Z
 
 def _keep(conn: Connection, number: int, rank: int, one: Participant, known: Known) -> None:
     conn.execute(
-        "INSERT INTO orderly_participant (plan_id, terminal_id, rank, customer_id, points, call, usual_kw, minimum_w, setpoint_w, reduce_kw, raised) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO orderly_participant (plan_id, terminal_id, rank, customer_id, points, call, usual_kw, minimum_w, setpoint_w, reduce_kw, "
+        "least_kw, raised) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             number, known.terminal_id, rank, known.customer_id, list(known.points), one.call, one.usual_kw, one.minimum_w, one.setpoint_w,
-            one.reduce_kw, one.raised,
+            one.reduce_kw, one.least_kw, one.raised,
         ),
     )  # fmt: skip
 
@@ -248,9 +248,9 @@ def _standing(conn: Connection, number: int) -> list[dict[str, Any]]:
 
 #: a plan with how many it calls and what they would give, and how many terminals hold its control or have let it go, each proven
 _PLANS: Final = """
-    SELECT p.*, q.participants, q.reduce_kw, q.held, q.released, q.unsure FROM orderly_plan p
+    SELECT p.*, q.participants, q.reduce_kw, q.least_kw, q.held, q.released, q.unsure FROM orderly_plan p
     CROSS JOIN LATERAL (
-        SELECT count(*)::int AS participants, coalesce(sum(q.reduce_kw), 0) AS reduce_kw,
+        SELECT count(*)::int AS participants, coalesce(sum(q.reduce_kw), 0) AS reduce_kw, coalesce(sum(q.least_kw), 0) AS least_kw,
                count(*) FILTER (WHERE s.held)::int AS held, count(*) FILTER (WHERE s.released)::int AS released,
                count(*) FILTER (WHERE s.touched AND NOT s.held AND NOT s.released)::int AS unsure
         FROM orderly_participant q JOIN orderly_standing s USING (plan_id, terminal_id) WHERE q.plan_id = p.plan_id) q
@@ -283,7 +283,7 @@ def get(conn: Connection, number: int) -> dict[str, Any]:
         raise UnknownPlan(number)
     participants = conn.execute(
         "SELECT q.rank, c.number AS customer, c.name, t.code AS terminal, q.call + 1 AS call, q.usual_kw, q.minimum_w, q.setpoint_w, q.reduce_kw, "
-        "q.raised, s.touched, s.held, s.released, s.on_order, s.on_state, s.off_order, s.off_state, s.why FROM orderly_participant q "
+        "q.least_kw, q.raised, s.touched, s.held, s.released, s.on_order, s.on_state, s.off_order, s.off_state, s.why FROM orderly_participant q "
         "JOIN orderly_standing s USING (plan_id, terminal_id) JOIN customer c USING (customer_id) JOIN terminal t USING (terminal_id) "
         "WHERE q.plan_id = %s ORDER BY q.rank",
         (number,),

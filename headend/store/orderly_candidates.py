@@ -142,8 +142,9 @@ def _named(conn: Connection, plan: Plan, at: dt.datetime, zone: ZoneInfo) -> dic
                 f"the plan names more than {MOST} customers; make its calls narrower, or several plans"
             )
     for own in plan.own:
-        if conn.execute("SELECT FROM customer WHERE number = %s", (own,)).fetchone() is None:
-            raise BadWhom(f"setpoints: the archive has no customer {own}")
+        row = conn.execute("SELECT customer_id FROM customer WHERE number = %s", (own,)).fetchone()
+        if row is None or row["customer_id"] not in found:
+            raise BadWhom(f"setpoints: no call of the plan names a customer {own}")
     return found
 
 

@@ -129,15 +129,16 @@ def measure(conn: Connection, number: int, day: dt.date, zone: ZoneInfo, *, now:
 
 
 def effects(conn: Connection, number: int) -> list[dict[str, Any]]:
-    """The days that were measured, oldest first, each with its 'participants' in their order. `share`: of what was asked of those who are known.
-    UnknownPlan."""
+    """The days that were measured, oldest first, each with its participants in their order. `share`: of what was asked of those who are known;
+    `told`: whether his terminal was told, or may have been. UnknownPlan."""
     if conn.execute("SELECT FROM orderly_plan WHERE plan_id = %s", (number,)).fetchone() is None:
         raise UnknownPlan(number)
     days = conn.execute("SELECT * FROM orderly_day WHERE plan_id = %s ORDER BY day", (number,)).fetchall()
     of: dict[dt.date, list[dict[str, Any]]] = {row["day"]: [] for row in days}
     for row in conn.execute(
         "SELECT e.day, c.number AS customer, c.name, t.code AS terminal, q.setpoint_w, e.asked_kwh, e.baseline_kwh, e.taken_kwh, e.reduced_kwh, "
-        "e.low_kwh, e.high_kwh, e.slots, e.above, e.why FROM orderly_effect e JOIN orderly_participant q USING (plan_id, terminal_id) "
+        "e.low_kwh, e.high_kwh, e.slots, e.above, e.why, s.touched AS told FROM orderly_effect e "
+        "JOIN orderly_participant q USING (plan_id, terminal_id) JOIN orderly_standing s USING (plan_id, terminal_id) "
         "JOIN customer c USING (customer_id) JOIN terminal t USING (terminal_id) WHERE e.plan_id = %s ORDER BY e.day, q.rank",
         (number,),
     ):

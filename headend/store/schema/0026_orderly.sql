@@ -42,12 +42,14 @@ CREATE TABLE orderly_participant (
     minimum_w   bigint NOT NULL CHECK (minimum_w >= 0),
     setpoint_w  bigint NOT NULL CHECK (setpoint_w > 0),
     reduce_kw   double precision NOT NULL CHECK (reduce_kw > 0),
+    least_kw    double precision NOT NULL,
     raised      boolean NOT NULL,
     PRIMARY KEY (plan_id, terminal_id),
     UNIQUE (plan_id, rank),
     -- whatever a program or a person writes here
     CONSTRAINT never_below_the_minimum CHECK (setpoint_w >= minimum_w)
 );
+COMMENT ON COLUMN orderly_participant.reduce_kw IS 'expected, on average of the days of the plan; least_kw: on the day that gives least';
 CREATE FUNCTION refuse_unless_draft() RETURNS trigger LANGUAGE plpgsql AS $fn$
 DECLARE
     plan bigint := CASE WHEN TG_OP = 'DELETE' THEN OLD.plan_id ELSE NEW.plan_id END;

@@ -146,10 +146,10 @@ def test_every_reason_is_told() -> None:
     assert one.reasons == (("nothing-to-give", "100 kW usual, setpoint 100 kW"),)
 
 
-def test_the_day_that_gives_least_is_what_is_promised() -> None:
+def test_what_is_expected_is_the_mean_of_its_days_beside_the_one_that_gives_least() -> None:
     (one,) = choose(plan(), [candidate(usual=((1000.0, 1000.0), (500.0, 700.0)))]).participants
     assert (one.usual_kw, one.setpoint_w) == (800, 480_000)
-    assert one.reduce_kw == 120  # 20 and 220 on the second day; 520 on the first
+    assert (one.reduce_kw, one.least_kw) == (320, 120)  # 520 on the first, 20 and 220 on the second
 
 
 def test_what_a_terminal_is_told() -> None:

@@ -188,6 +188,18 @@ def test_only_what_was_carried_out_is_measured(store: Connection) -> None:
     assert table(store, "SELECT plan_id, day FROM orderly_day") == [(plan, DAY)]
 
 
+def test_who_was_not_told_has_not_refused_to_follow(store: Connection) -> None:
+    here = [factory(store, n) for n in (1, 2)]
+    plan = carried_out(store, *here, loads=[flat(1000), flat(1000)])
+    store.execute(
+        "UPDATE orders SET sent_at = requested_at WHERE terminal_id = %s AND action = 'write'",
+        (here[0].terminal,),
+    )
+    store.commit()
+    found = {p["customer"]: (p["told"], p["followed"]) for p in measured(store, plan)["participants_list"]}
+    assert found == {"C1": (True, False), "C2": (False, False)}
+
+
 def test_an_estimate_within_the_periods_is_no_reading(store: Connection) -> None:
     """What a like day tells of a hole says nothing of what was reduced in it."""
     here = factory(store, 1)
