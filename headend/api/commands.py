@@ -31,7 +31,7 @@ class CommandIn(BaseModel):
         default="",
         max_length=20,
         description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none; control, of a terminal: "
-        "read, keep-power, end-keep-power, release, purchase, write",
+        "read, keep-power, end-keep-power, release, write",
     )
     meter: str = Field(default="", max_length=60, description="asset number")
     terminal: str = Field(
@@ -62,6 +62,8 @@ class CommandIn(BaseModel):
             names = ", ".join(possible) if any(possible) else "none"
             of = "" if self.meter else " of a terminal"
             raise ValueError(f"{self.kind}{of} has no action {self.action!r}; possible: {names}")
+        if (self.kind, self.action) == ("control", "purchase"):
+            raise ValueError("a purchase that no payment stands behind is a write")
         if self.kind == "control":
             check_request(self.action, self.request)  # a ControlError is a ValueError
         elif self.request:

@@ -144,15 +144,17 @@ def write(app: App, code: str, file: Path, yes: bool, reason: str, person: str, 
         check_for(order, row["protocol"])
     except ValueError as error:  # ControlError is one, and so is what is no TOML
         raise StoreError(f"{file}: {error}") from None
+    # a purchase at the command line has no payment behind it: it is a write like any other
+    action = "release" if order.action == "release" else "write"
     if yes:
-        order_id = _request(app, code, order.action, document(order), _said(reason), person, VALID)
+        order_id = _request(app, code, action, document(order), _said(reason), person, VALID)
         finish(app, orders.get(app.conn, order_id), as_json)
         return
-    told = steps(order.action, document(order))
+    told = steps(action, document(order))
     if as_json:
-        print_json({"terminal": code, "action": order.action, "request": document(order), "steps": told})
+        print_json({"terminal": code, "action": action, "request": document(order), "steps": told})
         return
-    needs = "waits for a second person" if order.action == "write" else "needs no second person"
+    needs = "waits for a second person" if action == "write" else "needs no second person"
     app.show(
         f"terminal {code} would be told this, each read back before the next; it {needs}",
         ("", "", "~"),

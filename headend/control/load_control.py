@@ -40,7 +40,8 @@ class ControlError(ValueError):
 class PeriodControl:
     """时段控. The day is cut into half hours; the runs of equal digits other than 0 are its periods, each with its setpoint.
 
-    slots       48 digits: 0 no control, 1 and 2 kinds of control. What tells 1 from 2 no public source says; each change begins a period
+    slots       of the terminal, whatever the group: 48 digits, 0 no control, 1 and 2 kinds of it. What tells 1 from 2 no public source says;
+                each change begins a period
     setpoints_w one for each period, in the order of the day
     scheme      which of the terminal's three sets they are
     """
@@ -85,8 +86,9 @@ class FactoryRest:
 
     def __post_init__(self) -> None:
         _whole("factory-rest", "setpoint_w", self.setpoint_w, 1, MOST_W)
-        if not isinstance(self.start, dt.time) or (self.start.second, self.start.microsecond) != (0, 0):
-            raise ControlError(f"factory-rest: start must be a time of whole minutes: {self.start!r}")
+        start = self.start
+        if not isinstance(start, dt.time) or start.tzinfo or start.second or start.microsecond:
+            raise ControlError(f"factory-rest: start must be a local time of whole minutes: {start!r}")
         _whole("factory-rest", "half_hours", self.half_hours, 1, SLOTS)
         _numbers("factory-rest", "weekdays", self.weekdays, 7, least=1)
 
@@ -253,7 +255,7 @@ class ControlOrder:
         names = tuple(name_of(control) for control in self.controls)
         for what, wished in (("on", self.on), ("off", self.off), ("set", names)):
             for name in wished:
-                if name not in CONTROLS:
+                if not isinstance(name, str) or name not in CONTROLS:
                     raise ControlError(f"{what}: no control {name!r}; there are {', '.join(CONTROLS)}")
             if len(set(wished)) != len(wished):
                 raise ControlError(f"{what}: a control stands there twice: {', '.join(wished)}")

@@ -259,7 +259,23 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
         wish.who,
         "; ".join(filter(None, [wish.reason if waits_for else "", outcome])) or wish.reason,
     )
+    if (wish.kind, wish.action) == ("control", "release"):
+        _void_written(conn, wish, target.terminal_id, order_id)
     return order_id, refusals
+
+
+def _void_written(conn: Connection, wish: _Wish, terminal_id: int, order_id: int) -> None:
+    """A write that could be sent by now, and would switch on again what is switched off here, is void: whoever says off is heard last.
+
+    One that is being sent at this moment is passed over: the terminal is told one thing after the other."""
+    rows = conn.execute(
+        "SELECT * FROM orders WHERE terminal_id = %s AND kind = 'control' AND action = 'write' AND state IN ('wanted', 'approved') "
+        "AND (not_before IS NULL OR not_before <= %s) AND coalesce((request ->> 'group')::int, 1) = %s AND request -> 'on' ?| %s "
+        "FOR UPDATE SKIP LOCKED",
+        (terminal_id, wish.at, wish.writing.request.get("group", 1), list(wish.writing.request["off"])),
+    ).fetchall()
+    for row in rows:
+        _move(conn, row, Event.CANCEL, wish.who, wish.at, f"void: order {order_id} switches it off")
 
 
 def _known(conn: Connection, wish: _Wish) -> int | None:

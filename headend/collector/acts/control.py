@@ -4,7 +4,8 @@ terminal's own clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from headend.collector.books import ControlBook, Found, Item, controls_of
 from headend.collector.job import Job, Looked
 from headend.control import load_steps
 from headend.control.facts import Refusal
+from headend.store import leases
 from protocols.errors import ProtocolError
 from terminals.drivers.control import Term
 
@@ -29,17 +31,18 @@ class ControlAct(WritingAct):
         super().__init__("control")
 
     async def look(self, job: Job) -> Looked:
-        """The terminal's clock, what stands there, and what of that speaks against the order.
+        """The terminal's clock, what stands there, and what of that speaks against the order. What favours the customer waits for no more than
+        it must.
 
         `known`: by how much its clock is ahead of ours (None: it has no usable one), and what was found."""
         if not self.resolved_by_reading(job.order):
             return Looked()
         action, request = job.order["action"], job.order["request"]
         ahead = await self._ahead(job)
-        keys = dict.fromkeys(
-            [*load_steps.asked(action, request), *(item.key for item in self.items(job.order))]
-        )
-        found = await self._read(job, list(keys))
+        keys = load_steps.asked(action, request)
+        if action not in CLOCKLESS:
+            keys += [item.key for item in self.items(job.order)]
+        found = await self._read(job, list(dict.fromkeys(keys))) if keys else Found({})
         against = [Refusal(gate, why) for gate, why in load_steps.against(action, request, found.held)]
         return Looked(tuple(against), (ahead, found))
 
@@ -53,9 +56,20 @@ class ControlAct(WritingAct):
         def term() -> Term | None:
             return None if ahead is None else Term(job.now() + ahead, until.shown)
 
-        # no byte leaves after its time, whether or not the terminal looks at the time in the frame
-        book = ControlBook(controls_of(job.speaker.name), term)
-        await self.write(job, book, found, lambda: in_time(job, until.last))
+        @asynccontextmanager
+        async def within() -> AsyncIterator[None]:
+            """No byte leaves after its time, whether or not the terminal looks at the time in the frame. The lease, which is renewed while the
+            steps go on, is looked at again before each."""
+            nonlocal until
+            begun, fence = job.now(), job.desk.fence
+            held = await job.desk.database.call(
+                lambda conn: leases.left(conn, fence.owner, fence.terminal_id, fence.epoch)
+            )
+            until = validity(job, ahead, begun, held)
+            with in_time(job, until.last):
+                yield
+
+        await self.write(job, ControlBook(controls_of(job.speaker.name), term), found, within)
 
     async def _ahead(self, job: Job) -> np.timedelta64 | None:
         try:

@@ -8,7 +8,7 @@ should be nothing more is written. What was interrupted is found out about by re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class WritingAct:
         job: Job,
         book: Book,
         before: Found,
-        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+        within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         """Piece by piece, each read back before the next. `within`: what each writing happens in; TooLate: not a byte of it has left."""
         items = self.items(job.order)
@@ -80,7 +80,7 @@ class WritingAct:
                 await self._stop(job, f"its time ran out after {done} of {len(items)}")
                 return
             try:
-                with within():
+                async with within():
                     await job.session.run(book.write(job.whom, piece, before), attempts=1)
             except (Refused, Misuse, TooLate) as refusal:
                 await self._stop(job, f"after {done} of {len(items)}: {refusal}")

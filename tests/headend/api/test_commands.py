@@ -160,6 +160,12 @@ def test_load_control_of_a_terminal_has_its_request_checked_at_the_door(desk: De
     for action, request, why in (
         ("release", {"on": ["suspension"]}, "this is no release but a write"),
         ("write", {"on": ["perod"]}, "no control 'perod'"),
+        (
+            "purchase",
+            {"set": {"purchase": {"order": 1, "value": 9, "alarm": 1, "trip": 0}}},
+            "no payment stands behind",
+        ),
+        ("write", {"on": [{}]}, "on: no control {}"),
         ("keep-power", {"half_hours": 999}, "half_hours must be a whole number from 0 to 255"),
     ):
         refused = desk.post(

@@ -122,6 +122,14 @@ async def test_a_plan_is_written_switched_on_and_read_back(open_house: Open, pro
     assert [event["event"] for event in row["events"]] == ["request", "approve", "send", "answer", "prove"]
     assert row["result"]["before"]["on.period.1"] == {"on": False}
     assert on(house) == {"period", "monthly-energy"}
+    # each command says until when it may act: SEQ has TpV, the APDU a time tag of that day
+    frames = b"".join(house.wire.requests)
+    if protocol == "gdw376":
+        marks = re.findall(rb"\x68\x4a.{5}[\x04\x05](.)", frames, re.DOTALL)
+        assert len(marks) == 9
+        assert all(mark[0] & 0x80 for mark in marks)
+    else:
+        assert len(re.findall(rb"\x01\x07\xea\x03\x0b\x0a\x07.\x00..", frames, re.DOTALL)) == 10
     read = await done(house, ask(house, "read", {"group": 1}))
     held = read["result"]["held"]
     assert held["on.period.1"] == {"on": True, "scheme": 2, "periods": [1, 2]}
@@ -279,6 +287,34 @@ async def test_what_reads_back_otherwise_ends_the_order_before_anything_is_on(
     assert "security" in row["result"]["not_as_approved"]
     lost = next(event for event in row["events"] if event["event"] == "lose")
     assert lost["detail"] == "control security reads back other than it was written; nothing further was sent"
+    assert on(house) == set()
+
+
+@BOTH
+async def test_a_plan_whose_time_runs_out_half_way_switches_nothing_on(
+    open_house: Open, protocol: str
+) -> None:
+    house = await opened(open_house, protocol)
+    order = ask(house, "write", document(PLAN))
+    approve(house, order)
+    writes = re.compile(
+        rb"\x68\x4a.{5}\x04" if protocol == "gdw376" else rb"\x06\x01.\x81\x00\x02", re.DOTALL
+    )
+
+    def late(data: bytes) -> bytes:
+        """The first answer to a write comes four hours later."""
+        if writes.search(house.wire.requests[-1]) and house.state(order) is State.SENDING:
+            house.wire.spoil = bytes
+            house.clock.time += np.timedelta64(4, "h")
+        return data
+
+    house.wire.spoil = late
+    house.collect()
+    row = await done(house, order, State.FAILED)
+    assert [event["detail"] for event in row["events"] if event["event"] == "lose"] == [
+        "its time ran out after 1 of 9"
+    ]
+    assert len(row["result"]["not_as_approved"]) == 8
     assert on(house) == set()
 
 

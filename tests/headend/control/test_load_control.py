@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headend.control.load_control import (
     ControlError,
@@ -133,6 +135,33 @@ def test_the_door_names_the_culprit(said: dict[str, Any], why: str) -> None:
         order_of(said)
     assert why in str(told.value)
     assert "\n" not in str(told.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 10**10) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.data())
+def test_whatever_comes_is_an_order_or_a_complaint(data: st.DataObject) -> None:
+    """The whole document, spoiled in one place."""
+    said = document(WHOLE)
+    where, key = said, data.draw(st.sampled_from(sorted(said)))
+    if key == "set" and data.draw(st.booleans()):
+        where, key = said["set"], data.draw(st.sampled_from(sorted(said["set"])))
+        if data.draw(st.booleans()):
+            where, key = where[key], data.draw(st.sampled_from(sorted(where[key])))
+    if isinstance(where[key], list) and data.draw(st.booleans()):
+        where, key = where[key], 0
+        where.append(None)
+    where[key] = data.draw(JSON)
+    try:
+        order = order_of(said)
+    except ControlError:
+        return
+    assert order_of(document(order)) == order
 
 
 def test_a_376_1_terminal_holds_three_digits_of_power_and_seven_of_energy() -> None:

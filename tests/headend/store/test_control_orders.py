@@ -46,12 +46,12 @@ def test_a_write_waits_and_what_favours_the_customer_does_not(store: Connection)
     assert orders.get(store, write)["state"] == "wanted"
     with pytest.raises(AlreadyOpen, match=f"order {write} of this terminal is still open"):
         ask(store)
+    assert orders.approve(store, write, who="李敏", now=NOW) == "approved"
     for order in (OFF, KeepPower(), ControlOrder((Purchase(7, 300, 50, 0),))):
         assert orders.get(store, ask(store, order))["state"] == "approved"
     for action in ("read", "end-keep-power"):
         found = orders.get(store, ask(store, action=action, writing=Writing({})))
         assert found["state"] == "approved"
-    assert orders.approve(store, write, who="李敏", now=NOW) == "approved"
 
 
 def test_the_door(store: Connection) -> None:
@@ -153,6 +153,27 @@ def test_caps_of_the_terminal_and_of_the_system(store: Connection) -> None:
     assert "3 load controls were written in the last hour; the cap is 3" in refused(store, terminal="T9")
     sent("T9", other, NOW + HOUR)
     assert one(store, "SELECT count(*) FROM orders WHERE state = 'refused'") == 2
+
+
+def test_whoever_says_off_is_heard_last(store: Connection) -> None:
+    station(store)
+    for asked, approved in ((PLAN, False), (PLAN, True)):
+        write = ask(store, asked)
+        if approved:
+            orders.approve(store, write, who="李敏", now=NOW)
+        off = ask(store, OFF, who="陈晓")
+        found = orders.get(store, write)
+        assert (found["state"], found["outcome"]) == ("cancelled", f"void: order {off} switches it off")
+    # another control, another group, and what is for later, are left
+    for order, options in (
+        (PLAN, {"not_before": NOW + HALF}),
+        (ControlOrder(on=("factory-rest",)), {}),
+        (ControlOrder(PLAN.controls, on=PLAN.on, group=2), {}),
+    ):
+        write = ask(store, order, **options)
+        ask(store, OFF)
+        assert orders.get(store, write)["state"] == "wanted"
+        orders.cancel(store, write, who="x", now=NOW)
 
 
 def test_not_before_its_time(store: Connection) -> None:
