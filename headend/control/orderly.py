@@ -201,29 +201,19 @@ def choose(plan: Plan, candidates: Iterable[Candidate]) -> Selection:
             if participant.reduce_kw >= LEAST_KW:
                 able.append(participant)
                 continue
-            reasons = [
-                (
-                    "nothing-to-give",
-                    f"{participant.usual_kw:g} kW usual, setpoint {participant.setpoint_w / 1000:g} kW",
-                )
-            ]
+            says = f"{participant.usual_kw:g} kW usual, setpoint {participant.setpoint_w / 1000:g} kW"
+            reasons = [("nothing-to-give", says)]
         left.append(Left(one.customer, one.terminal, one.call, tuple(reasons)))
     able.sort(key=lambda p: (p.call, -p.reduce_kw, p.customer, p.terminal))
     called: list[Participant] = []
     found = 0.0
-    for participant in able:
+    for asked in able:
         if found >= plan.shortage_kw:
-            left.append(
-                Left(
-                    participant.customer,
-                    participant.terminal,
-                    participant.call,
-                    (("not-needed", f"{found:g} kW are found"),),
-                )
-            )
+            why = (("not-needed", f"{found:g} kW are found"),)
+            left.append(Left(asked.customer, asked.terminal, asked.call, why))
         else:
-            called.append(participant)
-            found += participant.reduce_kw
+            called.append(asked)
+            found += asked.reduce_kw
     left.sort(key=lambda one: (one.call, one.customer, one.terminal))
     return Selection(tuple(called), tuple(left))
 

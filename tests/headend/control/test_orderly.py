@@ -213,9 +213,9 @@ def test_what_never_happens(candidates: list[Candidate], shortage: float, random
     order = [(p.call, -p.reduce_kw, p.customer) for p in told.participants]
     assert order == sorted(order)
     if told.participants:
-        assert math.fsum(p.reduce_kw for p in told.participants[:-1]) < shortage
+        assert math.fsum(p.reduce_kw for p in told.participants[:-1]) < shortage + 1e-6
     waiting = [one for one in told.left if one.reasons[0][0] == "not-needed"]
-    assert not waiting or told.reduce_kw >= shortage
+    assert not waiting or told.reduce_kw >= shortage - 1e-6
     assert all(one.call >= told.participants[-1].call for one in waiting)
     # and the order in which they are known changes nothing
     shuffled = list(candidates)
