@@ -16,7 +16,7 @@ import numpy as np
 from headend.control import orderly
 from headend.control.load_control import document
 from headend.control.orderly import Call, Plan, Setpoint
-from headend.control.orderly_state import Act
+from headend.control.orderly_state import Act, State
 from headend.store import cluster, orders, trip_stop
 from headend.store.db import Connection, StoreError
 from headend.store.orderly import CannotAct, hold, move, read
@@ -122,9 +122,13 @@ def settle(conn: Connection, number: int, *, who: str, now: np.datetime64) -> in
 
 def _switch_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.timedelta, done: Done) -> int:
     """Ask for the orders of a running plan that are still to be asked for."""
-    due = [row for row in _participants(conn, number) if _due(row, as_datetime(now))]
-    stopped = trip_stop.why(trip_stop.state(conn)) if due else ""
-    if not due or stopped != "":
+    rows = _participants(conn, number)
+    due = [row for row in rows if _due(row, as_datetime(now))]
+    halfway = [
+        row["on_order"] for row in rows if row["on_state"] == "wanted"
+    ]  # killed before they were approved
+    stopped = trip_stop.why(trip_stop.state(conn)) if due or halfway else ""
+    if not (due or halfway) or stopped != "":
         conn.commit()
         return 0
     plan_row = conn.execute("SELECT * FROM orderly_plan WHERE plan_id = %s", (number,)).fetchone()
@@ -132,23 +136,27 @@ def _switch_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.ti
     plan = read(plan_row["document"])
     against = _against(conn, number, plan, due, now)
     conn.commit()
+    for order in halfway:
+        _approve(conn, plan_row, order, now)
     asked = 0
     for row in due:
         if row["let_go"]:
             continue  # by another plan, and that first
-        attempt, why = row["on_attempt"] + 1, against[row["terminal_id"]]
+        terminal, attempt, why = row["terminal_id"], row["on_attempt"] + 1, against[row["terminal_id"]]
         order = None
         if not why:
-            when = as_datetime(now) + asked * spacing
             try:
-                order, why = _ask(conn, plan_row, plan, row, attempt, now, when)
+                order, why = _ask(conn, plan_row, plan, row, attempt, now, as_datetime(now) + asked * spacing)
             except AlreadyOpen:
                 conn.rollback()
                 continue
-            asked += 1
+        # remembered before it can be sent, so that whoever withdraws the plan finds it
+        _told(conn, number, terminal, "on", attempt, now, order, "" if order is not None else why)
+        if not why and order is not None:
+            why = _approve(conn, plan_row, order, now)
+            asked += not why
         if why:
             done.notes.append(f"{row['terminal']}: {why}")
-        _told(conn, number, row["terminal_id"], "on", attempt, now, order, "" if order is not None else why)
     return asked
 
 
@@ -161,7 +169,7 @@ def _ask(
     now: np.datetime64,
     when: dt.datetime,
 ) -> tuple[int | None, str]:
-    """The order, approved, or why there is none or it came to nothing."""
+    """The order, and why it came to nothing, or why there is none; commits. AlreadyOpen: the terminal has another one."""
     number = plan_row["plan_id"]
     try:
         order = orders.request(
@@ -170,8 +178,6 @@ def _ask(
             writing=Writing(document(orderly.control(plan, row["setpoint_w"], row["minimum_w"]))),
             request_key=f"orderly:{number}:{row['terminal']}:on:{attempt}",
         )  # fmt: skip
-        if orders.get(conn, order)["state"] == "wanted":
-            orders.approve(conn, order, who=plan_row["approved_by"], now=now)
     except Refused as refused:
         return refused.order_id, str(refused)
     except AlreadyOpen:
@@ -180,6 +186,22 @@ def _ask(
         conn.rollback()
         return None, str(error)
     return order, ""
+
+
+def _approve(conn: Connection, plan_row: dict[str, Any], order: int, now: np.datetime64) -> str:
+    """In the name of who approved the plan, while the plan runs: whoever withdraws it waits, and then finds the order. Why not; commits."""
+    row = conn.execute(
+        "SELECT state FROM orderly_plan WHERE plan_id = %s FOR SHARE", (plan_row["plan_id"],)
+    ).fetchone()
+    try:
+        if row is None or row["state"] != State.RUNNING:
+            return "the plan runs no more"
+        orders.approve(conn, order, who=plan_row["approved_by"], now=now)
+    except (Refused, NoSuchStep) as error:
+        return str(error)
+    finally:
+        conn.commit()
+    return ""
 
 
 def _due(row: dict[str, Any], at: dt.datetime) -> bool:

@@ -235,6 +235,42 @@ def test_killed_between_order_and_memory_it_finds_the_same_order(store: Connecti
     orderly.withdraw(store, plan, who="王芳", why="x", now=at("2026-03-11 09:32"))
 
 
+def test_killed_before_the_approval_it_is_approved_at_the_next_look(
+    store: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(store, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(orders, "approve", killed)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(store, now=at("2026-03-11 09:30"))
+    store.rollback()
+    assert told(store) == [("T1", "on", "wanted")]
+    carry_out(store, now=at("2026-03-11 09:31"))
+    assert told(store) == [("T1", "on", "approved")]
+
+
+def killed(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_withdrawn_while_orders_are_being_asked_for_none_can_be_sent(
+    store: Connection, second: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = approved(store, 1)
+    request = orders.request
+
+    def withdrawn_meanwhile(conn: Connection, **wish: Any) -> int:
+        order = request(conn, **wish)
+        orderly.withdraw(second, plan, who="王芳", why="rain", now=at("2026-03-11 09:30"))
+        return order
+
+    with monkeypatch.context() as patch:
+        patch.setattr(orders, "request", withdrawn_meanwhile)
+        assert carry_out(store, now=at("2026-03-11 09:30")).notes == ["T1: the plan runs no more"]
+    # the same run has seen that the plan is over
+    assert told(store) == [("T1", "on", "cancelled")]
+
+
 def test_another_plan_takes_a_terminal_over(store: Connection) -> None:
     """The first one's release must never come behind the second's control."""
     first, (here,) = approved(store, 1, periods=["10:00-11:00"])
