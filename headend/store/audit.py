@@ -1,4 +1,5 @@
-"""The audit: one append-only chain over order events, approvals, notices, limits, the kill switch, spared days, releases and restores.
+"""The audit: one append-only chain over order events, approvals, notices, limits, the kill switch, spared days, releases,
+plans of orderly use and restores.
 
 The database chains (schema/0022): every path that writes such a row is in it, in the same transaction. Here it is verified, by another
 hand: the hashes are worked out anew, and the rows that were chained are compared with what was said of them then.

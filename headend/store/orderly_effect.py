@@ -95,9 +95,9 @@ def measure(conn: Connection, number: int, day: dt.date, zone: ZoneInfo, *, now:
         "SELECT terminal_id, points, setpoint_w, reduce_kw FROM orderly_participant WHERE plan_id = %s ORDER BY rank",
         (number,),
     ).fetchall()
-    curves, _like = _curves(conn, participants, day, zone, when)
+    curves = _curves(conn, participants, day, zone, when)
     told = [_one(curves[:, k], when, row["setpoint_w"]) for k, row in enumerate(participants)]
-    known = np.array([isinstance(found, Effect) for found, _, _ in told], dtype=np.bool_)
+    known = np.array([found is not None for found, _, _ in told], dtype=np.bool_)
     conn.execute("DELETE FROM orderly_day WHERE plan_id = %s AND day = %s", (number, day))
     together, counted = _together(curves, known, when)
     asked = [row["reduce_kw"] * when.hours for row in participants]
@@ -155,7 +155,7 @@ def _share(row: dict[str, Any]) -> dict[str, Any]:
 
 def _curves(
     conn: Connection, participants: list[dict[str, Any]], day: dt.date, zone: ZoneInfo, when: Window
-) -> tuple[Floats, list[dt.date]]:
+) -> Floats:
     """float64[day, participant, slot] [kWh]: the day itself, then like days before it, the newest first; NaN where not known."""
     ids = np.unique(np.array([point for row in participants for point in row["points"]], dtype=np.int64))
     without = called_days(conn, [row["terminal_id"] for row in participants])
@@ -165,7 +165,7 @@ def _curves(
         curve = response.curve(conn, one, zone, ids, measured=when.mask if n == 0 else None)
         for k, row in enumerate(participants):
             found[n, k] = curve[np.searchsorted(ids, np.array(row["points"]))].sum(axis=0)
-    return found, like
+    return found
 
 
 def _one(curves: Floats, when: Window, setpoint_w: int) -> tuple[Effect | None, int | None, str]:
@@ -173,7 +173,11 @@ def _one(curves: Floats, when: Window, setpoint_w: int) -> tuple[Effect | None, 
     (first, last), *more = when.spans
     taken, like = curves[0], curves[1:]
     counted = taken[when.counted] * _HOURLY * 1000
-    above = None if np.isnan(counted).any() else int((counted > setpoint_w * (1 + TOLERANCE)).sum())
+    above = (
+        None
+        if not len(counted) or np.isnan(counted).any()
+        else int((counted > setpoint_w * (1 + TOLERANCE)).sum())
+    )
     found = effect(taken, like, first, last, more=more)
     if found is not None:
         return found, above, ""

@@ -129,7 +129,7 @@ CREATE TABLE orderly_effect (
     FOREIGN KEY (plan_id, day) REFERENCES orderly_day ON DELETE CASCADE,
     CHECK ((reduced_kwh IS NULL) = (why <> ''))
 );
-COMMENT ON COLUMN orderly_effect.above IS 'slots of those counted that lay above the setpoint; NULL: not all of them are known';
+COMMENT ON COLUMN orderly_effect.above IS 'slots of those counted that lay above the setpoint; NULL: not all of them are known, or none is counted';
 COMMENT ON COLUMN orderly_effect.why IS 'what is missing, where nothing can be told';
 
 -- Where each participant's terminal stands. touched: it was, or may have been, told to control; held, released: read back, and not told otherwise

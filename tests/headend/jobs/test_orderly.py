@@ -13,7 +13,7 @@ from headend.store import orderly, orderly_effect
 from headend.store.db import Connection
 from headend.store.orderly_orders import carry_out
 from tests.support.factories import DAY, DAY_BEFORE, FIRST, PLANNED, WRITTEN, Load, curve, factory, flat
-from tests.support.house import Place, at, table
+from tests.support.house import SHANGHAI, Place, at, moment, table
 from tests.support.household import run
 
 MORNING = "2026-03-12 04:30"
@@ -176,6 +176,13 @@ def test_only_what_was_carried_out_is_measured(store: Connection) -> None:
     (p,) = measured(store, plan)["participants_list"]
     assert p["asked_kwh"] == pytest.approx(400 * 0.5)  # 10:30 to 11:00
     assert (p["reduced_kwh"], p["slots"]) == (pytest.approx(200), 1)
+    assert p["followed"] is True
+    # of a single quarter-hour nothing is said but its energy: a terminal warns in it
+    store.execute("UPDATE orderly_plan SET over_at = %s", (moment("2026-03-11 10:50"),))
+    assert orderly_effect.measure(store, plan, DAY, SHANGHAI, now=at("2026-03-12 05:00"))
+    (p,) = orderly_effect.effects(store, plan)[0]["participants_list"]
+    assert (p["slots"], p["followed"], p["reduced_kwh"]) == (0, None, pytest.approx(100))
+    store.rollback()
     # a plan that never ran has nothing
     other = orderly.draft(
         store,
