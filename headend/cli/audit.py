@@ -95,7 +95,7 @@ def head(app: App, as_json: bool) -> None:
 @click.option(
     "--kind",
     type=click.Choice(
-        ["begin", "order", "notice", "delivery", "limits", "stop", "no-trip", "release", "restore"]
+        ["begin", "order", "notice", "delivery", "limits", "stop", "no-trip", "orderly", "release", "restore"]
     ),
     help="Only records of this kind.",
 )

@@ -16,7 +16,7 @@ from headend import __version__, timesync
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
 from headend.collector import spool
-from headend.store import calendar, clocks, duties, fleet, health, notices, refused
+from headend.store import calendar, clocks, duties, fleet, health, notices, orderly, refused
 from headend.store.db import StoreError
 from protocols.localtime import as_datetime
 
@@ -30,6 +30,8 @@ BACKUP_AGE = dt.timedelta(hours=36)
 REHEARSAL_AGE = dt.timedelta(days=31)
 #: retention runs once a day; what is left after a week of runs is held by somebody, or nobody runs it
 RETENTION_LAG = dt.timedelta(days=8)
+#: terminals are let go in minutes once a plan of orderly use is over
+LET_GO = dt.timedelta(hours=1)
 #: roll-ups are made each hour
 ROLLUP_LAG = dt.timedelta(hours=3)
 #: after which nobody seems to send notices: they are written by the quarter-hour and wanted before office hours end
@@ -41,7 +43,7 @@ NOTICE_LAG = dt.timedelta(hours=4)
 @pass_app
 def command(app: App, as_json: bool) -> None:
     """Check the database, the calendar, the clock, the collectors and the subscription, the disk, and the upkeep: partitions, retention, roll-ups,
-    backups.
+    backups; and whether everybody has been let go whom a plan of orderly use has held.
 
     Exit code 1 if something is wrong."""
     checks: list[tuple[str, str, str]] = [
@@ -58,6 +60,7 @@ def command(app: App, as_json: bool) -> None:
         ("partitions", _partitions),
         ("retention", _retention),
         ("roll-ups", _rollups),
+        ("orderly use", _orderly),
         ("backup", _backup),
         ("rehearsal", _rehearsal),
         ("notices", _notices),
@@ -237,6 +240,24 @@ def _notices(app: App) -> tuple[str, str]:
             "; does the CRM ask for `/api/v1/notices`? Nobody is cut off untold" if waits > NOTICE_LAG else ""
         ),
     )
+
+
+def _orderly(app: App) -> tuple[str, str]:
+    """Whoever was limited by a plan that is over must have been let go."""
+    rows = orderly.not_let_go(app.conn, before=as_datetime(app.clock.now()) - LET_GO)
+    late = [row for row in rows if row["state"] in ("approved", "running")]
+    if late:
+        return (
+            "wrong",
+            f"plan {late[0]['plan_id']} is over and still {late[0]['state']}: nobody ends it; start `headend jobs run`",
+        )
+    if rows:
+        waiting = ", ".join(f"plan {row['plan_id']}: {row['waiting']} terminals" for row in rows[:3])
+        return (
+            "wrong",
+            f"plans are over, and terminals have not let go: {waiting}; `headend orderly show {rows[0]['plan_id']}` says why",
+        )
+    return "ok", "nobody is held by a plan that is over"
 
 
 def _saved(app: App, kind: str, longest: dt.timedelta, remedy: str) -> tuple[str, str]:

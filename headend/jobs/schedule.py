@@ -18,6 +18,7 @@ from headend.jobs import (
     billing,
     clocks,
     lineloss,
+    orderly,
     outages,
     places,
     prepaid,
@@ -51,6 +52,8 @@ AFTER = np.timedelta64(6 * 60, "s")
 LATE = np.timedelta64(60 * 60, "s")
 #: when the night's work is done and nobody looks yet, once a day, what is old is thrown away
 UPKEEP = np.timedelta64(3 * 60 * 60, "s")
+#: plans of orderly use are started, ended and carried out this often
+MINUTE = np.timedelta64(60, "s")
 #: real seconds between looks at the clock, at most
 TICK = 2.0
 
@@ -69,6 +72,7 @@ JOBS: dict[str, Job] = {
     outages.NAME: outages.job,
     statistics.NAME: statistics.job,
     segments.NAME: segments.job,
+    orderly.NAME: orderly.job,
     "rollup": rollup.job,
     "retention": retention.job,
 }
@@ -121,6 +125,8 @@ class Schedule:
         day = today(now, self.zone)
         before = day - dt.timedelta(days=1)
         opened = midnight(day, self.zone)
+        if self._due("orderly", now, MINUTE, np.timedelta64(0, "s")):
+            self._carry_out(conn)
         if self._due("quarter", now, EVERY, AFTER):
             for name in ("prepaid", "lineloss", "anomalies"):
                 self._run(conn, name, day)
@@ -137,6 +143,7 @@ class Schedule:
         if self._due("clocks", now, LATE, AFTER):
             for name in ("clocks", statistics.ONLINE, outages.NAME):
                 self._run(conn, name, day)
+            self._run(conn, orderly.NAME, before)
         if self._due("hour", now, LATE, AFTER) or self._more:
             self._more = self._run(conn, "rollup", day).endswith(rollup.MORE)
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
@@ -199,6 +206,25 @@ class Schedule:
         except Exception:  # noted by the frame; the other jobs must go on
             log.exception("job failed", job=name)
             return ""
+
+    def _carry_out(self, conn: Connection) -> None:
+        try:
+            done = orderly.act(Run(conn, self.zone, self.clock.now()))
+        except psycopg.OperationalError:
+            raise
+        except Exception:  # noted; the next minute looks again
+            conn.rollback()
+            log.exception("orderly use not carried out")
+            return
+        if done:
+            log.info(
+                "orderly use",
+                started=done.started,
+                ended=done.ended,
+                on=done.on,
+                off=done.off,
+                notes=done.notes,
+            )
 
     def _act(self, conn: Connection) -> None:
         try:

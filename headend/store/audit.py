@@ -1,4 +1,5 @@
-"""The audit: one append-only chain over order events, approvals, notices, limits, the kill switch, spared days, releases and restores.
+"""The audit: one append-only chain over order events, approvals, notices, limits, the kill switch, spared days, releases,
+plans of orderly use and restores.
 
 The database chains (schema/0022): every path that writes such a row is in it, in the same transaction. Here it is verified, by another
 hand: the hashes are worked out anew, and the rows that were chained are compared with what was said of them then.
@@ -206,7 +207,10 @@ def _rows(conn: Connection) -> Broken | None:
             UNION ALL
             SELECT a.seq, a.kind, a.ref, d.notice_id IS NULL FROM audit a
             LEFT JOIN notice_delivery d ON d.notice_id = split_part(a.ref, '/', 1)::bigint AND d.seq = split_part(a.ref, '/', 2)::integer
-            WHERE a.kind = 'delivery' AND (d.notice_id IS NULL OR audit_body(d)::text <> a.body)) told ORDER BY seq LIMIT 1
+            WHERE a.kind = 'delivery' AND (d.notice_id IS NULL OR audit_body(d)::text <> a.body)
+            UNION ALL
+            SELECT a.seq, a.kind, a.ref, e.plan_id IS NULL FROM audit a LEFT JOIN orderly_event e ON e.orderly_event_id = a.ref::bigint
+            WHERE a.kind = 'orderly' AND (e.plan_id IS NULL OR NOT to_jsonb(e) @> a.body::jsonb)) told ORDER BY seq LIMIT 1
         """
     ).fetchone()
     if row is None:

@@ -72,6 +72,13 @@ def load(conn: Connection, day: dt.date, zone: ZoneInfo) -> Members:
     )  # fmt: skip
 
 
+def points_of(conn: Connection, dimension: str, key: str, at: dt.datetime) -> I64:
+    """point_ids that are counted to one region, industry, line, area, maker or group at an instant, ascending; none if there is no such."""
+    query = f"SELECT DISTINCT point_id FROM ({_PAIRS[dimension]}) u (point_id, key) WHERE key = %(key)s ORDER BY 1"
+    (found,) = _columns(conn, query, {"at": at, "key": key}, 1)
+    return found.astype(np.int64)
+
+
 def _columns(conn: Connection, query: Any, arguments: Any, width: int) -> list[NDArray[Any]]:
     """The answer by columns; `width` empty ones if it has no row."""
     with conn.cursor(row_factory=tuple_row) as cursor:

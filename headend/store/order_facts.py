@@ -99,7 +99,7 @@ def _control(
         """,
         {"terminal": row["terminal_id"], "now": at},
     ).fetchall()
-    kept = _keep_power(conn, [each["meter_id"] for each in behind])
+    kept = keeps_power(conn, [each["meter_id"] for each in behind])
     return ControlFacts(
         now=at,
         expires=row["expires_at"],
@@ -165,7 +165,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         trips_organisation_day=taken["organisation", "day"],
         noticed_at=account["noticed_at"] if account else None,
         stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
-        keep_power=_keep_power(conn, [trip.meter_id]).get(trip.meter_id, False),
+        keep_power=keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),
         validated_until=_validated(conn),
         doubts=_doubts(conn, trip.meter_id, day - dt.timedelta(days=limits.doubt_days)),
@@ -231,7 +231,7 @@ def _fall(
     return usual, row["settled"] + account["since_fen"]
 
 
-def _keep_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | None]:
+def keeps_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | None]:
     """Whether each meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too.
     Who was never told anything is not in it."""
     rows = conn.execute(
@@ -244,6 +244,21 @@ def _keep_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | 
         (list(meter_ids),),
     ).fetchall()
     return {row["meter_id"]: row["on"] for row in rows}
+
+
+def terminal_keeps_power(conn: Connection, terminal_id: int) -> bool | None:
+    """Whether the terminal itself was told to keep power (保电), which suspends its controls; None: it was told to end that, and nobody has
+    read it back."""
+    row = conn.execute(
+        "SELECT action, state FROM orders WHERE terminal_id = %s AND meter_id IS NULL AND kind = 'control' "
+        "AND action IN ('keep-power', 'end-keep-power') AND sent_at IS NOT NULL AND state <> 'failed' ORDER BY order_id DESC LIMIT 1",
+        (terminal_id,),
+    ).fetchone()
+    if row is None:
+        return False
+    if row["action"] == "keep-power":
+        return True
+    return False if row["state"] == "verified" else None
 
 
 def _validated(conn: Connection) -> dt.date | None:

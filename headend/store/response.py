@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headend.plans import CURVE, points
 from headend.store import blocks, point_groups, vee
+from headend.store.blocks import Quality
 from headend.store.db import Connection, StoreError
 from lineloss.statistics import response
 from lineloss.statistics.response import Effect
@@ -20,6 +21,7 @@ from protocols.localtime import Times, as_datetime, local_day
 from protocols.reading import MISSING
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.bool_]
 
 #: how far back like days are looked for: working days of six weeks are thirty
 BACK: Final = 45
@@ -84,15 +86,12 @@ def effect(
         raise NoEffect(
             "an event lies within one local day and ends after it began; ask for each day of a longer one"
         )
-    first, last = int(np.searchsorted(times, begin, side="right")), int(np.searchsorted(times, end))
+    first, last = within(times, begin, end)
     ids = point_groups.points(conn, group)
-    since = day - dt.timedelta(days=BACK)
-    kinds = vee.kinds(conn, since, day)
-    like = [since + dt.timedelta(days=k) for k in range(BACK) if kinds[k] == kinds[-1]]
-    like = [
-        one for one in reversed(like) if one not in without and len(points(CURVE, one, zone)) == len(times)
-    ][: response.LIKE]
-    curves = [_day(conn, one, zone, ids, len(times)) for one in (day, *like)]
+    like = like_days(conn, day, day, zone, without)
+    event = np.zeros(len(times), dtype=np.bool_)
+    event[first : last + 1] = True
+    curves = [curve(conn, day, zone, ids, measured=event), *(curve(conn, one, zone, ids) for one in like)]
     # a like day of which hardly anybody is known would leave hardly anybody
     most = max(int((~np.isnan(c).any(axis=1)).sum()) for c in curves)
     kept = [k for k, c in enumerate(curves) if k == 0 or (~np.isnan(c).any(axis=1)).sum() >= 0.9 * most]
@@ -108,12 +107,38 @@ def effect(
     return Told(len(ids), int(whole.sum()), like, times, first, last, found)
 
 
-def _day(conn: Connection, day: dt.date, zone: ZoneInfo, ids: NDArray[np.int64], slots: int) -> Floats:
-    """float64[point, slot] [kWh] of a day; NaN where not known, or where the point had no meter."""
+def within(times: Times, begin: np.datetime64, end: np.datetime64) -> tuple[int, int]:
+    """The first and the last slot between two instants, of slots that end at `times`."""
+    return int(np.searchsorted(times, begin, side="right")), int(np.searchsorted(times, end))
+
+
+def like_days(
+    conn: Connection, day: dt.date, before: dt.date, zone: ZoneInfo, without: Collection[dt.date] = ()
+) -> list[dt.date]:
+    """The newest days before `before` that are like `day`, the newest first: of its kind and with as many slots; days in `without` are none."""
+    since = before - dt.timedelta(days=BACK)
+    kinds = vee.kinds(conn, since, max(day, before))
+    kind, slots = kinds[(day - since).days], len(points(CURVE, day, zone))
+    found = [since + dt.timedelta(days=k) for k in range(BACK) if kinds[k] == kind]
+    return [one for one in reversed(found) if one not in without and len(points(CURVE, one, zone)) == slots][
+        : response.LIKE
+    ]
+
+
+def curve(
+    conn: Connection, day: dt.date, zone: ZoneInfo, ids: NDArray[np.int64], measured: Bits | None = None
+) -> Floats:
+    """float64[point, slot] [kWh] of a day, `ids` ascending; NaN where not known, or where the point had no meter.
+
+    measured  bool[slot]: where an estimate is none. What would have been taken, as like days tell, says nothing of what a call has brought."""
+    slots = len(points(CURVE, day, zone))
     found = np.full((len(ids), slots), np.nan)
     size = blocks.CELLS_AT_ONCE // slots
     for begin in range(0, len(ids), size):
         block = blocks.energies(conn, day, zone, ("active_import",), points=ids[begin : begin + size])
-        energy = block.energies["active_import"].energy
-        found[np.searchsorted(ids, block.point)] = np.where(energy == MISSING, np.nan, energy * _KWH)
+        known = block.energies["active_import"]
+        missing = known.energy == MISSING
+        if measured is not None:
+            missing |= measured & (known.quality >= Quality.ESTIMATED)
+        found[np.searchsorted(ids, block.point)] = np.where(missing, np.nan, known.energy * _KWH)
     return found

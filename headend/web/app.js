@@ -1,7 +1,7 @@
 // The page: asks for the data every few seconds, keeps the domain's clock running between answers, and says how old everything is.
 
 import * as commands from "./commands.js";
-import { clockTime, dateLine, keyed, make, percent, setText, setZone, whole } from "./dom.js";
+import { clockTime, dateLine, keyed, make, percent, setText, setZone, shortTime, whole } from "./dom.js";
 import * as findings from "./findings.js";
 import * as heat from "./heat.js";
 import * as loss from "./loss.js";
@@ -121,7 +121,7 @@ function render() {
   runClock();
 }
 
-function figures({ overview, rates }) {
+function figures({ overview, rates, orderly }) {
   const { today, yesterday } = rates;
   const states = overview.commands_by_state;
   const levels = overview.balances_by_level;
@@ -144,6 +144,8 @@ function figures({ overview, rates }) {
       more: notes([levels.stop ?? 0, "to_stop", "alarm"], [(levels.warn1 ?? 0) + (levels.warn2 ?? 0), "to_warn", "warn"]),
       calm: Object.keys(levels).length ? "balances_ok" : "no_balances" },
   ];
+  // only while a plan of orderly use is under way, or somebody is still held by one that is over
+  if (orderly.length) items.push(plans(orderly, notes));
   keyed(at("figures"), items, (item) => item.name, (item) => {
     const more = item.more.length ? item.more.flatMap((note, k) => [k ? " · " : "", make("b", { class: note.kind }, note.text)]) : [item.plain ?? word(item.calm)];
     return make("div", { class: "figure" },
@@ -151,6 +153,15 @@ function figures({ overview, rates }) {
       make("div", { class: "value" }, item.value, item.of ? make("small", {}, ` / ${item.of}`) : null),
       make("div", { class: "more" }, ...more));
   });
+}
+
+function plans(orderly, notes) {
+  const [first, ...others] = [...orderly].sort((a, b) => (a.state === "running" ? 0 : 1) - (b.state === "running" ? 0 : 1));
+  const over = first.state === "ended" || first.state === "withdrawn";
+  const values = { name: first.name, kw: whole(Math.round(first.reduce_kw)), at: shortTime(Date.parse(over ? first.ends : first.begins)), n: others.length };
+  return { name: "orderly", value: whole(first.held), of: whole(first.participants),
+    more: over ? notes([first.held + first.unsure, "still_held", "alarm"]) : notes([first.unsure, "not_read_back", "warn"]),
+    plain: word(others.length ? "orderly_more" : `orderly_${first.state}`, values) };
 }
 
 // ---- language and theme ----

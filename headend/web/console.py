@@ -19,7 +19,7 @@ from headend.api.house import Here, House
 from headend.api.problems import Problem
 from headend.control.finding_state import State
 from headend.plans import REASONS
-from headend.store import coverage, fleet, network, orders, results, splits
+from headend.store import coverage, fleet, network, orderly, orders, results, splits
 from headend.store import findings as store_findings
 from headend.store.db import Connection
 from protocols.localtime import as_datetime
@@ -153,6 +153,7 @@ def snapshot(conn: Connection, house: House) -> dict[str, Any]:
             "today": coverage.rates(conn, day=today, now=now, zone=zone),
             "yesterday": coverage.rates(conn, day=yesterday, now=now, zone=zone),
         },
+        "orderly": [_plan(row) for row in orderly.under_way(conn)],
         "heat": _heat(fleet.completeness(conn, day=today, now=now, zone=zone)),
         "loss": {
             "day": loss_day,
@@ -212,6 +213,13 @@ def _heat(found: fleet.Completeness) -> dict[str, Any]:
             for k in rows.astype(np.int64).tolist()
         ],
     }
+
+
+def _plan(row: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "plan_id", "name", "state", "begins", "ends", "participants", "reduce_kw", "held", "released", "unsure",
+    )  # fmt: skip
+    return {name: row[name] for name in names}
 
 
 def _command(row: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:

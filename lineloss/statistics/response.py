@@ -9,6 +9,7 @@ its like days: how far these "reductions" scatter around nothing is the error of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,13 +54,23 @@ class Effect:
         return self.low > 0
 
 
-def effect(taken: Floats, like: Floats, first: int, last: int, minutes: int = 15) -> Effect | None:
+def effect(
+    taken: Floats,
+    like: Floats,
+    first: int,
+    last: int,
+    minutes: int = 15,
+    more: Sequence[tuple[int, int]] = (),
+) -> Effect | None:
     """Of a group's day taken float64[slot] [kWh] and of like days before it like float64[day, slot], the newest first, whole days alone; the
-    event is in slots first … last (from 0). None where fewer than LEAST like days are known, or the event's day has a hole."""
-    like = like[~np.isnan(like).any(axis=1)][:LIKE]
+    event is in slots first … last (from 0), and in those of `more` later that day: the hours before the first of them move the baseline of all. None
+    where fewer than LEAST like days are known, or the event's day has a hole."""
+    like = whole(like)
     if len(like) < LEAST or np.isnan(taken).any():
         return None
-    window, before = slice(first, last + 1), _before(first, minutes)
+    window, before = np.zeros(len(taken), dtype=np.bool_), _before(first, minutes)
+    for begin, end in ((first, last), *more):
+        window[begin : end + 1] = True
     baseline, moved = _moved(like, taken, before)
     days = np.arange(len(like))
     placebo = np.array(
@@ -69,6 +80,11 @@ def effect(taken: Floats, like: Floats, first: int, last: int, minutes: int = 15
     # the placebos are spread around 0, not around their own mean: what is wrong with the method in one direction is part of its error
     error = float(np.sqrt((placebo**2).mean()) * _T[min(len(like) - 1 - 3, len(_T) - 1)])
     return Effect(reduced, reduced - error, reduced + error, moved, baseline, taken, placebo)
+
+
+def whole(like: Floats) -> Floats:
+    """Those of like days float64[day, slot], the newest first, that make a baseline."""
+    return like[~np.isnan(like).any(axis=1)][:LIKE]
 
 
 def _before(first: int, minutes: int) -> slice:

@@ -80,9 +80,9 @@ NETWORK: Paper = {
     ],
     "customers": [
         {"customer": "C2", "name": "王芳", "phone": "13800000000", "point": "P2", "tariff": "residential", "prepaid": "yes",
-         "protected": "", "industry": "", "capacity_kva": "8"},
+         "protected": "", "industry": "", "capacity_kva": "8", "security_kw": ""},
         {"customer": "C3", "name": "=一厂", "phone": "", "point": "P3", "tariff": "industrial", "prepaid": "no", "protected": "透析",
-         "industry": "C13 农副食品加工", "capacity_kva": "630"},
+         "industry": "C13 农副食品加工", "capacity_kva": "630", "security_kw": "0"},
     ],
 }  # fmt: skip
 

@@ -182,7 +182,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("protected", anything, store="-"), Column("industry", anything, needed=False, dated=True, blank=""),
             Column("capacity_kva", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True),
             Column("basic_by", maybe(choice("capacity", "contract", "demand")), needed=False, dated=True),
-            Column("contract_kw", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True), _from(), _to(),
+            Column("contract_kw", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True),
+            Column("security_kw", maybe(decimal("0", "10000000", 2)), needed=False, type="numeric", dated=True), _from(), _to(),
         ), code="number"),
     )
 }  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from headend.jobs import schedule
+from headend.jobs import orderly, schedule
 from headend.jobs.schedule import Schedule
 from headend.store import results
 from headend.store.db import Connection
@@ -77,7 +77,7 @@ EARLY, LATE, WHOLE, AFTERWARDS = (
     ["vee-late 10", "vee 10", "statistics 10"],
     ["vee-late 11"],
 )
-HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "rollup 11"], "retention 11"
+HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "orderly 10", "rollup 11"], "retention 11"
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:
@@ -183,6 +183,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "clocks",
                 "online",
                 "outages",
+                "orderly",
                 "rollup",
                 "retention",
             )
@@ -233,3 +234,20 @@ def test_a_database_that_goes_away_is_waited_for(
         made.stop.set()
         thread.join(10)
     assert table(store, "SELECT job, ok FROM job_run WHERE job = 'prepaid'") == [("prepaid", True)]
+
+
+def test_plans_of_orderly_use_are_looked_at_each_minute(
+    planned: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def act(run: schedule.Run) -> orderly.Done:
+        looked.append(str(run.now)[11:16])
+        if len(looked) == 2:
+            raise RuntimeError("no")
+        return orderly.Done()
+
+    monkeypatch.setattr(orderly, "act", act)
+    for when in ("10:07:00", "10:07:30", "10:08:00", "10:09:59"):
+        planned(f"2026-03-11 {when}")
+    assert looked == ["02:07", "02:08", "02:09"]  # one that failed is tried again the next minute

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from importlib.resources import files
 
 import pytest
 from starlette.testclient import TestClient
 
+from headend.control.orderly_state import State as Plan
 from headend.plans import REASONS
 from headend.server import ServerSettings, build
-from headend.web.console import _FILES, LOSSES
+from headend.store import orderly
+from headend.web.console import _FILES, LOSSES, Snapshots
 from tests.support.app import Desk, problem
-from tests.support.seed import ZONE, Clock
+from tests.support.factories import DAY, FIRST, WRITTEN, curve, factory, flat
+from tests.support.seed import NOW, ZONE, Clock
 
 
 def text(name: str) -> str:
@@ -74,6 +78,12 @@ def test_both_languages_have_every_word() -> None:
     used = set(re.findall(r'data-word="(\w+)"', text("index.html")))
     for name in _FILES:
         used |= set(re.findall(r'\bword\("([\w-]+)"', text(name)))
+    used |= {f"orderly_{state}" for state in Plan if state is not Plan.DRAFT} | {
+        "orderly",
+        "orderly_more",
+        "still_held",
+        "not_read_back",
+    }
     assert used <= found["en"]
     assert {f"c_{reason}" for reason in REASONS if not reason.startswith("not-due")} - {
         "c_not-commissioned"
@@ -181,3 +191,18 @@ def test_many_consoles_share_one_look(desk: Desk, local: TestClient) -> None:
     desk.conn.execute("UPDATE terminal SET online = false")
     desk.conn.commit()
     assert local.get("/console/data").headers["ETag"] == first.headers["ETag"]
+
+
+def test_a_plan_of_orderly_use_is_shown_while_somebody_should_watch_it(desk: Desk, local: TestClient) -> None:
+    assert local.get("/console/data").json()["orderly"] == []
+    curve(desk.conn, factory(desk.conn, 1), flat(1000), FIRST, DAY - dt.timedelta(days=1))
+    said = {**WRITTEN, "first_day": "2026-03-12", "last_day": "2026-03-12"}
+    plan = orderly.draft(desk.conn, orderly.read(said), who="陈晓", now=NOW)
+    orderly.approve(desk.conn, plan, who="李敏", now=NOW)
+    desk.app.state.snapshots = Snapshots()
+    (told,) = local.get("/console/data").json()["orderly"]
+    assert (told["name"], told["state"], told["participants"], told["held"]) == ("迎峰度夏", "approved", 1, 0)
+    assert told["begins"] == "2026-03-12T02:00:00Z"
+    orderly.withdraw(desk.conn, plan, who="王芳", why="rain", now=NOW)
+    desk.app.state.snapshots = Snapshots()
+    assert local.get("/console/data").json()["orderly"] == []

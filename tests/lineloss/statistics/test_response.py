@@ -74,3 +74,17 @@ def test_the_limits_hold_the_truth_and_a_day_without_a_call_proves_nothing() -> 
     assert proven <= 0.06 * 400
     # limits that say nothing would hold everything
     assert np.median(widths) < 0.6
+
+
+def test_several_stretches_of_a_day_are_one_event() -> None:
+    # ten per cent more than usual before the first of them; what was reduced in it must not move the baseline of the second
+    taken = np.full(96, 1.1)
+    taken[60:64] = 0.5
+    taken[72:76] = 0.5
+    told = effect(taken, flat(1, 1, 1, 1), 60, 63, more=[(72, 75)])
+    assert told is not None
+    assert told.moved == pytest.approx(1.1)
+    assert told.reduced == pytest.approx(8 * 0.6)
+    apart = effect(taken, flat(1, 1, 1, 1), 72, 75)
+    assert apart is not None
+    assert apart.moved < 1  # asked for by itself, the first one is in its hours before

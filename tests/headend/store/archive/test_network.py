@@ -75,8 +75,8 @@ def test_every_table_is_filled(store: Connection, network: Callable[..., Any]) -
     ) == [("M1", 1, [1, 2, 3, 4], 8), ("M2", 2, [1, 2], 6), ("M3", None, [1], 6)]
     assert table(
         store,
-        "SELECT number, industry, capacity_kva FROM customer JOIN customer_span USING (customer_id) ORDER BY 1",
-    ) == [("C2", "", Decimal("8.00")), ("C3", "C13 农副食品加工", Decimal("630.00"))]
+        "SELECT number, industry, capacity_kva, security_kw FROM customer JOIN customer_span USING (customer_id) ORDER BY 1",
+    ) == [("C2", "", Decimal("8.00"), None), ("C3", "C13 农副食品加工", Decimal("630.00"), Decimal(0))]
     assert network().changes == ()
 
 
@@ -270,6 +270,7 @@ CELLS = [
     ("meters", "to", "2026-01-01", "is not later than `from`"),
     ("meters", "role", "", "is empty; area and role go together"),
     ("customers", "capacity_kva", "0.001", "'0.001' is not between 0.01 and 10000000"),
+    ("customers", "security_kw", "-1", "'-1' is not between 0 and 10000000"),
 ]
 
 

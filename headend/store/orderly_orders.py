@@ -1,0 +1,294 @@
+"""What terminals are told for a plan of orderly use: its control switched on, staggered, and off again, each an order that is proven by reading back.
+
+An order that switches on is asked for in the name of who wrote the plan and approved in the name of who approved it, for that is what he has
+approved; all gates of such orders are asked, at once and when it is sent, and whoever may not be called any more is passed over with the
+reason. Switching off passes no gate, and is asked for until it is proven.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from headend.control import orderly
+from headend.control.load_control import document
+from headend.control.orderly import Call, Plan, Setpoint
+from headend.control.orderly_state import Act, State
+from headend.store import cluster, orders, trip_stop
+from headend.store.db import Connection, StoreError
+from headend.store.orderly import CannotAct, hold, move, read
+from headend.store.orderly_candidates import candidates
+from headend.store.orders import AlreadyOpen, NoSuchStep, Refused, Writing
+from protocols.localtime import as_datetime, instant
+
+WHO: Final = "job:orderly"
+#: beside the time that the staggered orders of a plan take: so long before its first period they begin. A default.
+MARGIN: Final = dt.timedelta(minutes=30)
+#: what was refused, failed or expired is tried again after this long, so many times in all. Defaults.
+AGAIN: Final = dt.timedelta(minutes=30)
+ATTEMPTS: Final = 3
+#: a release that came to nothing is asked for again after this long, until one is proven; each waits so long for its terminal
+RELEASE_AGAIN: Final = dt.timedelta(minutes=15)
+RELEASE_LASTS: Final = np.timedelta64(24 * 3600, "s")
+#: before other orders of the same terminal
+URGENT: Final = 3
+
+
+@dataclass(slots=True)
+class Done:
+    """What one run has done; notes: terminal and why it was not told."""
+
+    started: int = 0
+    ended: int = 0
+    on: int = 0
+    off: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.started or self.ended or self.on or self.off or self.notes)
+
+
+def carry_out(conn: Connection, *, now: np.datetime64) -> Done:
+    """Start and end what is due, ask for what terminals must be told, and for what must be told again. Everything commits by itself."""
+    done = Done()
+    at = as_datetime(now)
+    spacing = every(conn)
+    for row in conn.execute(
+        "SELECT p.plan_id, p.state, p.begins, p.ends, (SELECT count(*) FROM orderly_participant q WHERE q.plan_id = p.plan_id)::int AS n "
+        "FROM orderly_plan p WHERE p.state IN ('approved', 'running') ORDER BY p.begins, p.plan_id"
+    ).fetchall():
+        if at >= row["ends"]:
+            done.ended += _move(conn, row["plan_id"], Act.END, at)
+        elif row["state"] == "approved" and at >= row["begins"] - MARGIN - row["n"] * spacing:
+            done.started += _move(conn, row["plan_id"], Act.START, at)
+    conn.commit()
+    for number in _numbers(conn, "p.state = 'running'"):
+        done.on += _switch_on(conn, number, now, spacing, done)
+    for number in _numbers(
+        conn,
+        "p.state IN ('ended', 'withdrawn') AND EXISTS (SELECT FROM orderly_standing s WHERE s.plan_id = p.plan_id "
+        "AND ((s.touched AND NOT s.released AND NOT s.taken_over) OR s.on_state IN ('wanted', 'approved')))",
+    ):
+        done.off += settle(conn, number, who=WHO, now=now)
+    conn.commit()
+    return done
+
+
+def every(conn: Connection) -> dt.timedelta:
+    """Between two orders that switch on, so that the cap of an hour is not run into."""
+    return dt.timedelta(hours=1) / max(1, cluster.limits(conn).controls_per_hour)
+
+
+def settle(conn: Connection, number: int, *, who: str, now: np.datetime64) -> int:
+    """A plan that is over lets everybody go: what was not sent is cancelled, what was sent, or may have been, is switched off. How many releases
+    were asked for. Each commits by itself."""
+    asked = 0
+    for row in _participants(conn, number):
+        if row["on_state"] in ("wanted", "approved"):
+            try:
+                orders.cancel(conn, row["on_order"], who=who, now=now)
+                row["on_open"] = False
+            except NoSuchStep:  # it went out at this moment; the next run finds out
+                conn.rollback()
+        if (
+            not row["touched"]
+            or row["on_open"]
+            or row["off_state"] == "verified"
+            or row["off_open"]
+            or row["taken_over"]
+        ):
+            continue
+        if row["off_at"] is not None and as_datetime(now) < row["off_at"] + RELEASE_AGAIN:
+            continue
+        attempt = row["off_attempt"] + 1
+        order, why = None, ""
+        try:
+            order = orders.request(
+                conn, kind="control", action="release", terminal=row["terminal"], reason=f"orderly use, plan {number}: {row['name']}", who=who,
+                now=now, expires=now + RELEASE_LASTS, writing=Writing(document(orderly.RELEASE)), priority=URGENT,
+                request_key=f"orderly:{number}:{row['terminal']}:off:{attempt}",
+            )  # fmt: skip
+        except StoreError as error:  # the archive says that nobody can be told there: one terminal's trouble is not everybody's
+            conn.rollback()
+            why = str(error)
+        _told(conn, number, row["terminal_id"], "off", attempt, now, order, why)
+        asked += order is not None
+    conn.commit()
+    return asked
+
+
+def _switch_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.timedelta, done: Done) -> int:
+    """Ask for the orders of a running plan that are still to be asked for."""
+    rows = _participants(conn, number)
+    due = [row for row in rows if _due(row, as_datetime(now))]
+    halfway = [
+        row["on_order"] for row in rows if row["on_state"] == "wanted"
+    ]  # killed before they were approved
+    stopped = trip_stop.why(trip_stop.state(conn)) if due or halfway else ""
+    if not (due or halfway) or stopped != "":
+        conn.commit()
+        return 0
+    plan_row = conn.execute("SELECT * FROM orderly_plan WHERE plan_id = %s", (number,)).fetchone()
+    assert plan_row is not None
+    plan = read(plan_row["document"])
+    against = _against(conn, number, plan, due, now)
+    conn.commit()
+    for order in halfway:
+        _approve(conn, plan_row, order, now)
+    asked = 0
+    for row in due:
+        if row["let_go"]:
+            continue  # by another plan, and that first
+        terminal, attempt, why = row["terminal_id"], row["on_attempt"] + 1, against[row["terminal_id"]]
+        order = None
+        if not why:
+            try:
+                order, why = _ask(conn, plan_row, plan, row, attempt, now, as_datetime(now) + asked * spacing)
+            except AlreadyOpen:
+                conn.rollback()
+                continue
+        # remembered before it can be sent, so that whoever withdraws the plan finds it
+        _told(conn, number, terminal, "on", attempt, now, order, "" if order is not None else why)
+        if not why and order is not None:
+            why = _approve(conn, plan_row, order, now)
+            asked += not why
+        if why:
+            done.notes.append(f"{row['terminal']}: {why}")
+    return asked
+
+
+def _ask(
+    conn: Connection,
+    plan_row: dict[str, Any],
+    plan: Plan,
+    row: dict[str, Any],
+    attempt: int,
+    now: np.datetime64,
+    when: dt.datetime,
+) -> tuple[int | None, str]:
+    """The order, and why it came to nothing, or why there is none; commits. AlreadyOpen: the terminal has another one."""
+    number = plan_row["plan_id"]
+    try:
+        order = orders.request(
+            conn, kind="control", action="write", terminal=row["terminal"], reason=f"orderly use, plan {number}: {plan.name}",
+            who=plan_row["created_by"], now=now, expires=instant(plan_row["ends"]), not_before=instant(when), priority=URGENT,
+            writing=Writing(document(orderly.control(plan, row["setpoint_w"], row["minimum_w"]))),
+            request_key=f"orderly:{number}:{row['terminal']}:on:{attempt}",
+        )  # fmt: skip
+    except Refused as refused:
+        return refused.order_id, str(refused)
+    except AlreadyOpen:
+        raise
+    except StoreError as error:
+        conn.rollback()
+        return None, str(error)
+    return order, ""
+
+
+def _approve(conn: Connection, plan_row: dict[str, Any], order: int, now: np.datetime64) -> str:
+    """In the name of who approved the plan, while the plan runs: whoever withdraws it waits, and then finds the order. Why not; commits."""
+    row = conn.execute(
+        "SELECT state FROM orderly_plan WHERE plan_id = %s FOR SHARE", (plan_row["plan_id"],)
+    ).fetchone()
+    try:
+        if row is None or row["state"] != State.RUNNING:
+            return "the plan runs no more"
+        orders.approve(conn, order, who=plan_row["approved_by"], now=now)
+    except (Refused, NoSuchStep) as error:
+        return str(error)
+    finally:
+        conn.commit()
+    return ""
+
+
+def _due(row: dict[str, Any], at: dt.datetime) -> bool:
+    """Whether its control is still to be asked for: never was, or came to nothing and may be tried again."""
+    if row["on_at"] is None:
+        return True
+    if row["on_open"] or row["on_state"] == "verified" or row["on_attempt"] >= ATTEMPTS:
+        return False
+    return bool(at >= row["on_at"] + AGAIN)
+
+
+def _against(
+    conn: Connection, number: int, plan: Plan, due: list[dict[str, Any]], now: np.datetime64
+) -> dict[int, str]:
+    """terminal_id -> why its participant may not be called any more; '': he may."""
+    named = tuple(sorted({row["customer"] for row in due}))
+    only = replace(
+        plan, organisation="", line="", own={}, calls=(Call("customers", named, Setpoint("minimum")),)
+    )
+    known = {
+        (one.customer_id, one.terminal_id): one
+        for one in candidates(conn, only, now, cluster.zone(conn), number=number, curves=False)
+    }
+    found = {}
+    for row in due:
+        one = known.get((row["customer_id"], row["terminal_id"]))
+        if one is None or list(one.points) != row["points"]:
+            found[row["terminal_id"]] = "what hangs behind the terminal is not what was approved"
+        else:
+            reasons = orderly.stays(one.candidate, row["setpoint_w"])
+            found[row["terminal_id"]] = "; ".join(
+                f"{orderly.REASONS[code][0]} {behind}".strip() for code, behind in reasons
+            )
+    return found
+
+
+def _move(conn: Connection, number: int, act: Act, at: dt.datetime) -> int:
+    """1, or 0 where somebody else was first; commits."""
+    try:
+        with conn.transaction():
+            move(conn, hold(conn, number), act, WHO, at, {})
+    except CannotAct:
+        return 0
+    conn.commit()
+    return 1
+
+
+def _told(
+    conn: Connection,
+    number: int,
+    terminal: int,
+    act: str,
+    attempt: int,
+    now: np.datetime64,
+    order: int | None,
+    why: str = "",
+) -> None:
+    """Remember it; commits. Who was killed before it finds the same order again by its key."""
+    conn.execute(
+        "INSERT INTO orderly_order (plan_id, terminal_id, act, attempt, order_id, at, why) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+        "ON CONFLICT DO NOTHING",
+        (number, terminal, act, attempt, order, as_datetime(now), why),
+    )
+    conn.commit()
+
+
+def _numbers(conn: Connection, which: str) -> list[int]:
+    found = [
+        row["plan_id"]
+        for row in conn.execute(f"SELECT p.plan_id FROM orderly_plan p WHERE {which} ORDER BY p.plan_id")
+    ]
+    conn.commit()
+    return found
+
+
+def _participants(conn: Connection, number: int) -> list[dict[str, Any]]:
+    """Those of a plan and where they stand (view orderly_standing). let_go: a release of another plan is still open."""
+    rows = conn.execute(
+        """
+        SELECT s.*, t.code AS terminal, p.name, q.customer_id, c.number AS customer, q.points, q.setpoint_w, q.minimum_w,
+               EXISTS (SELECT FROM orderly_order x JOIN orders y ON y.order_id = x.order_id AND y.is_open
+                       WHERE x.terminal_id = q.terminal_id AND x.plan_id <> q.plan_id AND x.act = 'off') AS let_go
+        FROM orderly_participant q JOIN orderly_plan p USING (plan_id) JOIN orderly_standing s USING (plan_id, terminal_id)
+        JOIN terminal t USING (terminal_id) JOIN customer c ON c.customer_id = q.customer_id
+        WHERE q.plan_id = %s ORDER BY q.rank
+        """,
+        (number,),
+    ).fetchall()
+    conn.commit()
+    return rows
