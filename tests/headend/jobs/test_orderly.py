@@ -12,6 +12,7 @@ from headend.jobs import orderly as job
 from headend.store import orderly, orderly_effect
 from headend.store.db import Connection
 from headend.store.orderly_orders import carry_out
+from tests.support.app import settle
 from tests.support.factories import DAY, DAY_BEFORE, FIRST, PLANNED, WRITTEN, Load, curve, factory, flat
 from tests.support.house import SHANGHAI, Place, at, moment, table
 from tests.support.household import run
@@ -43,6 +44,7 @@ def carried_out(conn: Connection, *here: Place, loads: list[Load], days: int = 1
 
 def measured(conn: Connection, plan: int, when: str = MORNING) -> dict[str, Any]:
     """The last day, as it is measured then."""
+    settle(conn)
     job.job(run(conn, when), dt.date.fromisoformat(when[:10]) - dt.timedelta(days=1))
     conn.commit()
     return orderly_effect.effects(conn, plan)[-1]
