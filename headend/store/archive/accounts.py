@@ -13,7 +13,7 @@ from headend.store.archive.spans import Span
 from headend.store.archive.stored import Thing
 
 CUSTOMERS = KINDS["customers"]
-TERMS = tuple(CUSTOMERS.column(name) for name in ("tariff", "prepaid", "protected"))
+TERMS = tuple(CUSTOMERS.column(name) for name in ("tariff", "prepaid", "protected", "fee_control"))
 
 
 def all_of(desk: Desk, rows: list[Row], tariffs: set[str] | None) -> None:
