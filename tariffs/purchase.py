@@ -83,9 +83,7 @@ def after(wallet: Wallet, purchase: Purchase) -> Wallet:
         return wallet
     if purchase.kind is Kind.REFUND:
         return replace(wallet, fen=wallet.fen - purchase.fen)
-    return replace(
-        wallet, count=purchase.count, fen=wallet.fen + purchase.fen, customer=purchase.customer
-    )
+    return replace(wallet, count=purchase.count, fen=wallet.fen + purchase.fen, customer=purchase.customer)
 
 
 def kind_of(count: int) -> Kind:

@@ -394,15 +394,21 @@ def _sealed_control(
 ) -> Script[ControlAnswer]:
     """03H 070000FF, then 1CH at level 98. The machine keeps the keys; what passes here is its ciphertext."""
     operator = meter.secrets.get("operator", "00000000")
-    factor = security.dispersion_of(meter.address)
-    challenge: security.Challenge = yield AskMachine(machine, security.Authenticate(factor))
-    known: SecureAnswer = yield Secure(meter.address, security.AUTHENTICATE, challenge.encode(), operator)
-    session = security.session_of(challenge, known.data)
+    session = yield from authenticate(machine, meter)
     question = security.SealControl(session, control_plain(action, 0, expires))
     sealed: security.Sealed = yield AskMachine(machine, question)
     order = SealedControl(meter.address, sealed.encode(security.SEALED_CONTROL_BYTES), operator)
     answer: ControlAnswer = yield order
     return answer
+
+
+def authenticate(machine: security.CipherMachine, meter: Meter) -> Script[security.Session]:
+    """03H 070000FF. Whatever was sealed for an earlier authentication is worth nothing to the meter from now on."""
+    operator = meter.secrets.get("operator", "00000000")
+    factor = security.dispersion_of(meter.address)
+    challenge: security.Challenge = yield AskMachine(machine, security.Authenticate(factor))
+    known: SecureAnswer = yield Secure(meter.address, security.AUTHENTICATE, challenge.encode(), operator)
+    return security.session_of(challenge, known.data)
 
 
 # --- what the scripts remember ---

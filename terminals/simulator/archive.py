@@ -66,7 +66,7 @@ def write(directory: Path, world: World, endpoints: Mapping[int, str]) -> None:
     )  # fmt: skip
     _table(
         directory / "customers.csv",
-        ("customer", "name", "phone", "point", "tariff", "prepaid", "protected"),
+        ("customer", "name", "phone", "point", "tariff", "prepaid", "protected", "fee_control"),
         _customers(world),
     )
     _table(directory / "payments.csv", ("customer", "yuan", "channel", "serial", "at"), _payments(world))
@@ -127,6 +127,9 @@ def _customers(world: World) -> Iterable[Sequence[Any]]:
                 world.scenario.tariff.name,
                 prepaid,
                 protected,
+                "meter"
+                if world.scenario.wallets and prepaid == "yes" and plan.protocol == "dlt645"
+                else "master",
             )
 
 
