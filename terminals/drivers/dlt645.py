@@ -112,7 +112,7 @@ class Dlt645Driver(NoSession, NothingBehind):
         self.retention = Retention(curve_kept, dt.timedelta(days=FREEZES), dt.timedelta(days=FREEZES))
         self._blocks = blocks_per_request
         self._wakeup = wakeup
-        self._machine = machine
+        self.machine = machine
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer explains itself
@@ -346,10 +346,10 @@ class Dlt645Driver(NoSession, NothingBehind):
         Misuse without either. There is no way from one to the other: a refused authentication ends the order.
         """
         local = local_fields(np.array([expires]), meter.zone)[0]
-        if self._machine is None or meter.secrets.get("relay") == "password":
+        if self.machine is None or meter.secrets.get("relay") == "password":
             answer = yield from _plain_control(meter, _ACTIONS[action], local)
         else:
-            answer = yield from _sealed_control(self._machine, meter, _ACTIONS[action], local)
+            answer = yield from _sealed_control(self.machine, meter, _ACTIONS[action], local)
         word = answer.word or 0
         return RelayAnswer(
             pending=bool(word & CONTROL_PENDING), detail=", ".join(bit_names(word, CONTROL_DONE_BITS))

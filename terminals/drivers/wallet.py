@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from terminals.drivers.driver import Meter, Script
+from protocols.errors import Refused
+from terminals.drivers.driver import Meter, Script, T
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,15 @@ class Around:
     settings: Mapping[str, int] = field(default_factory=dict)
 
 
+class Repeated(Refused):
+    """The meter says that it has taken a purchase with this count before."""
+
+
 class WalletWay(Protocol):
-    """How one protocol speaks of wallets. Misuse where it cannot do what is asked."""
+    """How one protocol speaks of wallets."""
+
+    def able(self) -> None:
+        """Misuse: nothing can be put into a wallet from here."""
 
     def read(self, meter: Meter) -> Script[Wallet]:
         """The wallet. Refused: the meter has none."""
@@ -56,7 +64,33 @@ class WalletWay(Protocol):
         """What stands beside it."""
 
     def carry(self, meter: Meter, purchase: Purchase) -> Script[None]:
-        """Offer the purchase, once. Refused: the meter did not take it."""
+        """Offer the purchase, once. Refused: the meter did not take it; Repeated: it has taken one with this count."""
 
     def bar(self, meter: Meter) -> Script[None]:
         """From now on the meter takes no purchase that was sent before: what it says of its wallet then stays true."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBehind:
+    """The same through the terminal in front of the meter: `through` carries a script of the meter's own protocol."""
+
+    way: WalletWay
+    through: Callable[[Meter, Script[T]], Script[T]]
+
+    def able(self) -> None:
+        self.way.able()
+
+    def read(self, meter: Meter) -> Script[Wallet]:
+        return (yield from self.through(meter, self.way.read(meter)))
+
+    def total(self, meter: Meter) -> Script[int | None]:
+        return (yield from self.through(meter, self.way.total(meter)))
+
+    def around(self, meter: Meter) -> Script[Around]:
+        return (yield from self.through(meter, self.way.around(meter)))
+
+    def carry(self, meter: Meter, purchase: Purchase) -> Script[None]:
+        yield from self.through(meter, self.way.carry(meter, purchase))
+
+    def bar(self, meter: Meter) -> Script[None]:
+        yield from self.through(meter, self.way.bar(meter))

@@ -18,7 +18,7 @@ from protocols.errors import FrameError, Misuse, Refused
 from protocols.machine import AskMachine
 from terminals.drivers.dlt645 import STATUS_3, authenticate
 from terminals.drivers.driver import Meter, Script
-from terminals.drivers.wallet import Around, Purchase, Wallet
+from terminals.drivers.wallet import Around, Purchase, Repeated, Wallet
 
 REMAINING: Final = 0x00900200
 OVERDRAWN: Final = 0x00900201
@@ -32,6 +32,8 @@ SETTINGS: Final = {
     "hoarding": 0x04001004,
     "permit": 0x04001005,
 }
+#: SERR of C3: 重复充值
+SERR_REPEATED: Final = 0x0002
 _ITEMS: Final = {
     "open": security.OPEN_ACCOUNT,
     "recharge": security.RECHARGE,
@@ -45,6 +47,9 @@ class Wallet645:
 
     def __init__(self, machine: security.CipherMachine | None) -> None:
         self._machine = machine
+
+    def able(self) -> None:
+        self._needed()
 
     def read(self, meter: Meter) -> Script[Wallet]:
         remaining = yield from _fen(meter, REMAINING)
@@ -86,7 +91,13 @@ class Wallet645:
         purse.encode((bytes(security.MAC_BYTES), bytes(security.MAC_BYTES)))
         session = yield from authenticate(machine, meter)
         macs: tuple[bytes, bytes] = yield AskMachine(machine, security.SignPurchase(session, di, purse))
-        yield Secure(meter.address, di, purse.encode(macs), meter.secrets.get("operator", "00000000"))
+        try:
+            yield Secure(meter.address, di, purse.encode(macs), meter.secrets.get("operator", "00000000"))
+        except Refused as refused:
+            # in an error of one byte this bit is another one; then too the wallet is read, and says how it is
+            if refused.code & SERR_REPEATED:
+                raise Repeated(str(refused), code=refused.code) from None
+            raise
 
     def bar(self, meter: Meter) -> Script[None]:
         """A fresh authentication: MACs are made for one, and the one before it is over."""

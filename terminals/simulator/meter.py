@@ -277,7 +277,8 @@ class Meter:
             raise
         self._see(Act(now, self.asset, PURCHASE, self.relay.open, f"{kind} {fen} {count} {customer}"))
         registers = self.registers(now)
-        assert self.wallet is not None and registers is not None
+        assert self.wallet is not None
+        assert registers is not None
         if self.wallet.tripped and self.wallet.may_close(registers):
             self.wallet.tripped = False
             if self.relay.contact is Contact.OPEN:
@@ -311,7 +312,8 @@ class Meter:
     def _sink(self, at: np.datetime64) -> None:
         """It is lower than it was: what the meter does then, unless power is to be kept."""
         registers = self.registers(at)
-        assert self.wallet is not None and registers is not None
+        assert self.wallet is not None
+        assert registers is not None
         stage = self.wallet.stage = self.wallet.stage_of(registers)
         self._settled = at
         if stage < Stage.PRE_TRIP or self.relay.keep:

@@ -30,11 +30,20 @@ CREATE UNIQUE INDEX one_open_order_of_purchase ON orders (purchase_id) WHERE is_
 CREATE UNIQUE INDEX purchase_arrives_once ON orders (purchase_id) WHERE action <> 'refund' AND state = 'verified';
 CREATE UNIQUE INDEX purchase_refunded_once ON orders (purchase_id) WHERE action = 'refund' AND state = 'verified';
 
-ALTER TABLE orders DROP CONSTRAINT orders_kind_check, DROP CONSTRAINT orders_of_check;
-ALTER TABLE orders
-    ADD CONSTRAINT orders_kind_check CHECK (kind IN ('read', 'clock', 'relay', 'parameters', 'archive', 'tasks', 'purchase')),
-    ADD CONSTRAINT orders_of_check CHECK (CASE WHEN kind IN ('read', 'relay', 'purchase') THEN meter_id IS NOT NULL
-                                               WHEN kind = 'clock' THEN true ELSE meter_id IS NULL END);
+-- Other files add kinds of their own: what is allowed already stays so.
+DO $$
+DECLARE
+    what record;
+BEGIN
+    FOR what IN SELECT * FROM (VALUES
+        ('orders_kind_check', 'CHECK ((%s) OR kind = ''purchase'')'),
+        ('orders_of_check', 'CHECK (CASE WHEN kind = ''purchase'' THEN meter_id IS NOT NULL ELSE (%s) END)')) AS v (name, becomes)
+    LOOP
+        EXECUTE (SELECT format('ALTER TABLE orders DROP CONSTRAINT %I, ADD CONSTRAINT %I ', what.name, what.name)
+                        || format(what.becomes, pg_get_expr(conbin, conrelid))
+                 FROM pg_constraint WHERE conname = what.name AND conrelid = 'orders'::regclass);
+    END LOOP;
+END $$;
 
 -- A wallet that was in use before we knew of it, or that something was put into past us: from where its purchases are counted on.
 CREATE TABLE wallet_start (
