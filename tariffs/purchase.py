@@ -1,5 +1,4 @@
-"""Purchases (充值) into the wallet of a meter that executes its own fee control (本地费控): by which rules such a meter takes one, and what
-its wallet proves afterwards.
+"""Purchases (充值) into the wallet of a meter that executes its own fee control (本地费控): by which rules such a meter takes one.
 
     count   how many purchases the wallet has taken (购电次数): the next one must be numbered count + 1
     fen     what is left; below zero it is overdrawn (透支)
@@ -89,56 +88,3 @@ def after(wallet: Wallet, purchase: Purchase) -> Wallet:
 def kind_of(count: int) -> Kind:
     """What the purchase with this count is."""
     return Kind.OPEN if count == 1 else Kind.RECHARGE
-
-
-# --- what a wallet that was read says of a purchase ---
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A wallet as it was read. `last_fen`: of the newest purchase in it, None where the meter does not say. `used_fen`: the most that the
-    energy since an earlier look can have cost (refunds only)."""
-
-    count: int
-    fen: int
-    last_fen: int | None = None
-    used_fen: int | None = None
-
-
-class Proof(StrEnum):
-    THERE = "there"  # it is in the wallet
-    ABSENT = "absent"  # it is not, and can be offered again
-    FOREIGN = "foreign"  # something else is: a person looks
-    UNCLEAR = "unclear"  # this reading cannot tell
-
-
-def fits(seen: Seen, purchase: Purchase) -> Answer:
-    """Whether the wallet is where the ledger thinks it is, asked before anything is sent; TAKEN: it is."""
-    if purchase.kind is Kind.REFUND:
-        if seen.count != purchase.count:
-            return Answer.COUNT
-        return Answer.TAKEN if purchase.fen <= seen.fen else Answer.TOO_MUCH
-    if seen.count != purchase.count - 1:
-        return Answer.COUNT
-    return Answer.TAKEN if seen.fen + purchase.fen <= MOST_FEN else Answer.HOARDING
-
-
-def proof(purchase: Purchase, seen: Seen, before: Seen | None = None) -> Proof:
-    """What the wallet proves of a purchase that was offered to it. `before`: the wallet just before (refunds need it).
-
-    A count that is the purchase's own says that it was taken, once: nothing else may have this count but what the amount beside it
-    tells apart. A refund leaves no count, so what is left must have fallen by it and by no more than was used."""
-    if purchase.kind is not Kind.REFUND:
-        if seen.count == purchase.count:
-            return Proof.THERE if seen.last_fen in (None, purchase.fen) else Proof.FOREIGN
-        return Proof.ABSENT if seen.count == purchase.count - 1 else Proof.FOREIGN
-    if seen.count != purchase.count:
-        return Proof.FOREIGN
-    if before is None or seen.used_fen is None:
-        return Proof.UNCLEAR
-    fallen = before.fen - seen.fen
-    there = purchase.fen <= fallen <= purchase.fen + seen.used_fen
-    absent = 0 <= fallen <= seen.used_fen
-    if there == absent:
-        return Proof.UNCLEAR if there else Proof.FOREIGN
-    return Proof.THERE if there else Proof.ABSENT

@@ -6,37 +6,21 @@ was sent before (`WalletWay.bar`), so that what is proved absent stays absent an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from headend.collector.drivers import wallets_for
 from headend.collector.job import Job, Looked, WireTrouble
+from headend.control import wallet
 from headend.control.facts import Refusal
 from headend.control.order_state import Event, State
+from headend.control.wallet import REFUND, Proof, Seen, Wanted
 from headend.store import wallets
 from protocols.errors import Misuse, Refused
 from protocols.localtime import as_datetime
-from tariffs import purchase as rules
-from tariffs.money import yuan_text
-from tariffs.purchase import Answer, Kind, Proof, Seen
 from terminals.drivers.wallet import Purchase, Repeated, WalletWay
-
-#: what a kWh costs at most, adders and surcharges included [1e-4 yuan]: how far a wallet may sink by itself between two looks. Steps and
-#: sharp periods of all published tariffs stay below two yuan
-DEAREST: Final = 50_000
-#: registers show 0.01 kWh [1e-4 kWh], and fen are cut
-SHOWN: Final = 100
-_UNITS_PER_FEN: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """The wallet just before a purchase was offered, and the register of all energy [1e-4 kWh] (refunds only)."""
-
-    wallet: Seen
-    total: int | None = None
 
 
 class PurchaseAct:
@@ -48,26 +32,23 @@ class PurchaseAct:
             return Looked()
         try:
             _way(job).able()
-            before = await _before(job)
+            before = await _seen(job)
         except (Refused, Misuse) as why:
             return Looked((Refusal("wallet", str(why)),))
-        said = rules.fits(before.wallet, _wanted(job))
-        against = () if said is Answer.TAKEN else (Refusal("wallet", _why_not(said, job, before.wallet)),)
+        why_not = wallet.against(_wanted(job), before)
         # a refund is measured by it, whoever is alive to do so
-        kept = {"before": {"count": before.wallet.count, "fen": before.wallet.fen, "total": before.total}}
-        return Looked(against, kept=kept)
+        return Looked(
+            () if why_not is None else (Refusal("wallet", why_not),), kept={"before": asdict(before)}
+        )
 
     async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
         if job.order["action"] == "read":
             await _read(job)
             return
         job.order["result"] |= looked.kept or {}
-        told = _wanted(job)
         try:
-            await job.session.run(
-                _way(job).carry(job.whom, Purchase(told.kind, told.count, told.fen, told.customer)),
-                attempts=1,
-            )
+            told = Purchase(action=job.order["action"], **job.order["request"])
+            await job.session.run(_way(job).carry(job.whom, told), attempts=1)
         except Repeated as repeated:  # an earlier try has arrived after all, if the wallet says so too
             await job.step(Event.ANSWER, str(repeated), {"taken": True})
         except Refused as refusal:
@@ -98,57 +79,25 @@ def _way(job: Job) -> WalletWay:
     return way
 
 
-def _wanted(job: Job) -> rules.Purchase:
+def _wanted(job: Job) -> Wanted:
     request = job.order["request"]
-    return rules.Purchase(
-        Kind(job.order["action"]),
-        request["count"],
-        request["fen"],
-        request["customer"].zfill(rules.CUSTOMER_DIGITS),
-    )
+    return Wanted(job.order["action"], request["count"], request["fen"])
 
 
-async def _before(job: Job) -> _Before:
+async def _seen(job: Job) -> Seen:
     way = _way(job)
-    wallet = await job.session.run(way.read(job.whom))
-    total = None
-    if job.order["action"] == Kind.REFUND:
-        total = await job.session.run(way.total(job.whom))
-    return _Before(Seen(wallet.count, wallet.remaining_fen - wallet.overdrawn_fen, wallet.last_fen), total)
-
-
-def _why_not(said: Answer, job: Job, seen: Seen) -> str:
-    request = job.order["request"]
-    if said is Answer.COUNT:
-        return (
-            f"the wallet says {seen.count} purchases, the ledger knows of {request['count'] - (job.order['action'] != Kind.REFUND)}: "
-            "something was put into it past us, or it was set back; `headend purchase settle` after looking into it"
-        )
-    return (
-        f"{said}: the wallet holds {yuan_text(seen.fen)} yuan, and {yuan_text(request['fen'])} are asked for"
-    )
+    held = await job.session.run(way.read(job.whom))
+    total = await job.session.run(way.total(job.whom)) if job.order["action"] == REFUND else None
+    return Seen(held.count, held.remaining_fen - held.overdrawn_fen, held.last_fen, total)
 
 
 async def _judge(job: Job, *, answered: bool) -> None:
     """Read the wallet back and move the order by what it proves. `answered`: the meter said that it has it."""
-    wanted = _wanted(job)
-    then = job.order["result"].get("before")
-    now = await _before(job)
-    used = None
-    if (
-        then is not None
-        and then["total"] is not None
-        and now.total is not None
-        and now.total >= then["total"]
-    ):
-        used = (now.total - then["total"] + SHOWN) * DEAREST // _UNITS_PER_FEN + 1
-    seen = Seen(now.wallet.count, now.wallet.fen, now.wallet.last_fen, used)
-    says = rules.proof(wanted, seen, None if then is None else Seen(then["count"], then["fen"]))
-    result = {
-        "wallet": {"count": seen.count, "fen": seen.fen, "last_fen": seen.last_fen},
-        "read_back_at": as_datetime(job.now()).isoformat(),
-    }
-    shown = f"the wallet read back: {seen.count} purchases, {yuan_text(seen.fen)} yuan"
+    before = job.order["result"].get("before")
+    seen = await _seen(job)
+    says = wallet.proof(_wanted(job), seen, None if before is None else Seen(**before))
+    result: dict[str, Any] = {"wallet": asdict(seen), "read_back_at": as_datetime(job.now()).isoformat()}
+    shown = f"the wallet read back: {seen}"
     if says is Proof.ABSENT and answered:
         says = Proof.FOREIGN  # it said yes: offered again it might take it twice
     if says is Proof.THERE:
@@ -156,9 +105,8 @@ async def _judge(job: Job, *, answered: bool) -> None:
     elif says is Proof.ABSENT:
         await job.step(Event.DISPROVE, f"not taken; {shown}", result)
     elif says is Proof.FOREIGN:
-        await job.step(
-            Event.DISPROVE, f"not what was to be; {shown}: a person must look", result | {"foreign": True}
-        )
+        result["foreign"] = True
+        await job.step(Event.DISPROVE, f"not what was to be, a person must look; {shown}", result)
     elif await job.state() is State.ANSWERED:  # the energy used since hides it
         await job.step(Event.LOSE, f"not to be told yet; {shown}", result)
 
@@ -167,15 +115,15 @@ async def _read(job: Job) -> None:
     """The wallet and what stands beside it, kept as a reading of it."""
     way = _way(job)
     try:
-        wallet = await job.session.run(way.read(job.whom))
+        held = await job.session.run(way.read(job.whom))
         around = await job.session.run(way.around(job.whom))
     except WireTrouble as trouble:
         await job.step(Event.REJECT, str(trouble))
         return
     reading = wallets.Reading(
-        wallet.remaining_fen,
-        wallet.overdrawn_fen,
-        wallet.count,
+        held.remaining_fen,
+        held.overdrawn_fen,
+        held.count,
         around.registers,
         around.is_open,
         dict(around.settings),
@@ -185,5 +133,4 @@ async def _read(job: Job) -> None:
     await job.step(
         Event.ANSWER, "read", {"wallet": reading.document(), "read_at": as_datetime(at).isoformat()}
     )
-    left = yuan_text(reading.fen)
-    await job.step(Event.PROVE, f"{left} yuan left after {reading.count} purchases")
+    await job.step(Event.PROVE, f"{wallet.yuan(reading.fen)} yuan left after {reading.count} purchases")
