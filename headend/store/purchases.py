@@ -317,3 +317,19 @@ def listing(
         "ORDER BY p.purchase_id DESC LIMIT %(limit)s",
         {"before": before, "customer": customer, "limit": limit},
     ).fetchall()
+
+
+def refunded(conn: Connection) -> list[dict[str, Any]]:
+    """Purchases that have come out of their wallet again and whose payment still stands in the ledger. Of a bank's payment only once the
+    day has been compared: until then the bank's books are the payment's."""
+    return conn.execute(
+        """
+        SELECT p.purchase_id, p.amount_fen, y.channel, y.accounting_date, y.serial, o.order_id
+        FROM orders o JOIN purchase p USING (purchase_id) JOIN payment y USING (entry_id)
+        WHERE o.kind = 'purchase' AND o.action = 'refund' AND o.state = 'verified'
+          AND NOT EXISTS (SELECT FROM payment_reversal r WHERE (r.channel, r.accounting_date, r.serial) = (y.channel, y.accounting_date, y.serial))
+          AND (y.channel NOT LIKE 'bank:%' OR EXISTS (
+              SELECT FROM bank_day d JOIN bank b USING (bank_id) WHERE 'bank:' || b.code = y.channel AND d.accounting_date = y.accounting_date))
+        ORDER BY o.order_id
+        """
+    ).fetchall()

@@ -1,0 +1,216 @@
+"""`headend purchase`: wallets of meters that execute their own fee control, what was carried into them, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import rich_click as click
+
+from headend.cli import orders as order_commands
+from headend.cli.common import App, json_option, pass_app, person_option, print_json, yuan
+from headend.cli.prepaid import Yuan
+from headend.jobs import wallets as job
+from headend.jobs.frame import Run, run
+from headend.jobs.schedule import JOBS
+from headend.store import customers, orders, purchases, wallets
+from headend.store.db import StoreError
+
+#: how long a reading that a person asks for may wait for its meter
+_NOW = np.timedelta64(900, "s")
+
+
+@click.group(name="purchase")
+def command() -> None:
+    """Purchases (充值) into meters that count the money down by themselves (本地费控), and their wallets."""
+
+
+@command.command()
+@click.argument("customer")
+@json_option
+@pass_app
+def show(app: App, customer: str, as_json: bool) -> None:
+    """The wallet of CUSTOMER (户号): what the meter said last, what we have proof of, what is on its way."""
+    now = app.clock.now()
+    told = wallets.of_accounts(app.conn, customers.one(app.conn, customer, now=now)["accounts"], limit=7)
+    if not told:
+        raise StoreError(
+            f"customer {customer} has no account whose fee control the meter executes; `headend prepaid show {customer}`"
+        )
+    if as_json:
+        print_json(told)
+        return
+    for one in told:
+        app.show(
+            f"wallet of {customer} in meter {one['meter']}: {one['proved']} purchases proved",
+            ("read", ">remaining", ">overdrawn", ">purchases", "relay", "~limits"),
+            [
+                (
+                    app.local(r["at"]), yuan(r["remaining_fen"]), yuan(r["overdrawn_fen"]), r["count"], _relay(r["is_open"]),
+                    ", ".join(f"{name} {yuan(fen)}" for name, fen in r["settings"].items()),
+                )
+                for r in one["readings"]
+            ],
+            note="what the meter says; the ledger is not made from it",
+        )  # fmt: skip
+    _table(app, purchases.listing(app.conn, limit=20, customer=customer))
+
+
+def _relay(is_open: bool | None) -> str:
+    return "–" if is_open is None else "open" if is_open else "closed"
+
+
+@command.command(name="list")
+@click.option("--customer", help="Only of this one (户号).")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@json_option
+@pass_app
+def list_(app: App, customer: str | None, limit: int, as_json: bool) -> None:
+    """Purchases, newest first: waiting, under way, carried, refused, reversed, refunded."""
+    rows = purchases.listing(app.conn, limit=limit, customer=customer)
+    if as_json:
+        print_json(rows)
+        return
+    _table(app, rows)
+
+
+def _table(app: App, rows: Sequence[dict[str, Any]]) -> None:
+    app.show(
+        "purchases (yuan)",
+        (">id", "customer", ">yuan", "paid", "standing", "meter", ">count", ">order", "~why"),
+        [
+            (
+                r["purchase_id"], r["customer"], yuan(r["amount_fen"]), app.local(r["at"]), r["standing"], r["meter"] or "–",
+                "–" if r["count"] is None else r["count"], r["order_id"] or "–",
+                f"{r['settled_by']}: {r['settled_why']}" if r["settled_by"] else r["outcome"] or "",
+            )
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+@command.command()
+@click.argument("meter")
+@person_option
+@order_commands.wait_option
+@json_option
+@pass_app
+def read(app: App, meter: str, person: str, wait: float, as_json: bool) -> None:
+    """Have the wallet of METER (asset number) read now, by the collector that owns its line."""
+    now = app.clock.now()
+    order = orders.request(
+        app.conn,
+        kind="purchase",
+        action="read",
+        asset=meter,
+        reason="asked for",
+        who=person,
+        now=now,
+        expires=now + _NOW,
+        priority=1,
+    )
+    order_commands.finish(app, order_commands.wait_for(app, order, wait), as_json)
+
+
+@command.command()
+@click.argument("purchase", type=int)
+@person_option
+@pass_app
+def again(app: App, purchase: int, person: str) -> None:
+    """Ask once more for PURCHASE, which the meter has refused, or whose wallet was not where it should be: look into why first."""
+    click.echo(f"order {purchases.again(app.conn, purchase, who=person, now=app.clock.now())}")
+
+
+@command.command()
+@click.argument("purchase", type=int)
+@click.option("--reason", required=True, help="Why; kept for ever.")
+@person_option
+@pass_app
+def refund(app: App, purchase: int, reason: str, person: str) -> None:
+    """Ask for PURCHASE, the newest of its wallet, to come out again (退费). Another person approves; the payment is taken back when it is proved."""
+    order = purchases.refund(app.conn, purchase, reason=reason, who=person, now=app.clock.now())
+    click.echo(f"order {order} waits for another person: `headend purchase approve {order} --person …`")
+
+
+@command.command()
+@click.argument("meter")
+@click.option(
+    "--count",
+    type=click.IntRange(0, 9999),
+    required=True,
+    help="Where the wallet stands: its count of purchases.",
+)
+@click.option(
+    "--carried",
+    type=int,
+    multiple=True,
+    help="A purchase that is in it, by whatever way it came there; repeatable.",
+)
+@click.option("--reason", required=True, help="What was looked at; kept for ever.")
+@person_option
+@pass_app
+def settle(app: App, meter: str, count: int, carried: tuple[int, ...], reason: str, person: str) -> None:
+    """A person's word on the wallet of METER, after a card, a restored backup or a meter set back: counts go on from here. Changes no meter."""
+    purchases.settle(
+        app.conn, meter, count=count, carried=carried, why=reason, who=person, now=app.clock.now()
+    )
+    click.echo(f"the wallet of {meter} stands at {count}; {len(carried)} purchases are in it by your word")
+
+
+@command.command()
+@pass_app
+def reconcile(app: App) -> None:
+    """Ask for purchases that are due and for readings, and compare wallets with the ledger now; what differs is a finding."""
+    asked, refunds, failed = job.act(Run(app.conn, app.zone, app.clock.now()))
+    click.echo(f"{asked} purchases asked for, {refunds} refunds booked")
+    for why in failed:
+        click.echo(f"not asked for: {why}")
+    click.echo(run(job.NAME, JOBS[job.NAME], app.conn, app.zone, app.clock, app.today(), stepwise=True))
+
+
+@command.command()
+@click.argument("changes", nargs=-1)
+@json_option
+@pass_app
+def rules(app: App, changes: tuple[str, ...], as_json: bool) -> None:
+    """Show by what wallets are judged, or change some: tolerance=1.00 age_hours=48 alarm1=20 alarm2=5 overdraft=0 hoarding=9999 permit=0.
+
+    The last five are what the meters' own limits shall be; alarm1=- compares it no more."""
+    if changes:
+        wallets.set_rules(app.conn, dict(_pair(change) for change in changes))
+        app.conn.commit()
+    current = wallets.rules(app.conn)
+    told = {name: getattr(current, name) for name in type(current).__slots__}
+    if as_json:
+        print_json(told)
+        return
+    app.show(
+        "rules for wallets",
+        ("rule", "value"),
+        [(name, _value(name, value)) for name, value in told.items()],
+        note="amounts in yuan; –: not compared",
+    )
+
+
+def _pair(change: str) -> tuple[str, int | None]:
+    name, sign, value = change.partition("=")
+    if not sign:
+        raise click.UsageError(f"{change!r} is not NAME=VALUE")
+    if value == "-":
+        return name, None
+    if name == "age_hours":
+        if not value.isdecimal():
+            raise click.UsageError(f"age_hours: {value!r} is no whole number of hours")
+        return name, int(value)
+    return name, Yuan().convert(value, None, None)
+
+
+def _value(name: str, value: int | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if name == "age_hours" else yuan(value)
+
+
+command.add_command(order_commands.approve)
+command.add_command(order_commands.cancel)
