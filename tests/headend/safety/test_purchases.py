@@ -14,8 +14,11 @@ import psycopg
 import pytest
 
 from headend.collector.commands import Commands
+from headend.collector.drivers import drivers
 from headend.collector.recorder import Recorder
-from headend.store import leases, ledger, orders, purchases
+from headend.jobs import wallets as job
+from headend.jobs.frame import Run
+from headend.store import leases, ledger, orders, purchases, wallets
 from headend.store.archive import installed
 from headend.store.db import Connection
 from headend.store.ledger import Name
@@ -23,9 +26,10 @@ from headend.store.orders import Fence
 from headend.store.purchases import PaymentCarried
 from terminals.bus import Bus
 from terminals.drivers.dlt645 import Dlt645Driver
-from terminals.drivers.driver import Meter
+from terminals.drivers.driver import Driver, Meter
 from terminals.links.tcp import connect
 from terminals.pace import Pace
+from terminals.simulator.codes import terminal_address
 from terminals.simulator.standin import StandInMachine
 from terminals.simulator.wallet import Limits, Wallet
 from tests.headend.safety.test_fee_control import Died, Strike, Struck
@@ -345,3 +349,77 @@ async def test_struck_while_it_is_refunded(house: House, nth: int, how: str) -> 
     assert (house.wallet._paid, state) in ((5_000, "verified"), (5_700, "failed"))
     arrived = nth == 7 and how in ("answer", "after")
     assert state == ("verified" if arrived else "failed")
+
+
+# --- read, and compared ---
+
+
+async def test_a_wallet_is_read_and_follows_from_what_its_registers_say(house: House) -> None:
+    """Its own prices are another utility's: what is left differs from what our tariff makes of its registers, once enough was used."""
+    wallets.set_rules(house.conn, {"tolerance": 0})
+    house.pay(5_000)
+    await house.rounds(1)
+    for hours in (1, 23):
+        house.wire.clock.pass_(hours=hours)
+        run = Run(house.conn, SHANGHAI, house.wire.clock.now())
+        job.job(run, DAY)
+        await house.collect()
+    readings = wallets.newest(house.conn, house.wire.where.meter, limit=9)
+    now = house.wire.clock.now()
+    registers = house.wire.meter.registers(now)
+    assert registers is not None
+    shown = house.wallet.shown(registers)
+    assert (readings[0]["remaining_fen"], readings[0]["overdrawn_fen"], readings[0]["count"]) == (*shown, 1)
+    assert readings[0]["registers"] == registers.tolist()
+    assert readings[0]["is_open"] is False
+    assert readings[0]["settings"] == {
+        "alarm1": 0,
+        "alarm2": 0,
+        "overdraft": 0,
+        "hoarding": 99_999_999,
+        "permit": 0,
+    }
+    job.job(Run(house.conn, SHANGHAI, now), DAY)
+    rules = [
+        row["rule"] for row in house.conn.execute("SELECT rule FROM finding WHERE state = 'new'").fetchall()
+    ]
+    assert rules == ["wallet-remaining"]
+
+
+@pytest.mark.parametrize("protocol", ["gdw376", "dlt698"])
+async def test_through_a_terminal(bare_wire: Wire, protocol: str) -> None:
+    """The same frames, carried by the terminal in front of the meter."""
+    wire, conn = bare_wire, bare_wire.conn
+    conn.execute("UPDATE account SET fee_control = 'meter'")
+    login = terminal_address(protocol, 0)
+    conn.execute("UPDATE terminal SET login = %s", (login,))
+    conn.commit()
+    wire.meter.wallet = Wallet(PRICES, Limits(alarm1=0, alarm2=0))
+    now = wire.clock.now()
+    ledger.pay(
+        conn,
+        customer="9001",
+        channel="counter",
+        accounting_date=DAY,
+        serial="1",
+        amount_fen=800,
+        paid_at=now,
+        now=now,
+    )
+    (order,), _ = purchases.ask_waiting(conn, now=now, who="job:purchase")
+    driver = drivers("terminals.simulator.standin:StandInMachine")[protocol]
+    assert (await through(wire, driver, order))["state"] == "verified"
+    assert [(record.count, record.fen) for record in wire.meter.wallet.records] == [(1, 800)]
+
+
+async def through(wire: Wire, driver: Driver, order: int) -> dict[str, Any]:
+    (row,) = installed(wire.conn, wire.clock.now(), [wire.where.terminal])
+    (waiting,) = [o for o in orders.work(wire.conn, [wire.where.terminal]) if o["order_id"] == order]
+    wire.conn.commit()
+    meter = Meter(
+        row.meter_id, row.address, SHANGHAI, row.phases, row.secrets, row.terminal, wire.meter.index + 1
+    )
+    recorder = Recorder(wire.where.terminal, row.protocol, driver, wire.clock.now)
+    commands = Commands(wire.database, wire.clock, driver, wire.fence, lambda: None, recorder)
+    await commands.carry_out(wire.bus, meter, waiting)
+    return wire.order(order)
