@@ -12,9 +12,11 @@ from headend.api.auth import Approver, Operator, Reader
 from headend.api.documents import PAGE, Cursor, Limit, pack, page, single, unpack
 from headend.api.house import Here
 from headend.api.writes import OnceKey, once
+from headend.control.load_control import check_request
 from headend.control.order_state import NoSuchStep
 from headend.store import orders
 from headend.store.db import Connection
+from headend.store.orders import Writing
 
 router = APIRouter(prefix="/commands", tags=["commands"])
 
@@ -24,15 +26,23 @@ class CommandIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["relay", "read", "clock"]
+    kind: Literal["relay", "read", "clock", "control"]
     action: str = Field(
         default="",
         max_length=20,
-        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none",
+        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none; control, of a terminal: "
+        "read, keep-power, end-keep-power, release, purchase, write",
     )
     meter: str = Field(default="", max_length=60, description="asset number")
     terminal: str = Field(
-        default="", max_length=60, description="code of the terminal itself, instead of a meter: its clock"
+        default="",
+        max_length=60,
+        description="code of the terminal itself, instead of a meter: its clock, or load control",
+    )
+    request: dict[str, Any] = Field(
+        default={},
+        description="of control: group, off, set, on, power_rounds, energy_rounds, alarm_minutes, security_w, sliding_minutes; "
+        "of keep-power: half_hours",
     )
     reason: str = Field(min_length=3, max_length=400, description="goes to the audit trail")
     valid_s: int = Field(
@@ -52,6 +62,10 @@ class CommandIn(BaseModel):
             names = ", ".join(possible) if any(possible) else "none"
             of = "" if self.meter else " of a terminal"
             raise ValueError(f"{self.kind}{of} has no action {self.action!r}; possible: {names}")
+        if self.kind == "control":
+            check_request(self.action, self.request)  # a ControlError is a ValueError
+        elif self.request:
+            raise ValueError(f"{self.kind} takes no request")
         return self
 
 
@@ -74,6 +88,7 @@ def ask(request: Request, body: CommandIn, house: Here, key: Operator, once_key:
             now=now,
             expires=now + np.timedelta64(body.valid_s, "s"),
             request_key=f"api:{key.person}:{once_key}",
+            writing=Writing(body.request),
         )
         return 202, _document(orders.get(conn, order_id))
 
@@ -91,7 +106,7 @@ def listing(
         str | None, Query(max_length=60, description="code: only commands to that terminal itself")
     ] = None,
     kind: Annotated[
-        Literal["relay", "read", "clock", "parameters", "archive", "tasks"] | None, Query()
+        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control"] | None, Query()
     ] = None,
     open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,
     limit: Limit = PAGE,

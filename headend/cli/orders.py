@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import rich_click as click
@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
 from headend.control import gates
+from headend.control.load_steps import steps
 from headend.store import orders
 from headend.store.db import StoreError
 
@@ -45,6 +46,9 @@ def show(app: App, order: dict[str, Any]) -> None:
             f"  {item['key']}: {escape(_short(item['was']))} → {escape(_short(item['becomes']))}",
             highlight=False,
         )
+    if order["kind"] == "control" and order["action"] != "read":
+        for name, value in steps(order["action"], order["request"]):
+            app.console.print(f"  {name}: {escape(words(value))}", highlight=False)
     for event in order["events"]:
         app.console.print(
             f"  {app.local(event['at'])}  {event['event']:<9} → {event['state']:<9} {escape(event['who'])}  {escape(event['detail'])}",
@@ -66,6 +70,15 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {value[name]}" for name in ("point", "address", "protocol", "port", "baud"))
     return str(value)
+
+
+def words(value: Mapping[str, Any]) -> str:
+    """What a terminal is told, or says, under one name."""
+    return ", ".join(f"{name} {_list(each)}" for name, each in value.items())
+
+
+def _list(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def failure(order: dict[str, Any], wait: float) -> str:

@@ -8,6 +8,9 @@ from typing import Any, Final, Protocol
 
 from terminals.drivers.archive376 import Archive376
 from terminals.drivers.archive698 import Archive698
+from terminals.drivers.control import Controls, Term
+from terminals.drivers.control376 import Control376
+from terminals.drivers.control698 import Control698
 from terminals.drivers.driver import Meter, Script
 from terminals.drivers.entry import Change, Entry, entry_of
 from terminals.drivers.held import Shelf
@@ -97,6 +100,26 @@ class SettingsBook:
             yield from self._settings.write(whom, item.key, bytes.fromhex(item.becomes))
 
 
+class ControlBook:
+    """Load control; the value is a document as headend/control/load_steps.py has it. One a write.
+
+    `term`: what a command says of its own time when it is written; None: nothing."""
+
+    most = 1
+
+    def __init__(self, controls: Controls, term: Callable[[], Term | None] = lambda: None) -> None:
+        self._controls = controls
+        self._term = term
+
+    def read(self, whom: Meter, keys: Sequence[str] | None) -> Script[Found]:
+        held = yield from self._controls.read(whom, keys or ())
+        return Found({name: dict(value) for name, value in held.items()})
+
+    def write(self, whom: Meter, items: Sequence[Item], found: Found) -> Script[None]:
+        for item in items:
+            yield from self._controls.write(whom, item.key, item.becomes, self._term())
+
+
 def shelf_of(protocol: str) -> Shelf:
     """KeyError: terminals of that protocol hold no archive."""
     return _SHELVES[protocol]()
@@ -105,6 +128,11 @@ def shelf_of(protocol: str) -> Shelf:
 def settings_of(protocol: str) -> Settings:
     """KeyError as above."""
     return _SETTINGS[protocol]()
+
+
+def controls_of(protocol: str) -> Controls:
+    """KeyError as above."""
+    return _CONTROLS[protocol]()
 
 
 def book_of(protocol: str, kind: str) -> Book:
@@ -134,4 +162,8 @@ _SHELVES: Final[Mapping[str, Callable[[], Shelf]]] = {
 _SETTINGS: Final[Mapping[str, Callable[[], Settings]]] = {
     "gdw376": lambda: Settings376(Station376()),
     "dlt698": lambda: Settings698(Station698()),
+}
+_CONTROLS: Final[Mapping[str, Callable[[], Controls]]] = {
+    "gdw376": lambda: Control376(Station376()),
+    "dlt698": Control698,
 }

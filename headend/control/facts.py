@@ -102,6 +102,34 @@ class WriteFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlFacts:
+    """Facts of one write of load control (定值控制) to a terminal.
+
+    requested_by, approved_by, sending, stopped, not_before   as in Facts
+    meters         how many the archive knows behind the terminal
+    strangers      those of customers of whom no account is known; a meter of an area, a gateway or generation cuts off nobody
+    protected      who must not be cut off, and why
+    kept           meters in keep-power, or told so and not read back
+    terminal_day   such writes sent to this terminal in the last 24 hours, this one excluded; system_hour, system_day: to all
+    """
+
+    now: dt.datetime
+    expires: dt.datetime
+    requested_by: str
+    approved_by: str | None
+    sending: bool
+    not_before: dt.datetime | None
+    stopped: str | None
+    meters: int
+    strangers: tuple[str, ...]
+    protected: tuple[str, ...]
+    kept: tuple[str, ...]
+    terminal_day: int | None
+    system_hour: int | None
+    system_day: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The utility's own numbers. Defaults err on the side of not cutting anybody off."""
 
@@ -142,6 +170,11 @@ class Limits:
     #: it; what is overwritten or erased stops being read, and beyond a handful of exchanged meters that is a mistake
     terminal_adds_per_day: int = 1000
     terminal_replaces_per_day: int = 20
+    #: writes of load control. A terminal is told a plan once and corrected a few times; a small utility's day of orderly use passes. Defaults
+    #: without a source.
+    controls_per_terminal_day: int = 6
+    controls_per_hour: int = 50
+    controls_per_day: int = 200
 
 
 @dataclass(frozen=True, slots=True)

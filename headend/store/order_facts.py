@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from headend.control import gates
-from headend.control.facts import Facts, Limits, Refusal, WriteFacts
+from headend.control.facts import ControlFacts, Facts, Limits, Refusal, WriteFacts
 from headend.store import batches, cluster, no_trip, trip_buckets, trip_stop
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
@@ -60,6 +60,8 @@ def ask_gates(
             {**row["accepted"], **(accepted or {})}.get("fall"), buckets,
         )  # fmt: skip
         return gates.ask(facts_of(conn, trip), limits)
+    if row["kind"] == "control":
+        return gates.ask_control(_control(conn, row, at, approved_by, sending=sending), limits)
     today = conn.execute(
         "SELECT coalesce(sum(adds), 0)::int AS adds, coalesce(sum(replaces), 0)::int AS replaces FROM orders "
         "WHERE terminal_id = %s AND meter_id IS NULL AND sent_at > %s - interval '24 hours' AND order_id IS DISTINCT FROM %s",
@@ -70,6 +72,52 @@ def ask_gates(
         at, until, who, approved_by, sending, row["adds"], row["replaces"], today["adds"], today["replaces"]
     )
     return gates.ask_write(facts, limits)
+
+
+def _control(
+    conn: Connection, row: Mapping[str, Any], at: dt.datetime, approved_by: str | None, *, sending: bool
+) -> ControlFacts:
+    """Everything about one write of load control. When it is sent, one such write at a time looks at the caps, and the kill switch is held."""
+    if sending:
+        conn.execute("SELECT pg_advisory_xact_lock(hashtext('load control'))")
+    told = conn.execute(
+        """
+        SELECT count(*) FILTER (WHERE terminal_id = %(terminal)s)::int AS terminal_day,
+               count(*) FILTER (WHERE sent_at > %(now)s - interval '1 hour')::int AS system_hour, count(*)::int AS system_day
+        FROM orders WHERE kind = 'control' AND action = 'write' AND sent_at > %(now)s - interval '24 hours'
+          AND order_id IS DISTINCT FROM %(order)s
+        """,
+        {"terminal": row["terminal_id"], "now": at, "order": row["order_id"]},
+    ).fetchone()
+    assert told is not None
+    behind = conn.execute(
+        """
+        SELECT m.meter_id, m.asset, a.account_id, a.protected, coalesce(p.kind, 'customer') AS kind
+        FROM installation i JOIN meter m USING (meter_id) JOIN point p USING (point_id)
+        LEFT JOIN account a ON a.point_id = i.point_id AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        WHERE i.terminal_id = %(terminal)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s ORDER BY m.asset
+        """,
+        {"terminal": row["terminal_id"], "now": at},
+    ).fetchall()
+    kept = _keep_power(conn, [each["meter_id"] for each in behind])
+    return ControlFacts(
+        now=at,
+        expires=row["expires_at"],
+        requested_by=row["requested_by"],
+        approved_by=approved_by,
+        sending=sending,
+        not_before=row["not_before"],
+        stopped=trip_stop.why(trip_stop.state(conn, hold=sending)),
+        meters=len(behind),
+        strangers=tuple(
+            each["asset"] for each in behind if each["account_id"] is None and each["kind"] == "customer"
+        ),
+        protected=tuple(
+            f"meter {each['asset']}, {each['protected']}" for each in behind if each["protected"]
+        ),
+        kept=tuple(each["asset"] for each in behind if kept.get(each["meter_id"], False) is not False),
+        **told,
+    )
 
 
 def facts_of(conn: Connection, trip: Trip) -> Facts:
@@ -117,7 +165,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         trips_organisation_day=taken["organisation", "day"],
         noticed_at=account["noticed_at"] if account else None,
         stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
-        keep_power=_keep_power(conn, trip.meter_id),
+        keep_power=_keep_power(conn, [trip.meter_id]).get(trip.meter_id, False),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),
         validated_until=_validated(conn),
         doubts=_doubts(conn, trip.meter_id, day - dt.timedelta(days=limits.doubt_days)),
@@ -185,17 +233,19 @@ def _fall(
     return usual, row["settled"] + account["since_fen"]
 
 
-def _keep_power(conn: Connection, meter_id: int) -> bool | None:
-    """Whether the meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too."""
-    row = conn.execute(
+def _keep_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | None]:
+    """Whether each meter is in keep-power, by the newest order that read it back; one that told it so and has not been disproved counts too.
+    Who was never told anything is not in it."""
+    rows = conn.execute(
         """
-        SELECT CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
-        WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL
-          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY order_id DESC LIMIT 1
+        SELECT DISTINCT ON (meter_id) meter_id,
+               CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
+        WHERE meter_id = ANY(%s) AND kind = 'relay' AND sent_at IS NOT NULL
+          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY meter_id, order_id DESC
         """,
-        (meter_id,),
-    ).fetchone()
-    return False if row is None else row["on"]
+        (list(meter_ids),),
+    ).fetchall()
+    return {row["meter_id"]: row["on"] for row in rows}
 
 
 def _validated(conn: Connection) -> dt.date | None:

@@ -12,6 +12,7 @@ import psycopg
 
 from headend.control import gates
 from headend.control.facts import Refusal
+from headend.control.load_control import ControlError, check_request
 from headend.control.order_state import OPEN, Event, NoSuchStep, State, after
 from headend.store import batches, cluster, feed, leases, trip_buckets
 from headend.store.coverage import UnknownMeter
@@ -39,6 +40,7 @@ TERMINAL_ACTIONS = {
     "parameters": ("read", "write"),
     "archive": ("read", "write"),
     "tasks": ("read", "write"),
+    "control": ("read", "write", "release", "purchase", "keep-power", "end-keep-power"),
 }
 #: how long the sending of an order waits for others' locks; then it is tried again
 PATIENCE: Final = "2s"
@@ -308,6 +310,11 @@ def _of_terminal(conn: Connection, wish: _Wish) -> _Target:
             f"terminal {wish.terminal} speaks {row['protocol']}: it passes bytes on and has no {wish.kind} of its own; "
             f"only terminals of {' and '.join(STATIONS)} have"
         )
+    if wish.kind == "control":
+        try:
+            check_request(wish.action, wish.writing.request, row["protocol"])
+        except ControlError as error:
+            raise OrderError(f"terminal {wish.terminal}: {error}") from None
     return _Target(None, row["terminal_id"])
 
 

@@ -536,6 +536,10 @@ class Device:
         answer = self._refusal(frame, asked.apdu.piid or 0, code)
         return answer.data if answer else b""
 
+    def drop(self) -> None:
+        """Pass over the pending request in silence: its time tag says that it is void."""
+        self._close()
+
     def link(
         self, kind: int, heartbeat_s: int, when: np.datetime64, *, piid: int = 0, client: int = 0
     ) -> bytes:

@@ -20,7 +20,8 @@ from protocols.gdw376.frame import Address
 from protocols.gdw376.units import ident
 from protocols.gdw376.values import DENSITY_MINUTES, Clock, Typed, Unit, encode
 from protocols.localtime import as_datetime, from_local, midnight
-from terminals.simulator import events376
+from terminals.simulator import events376, held376
+from terminals.simulator.held376 import Held376
 from terminals.simulator.layout import Ints
 from terminals.simulator.meter import DayRecord, Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN, SHOWN_PER_UNIT, SLOT_US
@@ -57,9 +58,15 @@ class Concentrator:
     its archive says: `told`, where point k is the k-th of `meters`, counted from 1, if nothing else was written there."""
 
     def __init__(
-        self, address: Address, meters: Sequence[Meter], port: Port, told: Told376 | None = None
+        self,
+        address: Address,
+        meters: Sequence[Meter],
+        port: Port,
+        told: Told376 | None = None,
+        held: Held376 | None = None,
     ) -> None:
         self.address = address
+        self.held = held or Held376(None)
         self.told = told or Told376([meter.address for meter in meters])
         self._meters = {meter.address: meter for meter in meters}
         self._points: dict[int, Meter] | None = None
@@ -85,11 +92,15 @@ class Concentrator:
         units = request.units
         device.waiting = self._waiting(now())
         match request.afn:
+            case 0x04 if all(unit.function in held376.TAKES for unit in units):
+                return device.confirm() if self.held.tell(units) else device.deny()
             case 0x04:
                 self._points = None
                 return device.confirm() if self.told.tell(units) else device.deny()
             case 0x05 if [unit.function for unit in units] == [_SET_CLOCK]:
                 return self._set_clock(device, units[0], now())
+            case 0x05 if len(units) == 1:
+                return device.confirm() if self.held.act(units[0], now()) else device.deny()
             case 0x10 if [unit.function for unit in units] == [1]:
                 return device.answer([(ident([0], [1]), [self._forward(units[0], now)])])
             case _:
@@ -99,6 +110,11 @@ class Concentrator:
     def _answer(self, afn: int, units: Sequence[Unit], now: np.datetime64) -> list[Part]:
         """What it has of what was asked for."""
         match afn:
+            case 0x0A if any(unit.function in held376.TAKES for unit in units):
+                told = [(unit, self.held.told(unit)) for unit in units]
+                return [
+                    (ident([unit.point], [unit.function]), [data]) for unit, data in told if data is not None
+                ]
             case 0x0A:
                 return list(self.told.told(units))
             case 0x0C | 0x0D:
@@ -121,6 +137,8 @@ class Concentrator:
             return encode(0x0C, _CLOCK, [_stamp(self.clock(now))])
         if (unit.afn, unit.point, unit.function) == (0x0C, 0, _COUNTERS):
             return encode(0x0C, _COUNTERS, [count % 256 for count in self._counts(now)])
+        if unit.afn == 0x0C and (state := self.held.state(unit.function, unit.point, now)) is not None:
+            return state
         meter = self._read().get(unit.point)
         if meter is None or not unit.known:
             return None

@@ -34,6 +34,7 @@ from protocols.dlt698.wire import Chosen
 from protocols.errors import FrameError
 from protocols.exchange import NEED_DATA, Send
 from protocols.localtime import from_local, local_fields
+from terminals.simulator.held698 import Held698
 from terminals.simulator.layout import Ints
 from terminals.simulator.meter import Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN
@@ -121,6 +122,7 @@ class Rows:
 class Concentrator:
     """The terminal, whoever is connected. `line`: where its meters hang, with their own protocol.
 
+    held       what it was told of load control
     told       which of them it reads, and what of them; all of all, if None
     password   of CONNECT; without a CONNECT everything is allowed that a public client may do
     """
@@ -133,9 +135,11 @@ class Concentrator:
         *,
         odd: bool = False,
         told: Told698 | None = None,
+        held: Held698 | None = None,
         password: str = "00000000",
     ) -> None:
         self.address = address
+        self.held = held or Held698(None)
         self.told = told or Told698([meter.address for meter in meters], FREEZES)
         self.odd = odd
         #: (choice, fields) of reports that the head-end has not taken yet.
@@ -159,6 +163,15 @@ class Concentrator:
     def wander(self, ahead: np.timedelta64) -> None:
         """Its clock is off by this much from now on."""
         self._drift = ahead.astype("timedelta64[us]")
+
+    def late(self, apdu: Apdu, now: np.datetime64) -> bool:
+        """Whether the request's time tag says that it is void by now: then it is passed over in silence."""
+        if apdu.time_tag is None:
+            return False
+        sent = from_local(np.array([clock.decode_time_s(apdu.time_tag.sent)]), ZONE)[0]
+        delay = apdu.time_tag.delay
+        lasts = np.timedelta64(delay.count * _UNITS[delay.unit] * 1_000_000, "us")
+        return bool(delay.count and self.clock(now) > sent + lasts)
 
     # --- services ---
 
@@ -201,10 +214,13 @@ class Concentrator:
             return Result(oad, 0, Data(values.OCTET_STRING, bytes.fromhex(self.address)))
         if oad in TABLES:
             return Result(oad, 0, self.told.table(oad >> 16))
-        return Result(oad, UNDEFINED)
+        held = self.held.get_attribute(oad, now)
+        return Result(oad, UNDEFINED) if held is None else Result(oad, 0, held)
 
     def _act(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         item = apdu.fields["item"]
+        if self.held.act(item.omd, item.data, now):
+            return {"result": ActResult(item.omd, 0)}
         try:
             self.told.act(item.omd, item.data)
         except No:
@@ -213,6 +229,8 @@ class Concentrator:
 
     def _set(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         item = apdu.fields["item"]
+        if self.held.set(item.oad, item.data):
+            return {"result": SetResult(item.oad, 0)}
         if item.oad != CLOCK:
             return {"result": SetResult(item.oad, DENIED)}
         if item.data.tag != values.DATE_TIME_S:
@@ -440,6 +458,9 @@ class Connection698:
             elif isinstance(event, Acknowledged):
                 self._taken(event.apdu)
             elif isinstance(event, Asked):
+                if self._terminal.late(event.apdu, now()):
+                    self._device.drop()
+                    continue
                 if self._terminal.reports:
                     yield self._device.report(*self._terminal.reports[0], client=event.client)
                 answer = self._terminal.serve(self._device, event.apdu, now())

@@ -19,6 +19,9 @@ from terminals.simulator.codes import terminal_address
 from terminals.simulator.device645 import Device645
 from terminals.simulator.devicedlms import GatewayDlms, LogicalDevice
 from terminals.simulator.devicemodbus import BusModbus
+from terminals.simulator.held376 import Held376
+from terminals.simulator.held698 import Held698
+from terminals.simulator.holding import Holding
 from terminals.simulator.layout import AreaPlan
 from terminals.simulator.meter import Meter
 from terminals.simulator.quick645 import Quick645
@@ -147,6 +150,7 @@ class Terminal:
         "answered",
         "away",
         "concentrator",
+        "holding",
         "meters",
         "passage",
         "plan",
@@ -182,17 +186,23 @@ class Terminal:
         self._logical: list[LogicalDevice] = []
         self._station: device376.Concentrator | None = None
         self.concentrator: device698.Concentrator | None = None
+        self.holding: Holding | None = None
+        kept_on = None if notes is None else notes.with_name(f"{notes.stem}-held{notes.suffix}")
         if plan.protocol == "dlms":
             self._logical = [LogicalDevice(meter) for meter in meters]
         address = terminal_address(plan.protocol, plan.area)
         if plan.protocol == "gdw376":
             bus = Bus645(self._meters645)
             told = Told376([] if bare else [meter.address for meter in meters], notes)
-            self._station = device376.Concentrator(parse_address(address), meters, bus.receive, told)
+            held = Held376(kept_on)
+            self.holding = Holding(self.meters, held)
+            self._station = device376.Concentrator(parse_address(address), meters, bus.receive, told, held)
         elif plan.protocol == "dlt698":
             bus, odd = Bus645(self._meters645), bool(plan.area % 2)
             known = Told698([] if bare else [meter.address for meter in meters], device698.FREEZES, notes)
-            self.concentrator = device698.Concentrator(address, meters, bus, odd=odd, told=known)
+            holds = Held698(kept_on)
+            self.holding = Holding(self.meters, holds)
+            self.concentrator = device698.Concentrator(address, meters, bus, odd=odd, told=known, held=holds)
         self._bus = self._fresh()
 
     def attach(self) -> None:
@@ -239,9 +249,11 @@ class Terminal:
                 station.wander(ahead)
 
     def settle(self, now: np.datetime64) -> None:
-        """Keys that customers have pressed by now."""
+        """Keys that customers have pressed by now, and rounds that load control has tripped."""
         for meter in self.meters:
             meter.settle(now)
+        if self.holding is not None:
+            self.holding.settle(now)
 
     def next_key(self) -> np.datetime64 | None:
         """When the next key will be pressed here."""

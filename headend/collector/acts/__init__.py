@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from headend.collector.acts.clock import ClockAct
+from headend.collector.acts.control import ControlAct
 from headend.collector.acts.purchase import PurchaseAct
 from headend.collector.acts.reading import ReadingAct
 from headend.collector.acts.relay import RelayAct
@@ -19,5 +20,6 @@ ACTS: Final[Mapping[str, Act]] = {
     "parameters": WritingAct("parameters"),
     "archive": WritingAct("archive"),
     "tasks": WritingAct("tasks"),
+    "control": ControlAct(),
     "purchase": PurchaseAct(),
 }

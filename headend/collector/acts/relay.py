@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import structlog
 
+from headend.collector.acts.validity import TooLate, in_time, validity
 from headend.collector.job import Job, Looked, WireTrouble
 from headend.control.order_state import Event, State
 from headend.control.readback import Seen, judge
 from protocols.errors import Misuse, ProtocolError, Refused
-from protocols.localtime import as_datetime, instant
+from protocols.localtime import as_datetime
 from terminals.drivers.driver import RelayAction, RelayState
 
 log = structlog.get_logger()
-
-
-class TooLate(Exception):
-    """The command's time ran out before it was written: not a byte of it has left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Validity:
-    """Until when a relay command may act: the order's expiry, or the end of the lease if that comes first.
-
-    last   in domain time
-    shown  the same instant as the meter's own clock will show it: what stands in the frame
-    """
-
-    last: np.datetime64
-    shown: np.datetime64
 
 
 class RelayAct:
@@ -54,20 +39,12 @@ class RelayAct:
         return Looked(known=np.timedelta64(shown - job.now()))
 
     async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
-        validity = _validity(job, looked.known, asked, left)
-        guard = job.session.guard
-
-        def in_time() -> None:
-            # a command without an expiry of its own (DLMS) acts when it arrives
-            if job.now() >= validity.last:
-                raise TooLate("its time ran out before it was written")
-            job.desk.guard()
-
-        job.session.guard = in_time
+        until = validity(job, looked.known, asked, left)
         try:
-            answer = await job.session.run(
-                job.desk.driver.relay(job.whom, RelayAction(job.order["action"]), validity.shown), attempts=1
-            )
+            with in_time(job, until.last):
+                answer = await job.session.run(
+                    job.desk.driver.relay(job.whom, RelayAction(job.order["action"]), until.shown), attempts=1
+                )
         except Refused as refusal:
             await job.step(Event.REJECT, f"the meter refused: {refusal}")
             return
@@ -80,8 +57,6 @@ class RelayAct:
         except WireTrouble as trouble:  # a corrupt answer too: it says nothing about the relay
             await job.step(Event.LOSE, f"sent, but {trouble}")
             raise
-        finally:
-            job.session.guard = guard
         await job.step(
             Event.ANSWER, answer.detail or "the meter took the command", {"pending": answer.pending}
         )
@@ -93,14 +68,6 @@ class RelayAct:
 
     def resolved_by_reading(self, order: dict[str, Any]) -> bool:
         return True
-
-
-def _validity(job: Job, ahead: np.timedelta64 | None, asked: np.datetime64, left: float) -> Validity:
-    """`left` are the real seconds that the lease had at `asked`."""
-    expires = instant(job.order["expires_at"])
-    lease = np.timedelta64(int(left * getattr(job.desk.clock, "rate", 1.0) * 1e6), "us")
-    last = min(expires, asked + lease)
-    return Validity(last, expires if ahead is None else last + ahead)
 
 
 async def _judge(job: Job, *, pending: bool) -> None:

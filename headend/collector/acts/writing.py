@@ -7,12 +7,14 @@ should be nothing more is written. What was interrupted is found out about by re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import structlog
 
+from headend.collector.acts.validity import TooLate
 from headend.collector.books import Book, Found, Item, book_of
 from headend.collector.job import Job, Looked, WireTrouble
 from headend.control.facts import Refusal
@@ -30,25 +32,26 @@ class WritingAct:
         self._kind = kind
 
     async def look(self, job: Job) -> Looked:
-        if job.order["action"] != "write":
+        if not self.resolved_by_reading(job.order):
             return Looked()
-        found = await self._read(job, [item.key for item in _items(job)])
+        items = self.items(job.order)
+        found = await self._read(job, [item.key for item in items])
         against = [
             Refusal(
                 "difference",
                 f"{self._kind} {item.key} is no longer what was approved: look again, then ask again",
             )
-            for item in _items(job)
+            for item in items
             if found.held.get(item.key) != item.was
         ]
         return Looked(tuple(against), found)
 
     async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
-        if job.order["action"] == "write":
-            await self._write(job, looked.known)
+        if self.resolved_by_reading(job.order):
+            await self.write(job, self.book(job), looked.known)
             return
         try:
-            found = await self._read(job, job.order["request"].get("keys"))
+            found = await self._read(job, self.keys(job.order))
         except WireTrouble as trouble:
             await job.step(Event.REJECT, str(trouble))
             return
@@ -62,16 +65,24 @@ class WritingAct:
             Event.PROVE, f"{len(found.held)} {'entries' if self._kind == 'archive' else 'settings'} read"
         )
 
-    async def _write(self, job: Job, before: Found) -> None:
-        book, items = self._book(job), _items(job)
+    async def write(
+        self,
+        job: Job,
+        book: Book,
+        before: Found,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Piece by piece, each read back before the next. `within`: what each writing happens in; TooLate: not a byte of it has left."""
+        items = self.items(job.order)
         done = 0
         for piece in _pieces(items, book.most):
             if as_datetime(job.now()) >= job.order["expires_at"]:
                 await self._stop(job, f"its time ran out after {done} of {len(items)}")
                 return
             try:
-                await job.session.run(book.write(job.whom, piece, before), attempts=1)
-            except (Refused, Misuse) as refusal:
+                with within():
+                    await job.session.run(book.write(job.whom, piece, before), attempts=1)
+            except (Refused, Misuse, TooLate) as refusal:
                 await self._stop(job, f"after {done} of {len(items)}: {refusal}")
                 return
             except WireTrouble as trouble:  # a corrupt answer too: it says nothing about what was taken
@@ -84,7 +95,7 @@ class WritingAct:
                     Event.LOSE, f"{done + len(piece)} of {len(items)} sent, but not read back: {trouble}"
                 )
                 raise
-            wrong = [item.key for item in piece if back.held.get(item.key) != item.becomes]
+            wrong = [item.key for item in piece if not self.proves(back.held.get(item.key), item)]
             if wrong:
                 await self._stop(
                     job,
@@ -92,7 +103,7 @@ class WritingAct:
                 )
                 return
             done += len(piece)
-        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job)})
+        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job), **self.kept(before)})
         await job.step(Event.PROVE, f"{done} written, each read back as approved")
 
     async def _stop(self, job: Job, why: str) -> None:
@@ -101,9 +112,9 @@ class WritingAct:
         await self.find_out(job)
 
     async def find_out(self, job: Job) -> None:
-        items = _items(job)
+        items = self.items(job.order)
         found = await self._read(job, [item.key for item in items])
-        wrong = [item.key for item in items if found.held.get(item.key) != item.becomes]
+        wrong = [item.key for item in items if not self.proves(found.held.get(item.key), item)]
         result = {"read_back_at": _now(job), "not_as_approved": wrong}
         if wrong:
             right = len(items) - len(wrong)
@@ -113,17 +124,32 @@ class WritingAct:
             await job.step(Event.PROVE, f"read back: all {len(items)} as approved", result)
 
     def resolved_by_reading(self, order: dict[str, Any]) -> bool:
-        return bool(order["action"] == "write")
+        return bool(order["action"] != "read")
 
     async def _read(self, job: Job, keys: Sequence[str] | None) -> Found:
-        return await job.session.run(self._book(job).read(job.whom, keys))
+        return await job.session.run(self.book(job).read(job.whom, keys))
 
-    def _book(self, job: Job) -> Book:
+    # --- what differs by kind ---
+
+    def items(self, order: dict[str, Any]) -> list[Item]:
+        """What is to be written."""
+        return [Item(**item) for item in order["request"]["items"]]
+
+    def keys(self, order: dict[str, Any]) -> Sequence[str] | None:
+        """What a read asks for; None: for all there is."""
+        keys: Sequence[str] | None = order["request"].get("keys")
+        return keys
+
+    def book(self, job: Job) -> Book:
         return book_of(job.speaker.name, self._kind)
 
+    def proves(self, held: Any, item: Item) -> bool:
+        """Whether what was read back is what was written."""
+        return bool(held == item.becomes)
 
-def _items(job: Job) -> list[Item]:
-    return [Item(**item) for item in job.order["request"]["items"]]
+    def kept(self, before: Found) -> dict[str, Any]:
+        """What the order remembers of what stood there before; the request of these kinds has it."""
+        return {}
 
 
 def _pieces(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:

@@ -1,18 +1,20 @@
-"""The gates before a trip, and before a write to a terminal, one a file. Each looks at the facts and returns why not, or None. All are
-asked; every no is kept.
+"""The gates before a trip, before a write to a terminal, and before one that controls load, one a file.
 
-Closing, permitting to close and keep-power pass no gate: giving supply back is always allowed.
+Each looks at the facts and returns why not, or None. All are asked; every no is kept. Closing, permitting to close, keep-power and
+switching load control off pass no gate: giving supply back is always allowed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from headend.control.facts import Facts, Limits, Refusal, WriteFacts
+from headend.control.facts import ControlFacts, Facts, Limits, Refusal, WriteFacts
 from headend.control.gates import (
     balance,
+    behind,
     calendar,
     cap,
+    control_cap,
     expiry,
     fall,
     keep_power,
@@ -31,6 +33,7 @@ GATES = (
     stopped, protected, keep_power, calendar, balance, validation, fall, notice, cap, quarantine, second_person, not_before, expiry,
 )  # fmt: skip
 WRITE_GATES = (terminal_cap, second_person, expiry)
+CONTROL_GATES = (stopped, behind, control_cap, second_person, not_before, expiry)
 #: whose no a person can lift, so that the order waits for one; any other no ends it
 WAITS = frozenset({"fall", "quarantine", "second_person"})
 #: what the approver may take upon himself
@@ -47,6 +50,11 @@ def ask(facts: Facts, limits: Limits) -> list[Refusal]:
 def ask_write(facts: WriteFacts, limits: Limits) -> list[Refusal]:
     """The same for a write to a terminal."""
     return _noes((gate.__name__, gate.why_not(facts, limits)) for gate in WRITE_GATES)
+
+
+def ask_control(facts: ControlFacts, limits: Limits) -> list[Refusal]:
+    """The same for a write that controls load."""
+    return _noes((gate.__name__, gate.why_not(facts, limits)) for gate in CONTROL_GATES)
 
 
 def _noes(answers: Iterable[tuple[str, str | None]]) -> list[Refusal]:

@@ -1,9 +1,9 @@
 """A command that was meant for this morning must not be carried out tonight."""
 
-from headend.control.facts import Facts, Limits, WriteFacts
+from headend.control.facts import ControlFacts, Facts, Limits, WriteFacts
 
 
-def why_not(facts: Facts | WriteFacts, limits: Limits) -> str | None:
+def why_not(facts: Facts | WriteFacts | ControlFacts, limits: Limits) -> str | None:
     if facts.now >= facts.expires:
         return f"the order expired at {facts.expires.isoformat()}"
     return None

@@ -1,7 +1,7 @@
-"""Whoever asks for a trip, a refund, or for a write to a terminal, does not approve it. A job asks, a person approves; two keys of one person are
-one person."""
+"""Whoever asks for a trip, a refund, or for a write to a terminal, does not approve it. A job asks, a person approves; two keys of one person
+are one person."""
 
-from headend.control.facts import Facts, Limits, WriteFacts, is_person
+from headend.control.facts import ControlFacts, Facts, Limits, WriteFacts, is_person
 
 
 def needed(kind: str, action: str) -> bool:
@@ -9,7 +9,7 @@ def needed(kind: str, action: str) -> bool:
     return (kind, action) in (("relay", "trip"), ("purchase", "refund")) or action == "write"
 
 
-def why_not(facts: Facts | WriteFacts, limits: Limits) -> str | None:
+def why_not(facts: Facts | WriteFacts | ControlFacts, limits: Limits) -> str | None:
     if facts.approved_by is None:
         return "nobody has approved it" if facts.sending else None
     if not is_person(facts.approved_by):

@@ -1,9 +1,9 @@
-"""The kill switch: one person stops every trip at once, two let them go on."""
+"""The kill switch: one person stops every trip and every load control at once, two let them go on."""
 
-from headend.control.facts import Facts, Limits
+from headend.control.facts import ControlFacts, Facts, Limits
 
 
-def why_not(facts: Facts, limits: Limits) -> str | None:
+def why_not(facts: Facts | ControlFacts, limits: Limits) -> str | None:
     if facts.stopped is None:
         return "nobody can say whether trips are stopped"
     if facts.stopped:

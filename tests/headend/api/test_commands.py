@@ -141,3 +141,36 @@ def test_a_terminal_itself_has_a_clock_and_no_relay(desk: Desk) -> None:
     assert (made["meter"], made["terminal"], made["state"], made["request"]) == (None, "T001", "approved", {})
     listed = desk.get("/commands?terminal=T001").json()["commands"]
     assert [row["id"] for row in listed] == [made["id"]]
+
+
+def test_load_control_of_a_terminal_has_its_request_checked_at_the_door(desk: Desk) -> None:
+    desk.conn.execute("UPDATE terminal SET protocol = 'gdw376', login = '33010001' WHERE code = 'T001'")
+    desk.conn.commit()
+    ask = {"kind": "control", "reason": "orderly use", "terminal": "T001"}
+    keep = desk.post(
+        "/commands", ask | {"action": "keep-power", "request": {"half_hours": 4}}, who="operator", once="k"
+    )
+    assert keep.status_code == 202
+    made = keep.json()
+    assert (made["state"], made["request"]) == ("approved", {"half_hours": 4})
+    off = desk.post(
+        "/commands", ask | {"action": "release", "request": {"off": ["period"]}}, who="operator", once="o"
+    )
+    assert off.json()["state"] == "approved"
+    for action, request, why in (
+        ("release", {"on": ["suspension"]}, "this is no release but a write"),
+        ("write", {"on": ["perod"]}, "no control 'perod'"),
+        ("keep-power", {"half_hours": 999}, "half_hours must be a whole number from 0 to 255"),
+    ):
+        refused = desk.post(
+            "/commands", ask | {"action": action, "request": request}, who="operator", once=f"x{why}"
+        )
+        assert refused.status_code == 422
+        assert why in refused.text
+    clock = {"kind": "clock", "action": "set", "request": {"a": 1}}
+    assert desk.post("/commands", ask | clock, who="operator", once="c").status_code == 422
+    # who hangs behind it is looked at before anybody may approve
+    write = desk.post(
+        "/commands", ask | {"action": "write", "request": {"on": ["suspension"]}}, who="operator", once="w"
+    )
+    assert {gate["gate"] for gate in problem(write, 409, "refused")["gates"]} == {"behind"}

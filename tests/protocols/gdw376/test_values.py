@@ -364,3 +364,39 @@ def test_layouts_that_are_wrong_say_where():
     for text in ("a", "a:NOPE", "< a:BIN1", "a:BIN1 =9", "a:BIN1 >", "a:HEX"):
         with pytest.raises(ValueError, match="layout"):
             parse(text)
+
+
+#: units of load control as their layouts say, byte by byte: AFN, Fn, downlink, the bytes, the values
+CONTROL: list[tuple[int, int, bool, str, list[Typed]]] = [
+    (0x04, 17, True, "0584", [Decimal("405")]),
+    (0x04, 41, True, "05 03 0084 0083 01 0582", [5, 3, Decimal(400), Decimal(300), 1, Decimal(205)]),
+    (0x04, 42, True, "5082 3008 14 c0", [Decimal(250), dt.time(8, 30), 20, 0xC0]),
+    (0x04, 44, True, "011226 311226 20a0", [dt.date(2026, 12, 1), dt.date(2026, 12, 31), Decimal("2.0")]),
+    (0x04, 46, True, "20010040 90", [120_000, -10]),
+    (0x04, 46, True, "20010040", [120_000]),
+    (0x04, 47, True, "4d000000 55 00500000 00050000 20000010", [77, 0x55, 5000, 500, -20]),
+    (0x05, 9, True, "03 01", [3, 1]),
+    (0x05, 12, True, "0f a0 05 04 0a 05 04 03", [15, -20, 5, 4, 10, 5, 4, 3]),
+    (0x05, 25, True, "04", [4]),
+    (
+        0x0C, 5, False, "01 05 01 03 01 00 03 00 00 00 08 02 00 01",
+        [1, 5, 1, 3, 1, 0, 3, 0, 0, 0, 8, 2, 0, 1],
+    ),
+    (
+        0x0C, 6, False, "00 00 01 0084 a0 03 00 00 01 00",
+        [0, 0, 1, Decimal(400), -20, 3, 0, 0, 1, 0],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("afn", "function", "down", "raw", "values"), CONTROL)
+def test_units_of_load_control(afn: int, function: int, down: bool, raw: str, values: list[Typed]) -> None:
+    data = bytes.fromhex(raw)
+    assert [value.value for value in decode(afn, function, data, uplink=not down)] == values
+    edition = int(len(values) == 1 and function == 46)
+    if (afn, function) != (0x04, 46):  # of its powers of ten the finest that holds the number is written
+        assert decode(
+            afn, function, encode(afn, function, values, uplink=not down), uplink=not down
+        ) == decode(afn, function, data, uplink=not down)
+    else:
+        assert encode(afn, function, values, uplink=not down, edition=edition)[4:] == data[4:]

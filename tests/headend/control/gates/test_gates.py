@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headend.control import gates
-from headend.control.facts import Limits, WriteFacts
+from headend.control.facts import ControlFacts, Limits, WriteFacts
 from tests.support.trip import NOW, facts
 
 LIMITS = Limits()
@@ -27,7 +27,9 @@ def test_a_trip_that_nothing_forbids() -> None:
 
 def test_every_gate_file_is_asked() -> None:
     files = {path.stem for path in Path(gates.__file__).parent.glob("*.py")} - {"__init__"}
-    assert {gate.__name__.rpartition(".")[2] for gate in (*gates.GATES, *gates.WRITE_GATES)} == files
+    assert {
+        gate.__name__.rpartition(".")[2] for gate in (*gates.GATES, *gates.WRITE_GATES, *gates.CONTROL_GATES)
+    } == files
 
 
 #: gate -> changes of one fact that it alone forbids, and beside each the near miss that passes
@@ -282,3 +284,50 @@ def test_a_write_to_a_terminal_that_nothing_forbids() -> None:
 )
 def test_what_forbids_a_write_to_a_terminal(changes: dict[str, Any], gate: str) -> None:
     assert [refusal.gate for refusal in gates.ask_write(replace(WRITE, **changes), LIMITS)] == [gate]
+
+
+# --- a write that controls load ---
+
+
+def control(**changes: Any) -> ControlFacts:
+    given: dict[str, Any] = {
+        "now": NOW, "expires": NOW + SECOND, "requested_by": "job:orderly", "approved_by": "李敏", "sending": True, "not_before": None,
+        "stopped": "", "meters": 1, "strangers": (), "protected": (), "kept": (), "terminal_day": 0, "system_hour": 0, "system_day": 0,
+    }  # fmt: skip
+    return ControlFacts(**{**given, **changes})
+
+
+CONTROL_EDGES: list[tuple[str, dict[str, Any], dict[str, Any] | None, str]] = [
+    ("stopped", {"stopped": None}, None, "nobody can say whether trips are stopped"),
+    ("stopped", {"stopped": "by 李敏: x"}, {"stopped": ""}, "trips are stopped: by 李敏: x"),
+    ("behind", {"meters": 0}, {"meters": 1}, "the archive knows of no meter behind this terminal, so nobody can say whom it would cut off"),
+    ("behind", {"strangers": ("7",)}, None, "no account is known for meter 7, so nobody can say that its customer is not protected"),
+    ("behind", {"protected": ("meter 7, 医院",)}, None, "a protected customer hangs behind it: meter 7, 医院"),
+    ("behind", {"kept": ("7",)}, None, "meter 7 behind it is in keep-power; `headend relay end-keep-power` ends it"),
+    ("control_cap", {"terminal_day": 6}, {"terminal_day": 5}, "6 load controls were written to this terminal in the last 24 hours; the cap is 6"),
+    ("control_cap", {"system_hour": 50}, {"system_hour": 49}, "50 load controls were written in the last hour; the cap is 50"),
+    ("control_cap", {"system_day": 200}, {"system_day": 199}, "200 load controls were written in the last 24 hours; the cap is 200"),
+    *(
+        ("control_cap", {name: None}, None, f"nobody can say how many load controls were written {where}")
+        for name, where in (("terminal_day", "to this terminal in the last 24 hours"), ("system_hour", "in the last hour"),
+                            ("system_day", "in the last 24 hours"))
+    ),
+    ("second_person", {"approved_by": None}, {"approved_by": None, "sending": False}, "nobody has approved it"),
+    ("second_person", {"approved_by": "job:other"}, None, "'job:other' is not a person"),
+    ("second_person", {"approved_by": "李敏", "requested_by": "李敏"}, None, "李敏 asked for it and cannot approve it"),
+    ("not_before", {"not_before": NOW + MICRO}, {"not_before": NOW}, "it may not be sent before 2026-03-11T10:00:00.000001+08:00"),
+    ("expiry", {"expires": NOW}, {"expires": NOW + MICRO}, "the order expired at 2026-03-11T10:00:00+08:00"),
+]  # fmt: skip
+
+
+def test_a_write_of_load_control_that_nothing_forbids() -> None:
+    assert gates.ask_control(control(), LIMITS) == []
+
+
+@pytest.mark.parametrize(("gate", "forbidden", "near_miss", "why"), CONTROL_EDGES)
+def test_each_gate_before_load_control_alone(
+    gate: str, forbidden: dict[str, Any], near_miss: dict[str, Any] | None, why: str
+) -> None:
+    assert [(r.gate, r.why) for r in gates.ask_control(control(**forbidden), LIMITS)] == [(gate, why)]
+    if near_miss is not None:
+        assert gates.ask_control(control(**near_miss), LIMITS) == []

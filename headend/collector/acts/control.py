@@ -1,0 +1,85 @@
+"""Load control (定值控制) and keep-power (保电) of a terminal: written piece by piece as any setting is, but void after its time, by the
+terminal's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from headend.collector.acts.validity import in_time, validity
+from headend.collector.acts.writing import WritingAct
+from headend.collector.books import ControlBook, Found, Item, controls_of
+from headend.collector.job import Job, Looked
+from headend.control import load_steps
+from headend.control.facts import Refusal
+from protocols.errors import ProtocolError
+from terminals.drivers.control import Term
+
+#: What is in the customer's favour, or nobody's harm, is told even to a terminal that has no usable clock.
+CLOCKLESS = ("release", "keep-power", "end-keep-power")
+
+
+class ControlAct(WritingAct):
+    """headend.collector.job.Act."""
+
+    def __init__(self) -> None:
+        super().__init__("control")
+
+    async def look(self, job: Job) -> Looked:
+        """The terminal's clock, what stands there, and what of that speaks against the order.
+
+        `known`: by how much its clock is ahead of ours (None: it has no usable one), and what was found."""
+        if not self.resolved_by_reading(job.order):
+            return Looked()
+        action, request = job.order["action"], job.order["request"]
+        ahead = await self._ahead(job)
+        keys = dict.fromkeys(
+            [*load_steps.asked(action, request), *(item.key for item in self.items(job.order))]
+        )
+        found = await self._read(job, list(keys))
+        against = [Refusal(gate, why) for gate, why in load_steps.against(action, request, found.held)]
+        return Looked(tuple(against), (ahead, found))
+
+    async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
+        if not self.resolved_by_reading(job.order):
+            await super().send(job, looked, asked, left)
+            return
+        ahead, found = looked.known
+        until = validity(job, ahead, asked, left)
+
+        def term() -> Term | None:
+            return None if ahead is None else Term(job.now() + ahead, until.shown)
+
+        # no byte leaves after its time, whether or not the terminal looks at the time in the frame
+        book = ControlBook(controls_of(job.speaker.name), term)
+        await self.write(job, book, found, lambda: in_time(job, until.last))
+
+    async def _ahead(self, job: Job) -> np.timedelta64 | None:
+        try:
+            shown = await job.session.run(job.speaker.clock(job.whom))
+        except ProtocolError:
+            if job.order["action"] not in CLOCKLESS:
+                raise
+            return None
+        # our time after the answer: the difference is rather too small, and the validity with it
+        return np.timedelta64(shown - job.now())
+
+    def items(self, order: dict[str, Any]) -> list[Item]:
+        return [
+            Item(name, None, value) for name, value in load_steps.steps(order["action"], order["request"])
+        ]
+
+    def keys(self, order: dict[str, Any]) -> Sequence[str]:
+        return load_steps.names(order["request"].get("group", 1))
+
+    def book(self, job: Job) -> ControlBook:
+        return ControlBook(controls_of(job.speaker.name))
+
+    def proves(self, held: Any, item: Item) -> bool:
+        return load_steps.proves(held, item.becomes)
+
+    def kept(self, before: Found) -> dict[str, Any]:
+        return {"before": dict(before.held)}
