@@ -14,7 +14,7 @@ from headend.cli.prepaid import Yuan
 from headend.jobs import wallets as job
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
-from headend.store import customers, orders, purchases, wallets
+from headend.store import customers, orders, purchases, wallet_rules, wallets
 from headend.store.db import StoreError
 
 #: how long a reading that a person asks for may wait for its meter
@@ -178,9 +178,9 @@ def rules(app: App, changes: tuple[str, ...], as_json: bool) -> None:
 
     The last five are what the meters' own limits shall be; alarm1=- compares it no more."""
     if changes:
-        wallets.set_rules(app.conn, dict(_pair(change) for change in changes))
+        wallet_rules.set_rules(app.conn, dict(_pair(change) for change in changes))
         app.conn.commit()
-    current = wallets.rules(app.conn)
+    current = wallet_rules.rules(app.conn)
     told = {name: getattr(current, name) for name in type(current).__slots__}
     if as_json:
         print_json(told)

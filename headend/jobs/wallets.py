@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from headend.jobs.frame import Run
-from headend.store import findings, ledger, orders, purchases, tariffs, wallets
+from headend.store import findings, ledger, orders, purchases, tariffs, wallet_rules, wallets
 from headend.store.db import StoreError
 from headend.store.ledger import Name
 from lineloss.finding import Finding, Severity
@@ -89,7 +89,7 @@ def _ask_readings(run: Run) -> int:
 
 
 def _differences(run: Run) -> tuple[list[Finding], int]:
-    rules, known = wallets.rules(run.conn), tariffs.load(run.conn)
+    rules, known = wallet_rules.rules(run.conn), tariffs.load(run.conn)
     found: list[Finding] = []
     silent = 0
     oldest = as_datetime(run.now) - dt.timedelta(hours=rules.age_hours)

@@ -1,8 +1,11 @@
-"""Purchases (充值): payments of accounts whose fee control a meter executes, on their way into its wallet.
+"""Purchases (充值): payments of accounts whose fee control a meter or a terminal executes, on their way into it.
 
 A purchase is made in the transaction that books its payment. Whether it is in the wallet is said by its orders alone: one of them is
 verified, or none is. One order at a time of one wallet, the oldest purchase first, each with the count (购电次数) that follows the newest
 one proved; what was proved absent is asked for again by itself, what the meter refused waits for a person.
+
+Into a terminal a purchase goes as its purchase control (购电控) does, by amount: an order of kind control whose purchase number (购电单号)
+is ours. The first one sets the limits, which is a write that a second person approves.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from headend.control.load_control import ControlError, ControlOrder, Purchase, document
 from headend.control.order_state import State
-from headend.store import orders
+from headend.store import orders, wallet_rules
 from headend.store.db import Connection, StoreError
 from headend.store.orders import Writing
 from protocols.localtime import as_datetime
@@ -23,11 +27,17 @@ from tariffs.money import yuan_text
 from tariffs.purchase import CUSTOMER_DIGITS, Kind, kind_of
 
 #: who executes the fee control of accounts whose payments are purchases
-EXECUTORS: Final = ("meter",)
+EXECUTORS: Final = ("meter", "terminal")
 #: how long a purchase may wait to be sent before its order is made anew
 LASTS: Final = np.timedelta64(24 * 3600, "s")
 #: a wallet that was not where the ledger thinks it is (its order was refused before sending) is looked at again after
 LOOK_AGAIN: Final = dt.timedelta(hours=24)
+#: what a terminal did not take is offered again after: it may be its line, and it may be its no
+TERMINAL_AGAIN: Final = dt.timedelta(hours=1)
+#: the aggregate group (总加组) by which a terminal counts its customer's purchases; utilities number them as they like
+GROUP: Final = 1
+#: li (厘) of a fen
+LI: Final = 10
 #: what stands in the result of an order that nobody repeats by himself: the word by which the meter refused it; that the wallet holds
 #: something else in its place
 REFUSED_BY_METER: Final = "serr"
@@ -49,13 +59,15 @@ class CannotPurchase(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The next purchase of a wallet."""
+    """The next purchase of a wallet. `terminal`: the code of the terminal that executes; '' where the meter does."""
 
     purchase_id: int
     account_id: int
     customer: str
     asset: str
     meter_id: int
+    terminal_id: int
+    terminal: str
     fen: int
 
 
@@ -112,24 +124,28 @@ def waiting(
     rows = conn.execute(
         f"""
         WITH next AS (
-            SELECT DISTINCT ON (p.account_id) p.* FROM purchase p JOIN account a USING (account_id)
+            SELECT DISTINCT ON (p.account_id) p.*, a.fee_control FROM purchase p JOIN account a USING (account_id)
             WHERE {_STANDING} AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
               AND (%(accounts)s::int[] IS NULL OR p.account_id = ANY(%(accounts)s))
             ORDER BY p.account_id, p.purchase_id)
-        SELECT n.purchase_id, n.account_id, n.amount_fen AS fen, c.number AS customer, m.asset, i.meter_id
+        SELECT n.purchase_id, n.account_id, n.amount_fen AS fen, c.number AS customer, m.asset, i.meter_id, i.terminal_id,
+               CASE n.fee_control WHEN 'terminal' THEN t.code ELSE '' END AS terminal
         FROM next n JOIN account a USING (account_id) JOIN customer c USING (customer_id)
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s JOIN meter m USING (meter_id)
+        JOIN terminal t ON t.terminal_id = i.terminal_id
         LEFT JOIN LATERAL (SELECT * FROM orders o WHERE o.purchase_id = n.purchase_id ORDER BY o.order_id DESC LIMIT 1) last ON true
-        WHERE NOT EXISTS (SELECT FROM orders o WHERE o.kind = 'purchase' AND o.action <> 'read' AND o.is_open
-                          AND (o.meter_id = i.meter_id OR o.purchase_id = n.purchase_id))
+        WHERE NOT EXISTS (SELECT FROM orders o WHERE o.purchase_id IS NOT NULL AND o.is_open
+                          AND (o.purchase_id = n.purchase_id OR CASE n.fee_control WHEN 'terminal' THEN o.terminal_id = i.terminal_id
+                               AND o.kind = 'control' ELSE o.meter_id = i.meter_id END))
           AND (%(again)s OR last.order_id IS NULL OR last.order_id = n.retry_after
                OR CASE last.state WHEN 'refused' THEN last.ended_at <= %(now)s - %(look)s
-                                  ELSE NOT last.result ?| %(person)s END)
+                                  ELSE NOT last.result ?| %(person)s AND (last.kind <> 'control' OR last.sent_at IS NULL
+                                       OR last.ended_at <= %(now)s - %(terminal)s) END)
         ORDER BY n.purchase_id
         """,
         {
             "now": as_datetime(now), "by": list(EXECUTORS), "accounts": None if accounts is None else list(accounts),
-            "look": LOOK_AGAIN, "person": [REFUSED_BY_METER, FOREIGN], "again": again,
+            "look": LOOK_AGAIN, "terminal": TERMINAL_AGAIN, "person": [REFUSED_BY_METER, FOREIGN], "again": again,
         },
     ).fetchall()  # fmt: skip
     return [Waiting(**row) for row in rows]
@@ -160,6 +176,8 @@ def ask(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
     if held is None:
         conn.rollback()
         raise CannotPurchase(f"purchase {one.purchase_id} need not be carried any more")
+    if one.terminal:
+        return _ask_terminal(conn, one, who=who, now=now)
     if not (one.customer.isascii() and one.customer.isdecimal() and len(one.customer) <= CUSTOMER_DIGITS):
         conn.rollback()
         raise CannotPurchase(
@@ -174,6 +192,41 @@ def ask(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
         )  # fmt: skip
     except StoreError:
         conn.rollback()
+        raise
+
+
+def _ask_terminal(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
+    """The same into the terminal in front of the account's meter."""
+    row = conn.execute(
+        """
+        SELECT count(DISTINCT a.account_id) AS accounts,
+               EXISTS (SELECT FROM orders o WHERE o.terminal_id = %(terminal)s AND o.kind = 'control' AND o.purchase_id IS NOT NULL
+                       AND o.state = 'verified') AS begun
+        FROM account a JOIN installation i USING (point_id)
+        WHERE i.terminal_id = %(terminal)s AND a.fee_control = 'terminal' AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+          AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        """,
+        {"terminal": one.terminal_id, "now": as_datetime(now)},
+    ).fetchone()
+    assert row is not None
+    try:
+        if row["accounts"] != 1:
+            raise CannotPurchase(
+                f"{row['accounts']} accounts are to be executed by terminal {one.terminal}; a terminal counts for one customer"
+            )
+        alarm = (wallet_rules.rules(conn).alarm1 or 0) * LI
+        bought = Purchase(one.purchase_id, one.fen * LI, alarm, 0, by="amount")
+        # the first one switches it on
+        control = ControlOrder((bought,), on=() if row["begun"] else ("purchase",), group=GROUP)
+        return orders.request(
+            conn, kind="control", action=control.action, terminal=one.terminal, who=who, now=now,
+            expires=now + LASTS, reason=f"purchase {one.purchase_id}: {yuan_text(one.fen)} yuan of customer {one.customer}",
+            writing=Writing(document(control)), purchase=one.purchase_id, priority=2,
+        )  # fmt: skip
+    except (StoreError, ControlError) as error:
+        conn.rollback()
+        if isinstance(error, ControlError):
+            raise CannotPurchase(str(error)) from None
         raise
 
 

@@ -1,19 +1,18 @@
-"""What wallets said of themselves (钱包), and by which rules that is compared with the ledger. Readings of a meter, never a balance of ours."""
+"""What wallets said of themselves (钱包). Readings of a meter, never a balance of ours."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from headend.store import purchases, reads
-from headend.store.db import Connection, StoreError
+from headend.store.db import Connection
 from protocols.localtime import as_datetime
-from tariffs.wallet import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +61,6 @@ def newest(
         "WHERE meter_id = %s AND (%s::timestamptz IS NULL OR at < %s) ORDER BY at DESC LIMIT %s",
         (meter_id, before, before, limit),
     ).fetchall()
-
-
-def rules(conn: Connection) -> Rules:
-    """The utility's over the defaults."""
-    row = conn.execute("SELECT wallet_rules FROM cluster").fetchone()
-    assert row is not None
-    return parse_rules(row["wallet_rules"])
-
-
-def parse_rules(stored: Mapping[str, Any]) -> Rules:
-    """StoreError names what is wrong. Amounts are whole fen; None: not compared."""
-    known = [f.name for f in fields(Rules)]
-    values: dict[str, int | None] = {}
-    for name, value in stored.items():
-        if name not in known:
-            raise StoreError(f"unknown wallet rule {name!r}; there are {', '.join(known)}")
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise StoreError(f"wallet rule {name}: {value!r} is no number of at least 0")
-        if value is None and getattr(Rules(), name) is not None:
-            raise StoreError(f"wallet rule {name}: it needs a number")
-        values[name] = value
-    return Rules(**values)  # type: ignore[arg-type]
-
-
-def set_rules(conn: Connection, changes: Mapping[str, int | None]) -> Rules:
-    """Change some, in the caller's transaction. StoreError."""
-    row = conn.execute("SELECT wallet_rules FROM cluster FOR UPDATE").fetchone()
-    assert row is not None
-    stored = {**row["wallet_rules"], **changes}
-    made = parse_rules(stored)
-    conn.execute("UPDATE cluster SET wallet_rules = %s::jsonb", (json.dumps(stored),))
-    return made
 
 
 def compared(conn: Connection, *, now: Any, after: int, limit: int) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ COMMENT ON COLUMN orders.purchase_id IS 'the purchase that it carries, or takes 
 CREATE INDEX orders_by_purchase ON orders (purchase_id, order_id) WHERE purchase_id IS NOT NULL;
 -- one at a time into one wallet, one order at a time of one purchase, and it arrives once
 CREATE UNIQUE INDEX one_open_purchase_order ON orders (meter_id) WHERE kind = 'purchase' AND action <> 'read' AND is_open;
+CREATE UNIQUE INDEX one_open_terminal_purchase ON orders (terminal_id) WHERE kind = 'control' AND purchase_id IS NOT NULL AND is_open;
 CREATE UNIQUE INDEX one_open_order_of_purchase ON orders (purchase_id) WHERE is_open;
 CREATE UNIQUE INDEX purchase_arrives_once ON orders (purchase_id) WHERE action <> 'refund' AND state = 'verified';
 CREATE UNIQUE INDEX purchase_refunded_once ON orders (purchase_id) WHERE action = 'refund' AND state = 'verified';

@@ -10,7 +10,7 @@ import pytest
 
 from headend.jobs import wallets as job
 from headend.jobs.frame import Run
-from headend.store import ledger, orders, purchases, wallets
+from headend.store import ledger, orders, purchases, wallet_rules, wallets
 from headend.store.db import Connection, StoreError
 from headend.store.wallets import Reading
 from protocols.localtime import as_datetime
@@ -154,7 +154,7 @@ def test_nothing_is_said_while_a_purchase_is_under_way(store: Connection, home: 
 
 
 def test_overdrawn_limits_and_silence(store: Connection, home: Place) -> None:
-    wallets.set_rules(store, {"alarm1": 2_000})
+    wallet_rules.set_rules(store, {"alarm1": 2_000})
     read(store, home, "2026-03-11 11:00", -300, 0, LATER, alarm1=1_000, overdraft=200)
     said = found(store)
     assert said["wallet-overdrawn"] == {"customer": "9001", "wallet": "-3.00", "overdraft": "2.00"}
@@ -194,12 +194,12 @@ def test_a_refund_that_is_proved_takes_the_payment_back_once(store: Connection, 
 
 
 def test_rules_are_checked(store: Connection) -> None:
-    assert wallets.set_rules(store, {"tolerance": 250, "permit": 0}).tolerance == 250
+    assert wallet_rules.set_rules(store, {"tolerance": 250, "permit": 0}).tolerance == 250
     for wrong, why in (
         ({"tolerence": 1}, "unknown"),
         ({"alarm1": -1}, "at least 0"),
         ({"tolerance": None}, "needs a number"),
     ):
         with pytest.raises(StoreError, match=why):
-            wallets.set_rules(store, wrong)
-    assert (wallets.rules(store).tolerance, wallets.rules(store).permit) == (250, 0)
+            wallet_rules.set_rules(store, wrong)
+    assert (wallet_rules.rules(store).tolerance, wallet_rules.rules(store).permit) == (250, 0)

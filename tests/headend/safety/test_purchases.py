@@ -18,7 +18,7 @@ from headend.collector.drivers import drivers
 from headend.collector.recorder import Recorder
 from headend.jobs import wallets as job
 from headend.jobs.frame import Run
-from headend.store import leases, ledger, orders, purchases, wallets
+from headend.store import leases, ledger, orders, purchases, wallet_rules, wallets
 from headend.store.archive import installed
 from headend.store.db import Connection
 from headend.store.ledger import Name
@@ -356,7 +356,7 @@ async def test_struck_while_it_is_refunded(house: House, nth: int, how: str) -> 
 
 async def test_a_wallet_is_read_and_follows_from_what_its_registers_say(house: House) -> None:
     """Its own prices are another utility's: what is left differs from what our tariff makes of its registers, once enough was used."""
-    wallets.set_rules(house.conn, {"tolerance": 0})
+    wallet_rules.set_rules(house.conn, {"tolerance": 0})
     house.pay(5_000)
     await house.rounds(1)
     for hours in (1, 23):
