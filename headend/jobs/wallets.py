@@ -104,12 +104,10 @@ def _differences(run: Run) -> tuple[list[Finding], int]:
             found += [
                 _finding(f"wallet-{d.kind}", row, _numbers(d)) for d in _compare(run, row, known, rules)
             ]
-    by_meter: dict[int, dict[str, Any]] = {}
-    for row in wallets.stuck(
-        run.conn
-    ):  # one finding of a meter: the oldest of its purchases holds the others up
-        by_meter.setdefault(row["meter_id"], row)
-    for row in by_meter.values():
+    oldest_of: dict[tuple[int, int | None], dict[str, Any]] = {}
+    for row in wallets.stuck(run.conn):  # one finding: the oldest purchase of a wallet holds the others up
+        oldest_of.setdefault((row["terminal_id"], row["meter_id"]), row)
+    for row in oldest_of.values():
         numbers = {
             "purchase": row["purchase_id"],
             "yuan": yuan_text(row["amount_fen"]),
@@ -171,6 +169,7 @@ def _numbers(difference: Difference) -> dict[str, Any]:
 
 def _finding(rule: str, row: dict[str, Any], numbers: dict[str, Any]) -> Finding:
     severity, en, zh = RULES[rule]
-    return Finding(
-        rule, VERSION, "meter", row["meter_id"], severity, {"customer": row["customer"], **numbers}, en, zh
-    )
+    evidence = {"customer": row["customer"], **numbers}
+    if row["meter_id"] is None:
+        return Finding(rule, VERSION, "terminal", row["terminal_id"], severity, evidence, en, zh)
+    return Finding(rule, VERSION, "meter", row["meter_id"], severity, evidence, en, zh)

@@ -117,18 +117,18 @@ def unread(conn: Connection, *, now: Any, since: dt.datetime) -> list[str]:
 
 
 def stuck(conn: Connection) -> list[dict[str, Any]]:
-    """Purchases that wait for a person: the meter refused them, or holds something else in their place. By meter."""
+    """Purchases that wait for a person: the meter or terminal refused them, or holds something else in their place. By whose they are:
+    `meter_id` is None where a terminal executes."""
     return conn.execute(
         """
-        SELECT o.meter_id, m.asset, c.number AS customer, p.purchase_id, p.amount_fen, o.order_id, o.outcome
+        SELECT o.meter_id, o.terminal_id, c.number AS customer, p.purchase_id, p.amount_fen, o.order_id, o.outcome
         FROM purchase p JOIN account a USING (account_id) JOIN customer c USING (customer_id)
         JOIN LATERAL (SELECT * FROM orders o WHERE o.purchase_id = p.purchase_id AND o.action <> 'refund' ORDER BY order_id DESC LIMIT 1) o ON true
-        JOIN meter m USING (meter_id)
         WHERE p.settled_at IS NULL AND o.order_id IS DISTINCT FROM p.retry_after
           AND (o.state = 'refused' OR o.state = 'failed' AND o.result ?| ARRAY['serr', 'foreign'])
           AND NOT EXISTS (SELECT FROM payment y JOIN payment_reversal r USING (channel, accounting_date, serial)
                           WHERE y.entry_id = p.entry_id AND r.entry_id IS NOT NULL)
-        ORDER BY o.meter_id, p.purchase_id
+        ORDER BY o.terminal_id, o.meter_id, p.purchase_id
         """
     ).fetchall()
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from headend.control.order_state import State
+from headend.jobs import wallets
+from headend.jobs.frame import Run
 from headend.store import ledger, orders, purchases
 from headend.store.purchases import PaymentCarried
 from protocols.localtime import local_day
@@ -119,3 +121,21 @@ async def test_what_a_terminal_did_not_take_is_offered_again_later(open_house: O
     orders.cancel(house.conn, second, who="陈晓", now=house.clock.now())
     assert len(ask(house)) == 1
     assert found(house, second + 1)["state"] == State.WANTED
+
+
+async def test_what_a_terminal_refuses_is_a_finding(open_house: Open) -> None:
+    house = await opened(open_house, "gdw376")
+    number = customer(house)
+    pay(house, number, 5_000, "1")
+    (first,) = ask(house)
+    house.conn.execute(
+        "UPDATE orders SET state = 'refused', is_open = false, outcome = 'control: no', ended_at = requested_at WHERE order_id = %s",
+        (first,),
+    )
+    house.conn.commit()
+    now = house.clock.now()
+    wallets.job(Run(house.conn, SHANGHAI, now), local_day(now, SHANGHAI))
+    row = house.conn.execute(
+        "SELECT rule, subject_kind, evidence ->> 'why' AS why FROM finding WHERE rule LIKE 'wallet%'"
+    ).fetchone()
+    assert row == {"rule": "wallet-refused", "subject_kind": "terminal", "why": "control: no"}
