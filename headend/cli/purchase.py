@@ -14,8 +14,10 @@ from headend.cli.prepaid import Yuan
 from headend.jobs import wallets as job
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
-from headend.store import customers, orders, purchases, wallet_rules, wallets
+from headend.store import cards, customers, orders, purchases, wallet_rules, wallets
 from headend.store.db import StoreError
+from tariffs.card import CardError, Image, level
+from tariffs.money import price_of, text_of
 
 #: how long a reading that a person asks for may wait for its meter
 _NOW = np.timedelta64(900, "s")
@@ -210,6 +212,132 @@ def _value(name: str, value: int | None) -> str:
     if value is None:
         return "–"
     return str(value) if name == "age_hours" else yuan(value)
+
+
+class Places4(click.ParamType[int]):
+    """kWh or yuan per kWh with at most four decimals, exactly."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return price_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_REGISTER = click.option(
+    "--register", type=Places4(), required=True, help="What the meter's register shows, kWh."
+)
+
+
+@command.group()
+def card() -> None:
+    """Meters that hold kWh bought by card (卡表): the image of what is left. Warnings come of it, and never a trip."""
+
+
+@card.command(name="open")
+@click.argument("customer")
+@_REGISTER
+@click.option("--price", type=Places4(), required=True, help="Yuan per kWh at which money becomes energy.")
+@click.option("--left", type=Places4(), default="0", help="What the meter shows as left now, kWh.")
+@person_option
+@pass_app
+def open_(app: App, customer: str, register: int, price: int, left: int, person: str) -> None:
+    """Begin the image of CUSTOMER's card; what is paid from now on is added to it."""
+    _noted(
+        cards.add(
+            app.conn,
+            customer,
+            "open",
+            who=person,
+            now=app.clock.now(),
+            register=register,
+            price=price,
+            energy=left,
+        )
+    )
+
+
+@card.command()
+@click.argument("customer")
+@_REGISTER
+@click.option("--price", type=Places4(), required=True, help="The price from now on, yuan per kWh.")
+@person_option
+@pass_app
+def price(app: App, customer: str, register: int, price: int, person: str) -> None:
+    """Another price for CUSTOMER from this register on: what remains is converted by its value."""
+    _noted(
+        cards.add(
+            app.conn, customer, "reprice", who=person, now=app.clock.now(), register=register, price=price
+        )
+    )
+
+
+@card.command(name="settle")
+@click.argument("customer")
+@_REGISTER
+@click.option(
+    "--next",
+    "following",
+    type=Places4(),
+    help="The register that counts from then on, where the meter was exchanged.",
+)
+@person_option
+@pass_app
+def settle_card(app: App, customer: str, register: int, following: int | None, person: str) -> None:
+    """Take off what CUSTOMER has used up to this register."""
+    _noted(
+        cards.add(
+            app.conn, customer, "settle", who=person, now=app.clock.now(), register=register, energy=following
+        )
+    )
+
+
+def _noted(image: Image) -> None:
+    click.echo(
+        f"{text_of(image.energy)} kWh as of register {text_of(image.settled)}, at {text_of(image.price)} yuan"
+    )
+
+
+@card.command(name="show")
+@click.argument("customer", required=False)
+@json_option
+@pass_app
+def show_cards(app: App, customer: str | None, as_json: bool) -> None:
+    """What is left on the card of CUSTOMER, or on all, by the newest register that we have."""
+    found = cards.every(app.conn, now=app.clock.now(), customer=customer)
+    rows = [(one, *_left(one)) for one in found]
+    if as_json:
+        print_json(
+            [
+                {
+                    "customer": one.customer, "meter": one.asset, "remaining_kwh": None if left is None else text_of(left), "level": level,
+                    "settled_register": text_of(one.image.settled), "price": text_of(one.image.price), "read_at": one.read_at,
+                }
+                for one, left, level in rows
+            ]
+        )  # fmt: skip
+        return
+    app.show(
+        "cards",
+        ("customer", "meter", ">left kWh", "level", ">settled at", ">yuan/kWh", "register of"),
+        [
+            (one.customer, one.asset, "–" if left is None else text_of(left), level, text_of(one.image.settled), text_of(one.image.price),
+             app.local(one.read_at))
+            for one, left, level in rows
+        ],
+        note="bought less used, as far as we know; the meter counts by itself",
+    )  # fmt: skip
+
+
+def _left(one: cards.Card) -> tuple[int | None, str]:
+    try:
+        return one.remaining, level(one.remaining)
+    except CardError as why:
+        return None, str(why)
 
 
 command.add_command(order_commands.approve)

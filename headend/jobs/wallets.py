@@ -9,13 +9,14 @@ from typing import Any, Final
 import numpy as np
 
 from headend.jobs.frame import Run
-from headend.store import findings, ledger, orders, purchases, tariffs, wallet_rules, wallets
+from headend.store import cards, findings, ledger, orders, purchases, tariffs, wallet_rules, wallets
 from headend.store.db import StoreError
 from headend.store.ledger import Name
 from lineloss.finding import Finding, Severity
 from protocols.localtime import as_datetime
-from tariffs import wallet
-from tariffs.money import yuan_text
+from tariffs import card, wallet
+from tariffs.card import CardError
+from tariffs.money import text_of, yuan_text
 from tariffs.wallet import Difference, Look
 
 NAME: Final = "wallets"
@@ -38,6 +39,9 @@ RULES: Final[dict[str, tuple[Severity, str, str]]] = {
     "wallet-overdrawn": ("alarm", "The wallet is overdrawn beyond its limit and the relay is closed", "钱包透支超限而表计未跳闸"),
     "wallet-settings": ("warning", "The meter's amounts are not those that are wanted", "表内费控金额参数与主站不符"),
     "wallet-unread": ("warning", "The wallet has not been read for too long", "钱包数据长期未采到"),
+    "card-low": ("info", "Little is left on the card", "卡表剩余电量不足"),
+    "card-used-up": ("warning", "More was used than was bought by card, as far as we know", "卡表用电超过已购电量"),
+    "card-register": ("warning", "The register does not follow from the last settled one", "卡表示数与上次结算示数不符"),
     "wallet-refused": ("alarm", "A purchase is not in the meter and waits for a person", "充值未成功, 待人工处理"),
 }  # fmt: skip
 
@@ -66,6 +70,7 @@ def job(run: Run, day: dt.date) -> str:
     """Stepwise: ask for readings, then say what differs now."""
     asked = _ask_readings(run)
     found, silent = _differences(run)
+    found += _cards(run)
     with run.conn.transaction():
         new, gone = findings.save(
             run.conn, day, list(RULES), findings.named(run.conn, found), now=run.now, ends=tuple(RULES)
@@ -117,6 +122,25 @@ def _differences(run: Run) -> tuple[list[Finding], int]:
         found.append(_finding("wallet-refused", row, numbers))
     run.conn.commit()
     return found, silent
+
+
+def _cards(run: Run) -> list[Finding]:
+    """Cards by their image: warnings, and nothing else ever follows from them."""
+    with run.conn.transaction():
+        cards.convert(run.conn, now=run.now)
+    found = []
+    for one in cards.every(run.conn, now=run.now):
+        row = {"customer": one.customer, "meter_id": one.meter_id}
+        try:
+            level = card.level(one.remaining)
+        except CardError as why:
+            found.append(_finding("card-register", row, {"why": str(why)}))
+            continue
+        if level != "ok":
+            rule = "card-used-up" if level == "used-up" else "card-low"
+            found.append(_finding(rule, row, {"level": level, "remaining_kwh": text_of(one.remaining)}))
+    run.conn.commit()
+    return found
 
 
 def _each(run: Run) -> Iterator[dict[str, Any]]:

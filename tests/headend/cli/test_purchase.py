@@ -10,9 +10,10 @@ import pytest
 
 from headend.store import wallets
 from headend.store.db import Connection
+from headend.store.tables import DAY_FREEZES, SPOTS
 from headend.store.wallets import Reading
 from tests.support.cli import Shell, environment
-from tests.support.house import Place, at, place
+from tests.support.house import Place, at, place, rows, write
 
 WHERE = "--person"
 
@@ -105,3 +106,39 @@ def test_rules(shell: Shell) -> None:
     assert json.loads(shell("purchase", "rules", "--json").out)["alarm1"] is None
     assert "unknown wallet rule" in shell("purchase", "rules", "alarm3=1").line
     assert "is not NAME=VALUE" in shell("purchase", "rules", "alarm1").line
+
+
+def test_a_card_that_holds_energy(shell: Shell, store: Connection, home: Place) -> None:
+    opening = ("purchase", "card", "open", "9001", "--register", "123.00", "--price", "0.5380")
+    assert "fee_control says so" in shell(*opening).line
+    store.execute("UPDATE account SET fee_control = 'card' WHERE account_id = %s", (home.account,))
+    store.commit()
+    assert shell(*opening, "--left", "5.5").out == "5.5000 kWh as of register 123.0000, at 0.5380 yuan\n"
+    assert "is open already" in shell(*opening).line
+    shell("prepaid", "pay", "9001", "100", "--serial", "1")
+    dearer = shell("purchase", "card", "price", "9001", "--register", "133.00", "--price", "0.5600")
+    assert dearer.out == "174.2482 kWh as of register 133.0000, at 0.5600 yuan\n"
+    write(store, DAY_FREEZES, rows([home.meter], [at("2026-03-12 00:00")], active_import=[290_0000]))
+    assert standing(shell) == []
+    (told,) = shell("purchase", "card", "show", "--json").json()
+    assert (told["remaining_kwh"], told["level"], told["read_at"]) == (
+        "174.2482",
+        "ok",
+        None,
+    )  # the register is older than the price
+    write(store, SPOTS, rows([home.meter], [at("2026-03-12 09:30")], active_import=[290_0000]))
+    clock = f"2026-03-12T10:00:00+08:00@{time.time()!r}x1.0"
+    (told,) = shell("purchase", "card", "show", "9001", "--json", HEADEND_CLOCK=clock).json()
+    assert (told["remaining_kwh"], told["level"]) == ("17.2482", "warn1")
+    assert "findings" in shell("purchase", "reconcile", HEADEND_CLOCK=clock).out
+    found = store.execute("SELECT rule, evidence ->> 'remaining_kwh' AS left FROM finding").fetchall()
+    assert found == [{"rule": "card-low", "left": "17.2482"}]
+    moved = shell(
+        "purchase", "card", "settle", "9001", "--register", "300", "--next", "1", HEADEND_CLOCK=clock
+    )
+    assert moved.out == "7.2482 kWh as of register 1.0000, at 0.5600 yuan\n"
+    assert (
+        "the register fell"
+        in shell("purchase", "card", "settle", "9001", "--register", "0.5", HEADEND_CLOCK=clock).line
+    )
+    assert store.execute("SELECT count(*) AS n FROM orders").fetchone() == {"n": 0}
