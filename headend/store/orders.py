@@ -186,6 +186,10 @@ def _sensible(wish: _Wish) -> None:
         raise OrderError("an order is of a meter or of a terminal: name one of them")
     if wish.not_before is not None and wish.not_before >= wish.until:
         raise OrderError("the order would expire before it may be sent")
+    if wish.kind == "purchase" and wish.action != "read" and wish.purchase is None:
+        raise OrderError(
+            "nothing is put into a wallet or taken out of it but a payment: book it, or `headend purchase refund`"
+        )
     actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
     items = wish.kind == "read" and wish.action.startswith(ITEMS) and len(wish.action) <= LONGEST_ACTION
     if wish.action not in actions and not items:

@@ -169,11 +169,12 @@ def proved(conn: Connection, meter_id: int) -> int:
 
 def ask(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
     """Ask for a purchase to be carried; commits. Returns the order. StoreError."""
-    # a reversal of its payment waits until this is committed, or has been, and then there is nothing to carry
-    held = conn.execute(
-        f"SELECT FROM purchase p WHERE p.purchase_id = %s AND {_STANDING} FOR UPDATE", (one.purchase_id,)
+    # a reversal of its payment waits until this is committed, or is waited for: then what it did is looked at by a statement of its own
+    conn.execute("SELECT FROM purchase WHERE purchase_id = %s FOR UPDATE", (one.purchase_id,))
+    standing = conn.execute(
+        f"SELECT FROM purchase p WHERE p.purchase_id = %s AND {_STANDING}", (one.purchase_id,)
     ).fetchone()
-    if held is None:
+    if standing is None:
         conn.rollback()
         raise CannotPurchase(f"purchase {one.purchase_id} need not be carried any more")
     if one.terminal:
