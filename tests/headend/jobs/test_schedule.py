@@ -77,7 +77,7 @@ EARLY, LATE, WHOLE, AFTERWARDS = (
     ["vee-late 10", "vee 10", "statistics 10"],
     ["vee-late 11"],
 )
-HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "rollup 11"], "retention 11"
+HOUR, RETENTION = ["clocks 11", "wallets 11", "online 11", "outages 11", "rollup 11"], "retention 11"
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:

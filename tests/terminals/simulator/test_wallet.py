@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -14,6 +15,8 @@ from protocols.dlt645.security import OPEN_ACCOUNT, RECHARGE, REFUND, STATUS_QUE
 from protocols.dlt645.values import decode
 from protocols.errors import Refused
 from tariffs import purchase as rules
+from terminals.simulator.fleet import Fleet
+from terminals.simulator.scenario import small
 from terminals.simulator.standin import StandInMachine
 from terminals.simulator.wallet import Limits, Refusal, Stage, Wallet
 from tests.terminals.simulator.test_devices import Bench
@@ -199,3 +202,43 @@ def test_a_restarted_meter_goes_on(bench, meter):
         meter.restore(act)
     assert (meter.wallet.count, meter.wallet.customer) == (2, "000000009001")
     assert amount(bench, 0x00900200) == "15.00"
+
+
+async def test_a_fleet_of_them_and_its_restart(tmp_path, at):
+    """The archive says who executes; what was put in is there after a restart."""
+    scenario = small(7, wallets=True)
+    clock = Frozen(at(NOON))
+    for again in (False, True):
+        fleet = Fleet(scenario, tmp_path, clock, ("127.0.0.1", 9))
+        await fleet.start()
+        try:
+            own = [
+                meter for terminal in fleet.terminals for meter in terminal.meters if meter.wallet is not None
+            ]
+            assert own
+            assert all(meter.prepaid for meter in own)
+            if not again:
+                own[0].purchase(clock.now(), "open", 5_000, 1, "000000009001")
+            registers = own[0].registers(clock.now())
+            assert (own[0].wallet.count, own[0].wallet.shown(registers)) == (1, (5_000, 0))
+        finally:
+            await fleet.stop()
+    text = (tmp_path / "archive" / "customers.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert {row["fee_control"] for row in rows} == {"master", "meter"}
+    assert sum(row["fee_control"] == "meter" for row in rows) == len(own)
+
+
+class Frozen:
+    """Time that stands still."""
+
+    rate = 1.0
+
+    def __init__(self, time):
+        self.time = time
+
+    def now(self):
+        return self.time
+
+    def seconds_until(self, when):
+        return max(0.0, float((when - self.time) / np.timedelta64(1, "s")))
