@@ -181,6 +181,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "vee",
                 "statistics",
                 "clocks",
+                "wallets",
                 "online",
                 "outages",
                 "rollup",
