@@ -24,6 +24,8 @@ WHO: Final = "job:wallets"
 VERSION: Final = 1
 #: a wallet is read again after, so that it is read about the same hour each day whatever day it was begun
 DAILY: Final = dt.timedelta(hours=23)
+#: after a reading that came to nothing: a meter without a wallet is not asked every hour
+AGAIN: Final = dt.timedelta(hours=4)
 #: how long a reading may wait for its meter
 READ_LASTS: Final = np.timedelta64(12 * 3600, "s")
 #: read orders of one run: a bus line reads some twenty wallets a minute, and relays go first anyway
@@ -81,7 +83,8 @@ def job(run: Run, day: dt.date) -> str:
 
 def _ask_readings(run: Run) -> int:
     asked = 0
-    for asset in wallets.unread(run.conn, now=run.now, since=as_datetime(run.now) - DAILY)[:MOST]:
+    since = as_datetime(run.now) - DAILY
+    for asset in wallets.unread(run.conn, now=run.now, since=since, again=AGAIN)[:MOST]:
         try:
             orders.request(
                 run.conn, kind="purchase", action="read", asset=asset, reason="daily reading of the wallet", who=WHO, now=run.now,

@@ -100,18 +100,20 @@ def compared(conn: Connection, *, now: Any, after: int, limit: int) -> list[dict
     ).fetchall()
 
 
-def unread(conn: Connection, *, now: Any, since: dt.datetime) -> list[str]:
-    """Assets of the wallets that nobody has read since then, and whose reading is not asked for yet."""
+def unread(conn: Connection, *, now: Any, since: dt.datetime, again: dt.timedelta) -> list[str]:
+    """Assets of the wallets that nobody has read since then, and whose reading is not asked for yet, nor was within `again`: what came to
+    nothing comes to nothing a moment later, too."""
     rows = conn.execute(
         """
         SELECT m.asset FROM account a
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s JOIN meter m USING (meter_id)
         WHERE a.prepaid AND a.fee_control = 'meter' AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
           AND NOT EXISTS (SELECT FROM wallet_reading w WHERE w.meter_id = i.meter_id AND w.at > %(since)s)
-          AND NOT EXISTS (SELECT FROM orders o WHERE o.meter_id = i.meter_id AND o.kind = 'purchase' AND o.action = 'read' AND o.is_open)
+          AND NOT EXISTS (SELECT FROM orders o WHERE o.meter_id = i.meter_id AND o.kind = 'purchase' AND o.action = 'read'
+                          AND (o.is_open OR o.requested_at > %(now)s - %(again)s))
         ORDER BY m.asset
         """,
-        {"now": as_datetime(now), "since": since},
+        {"now": as_datetime(now), "since": since, "again": again},
     ).fetchall()
     return [row["asset"] for row in rows]
 

@@ -91,6 +91,8 @@ def test_a_wallet_is_asked_for_once_a_day(store: Connection, home: Place) -> Non
     found(store)
     assert len(orders.listing(store, limit=9, kind="purchase")) == 1
     found(store, "2026-03-11 13:01")
+    assert len(orders.listing(store, limit=9, kind="purchase")) == 1  # just tried
+    found(store, "2026-03-11 16:01")
     assert len(orders.listing(store, limit=9, kind="purchase")) == 2
 
 
