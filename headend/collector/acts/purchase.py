@@ -113,8 +113,8 @@ async def _judge(job: Job, *, answered: bool) -> None:
 
 async def _read(job: Job) -> None:
     """The wallet and what stands beside it, kept as a reading of it."""
-    way = _way(job)
     try:
+        way = _way(job)
         held = await job.session.run(way.read(job.whom))
         around = await job.session.run(way.around(job.whom))
     except WireTrouble as trouble:

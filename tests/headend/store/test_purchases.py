@@ -7,12 +7,17 @@ import threading
 
 import pytest
 
-from headend.store import db, ledger, orders, purchases
+from headend.collector.drivers import drivers, wallets_for
+from headend.store import bank as link
+from headend.store import banks, db, ledger, orders, purchases
+from headend.store.bank import Wish
+from headend.store.banks import BankRefused
 from headend.store.db import Connection
 from headend.store.ledger import Name
 from headend.store.orders import OrderError
 from headend.store.purchases import CannotPurchase
-from tests.support.house import at, place
+from tariffs.bank import Code
+from tests.support.house import SHANGHAI, at, moment, place
 
 DAY = dt.date(2026, 3, 11)
 NOW = at("2026-03-11 10:00")
@@ -111,3 +116,51 @@ def test_a_customer_number_that_no_meter_could_hold(store: Connection, bought: p
     asked, (why,) = purchases.ask_waiting(store, now=NOW, who="job")
     assert asked == []
     assert "no number of up to 12 digits" in why
+
+
+def test_a_bank_is_told_that_the_money_is_in_the_meter(store: Connection, bought: purchases.Waiting) -> None:
+    """冲正 of what may be in a wallet is refused as consumed, within its minutes of grace, too; a refund waits for the day's comparison."""
+    banks.add(
+        store, "ICBC", "工商银行", cutoff=dt.time(22), free_reversal=dt.timedelta(minutes=10), mac_key=None
+    )
+    bank, ten = banks.get(store, "ICBC"), moment("2026-03-11 10:00")
+    with store.transaction():
+        banks.sign_on(store, bank, DAY, "7", now=NOW, zone=SHANGHAI)
+    link.pay(store, bank, Wish(DAY, "a", "9001", 700, ten), now=NOW, zone=SHANGHAI)
+    store.execute(
+        "UPDATE purchase SET settled_at = now(), settled_by = 'x' WHERE purchase_id = 1"
+    )  # the other one is out of the way
+    store.commit()
+    (order,), _ = purchases.ask_waiting(store, now=NOW, who="job")
+
+    def back() -> link.Answer:
+        return link.reverse(
+            store, bank, DAY, "a", reversal_serial="R", amount_fen=700, time=ten, now=NOW, zone=SHANGHAI
+        )
+
+    store.execute("UPDATE orders SET state = 'unknown', sent_at = %s WHERE order_id = %s", (ten, order))
+    store.commit()
+    with pytest.raises(BankRefused) as refused:
+        back()
+    assert refused.value.code is Code.CONSUMED
+    store.rollback()
+    store.execute("UPDATE orders SET state = 'verified', is_open = false WHERE order_id = %s", (order,))
+    store.commit()
+    refund = purchases.refund(store, 2, reason="moved out", who="李敏", now=NOW)
+    store.execute("UPDATE orders SET state = 'verified', is_open = false WHERE order_id = %s", (refund,))
+    store.commit()
+    assert purchases.refunded(store) == []
+    store.execute(
+        "INSERT INTO bank_day SELECT bank_id, %s, '', 1, 700, 0, 0, 1, 700, 0, 0, now(), 'x' FROM bank",
+        (DAY,),
+    )
+    assert [row["serial"] for row in purchases.refunded(store)] == ["a"]
+
+
+def test_who_knows_of_wallets() -> None:
+    known = drivers("terminals.simulator.standin:StandInMachine")
+    assert {name for name, driver in known.items() if wallets_for(driver) is not None} == {
+        "dlt645",
+        "gdw376",
+        "dlt698",
+    }
