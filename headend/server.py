@@ -28,6 +28,7 @@ from headend.api import (
     problems,
     statistics,
     trips,
+    wallets,
 )
 from headend.api.house import House
 from headend.clock import Clock
@@ -81,6 +82,7 @@ def build(settings: ServerSettings) -> FastAPI:
     api = APIRouter(prefix=operations.PREFIX)
     for noun in (
         customers,
+        wallets,
         meters,
         commands,
         trips,

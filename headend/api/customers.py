@@ -257,6 +257,7 @@ def _public(customer: dict[str, Any]) -> dict[str, Any]:
                 "point": a["point"],
                 "tariff": a["tariff"],
                 "prepaid": a["prepaid"],
+                "fee_control": a["fee_control"],
                 "protected": a["protected"] or None,
                 "valid_from": a["valid_from"],
                 "valid_to": a["valid_to"],

@@ -228,6 +228,11 @@ def _open_files(needed: int) -> None:
     "--swapped", type=click.IntRange(0), default=0, help="Of --areas: interchanged current transformers."
 )
 @click.option(
+    "--wallets",
+    is_flag=True,
+    help="Prepaid customers' DL/T 645 meters count the money down and cut off by themselves.",
+)
+@click.option(
     "--resume", is_flag=True, help="Go on with the fleet that DIRECTORY holds, whatever it was made of."
 )
 @click.option("--tell", metavar="LINE", help="Tell the fleet that runs in DIRECTORY, such as 'reconnect 30'.")
@@ -253,6 +258,7 @@ def command(
     theft: int,
     stuck: int,
     swapped: int,
+    wallets: bool,
     resume: bool,
     tell: str | None,
 ) -> None:
@@ -280,8 +286,10 @@ def command(
         raise click.UsageError(
             "--dead, --theft, --stuck, --swapped and --commissioned go with --areas or --group"
         )
-    if resume and (groups or seed is not None):
-        raise click.UsageError("--resume goes on with what is there: no --seed, --areas or --group beside it")
+    if resume and (groups or wallets or seed is not None):
+        raise click.UsageError(
+            "--resume goes on with what is there: no --seed, --areas, --group or --wallets beside it"
+        )
     if seed is None:
         seed = secrets.randbelow(2**32)
     directory.mkdir(parents=True, exist_ok=True)
@@ -293,6 +301,8 @@ def command(
             wanted = Load(groups, customers, planted, commissioned).scenario(seed, clock.now())
         else:
             wanted = scenario(seed, size)
+        if wallets:
+            wanted = replace(wanted, wallets=True)
     except BadTruth as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -86,7 +86,7 @@ class Commands:
                 looked = await act.look(job)
                 asked = clock.now()
                 left, refusals = await self._desk.database.call(
-                    self._begin(order, whom.address, looked.against)
+                    self._begin(order, whom.address, looked.against, looked.kept)
                 )
                 if refusals:
                     log.warning(
@@ -122,7 +122,11 @@ class Commands:
                 yield session
 
     def _begin(
-        self, order: dict[str, Any], address: str, found: Sequence[Refusal]
+        self,
+        order: dict[str, Any],
+        address: str,
+        found: Sequence[Refusal],
+        kept: Mapping[str, Any] | None = None,
     ) -> Callable[[Connection], tuple[float, list[Refusal]]]:
         fence = self._desk.fence
 
@@ -131,7 +135,7 @@ class Commands:
             left = leases.left(conn, fence.owner, fence.terminal_id, fence.epoch)
             now = self._desk.clock.now()
             return left, orders.begin(
-                conn, order["order_id"], fence=fence, now=now, address=address, found=found
+                conn, order["order_id"], fence=fence, now=now, address=address, found=found, kept=kept
             )
 
         return work

@@ -18,6 +18,8 @@ from terminals.drivers.gdw376 import Gdw376Driver
 from terminals.drivers.modbus import TOLERANCE, ModbusDriver
 from terminals.drivers.published import PublishedDriver
 from terminals.drivers.station import Station
+from terminals.drivers.wallet import WalletBehind, WalletWay
+from terminals.drivers.wallet645 import Wallet645
 
 
 def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Mapping[str, Driver]:
@@ -40,6 +42,15 @@ def drivers(cipher_machine: str = "", tolerance: dt.timedelta = TOLERANCE) -> Ma
 def station_for(driver: Driver) -> Station | None:
     """Who speaks with the terminal itself, where terminals of the driver's protocol have an address."""
     return driver.station if isinstance(driver, Gdw376Driver | Dlt698Driver) else None
+
+
+def wallets_for(driver: Driver) -> WalletWay | None:
+    """Who speaks with wallets of meters behind such a driver; None: in its protocol there are none."""
+    if isinstance(driver, Dlt645Driver):
+        return Wallet645(driver.machine)
+    if driver.behind is not None and isinstance(driver.behind, Dlt645Driver):
+        return WalletBehind(Wallet645(driver.behind.machine), driver.through)
+    return None
 
 
 def machine_of(name: str) -> CipherMachine | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -93,10 +93,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """`against`: what forbids the order now. `known`: what `send` wants to know of it."""
+    """`against`: what forbids the order now. `known`: what `send` wants to know of it. `kept`: what goes into the order's result with the
+    transaction that commits the sending, for whoever has to find out about it later."""
 
     against: tuple[Refusal, ...] = ()
     known: Any = None
+    kept: Mapping[str, Any] | None = None
 
 
 class Act(Protocol):

@@ -16,7 +16,7 @@ class Facts:
     protected                   why the customer must not be cut off; '' if nothing is recorded; None: no account is known
     day_kind                    legal calendar of the local day: workday, weekend, holiday, no-trip; None: calendar has no such day
     next_day_kind               the same for the day after (no trip on the eve of a day off)
-    prepaid                     whether the account is prepaid; None: no account
+    prepaid                     whether the account is prepaid and we execute its fee control; None: no account
     balance_high_fen            the most favourable running balance, payments since included
     balance_as_of               when it was computed
     balance_valid               whether every reading under it passed validation

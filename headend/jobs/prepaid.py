@@ -59,8 +59,8 @@ def job(run: Run, day: dt.date) -> str:
 
 
 def balances(run: Run) -> Running | None:
-    """Every prepaid account's running balance at `run.now`."""
-    who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True)
+    """The running balance at `run.now` of every prepaid account whose fee control we execute; the others' is in their meter."""
+    who = accounts.load(run.conn, now=run.now, zone=run.zone, prepaid_only=True, executed_by="master")
     if not len(who):
         return None
     sums = ledger.sums(run.conn)

@@ -30,6 +30,7 @@ from headend.jobs import (
     statistics,
     suspects,
     vee,
+    wallets,
 )
 from headend.jobs.frame import Job, Run, run
 from headend.plans import CURVE
@@ -68,6 +69,7 @@ JOBS: dict[str, Job] = {
     "suspects": suspects.job,
     "places": places.job,
     "clocks": clocks.job,
+    wallets.NAME: wallets.job,
     statistics.ONLINE: statistics.online,
     outages.NAME: outages.job,
     statistics.NAME: statistics.job,
@@ -83,6 +85,7 @@ STEPWISE = frozenset(
         "retention",
         vee.JOB,
         vee.LATE,
+        wallets.NAME,
         statistics.ONLINE,
         statistics.NAME,
         outages.NAME,
@@ -131,6 +134,7 @@ class Schedule:
             for name in ("prepaid", "lineloss", "anomalies"):
                 self._run(conn, name, day)
             self._act(conn)
+            self._carry(conn)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
             self._night(conn, before, opened, bool(now - opened >= GRACE))
         if self._due("late", now, LATE, AFTER):
@@ -141,7 +145,7 @@ class Schedule:
         elif self._late:
             self._follow(conn, before)
         if self._due("clocks", now, LATE, AFTER):
-            for name in ("clocks", statistics.ONLINE, outages.NAME):
+            for name in ("clocks", wallets.NAME, statistics.ONLINE, outages.NAME):
                 self._run(conn, name, day)
             self._run(conn, orderly.NAME, before)
         if self._due("hour", now, LATE, AFTER) or self._more:
@@ -239,6 +243,19 @@ class Schedule:
             return
         if trips or permits or refusals:
             log.info("prepaid orders", trips=trips, permits=permits, refusals=refusals)
+
+    def _carry(self, conn: Connection) -> None:
+        """Purchases into wallets."""
+        try:
+            asked, refunds, failed = wallets.act(Run(conn, self.zone, self.clock.now()))
+        except psycopg.OperationalError:
+            raise
+        except Exception:  # as above
+            conn.rollback()
+            log.exception("purchases not asked for")
+            return
+        if asked or refunds or failed:
+            log.info("purchases", asked=asked, refunds=refunds, failed=failed)
 
     def _bill(self, conn: Connection, day: dt.date) -> None:
         def job(given: Run, of: dt.date) -> str:

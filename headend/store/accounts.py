@@ -39,8 +39,10 @@ class Accounts:
         return len(self.account_id)
 
 
-def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:
-    """Accounts open at `now` (datetime64 UTC)."""
+def load(
+    conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False, executed_by: str | None = None
+) -> Accounts:
+    """Accounts open at `now` (datetime64 UTC). `executed_by`: those whose fee control it executes."""
     rows = conn.execute(
         """
         WITH RECURSIVE span AS (
@@ -55,9 +57,10 @@ def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = Fal
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         JOIN meter m USING (meter_id)
         WHERE a.valid_from <= %(now)s AND a.valid_to > %(now)s AND (a.prepaid OR NOT %(prepaid)s)
+          AND (%(by)s::text IS NULL OR a.fee_control = %(by)s)
         ORDER BY a.account_id
         """,
-        {"now": as_datetime(now), "prepaid": prepaid_only},
+        {"now": as_datetime(now), "prepaid": prepaid_only, "by": executed_by},
     ).fetchall()
     return _columns(rows, zone)
 

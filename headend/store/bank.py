@@ -8,6 +8,7 @@ Rules of our own, since no specification of this link is public:
 * A reversal (冲正) takes back a payment of the same accounting day by an entry of its own; a time-out about the cut-off may be cleared up
   until `free_reversal` after it. It is refused when a receipt has been printed (invoiced), and when a prepaid account has used the money
   (consumed): later than `free_reversal` after the booking, and the most careful running balance would fall below zero without it.
+* Where a meter or terminal executes the fee control, money counts as used once it is, or may be, in there.
 * A reversal that comes before its payment is answered as done, and the payment is refused when it comes.
 * Once a day has been compared with its bank, no message changes it any more: the comparison's decisions do.
 """
@@ -25,6 +26,7 @@ from headend.store.banks import Bank, BankRefused
 from headend.store.db import Connection
 from headend.store.ledger import AHEAD, PaymentConflict, PaymentReversed
 from headend.store.owed import Owed
+from headend.store.purchases import PaymentCarried
 from protocols.localtime import as_datetime, instant
 from tariffs.bank import Code, masked
 
@@ -164,6 +166,8 @@ def reverse(
             )
     except PaymentConflict as error:
         raise BankRefused(Code.OTHER_CONTENTS, str(error)) from None
+    except PaymentCarried as error:
+        raise BankRefused(Code.CONSUMED, str(error)) from None
     conn.commit()
     if done.entry_id is None:
         return Answer(Code.BLOCKED, "blocked", amount_fen=amount_fen)
@@ -272,7 +276,8 @@ def _reversible(conn: Connection, bank: Bank, payment: dict[str, Any], amount_fe
     conn.execute("SELECT FROM account WHERE account_id = %s FOR NO KEY UPDATE", (payment["account_id"],))
     row = conn.execute(
         """
-        SELECT prepaid, coalesce(b.provisional_low_fen, 0) + (SELECT coalesce(sum(amount_fen), 0) FROM ledger_entry e
+        SELECT prepaid AND fee_control = 'master' AS prepaid,
+               coalesce(b.provisional_low_fen, 0) + (SELECT coalesce(sum(amount_fen), 0) FROM ledger_entry e
                WHERE e.account_id = a.account_id AND (b.ledger_entry_id IS NULL OR e.entry_id > b.ledger_entry_id))::bigint AS low_fen
         FROM account a LEFT JOIN balance b USING (account_id) WHERE a.account_id = %s
         """,

@@ -49,7 +49,7 @@ def accounts(conn: Connection, customer_id: int, *, now: np.datetime64) -> list[
     """The accounts of a customer that are open at `now`."""
     return conn.execute(
         """
-        SELECT a.account_id, a.tariff, a.prepaid, a.protected, a.valid_from,
+        SELECT a.account_id, a.tariff, a.prepaid, a.fee_control, a.protected, a.valid_from,
                nullif(a.valid_to, 'infinity') AS valid_to,
                p.point_id, p.code AS point, m.meter_id, m.asset AS meter, i.ct, i.pt, m.phases,
                t.code AS terminal, t.online, t.last_seen, r.code AS area, r.name AS area_name

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from headend.store import feed, orders
+from headend.store import feed, orders, purchases
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 
@@ -187,6 +187,7 @@ def book(
         ),
     )
     feed.publish(conn, "payment", [(customer, name.accounting_date)])
+    purchases.note(conn, account, entry_id, amount_fen, now=now)
     # whoever has paid is not cut off by what was asked for before
     orders.void_paid(conn, account, now=now, who=f"payment:{name.channel}")
     return Payment(entry_id, account, False)
@@ -196,7 +197,8 @@ def reverse(
     conn: Connection, name: Name, *, reversal_serial: str, amount_fen: int, reversed_at: Any, now: Any
 ) -> Reversal:
     """Take a payment back by an entry of its own (冲正), once, in the caller's transaction. Of a payment that has not come it is noted that
-    it shall be refused. PaymentConflict where the amount is another one, or the reversal's serial took back another payment."""
+    it shall be refused. PaymentCarried where the money is in a meter or may be; PaymentConflict where the amount is another one, or the
+    reversal's serial took back another payment."""
     hold(conn, name)
     before = find_reversal(conn, name)
     if before is not None:
@@ -209,6 +211,7 @@ def reverse(
         if payment["amount_fen"] != amount_fen:
             raise PaymentConflict(f"payment {name} is of another amount; nothing was reversed")
         conn.execute("SELECT FROM account WHERE account_id = %s FOR NO KEY UPDATE", (payment["account_id"],))
+        purchases.void(conn, payment["entry_id"], who=f"reversal:{name.channel}", now=now)
         detail = {
             "channel": name.channel,
             "accounting_date": name.accounting_date.isoformat(),
@@ -428,8 +431,8 @@ def charged_since(conn: Connection) -> dict[int, dt.date]:
 
 
 def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """Prepaid accounts below the stop level, or cut off: what a trip or a permit needs to know. Payments since are included, those taken
-    back are not. `accounts`: only these.
+    """Prepaid accounts whose fee control we execute, below the stop level or cut off: what a trip or a permit needs to know. Payments since
+    are included, those taken back are not. `accounts`: only these.
 
     `last_*` is the newest relay order of the meter that did something: it was sent and has not failed, or it failed with the relay
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
@@ -447,7 +450,7 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
                            AND sent_at IS NOT NULL
                              AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
                            ORDER BY order_id DESC LIMIT 1) o ON true
-        WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        WHERE a.prepaid AND a.fee_control = 'master' AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
           AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s)) AND (b.level = 'stop' OR o.action = 'trip')
           AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)
         ORDER BY a.account_id

@@ -53,7 +53,7 @@ def ask_gates(
 ) -> list[Refusal]:
     """What the gates of this order, which needs a second person, say now. `accepted`: gate -> who takes its doubt upon himself."""
     until, who, limits = row["expires_at"], row["requested_by"], cluster.limits(conn)
-    if row["meter_id"] is not None:
+    if row["kind"] == "relay":
         trip = Trip(
             row["meter_id"], at, until, who, approved_by, sending, row["not_before"], row["batch_id"],
             row["order_id"] is not None,
@@ -185,7 +185,8 @@ def _account(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
     """Whose balance decides; None: nobody can say."""
     rows = conn.execute(
         """
-        SELECT a.account_id, a.prepaid, a.protected, b.as_of, b.valid, b.newest_reading, b.ledger_fen - b.provisional_low_fen AS since_fen,
+        SELECT a.account_id, a.prepaid AND a.fee_control = 'master' AS prepaid, a.protected, b.as_of, b.valid, b.newest_reading,
+               b.ledger_fen - b.provisional_low_fen AS since_fen,
                b.provisional_high_fen
                  + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                              AND e.entry_id > b.ledger_entry_id

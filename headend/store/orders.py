@@ -26,7 +26,12 @@ RELAY_ACTIONS = ("trip", "permit", "close", "keep-power", "end-keep-power")
 SURVEY = "survey"
 ITEMS = "items "
 #: what can be asked of a meter, by kind
-ACTIONS = {"relay": RELAY_ACTIONS, "read": ("", SURVEY), "clock": ("read", "set")}
+ACTIONS = {
+    "relay": RELAY_ACTIONS,
+    "read": ("", SURVEY),
+    "clock": ("read", "set"),
+    "purchase": ("read", "open", "recharge", "refund"),
+}
 #: characters of an action: two dozen items by their names
 LONGEST_ACTION = 1000
 #: what can be asked of a terminal itself
@@ -64,9 +69,9 @@ class UnknownTerminal(OrderError):
 class AlreadyOpen(OrderError):
     """The meter has a relay order that is not ended, or the terminal a write."""
 
-    def __init__(self, order_id: int, of: str = "meter") -> None:
+    def __init__(self, order_id: int, of: str = "meter", kind: str = "relay") -> None:
         self.order_id = order_id
-        what = "relay order" if of == "meter" else "order"
+        what = f"{kind} order" if of == "meter" else "order"
         super().__init__(f"{what} {order_id} of this {of} is still open; wait for its outcome or cancel it")
 
 
@@ -121,17 +126,18 @@ def request(
     priority: int = 5,
     not_before: Any = None,
     batch: int | None = None,
+    purchase: int | None = None,
 ) -> int:
     """Ask for something to be done to a meter (`asset`) or to a terminal itself (`terminal`, its code); commits. Returns the order's id.
 
     A trip and a write to a terminal wait for a second person (state wanted); everything else is approved at once. The same
     `request_key` again returns the same order. `not_before`: it is not sent sooner. `batch`: the list (store/batches.py) that a trip is of;
-    else it is counted to what the same requester asks for that day.
+    else it is counted to what the same requester asks for that day. `purchase`: what it carries, which the caller holds.
     Raises UnknownMeter, UnknownTerminal, NotInstalled, AlreadyOpen, Refused (recorded).
     """
     wish = _Wish(
         kind, action, asset, terminal, reason, who, as_datetime(now), as_datetime(expires), writing or Writing(), request_key, priority,
-        None if not_before is None else as_datetime(not_before), batch,
+        None if not_before is None else as_datetime(not_before), batch, purchase,
     )  # fmt: skip
     _sensible(wish)
     try:
@@ -166,6 +172,7 @@ class _Wish:
     priority: int
     not_before: dt.datetime | None
     batch: int | None
+    purchase: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,10 @@ def _sensible(wish: _Wish) -> None:
         raise OrderError("an order is of a meter or of a terminal: name one of them")
     if wish.not_before is not None and wish.not_before >= wish.until:
         raise OrderError("the order would expire before it may be sent")
+    if wish.kind == "purchase" and wish.action != "read" and wish.purchase is None:
+        raise OrderError(
+            "nothing is put into a wallet or taken out of it but a payment: book it, or `headend purchase refund`"
+        )
     actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
     items = wish.kind == "read" and wish.action.startswith(ITEMS) and len(wish.action) <= LONGEST_ACTION
     if wish.action not in actions and not items:
@@ -190,13 +201,13 @@ def _sensible(wish: _Wish) -> None:
 
 def _already_open(conn: Connection, wish: _Wish) -> AlreadyOpen:
     row = conn.execute(
-        "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = 'relay' AND is_open"
+        "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = %s AND action <> 'read' AND is_open"
         if wish.asset
         else "SELECT order_id FROM orders JOIN terminal USING (terminal_id) WHERE code = %s AND meter_id IS NULL "
         "AND action = 'write' AND is_open",
-        (wish.asset or wish.terminal,),
+        (wish.asset, wish.kind) if wish.asset else (wish.terminal,),
     ).fetchone()
-    return AlreadyOpen(row["order_id"] if row else 0, "meter" if wish.asset else "terminal")
+    return AlreadyOpen(row["order_id"] if row else 0, "meter" if wish.asset else "terminal", wish.kind)
 
 
 def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
@@ -236,14 +247,15 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
     row = conn.execute(
         """
         INSERT INTO orders (kind, action, meter_id, terminal_id, priority, state, is_open, reason, requested_by, requested_at,
-                            approved_by, approved_at, expires_at, ended_at, outcome, request_key, request, adds, replaces, not_before, batch_id)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING order_id
+                            approved_by, approved_at, expires_at, ended_at, outcome, request_key, request, adds, replaces, not_before, batch_id,
+                            purchase_id)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING order_id
         """,
         (
             wish.kind, wish.action, target.meter_id, target.terminal_id, wish.priority, state, state in OPEN, wish.reason, wish.who, wish.at,
             wish.who if approved else None, wish.at if approved else None, wish.until, None if state in OPEN else wish.at, outcome,
             request_key, json.dumps(dict(wish.writing.request)), wish.writing.adds, wish.writing.replaces,
-            wish.not_before, batch,
+            wish.not_before, batch, wish.purchase,
         ),
     ).fetchone()  # fmt: skip
     assert row is not None
@@ -374,6 +386,11 @@ def cancel(conn: Connection, order_id: int, *, who: str, now: Any) -> str:
     return state
 
 
+def withdraw(conn: Connection, order_id: int, *, who: str, now: Any, why: str) -> None:
+    """The same in the caller's transaction, for a reason."""
+    _move(conn, _lock(conn, order_id), Event.CANCEL, who, as_datetime(now), why)
+
+
 def void_paid(conn: Connection, account_id: int, *, now: Any, who: str) -> list[int]:
     """Trips of this account that have not been sent are void: it has paid. In the transaction of the payment, which holds the account.
 
@@ -401,11 +418,12 @@ def begin(
     now: Any,
     address: str | None = None,
     found: Sequence[Refusal] = (),
+    kept: Mapping[str, Any] | None = None,
 ) -> list[Refusal]:
     """approved -> sending, committed before the first byte leaves; or refused, if a gate says no now. Commits.
 
     `address` is where the frame will go: refused if the meter or terminal is not the one there any more. `found`: what the line itself
-    has shown against it.
+    has shown against it. `kept`: goes into the order's result.
     What comes before its time is refused, and the order stays as it is. StaleOwner if the lease is not ours, NoSuchStep if the order is
     not approved (any more)."""
     with conn.transaction():
@@ -439,7 +457,7 @@ def begin(
             conn.execute(
                 "UPDATE orders SET epoch = %s, sent_at = %s WHERE order_id = %s", (fence.epoch, at, order_id)
             )
-            _move(conn, row, Event.SEND, fence.owner, at, "")
+            _move(conn, row, Event.SEND, fence.owner, at, "", dict(kept or {}))
     conn.commit()
     return refusals
 
@@ -538,7 +556,7 @@ _BRIEF: Final = _ORDERS.replace(
     "o.*",
     "o.order_id, o.kind, o.action, o.meter_id, o.terminal_id, o.priority, o.state, o.is_open, o.reason, o.requested_by, o.requested_at, "
     "o.approved_by, o.approved_at, o.expires_at, o.epoch, o.sent_at, o.ended_at, o.outcome, o.result - 'held' AS result, o.request_key, "
-    "o.request - 'items' AS request, o.adds, o.replaces, o.not_before, o.batch_id, o.accepted",
+    "o.request - 'items' AS request, o.purchase_id, o.adds, o.replaces, o.not_before, o.batch_id, o.accepted",
 )
 
 
@@ -688,5 +706,5 @@ def _sentence(refusals: list[Refusal]) -> str:
 __all__ = [
     "ACTIONS", "ITEMS", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
     "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
-    "expire", "facts", "get", "listing", "request", "reroute", "step", "void_paid", "work",
+    "expire", "facts", "get", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""Supply again for who has paid (复电): asked for in the moment of the payment, and by each quarter-hour's run for whoever was missed then."""
+"""Supply again for who has paid (复电): asked for in the moment of the payment, and by each quarter-hour's run for whoever was missed then.
+
+Where the meter executes the fee control, it closes by itself when the money is in it: then the purchase is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from headend.store import ledger, orders
+from headend.store import ledger, orders, purchases
 from headend.store.db import Connection, StoreError
 from tariffs.money import yuan_text
 
@@ -50,4 +52,4 @@ def after_payment(conn: Connection, accounts: Sequence[int], *, now: Any) -> tup
             except StoreError as error:
                 failed.append(f"{row['asset']}: {error}")
     conn.commit()
-    return asked, failed
+    return asked, [*failed, *purchases.ask_waiting(conn, now=now, who=WHO, accounts=accounts)[1]]

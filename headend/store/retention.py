@@ -77,6 +77,7 @@ KINDS: Final = (
     Kind("exchanges", _days(90), _days(7),
          "the raw bytes, to decode them again after a mended decoder; their hashes stay beside the readings", ("exchange",)),
     Kind("events", _days(1096), _days(90), "what meters reported, as long as a dispute about tampering may last", ("event",)),
+    Kind("wallets", _days(1096), _days(90), "what meters said is left in their wallets: money is disputed for three years", ("wallet_reading",)),
     Kind("feed", _days(30), _days(2), "a CRM that was away for longer reads everything again", (), _feed),
     Kind("job-runs", _days(366), _days(7), "to compare this year's nights with last year's", (),
          _deleting("job_run", "run_id", "started < %(cut)s")),

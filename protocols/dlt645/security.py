@@ -2,10 +2,12 @@
 
     machine -> Challenge -> 03H 070000FF -> the meter's random number and ESAM serial -> Session
     Session + plain text -> machine -> Sealed -> 1CH, 14H, 19H-1BH at level 98 (enciphered) or 99 (clear text with MAC)
+    Session + Purse -> machine -> two MACs -> 03H 070101FF, 070102FF: an account opened, a purchase (充值) into the meter's wallet
 
 The cipher is SM1, which is not published: nothing here computes it or anything like it. Who does is a `CipherMachine`, an
 object that the program is given; it may take its time and may fail. All bytes are in wire order. The layouts of the data
-fields have no published text: they are those that meters of the 2010 supplement answer with.
+fields have no published text: they are those that meters of the 2010 supplement answer with, and for purchases those of published
+firmware: amount in fen and count as binary numbers, customer number as packed decimals, each low byte first.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ AUTHENTICATE: Final = 0x070000FF
 VALIDITY: Final = 0x070001FF
 OPEN_ACCOUNT: Final = 0x070101FF
 RECHARGE: Final = 0x070102FF
+INITIALISE_WALLET: Final = 0x070103FF
+#: of one maker: no standard's number for giving money back over the wire is public
+REFUND: Final = 0x070108FF
 STATUS_QUERY: Final = 0x078102FF
 
 CIPHERTEXT_BYTES: Final = 8
@@ -31,6 +36,9 @@ MAC_BYTES: Final = 4
 #: N1..N8 in clear text, and enciphered with their padding.
 CONTROL_BYTES: Final = 8
 SEALED_CONTROL_BYTES: Final = 16
+#: Amount and count of a purchase, and the number of its customer.
+PURSE_BYTES: Final = 8
+CUSTOMER_BYTES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,53 @@ class Sealed:
         return self.data + self.mac
 
 
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A purchase in clear text: what is paid in, the how manieth it is (购电次数), and whose wallet it is for (up to 12 digits)."""
+
+    fen: int
+    count: int
+    customer: str
+
+    @property
+    def money(self) -> bytes:
+        """Amount and count, what MAC 1 covers. Misuse if they do not fit."""
+        for number, name in ((self.fen, "purchase amount"), (self.count, "purchase count")):
+            if not 0 <= number < 1 << 32:
+                raise Misuse(f"{name}: {number} does not fit four bytes")
+        return self.fen.to_bytes(4, "little") + self.count.to_bytes(4, "little")
+
+    @property
+    def whose(self) -> bytes:
+        """The customer number, what MAC 2 covers. Misuse if it is no number of up to 12 digits."""
+        if not (
+            self.customer.isascii() and self.customer.isdecimal() and len(self.customer) <= 2 * CUSTOMER_BYTES
+        ):
+            raise Misuse(
+                f"customer number: {self.customer!r} is no number of up to {2 * CUSTOMER_BYTES} digits"
+            )
+        return bytes.fromhex(self.customer.zfill(2 * CUSTOMER_BYTES))[::-1]
+
+    def encode(self, macs: tuple[bytes, bytes]) -> bytes:
+        """The data of 03H 070101FF, 070102FF. Misuse unless the MACs have 4 bytes each."""
+        if [len(mac) for mac in macs] != [MAC_BYTES, MAC_BYTES]:
+            raise Misuse("cipher machine: a purchase needs two MACs of 4 bytes")
+        return self.money + macs[0] + self.whose + macs[1]
+
+
+def purse_of(data: bytes) -> tuple[Purse, tuple[bytes, bytes]]:
+    """The data of 03H 070101FF, 070102FF -> the purchase and its two MACs. FrameError if they are not shaped so."""
+    if len(data) != PURSE_BYTES + CUSTOMER_BYTES + 2 * MAC_BYTES:
+        raise FrameError(
+            f"purchase: {len(data)} bytes, {PURSE_BYTES + CUSTOMER_BYTES + 2 * MAC_BYTES} are needed", 0
+        )
+    whose = data[12:18][::-1].hex()
+    if not whose.isdecimal():
+        raise FrameError("purchase: the customer number is not BCD", 12)
+    fen, count = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")
+    return Purse(fen, count, whose), (data[8:12], data[18:])
+
+
 class CipherMachine(Protocol):
     """The utility's cipher machine. It may block; it raises what it likes when it cannot answer."""
 
@@ -94,6 +149,9 @@ class CipherMachine(Protocol):
 
     def sign_parameter(self, session: Session, di: int, plain: bytes) -> bytes:
         """The MAC of a class-1 parameter, for 14H at level 99: the data go in clear text."""
+
+    def sign_purchase(self, session: Session, di: int, purse: Purse) -> tuple[bytes, bytes]:
+        """MAC 1 of amount and count, MAC 2 of the customer number, for 03H with this item."""
 
 
 # --- questions to it: what a driver's script yields, since only the program may do I/O ---
@@ -142,6 +200,18 @@ class SignParameter:
 
     def ask(self, machine: CipherMachine) -> bytes:
         return machine.sign_parameter(self.session, self.di, self.plain)
+
+
+@dataclass(frozen=True, slots=True)
+class SignPurchase:
+    """-> tuple[bytes, bytes], the two MACs"""
+
+    session: Session
+    di: int
+    purse: Purse
+
+    def ask(self, machine: CipherMachine) -> tuple[bytes, bytes]:
+        return machine.sign_purchase(self.session, self.di, self.purse)
 
 
 #: Class-1 parameters go in clear text with a MAC (level 99); all others that need the module are enciphered (level 98).
@@ -196,6 +266,7 @@ _LAYOUTS: Final = {
     (VALIDITY, False): (("validity", "身份认证时效", 2), ("MAC", "MAC", MAC_BYTES)),
     (OPEN_ACCOUNT, False): _OPENING,
     (RECHARGE, False): _OPENING,
+    (REFUND, False): _OPENING,
     (STATUS_QUERY, True): (
         ("remaining amount", "剩余金额", 4), ("MAC 1", "MAC1", 4), ("purchase count", "购电次数", 4), ("MAC 2", "MAC2", 4),
         ("customer number", "客户编号", 6), ("key state", "密钥信息", 4),

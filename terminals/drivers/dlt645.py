@@ -113,7 +113,7 @@ class Dlt645Driver(NoSession, NothingBehind):
         self.retention = Retention(curve_kept, dt.timedelta(days=FREEZES), dt.timedelta(days=FREEZES))
         self._blocks = blocks_per_request
         self._wakeup = wakeup
-        self._machine = machine
+        self.machine = machine
 
     def known(self, meter: Meter) -> str:
         return ""  # every answer explains itself
@@ -347,10 +347,10 @@ class Dlt645Driver(NoSession, NothingBehind):
         Misuse without either. There is no way from one to the other: a refused authentication ends the order.
         """
         local = local_fields(np.array([expires]), meter.zone)[0]
-        if self._machine is None or meter.secrets.get("relay") == "password":
+        if self.machine is None or meter.secrets.get("relay") == "password":
             answer = yield from _plain_control(meter, _ACTIONS[action], local)
         else:
-            answer = yield from _sealed_control(self._machine, meter, _ACTIONS[action], local)
+            answer = yield from _sealed_control(self.machine, meter, _ACTIONS[action], local)
         word = answer.word or 0
         return RelayAnswer(
             pending=bool(word & CONTROL_PENDING), detail=", ".join(bit_names(word, CONTROL_DONE_BITS))
@@ -395,15 +395,21 @@ def _sealed_control(
 ) -> Script[ControlAnswer]:
     """03H 070000FF, then 1CH at level 98. The machine keeps the keys; what passes here is its ciphertext."""
     operator = meter.secrets.get("operator", "00000000")
-    factor = security.dispersion_of(meter.address)
-    challenge: security.Challenge = yield AskMachine(machine, security.Authenticate(factor))
-    known: SecureAnswer = yield Secure(meter.address, security.AUTHENTICATE, challenge.encode(), operator)
-    session = security.session_of(challenge, known.data)
+    session = yield from authenticate(machine, meter)
     question = security.SealControl(session, control_plain(action, 0, expires))
     sealed: security.Sealed = yield AskMachine(machine, question)
     order = SealedControl(meter.address, sealed.encode(security.SEALED_CONTROL_BYTES), operator)
     answer: ControlAnswer = yield order
     return answer
+
+
+def authenticate(machine: security.CipherMachine, meter: Meter) -> Script[security.Session]:
+    """03H 070000FF. Whatever was sealed for an earlier authentication is worth nothing to the meter from now on."""
+    operator = meter.secrets.get("operator", "00000000")
+    factor = security.dispersion_of(meter.address)
+    challenge: security.Challenge = yield AskMachine(machine, security.Authenticate(factor))
+    known: SecureAnswer = yield Secure(meter.address, security.AUTHENTICATE, challenge.encode(), operator)
+    return security.session_of(challenge, known.data)
 
 
 # --- what the scripts remember ---

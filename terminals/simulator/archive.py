@@ -66,10 +66,23 @@ def write(directory: Path, world: World, endpoints: Mapping[int, str]) -> None:
     )  # fmt: skip
     _table(
         directory / "customers.csv",
-        ("customer", "name", "phone", "point", "tariff", "prepaid", "protected"),
+        (
+            "customer",
+            "name",
+            "phone",
+            "point",
+            "tariff",
+            "prepaid",
+            "protected",
+            *(_EXECUTED if world.scenario.wallets else ()),
+        ),
         _customers(world),
     )
     _table(directory / "payments.csv", ("customer", "yuan", "channel", "serial", "at"), _payments(world))
+
+
+#: said only where there is a meter that executes its fee control
+_EXECUTED: Final = ("fee_control",)
 
 
 def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -118,6 +131,8 @@ def _customers(world: World) -> Iterable[Sequence[Any]]:
             name = _name(rng, plan, c)
             phone = f"199{int(rng.integers(10**8)):08d}"
             prepaid = "yes" if c + 1 in plan.prepaid else "no"
+            own = prepaid == "yes" and plan.protocol == "dlt645"
+            executor = ("meter" if own else "master",) if world.scenario.wallets else ()
             protected = "家庭制氧机用户" if spot == world.faults.protected else ""
             yield (
                 customer_code(spot),
@@ -127,6 +142,7 @@ def _customers(world: World) -> Iterable[Sequence[Any]]:
                 world.scenario.tariff.name,
                 prepaid,
                 protected,
+                *executor,
             )
 
 

@@ -28,7 +28,7 @@ from protocols.dlt645.words import SEALED
 from protocols.errors import FrameError
 from protocols.exchange import NEED_DATA, Send
 from protocols.localtime import as_datetime, from_local
-from terminals.simulator import events645, records645
+from terminals.simulator import events645, records645, wallet645
 from terminals.simulator.area import CURVE_DAYS
 from terminals.simulator.layout import Ints
 from terminals.simulator.meter import Meter
@@ -36,6 +36,7 @@ from terminals.simulator.physics import DAY_US, NOT_SHOWN, SHOWN, SLOT_US
 from terminals.simulator.relay import CannotAct, Command, Contact
 from terminals.simulator.scenario import ZONE
 from terminals.simulator.standin import StandInEsam
+from terminals.simulator.wallet import Refusal, Stage
 
 OTHER: Final = 0x01
 NO_DATA: Final = 0x02
@@ -60,7 +61,6 @@ _COMMANDS: Final = {
 _IN_CLEAR_TEXT: Final = (0x1B, 0x1C)
 #: SERR of C3: authentication failed; any other reason.
 SERR_AUTHENTICATION: Final = 0x0008
-SERR_OTHER: Final = 0x0001
 #: A broadcast moves a meter's clock by no more than this; a larger error needs an authenticated write.
 _BROADCAST_LIMIT: Final = np.timedelta64(5, "m")
 _SLOT: Final = np.timedelta64(SLOT_US, "us")
@@ -140,6 +140,9 @@ class Device645:
             0x05: self._freeze,
         }
         kind = request.di >> 24
+        purse = wallet645.read(self.meter, request.di, now)
+        if purse is not None and not request.extra:
+            return purse
         if kind == 0x06:
             return self._load(request, now)
         reader = readers.get(kind)
@@ -215,7 +218,9 @@ class Device645:
         """Run status word 3: relay state, relay command state, amount-prepaid, keep-power."""
         relay = self.meter.relay
         word = relay.open << 4 | (relay.contact is Contact.OPEN) << 6 | relay.keep << 12
-        return word | (2 << 8 if self.meter.prepaid else 0)
+        wallet = self.meter.wallet
+        low = wallet is not None and wallet.stage >= Stage.ALARM
+        return word | (2 << 8 if self.meter.prepaid or wallet is not None else 0) | low << 7
 
     def _event(self, di: int, now: np.datetime64) -> bytes:
         found = events645.answer(self.meter, di, now)
@@ -389,7 +394,12 @@ class Device645:
 
     def _authenticate(self, request: SecureRequest, now: np.datetime64) -> bytes:
         if request.di != AUTHENTICATE:
-            return self._device.refuse(SERR_OTHER, size=2)
+            try:
+                return self._device.answer(
+                    wallet645.secure(self.meter, self._esam, request.di, request.data, now)
+                )
+            except Refusal as why:
+                return self._device.refuse(why.word, size=2)
         answer = self._esam.authenticate(request.data, now)
         return (
             self._device.refuse(SERR_AUTHENTICATION, size=2)

@@ -34,6 +34,7 @@ from protocols.dlt698.wire import Chosen
 from protocols.errors import FrameError
 from protocols.exchange import NEED_DATA, Send
 from protocols.localtime import from_local, local_fields
+from terminals.simulator import wallet698
 from terminals.simulator.held698 import Held698
 from terminals.simulator.layout import Ints
 from terminals.simulator.meter import Meter
@@ -257,6 +258,9 @@ class Concentrator:
         registers, shown = meter.registers(now), meter.shown(now)
         if registers is None or shown is None:
             return Result(oad, UNDEFINED)
+        purse = wallet698.read(meter, oad, now)
+        if purse is not None:
+            return Result(oad, 0, purse)
         rows = Rows(np.array([now]), registers[:, None], shown[:, None])
         try:
             return Result(oad, 0, values.decode(_cell(oad, rows)[0].tobytes()))

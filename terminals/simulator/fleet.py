@@ -26,6 +26,7 @@ from terminals.simulator.quick645 import Quick645, Slots645
 from terminals.simulator.records645 import Kept
 from terminals.simulator.scenario import Scenario, stream
 from terminals.simulator.terminal import Terminal
+from terminals.simulator.wallet import Wallet
 from terminals.simulator.wires import DialOut, SerialLine, Surroundings, Wire
 from terminals.simulator.witness import Act, Witness, read_acts
 
@@ -229,6 +230,7 @@ class Fleet:
         scenario, plan = self.scenario, area.plan
         drifts = stream(scenario.seed, "clocks", plan.area).integers(-3_000_000, 3_000_001, size=plan.meters)
         happens = diary.planned(scenario, plan)
+        local = plan.prepaid if scenario.wallets and plan.protocol == "dlt645" else frozenset()
         delay = None if scenario.key_delay is None else np.timedelta64(round(scenario.key_delay * 60e6), "us")
         meters = [
             Meter(
@@ -240,6 +242,7 @@ class Fleet:
                 drift=np.timedelta64(drift, "us"),
                 clock_set=self._keeper.unsaved,
                 diary=diary.Diary(happens[index]) if index in happens else None,
+                wallet=Wallet(scenario.tariff.prices) if index in local else None,
             )
             for index, (password, drift) in enumerate(
                 zip(archive.passwords(world, plan.area), drifts.tolist(), strict=True)

@@ -17,6 +17,7 @@ from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
 from terminals.simulator.scenario import SLOTS
 from terminals.simulator.state import ClockState
+from terminals.simulator.wallet import Refusal, Stage, Wallet
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
@@ -25,6 +26,9 @@ _EPOCH: Final = np.datetime64(0, "us")
 #: Times that a clock was set that are remembered: what was noted before is shown with the clock of then.
 _MOVES: Final = 64
 _CLOSED: Final = Relay()
+_SECOND: Final = np.timedelta64(1, "s")
+#: What an act of the wallet is called in the acts of a fleet.
+PURCHASE: Final = "purchase"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +59,26 @@ class Meter:
     """
 
     __slots__ = (
-        "_clock_set", "_diary", "_drift", "_key_delay", "_moves", "_see", "area", "clock_as_made", "dead", "has_relay", "index", "kept",
-        "key_due", "password", "phases", "prepaid", "rate", "relay",
+        "_clock_set",
+        "_diary",
+        "_drift",
+        "_key_delay",
+        "_moves",
+        "_see",
+        "_settled",
+        "area",
+        "clock_as_made",
+        "dead",
+        "has_relay",
+        "index",
+        "kept",
+        "key_due",
+        "password",
+        "phases",
+        "prepaid",
+        "rate",
+        "relay",
+        "wallet",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +93,7 @@ class Meter:
         clock_set: Callable[[], None] | None = None,
         rate: float = 0.0,
         diary: Diary | None = None,
+        wallet: Wallet | None = None,
     ) -> None:
         self.area = area
         self.index = index
@@ -91,6 +114,10 @@ class Meter:
         self._diary = diary
         self._moves: deque[tuple[np.datetime64, np.timedelta64]] | None = None
         self.clock_as_made = True
+        #: of a meter that executes its own fee control; None: nothing is counted down in it
+        self.wallet = wallet
+        #: until when the wallet has been counted down
+        self._settled: np.datetime64 | None = None
         #: how far its load record reaches back; None: CURVE_DAYS
         self.kept: np.timedelta64 | None = None
 
@@ -211,16 +238,93 @@ class Meter:
         self._see(Act(now, self.asset, "refused", self.relay.open, f"{command}: {why}"))
 
     def settle(self, now: np.datetime64) -> None:
-        """The customer's key, if it was due by now."""
-        if self.key_due is not None and self.key_due <= now:
-            due, self.key_due = self.key_due, None
-            if self.relay.contact is Contact.PERMITTED:
-                self._act(due, Command.KEY)
+        """What has come about by now: keys that were pressed, and what the wallet does by itself, in the order in which it did."""
+        while True:
+            low = self._lower(now)
+            if self.key_due is not None and self.key_due <= (now if low is None else low):
+                due, self.key_due = self.key_due, None
+                self._settled = None if self._settled is None else max(self._settled, due)
+                if self.relay.contact is Contact.PERMITTED:
+                    self._act(due, Command.KEY)
+            elif low is not None:
+                self._sink(low)
+            else:
+                self._settled = now
+                return
 
     def restore(self, act: Act) -> None:
         """An act of an earlier run of the same fleet, already witnessed."""
-        if act.act != "refused":
+        if act.act == PURCHASE:
+            kind, fen, count, customer = act.detail.split()
+            self._take(act.at, kind, int(fen), int(count), customer)
+        elif act.act != "refused":
             self._move(act.at, after(self.relay, Command(act.act)))
+        if self.wallet is not None:  # what it did on its way down until then is among the acts
+            registers = self.registers(act.at)
+            assert registers is not None
+            self.wallet.stage, self._settled = self.wallet.stage_of(registers), act.at
+            shut = self.relay.contact is Contact.OPEN
+            self.wallet.tripped = shut and (self.wallet.tripped or self.wallet.stage is Stage.TRIP)
+
+    # --- wallet ---
+
+    def purchase(self, now: np.datetime64, kind: str, fen: int, count: int, customer: str) -> None:
+        """A purchase that came over the wire and passed the protocol's own checks. Refusal: the wallet does not take it."""
+        try:
+            self._take(now, kind, fen, count, customer)
+        except Refusal as why:
+            self.refuse(now, f"{kind} {count}", str(why))
+            raise
+        self._see(Act(now, self.asset, PURCHASE, self.relay.open, f"{kind} {fen} {count} {customer}"))
+        registers = self.registers(now)
+        assert self.wallet is not None
+        assert registers is not None
+        if self.wallet.tripped and self.wallet.may_close(registers):
+            self.wallet.tripped = False
+            if self.relay.contact is Contact.OPEN:
+                self._act(now, Command.PERMIT)
+
+    def _take(self, at: np.datetime64, kind: str, fen: int, count: int, customer: str) -> None:
+        registers = self.registers(at)
+        if self.wallet is None or registers is None:
+            raise Refusal(1, "there is no wallet")
+        self.wallet.take(kind, fen, count, customer, registers, at)
+        self.wallet.stage, self._settled = self.wallet.stage_of(registers), at
+
+    def _lower(self, now: np.datetime64) -> np.datetime64 | None:
+        """The second in which the wallet sank lower than it had; None: it has not, up to `now`."""
+        begin = self._settled
+        if self.wallet is None or not self.wallet.open or begin is None or begin >= now:
+            return None
+        if not self._sunk(now):
+            return None
+        end = now
+        while end - begin > _SECOND:
+            middle = (begin + (end - begin) // 2).astype("datetime64[us]")
+            begin, end = (begin, middle) if self._sunk(middle) else (middle, end)
+        return end
+
+    def _sunk(self, at: np.datetime64) -> bool:
+        registers = self.registers(at)
+        assert self.wallet is not None
+        return registers is not None and self.wallet.stage_of(registers) > self.wallet.stage
+
+    def _sink(self, at: np.datetime64) -> None:
+        """It is lower than it was: what the meter does then, unless power is to be kept."""
+        registers = self.registers(at)
+        assert self.wallet is not None
+        assert registers is not None
+        stage = self.wallet.stage = self.wallet.stage_of(registers)
+        self._settled = at
+        if stage < Stage.PRE_TRIP or self.relay.keep:
+            return
+        if stage is Stage.TRIP:
+            self.wallet.tripped = True
+            if self.relay.contact is not Contact.OPEN:
+                self._act(at, Command.TRIP)
+        elif not self.relay.open:  # opened once, as a warning
+            self._act(at, Command.TRIP)
+            self._act(at, Command.PERMIT)
 
     def _act(self, at: np.datetime64, command: Command) -> Relay:
         try:

@@ -97,6 +97,7 @@ class Scenario:
     broke_from     local civil times between which the broke customers' opening payments run out
     broke_until
     key_delay      minutes from a close permit to the customer's key press; None: nobody presses
+    wallets        the DL/T 645 meters of prepaid customers count the money down and cut off by themselves (本地费控)
     """
 
     seed: int
@@ -110,6 +111,7 @@ class Scenario:
     broke_from: dt.datetime = dt.datetime(2026, 3, 11, 10, 45)
     broke_until: dt.datetime = dt.datetime(2026, 3, 11, 11, 30)
     key_delay: float | None = 3.0
+    wallets: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -23,6 +23,7 @@ from protocols.dlt645.security import (
     RANDOM_2_BYTES,
     SEALED_CONTROL_BYTES,
     Challenge,
+    Purse,
     Sealed,
     Session,
     dispersion_of,
@@ -52,6 +53,10 @@ class StandInMachine:
 
     def sign_parameter(self, session: Session, di: int, plain: bytes) -> bytes:
         return _keyed(_session_key(session), b"sign" + di.to_bytes(4, "little") + plain, MAC_BYTES)
+
+    def sign_purchase(self, session: Session, di: int, purse: Purse) -> tuple[bytes, bytes]:
+        key = _session_key(session)
+        return _purchase_mac(key, di, purse.money), _purchase_mac(key, di, purse.whose)
 
 
 class StandInEsam:
@@ -89,6 +94,19 @@ class StandInEsam:
         if not hmac.compare_digest(mac, _keyed(key, b"controlMAC" + data, MAC_BYTES)):
             return None
         return _masked(key, b"control", data)[:CONTROL_BYTES]
+
+    def genuine(self, di: int, purse: Purse, macs: tuple[bytes, bytes]) -> bool:
+        """Whether the MACs are the machine's, of this authentication, which is used up."""
+        session, self._session = self._session, None
+        if session is None:
+            return False
+        key = _session_key(session)
+        wanted = _purchase_mac(key, di, purse.money) + _purchase_mac(key, di, purse.whose)
+        return hmac.compare_digest(wanted, macs[0] + macs[1])
+
+
+def _purchase_mac(key: bytes, di: int, part: bytes) -> bytes:
+    return _keyed(key, b"purchase" + di.to_bytes(4, "little") + part, MAC_BYTES)
 
 
 def _meter_key(dispersion: bytes) -> bytes:

@@ -23,9 +23,9 @@ class Act:
 
     at      datetime64[us] UTC
     meter   asset number
-    act     trip, permit, close, keep-power, end-keep-power, key, or refused
+    act     trip, permit, close, keep-power, end-keep-power, key, purchase, or refused
     open    the relay after the act
-    detail  for a refusal: what was refused and why
+    detail  for a refusal: what was refused and why; for a purchase: kind, fen, count and customer number
     """
 
     at: np.datetime64

@@ -7,6 +7,7 @@ from typing import Final
 
 from headend.collector.acts.clock import ClockAct
 from headend.collector.acts.control import ControlAct
+from headend.collector.acts.purchase import PurchaseAct
 from headend.collector.acts.reading import ReadingAct
 from headend.collector.acts.relay import RelayAct
 from headend.collector.acts.writing import WritingAct
@@ -20,4 +21,5 @@ ACTS: Final[Mapping[str, Act]] = {
     "archive": WritingAct("archive"),
     "tasks": WritingAct("tasks"),
     "control": ControlAct(),
+    "purchase": PurchaseAct(),
 }

@@ -7,7 +7,7 @@ def why_not(facts: Facts, limits: Limits) -> str | None:
     if facts.prepaid is None:
         return "no account is known for this meter"
     if not facts.prepaid:
-        return "the account is not prepaid"
+        return "the account is not prepaid, or the master does not execute its fee control"
     if facts.balance_high_fen is None or facts.balance_as_of is None or facts.newest_reading is None:
         return "no balance has been computed"
     if not facts.balance_valid:

@@ -1,12 +1,12 @@
-"""Whoever asks for a trip, or for a write to a terminal, does not approve it. A job asks, a person approves; two keys of one person are
-one person."""
+"""Whoever asks for a trip, a refund, or for a write to a terminal, does not approve it. A job asks, a person approves; two keys of one person
+are one person."""
 
 from headend.control.facts import ControlFacts, Facts, Limits, WriteFacts, is_person
 
 
 def needed(kind: str, action: str) -> bool:
     """Whether such an order waits for a second person."""
-    return (kind, action) == ("relay", "trip") or action == "write"
+    return (kind, action) in (("relay", "trip"), ("purchase", "refund")) or action == "write"
 
 
 def why_not(facts: Facts | WriteFacts | ControlFacts, limits: Limits) -> str | None:

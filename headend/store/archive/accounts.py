@@ -13,7 +13,7 @@ from headend.store.archive.spans import Span
 from headend.store.archive.stored import Thing
 
 CUSTOMERS = KINDS["customers"]
-TERMS = tuple(CUSTOMERS.column(name) for name in ("tariff", "prepaid", "protected"))
+TERMS = tuple(CUSTOMERS.column(name) for name in ("tariff", "prepaid", "protected", "fee_control"))
 
 
 def all_of(desk: Desk, rows: list[Row], tariffs: set[str] | None) -> None:
@@ -49,7 +49,9 @@ def _account(desk: Desk, customer: Thing, row: Row) -> tuple[bool, Cells, Cells]
     start = _start(desk, held, row)
     if start is None:
         return False, {}, {}
-    span = Span(customer.code, {"point": point, **{c.name: row.cells[c.name] for c in TERMS}}, start, end)
+    span = Span(
+        customer.code, {"point": point, **{c.name: row.cells.get(c.name, c.blank) for c in TERMS}}, start, end
+    )
     held.append(span)
     desk.begin("account", span)
     return True, {name: (None, value) for name, value in span.values.items()}, {}

@@ -84,7 +84,7 @@ SELECTS: Mapping[str, str] = {
     "ORDER BY p.code, r.kind, 3, r.voltage_kv",
     "customers": (
         "SELECT c.number AS customer, c.name, c.phone, p.code AS point, a.tariff, a.prepaid, a.protected, s.industry, s.capacity_kva, "
-        "s.basic_by, s.contract_kw, s.security_kw, "
+        "s.basic_by, s.contract_kw, s.security_kw, a.fee_control, "
         """a.valid_from AS "from", nullif(a.valid_to, 'infinity') AS "to" FROM account a JOIN customer c USING (customer_id) """
         "JOIN point p USING (point_id) LEFT JOIN customer_span s ON s.customer_id = c.customer_id AND s.valid_from <= %(now)s "
         "AND s.valid_to > %(now)s WHERE a.valid_from <= %(now)s AND a.valid_to > %(now)s ORDER BY c.number, p.code"

@@ -33,6 +33,8 @@ OBJECTS: Final = ("area", "line", "bus", "substation", "transformer", "organisat
 PROTOCOLS: Final = (
     "dlt645", "dlt645-1997", "dlms", "dlms-hdlc", "gdw376", "dlt698", "modbus-tcp", "modbus-rtu", "mqtt",
 )  # fmt: skip
+#: who counts prepaid money down and cuts off: this program, the meter (本地费控), the terminal, or a meter whose card holds kWh (卡表)
+EXECUTORS: Final = ("master", "meter", "terminal", "card")
 #: the higher may be parent of the lower
 RANKS: Final = {"province": 0, "city": 1, "county": 2, "station": 3}
 
@@ -183,7 +185,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("capacity_kva", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True),
             Column("basic_by", maybe(choice("capacity", "contract", "demand")), needed=False, dated=True),
             Column("contract_kw", maybe(_kva("10000000", 2)), needed=False, type="numeric", dated=True),
-            Column("security_kw", maybe(decimal("0", "10000000", 2)), needed=False, type="numeric", dated=True), _from(), _to(),
+            Column("security_kw", maybe(decimal("0", "10000000", 2)), needed=False, type="numeric", dated=True),
+            Column("fee_control", choice(*EXECUTORS), needed=False, store="-", blank=EXECUTORS[0]), _from(), _to(),
         ), code="number"),
     )
 }  # fmt: skip

@@ -54,7 +54,8 @@ _ROLE = (
     f"FROM loss_role r JOIN point p USING (point_id) {OBJECT_JOINS} WHERE "
 )
 _ACCOUNT = (
-    "SELECT a.valid_from, nullif(a.valid_to, 'infinity') AS valid_to, c.number AS customer, p.code AS point, a.tariff, a.prepaid, a.protected "
+    "SELECT a.valid_from, nullif(a.valid_to, 'infinity') AS valid_to, c.number AS customer, p.code AS point, a.tariff, a.prepaid, a.protected, "
+    "a.fee_control "
     "FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id) WHERE "
 )
 _SIM = (

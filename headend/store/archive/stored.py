@@ -219,10 +219,10 @@ def _roles(conn: Connection, stored: Stored, points: set[str]) -> None:
 
 
 def _accounts(conn: Connection, stored: Stored, points: set[str]) -> None:
-    names = ("number", "point", "tariff", "prepaid", "protected")
+    names = ("number", "point", "tariff", "prepaid", "protected", "fee_control")
     found = _tuples(
         conn,
-        "SELECT a.account_id, a.valid_from, nullif(a.valid_to, 'infinity'), c.number, p.code, a.tariff, a.prepaid, a.protected "
+        "SELECT a.account_id, a.valid_from, nullif(a.valid_to, 'infinity'), c.number, p.code, a.tariff, a.prepaid, a.protected, a.fee_control "
         "FROM unnest(%s::text[]) u(code) JOIN point p ON p.code = u.code "
         "JOIN account a USING (point_id) JOIN customer c USING (customer_id) ORDER BY a.valid_from",
         list(points),

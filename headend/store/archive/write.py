@@ -179,16 +179,25 @@ def _roles(conn: Connection, spans: list[Span]) -> None:
 def _accounts(conn: Connection, spans: list[Span], terms: list[Span]) -> None:
     fields = (
         Field("customer_id", "text", "customer", "number"), Field("point_id", "text", "point"), Field("tariff", "text"),
-        Field("prepaid", "boolean"), Field("protected", "text"), *DATES,
+        Field("prepaid", "boolean"), Field("protected", "text"), Field("fee_control", "text"), *DATES,
     )  # fmt: skip
     rows = [
-        (s.of, *(s.values[name] for name in ("point", "tariff", "prepaid", "protected")), s.start, s.end)
+        (
+            s.of,
+            *(s.values[name] for name in ("point", "tariff", "prepaid", "protected", "fee_control")),
+            s.start,
+            s.end,
+        )
         for s in spans
     ]
     _insert(conn, "account", fields, rows)
     _staged(
         conn,
-        ("integer", "text", "boolean", "text"),
-        [(s.id, s.values["tariff"], s.values["prepaid"], s.values["protected"]) for s in terms],
-        "UPDATE account a SET tariff = u.f1, prepaid = u.f2, protected = u.f3 FROM archive_stage u WHERE a.account_id = u.f0",
+        ("integer", "text", "boolean", "text", "text"),
+        [
+            (s.id, *(s.values[name] for name in ("tariff", "prepaid", "protected", "fee_control")))
+            for s in terms
+        ],
+        "UPDATE account a SET tariff = u.f1, prepaid = u.f2, protected = u.f3, fee_control = u.f4 FROM archive_stage u "
+        "WHERE a.account_id = u.f0",
     )

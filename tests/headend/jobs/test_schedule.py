@@ -77,7 +77,10 @@ EARLY, LATE, WHOLE, AFTERWARDS = (
     ["vee-late 10", "vee 10", "statistics 10"],
     ["vee-late 11"],
 )
-HOUR, RETENTION = ["clocks 11", "online 11", "outages 11", "orderly 10", "rollup 11"], "retention 11"
+HOUR, RETENTION = (
+    ["clocks 11", "wallets 11", "online 11", "outages 11", "orderly 10", "rollup 11"],
+    "retention 11",
+)
 
 
 def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]]) -> None:
@@ -181,6 +184,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "vee",
                 "statistics",
                 "clocks",
+                "wallets",
                 "online",
                 "outages",
                 "orderly",

@@ -14,6 +14,7 @@ from protocols.errors import Refused
 from protocols.localtime import day_slots
 from terminals.simulator.device698 import CLOCK, DAY, FROZEN, MINUTE, SERVER, TASK_RECORDS
 from terminals.simulator.scenario import ZONE
+from terminals.simulator.wallet import Limits, Wallet
 from tests.support.terminal698 import Table, world_of
 
 NIGHT = "2026-03-12 00:07"
@@ -164,3 +165,28 @@ def test_a_full_queue_of_reports_loses_the_oldest(table):
     assert len(table.concentrator.reports) == 16
     ask(table, Get(CLOCK))
     assert table.concentrator.reports[0][1]["results"][0].oad == 5 << 16
+
+
+def test_a_wallet_is_read(table):
+    """The objects of the standard; a meter without a wallet has not got them."""
+    meter = table.terminal.meters[living(table)]
+    server = tsa(Address(meter.address))
+
+    def read(oad):
+        (reply,) = ask(table, ProxyGet(30, (apdus.Target(server, 10, (oad,)),)))
+        return reply.items[0]
+
+    def numbers(oad):
+        data = read(oad).data
+        return [part.value for part in data.value] if data.tag == values.STRUCTURE else data.value
+
+    assert read(0x202C0200).data is None
+    limits = Limits(alarm1=2_000, alarm2=500, overdraft=300, hoarding=90_000, permit=50)
+    meter.wallet = Wallet((8_283, 6_183, 5_483, 3_083), limits)
+    meter.purchase(
+        np.datetime64("2026-03-12T00:07", "us") - np.timedelta64(8, "h"), "open", 5_000, 1, "000000009001"
+    )
+    assert {oad: numbers(oad) for oad in (0x202C0200, 0x202D0200, 0x202E0200, 0x401E0200, 0x401F0200)} == {
+        0x202C0200: [5_000, 1], 0x202D0200: 0, 0x202E0200: 5_000, 0x401E0200: [2_000, 500], 0x401F0200: [300, 90_000, 50],
+    }  # fmt: skip
+    meter.wallet = None  # others look at this world, too

@@ -171,7 +171,7 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ({"no_trip": None}, "nobody can say whether the customer's organisation trips nobody today"),
     ({"local": NOW.replace(hour=17, minute=5)}, "17:05 is outside 08:00-17:00"),
     ({"prepaid": None}, "no account is known for this meter"),
-    ({"prepaid": False}, "the account is not prepaid"),
+    ({"prepaid": False}, "the account is not prepaid, or the master does not execute its fee control"),
     ({"balance_high_fen": None}, "no balance has been computed"),
     ({"balance_as_of": None}, "no balance has been computed"),
     ({"newest_reading": None}, "no balance has been computed"),

@@ -1,0 +1,141 @@
+"""Fee control that a terminal executes: payments become purchases in its purchase control, once, on real sockets, for both protocols."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from headend.control.order_state import State
+from headend.jobs import wallets
+from headend.jobs.frame import Run
+from headend.store import ledger, orders, purchases
+from headend.store.purchases import PaymentCarried
+from protocols.localtime import local_day
+from tests.headend.collector.test_load_control import BOTH, approve, done, found, lost, opened, told
+from tests.support.collecting import House, Open
+from tests.support.house import SHANGHAI
+
+
+def customer(house: House) -> str:
+    """One behind the terminal, whose fee control it executes from now on."""
+    row = house.conn.execute(
+        "SELECT c.number, a.account_id FROM account a JOIN customer c USING (customer_id) ORDER BY 1 DESC LIMIT 1"
+    ).fetchone()
+    assert row is not None
+    house.conn.execute(
+        "UPDATE account SET fee_control = 'terminal', prepaid = true WHERE account_id = %s",
+        (row["account_id"],),
+    )
+    house.conn.commit()
+    return str(row["number"])
+
+
+def pay(house: House, number: str, fen: int, serial: str) -> None:
+    now = house.clock.now()
+    ledger.pay(
+        house.conn, customer=number, channel="counter", accounting_date=local_day(now, SHANGHAI), serial=serial, amount_fen=fen,
+        paid_at=now, now=now,
+    )  # fmt: skip
+
+
+def ask(house: House) -> list[int]:
+    asked, failed = purchases.ask_waiting(house.conn, now=house.clock.now(), who="job:wallets")
+    assert failed == []
+    return asked
+
+
+def standing(house: House) -> list[str]:
+    rows = [row["standing"] for row in reversed(purchases.listing(house.conn, limit=9))]
+    house.conn.commit()
+    return rows
+
+
+def left(house: House, protocol: str) -> int:
+    """Fen that the simulated terminal still has."""
+    return int.from_bytes(told(house).get("left.1"), "big") // (10 if protocol == "gdw376" else 100)
+
+
+@BOTH
+async def test_a_payment_is_carried_into_the_terminal_once(open_house: Open, protocol: str) -> None:
+    house = await opened(open_house, protocol)
+    number = customer(house)
+    pay(house, number, 5_000, "1")
+    (first,) = ask(house)
+    assert (found(house, first)["action"], found(house, first)["state"]) == ("write", "wanted")
+    assert ask(house) == []
+    house.collect()
+    approve(house, first)
+    await done(house, first)
+    assert standing(house) == ["carried"]
+    pay(house, number, 700, "2")
+    pay(house, number, 300, "3")
+    house.wire.lose_answer_to = re.compile(
+        rb"\x68\x4a.{5}\x04" if protocol == "gdw376" else rb"\x07\x01.\x81\x07", re.DOTALL
+    )
+    (second,) = ask(house)
+    assert found(house, second)["action"] == "purchase"
+    await lost(house, second)
+    (third,) = ask(house)
+    await done(house, third)
+    assert (standing(house), left(house, protocol)) == (["carried"] * 3, 6_000)
+    assert ask(house) == []
+    with pytest.raises(PaymentCarried):
+        purchases.void(house.conn, _entry(house, "3"), who="bank", now=house.clock.now())
+    house.conn.rollback()
+    with pytest.raises(purchases.CannotPurchase, match="only what we have put into a wallet"):
+        purchases.refund(house.conn, 3, reason="moved out", who="李敏", now=house.clock.now())
+
+
+def _entry(house: House, serial: str) -> int:
+    row = house.conn.execute("SELECT entry_id FROM payment WHERE serial = %s", (serial,)).fetchone()
+    assert row is not None
+    return int(row["entry_id"])
+
+
+async def test_two_customers_of_one_terminal_are_nobodys(open_house: Open) -> None:
+    house = await opened(open_house, "gdw376")
+    number = customer(house)
+    house.conn.execute("UPDATE account SET fee_control = 'terminal'")
+    house.conn.commit()
+    pay(house, number, 5_000, "1")
+    asked, (why,) = purchases.ask_waiting(house.conn, now=house.clock.now(), who="job:wallets")
+    assert asked == []
+    assert "a terminal counts for one customer" in why
+
+
+async def test_what_a_terminal_did_not_take_is_offered_again_later(open_house: Open) -> None:
+    house = await opened(open_house, "gdw376")
+    number = customer(house)
+    pay(house, number, 5_000, "1")
+    (first,) = ask(house)
+    house.conn.execute(
+        "UPDATE orders SET state = 'failed', is_open = false, sent_at = requested_at, ended_at = requested_at WHERE order_id = %s",
+        (first,),
+    )
+    house.conn.commit()
+    assert ask(house) == []
+    house.clock.time += np.timedelta64(61, "m")
+    (second,) = ask(house)
+    orders.cancel(house.conn, second, who="陈晓", now=house.clock.now())
+    assert len(ask(house)) == 1
+    assert found(house, second + 1)["state"] == State.WANTED
+
+
+async def test_what_a_terminal_refuses_is_a_finding(open_house: Open) -> None:
+    house = await opened(open_house, "gdw376")
+    number = customer(house)
+    pay(house, number, 5_000, "1")
+    (first,) = ask(house)
+    house.conn.execute(
+        "UPDATE orders SET state = 'refused', is_open = false, outcome = 'control: no', ended_at = requested_at WHERE order_id = %s",
+        (first,),
+    )
+    house.conn.commit()
+    now = house.clock.now()
+    wallets.job(Run(house.conn, SHANGHAI, now), local_day(now, SHANGHAI))
+    row = house.conn.execute(
+        "SELECT rule, subject_kind, evidence ->> 'why' AS why FROM finding WHERE rule LIKE 'wallet%'"
+    ).fetchone()
+    assert row == {"rule": "wallet-refused", "subject_kind": "terminal", "why": "control: no"}
