@@ -94,7 +94,7 @@ def head(app: App, as_json: bool) -> None:
 @command.command(name="list")
 @click.option(
     "--kind",
-    type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "restore"]),
+    type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "terms", "grace", "debt", "restore"]),
     help="Only records of this kind.",
 )
 @click.option(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Any
 
 import rich_click as click
 
-from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
+from headend.cli import grace, terms
+from headend.cli.common import App, Day, Yuan, json_option, pass_app, print_json, yuan
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
 from headend.store import accounts, ledger, reclose
@@ -20,18 +20,8 @@ def command() -> None:
     """Prepaid balances: sums of ledger entries, and what has been used since."""
 
 
-class Yuan(click.ParamType[int]):
-    """An amount with at most two decimals, as fen: never through a float."""
-
-    name = "yuan"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,2}))?", value)
-        if not match:
-            self.fail(f"{value!r} is not an amount such as 100 or 99.50", param, ctx)
-        return int(match[1]) * 100 + int((match[2] or "0").ljust(2, "0"))
+for _part in (grace.command, terms.terms):
+    command.add_command(_part)
 
 
 @command.command()

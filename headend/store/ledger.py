@@ -368,7 +368,7 @@ def sums(conn: Connection) -> dict[int, tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Balances:
-    """Columns of computed running balances, one row an account."""
+    """Columns of computed running balances, one row an account. `good`: it is known, and not below the stop level."""
 
     account_id: Sequence[int]
     ledger_fen: Sequence[int]
@@ -379,6 +379,7 @@ class Balances:
     valid: Sequence[bool]
     why: Sequence[str]
     level: Sequence[str]
+    good: Sequence[bool]
 
 
 def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
@@ -386,15 +387,17 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
     changed = conn.execute(
         """
         INSERT INTO balance AS b (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen,
-                                  newest_reading, valid, invalid_why, level)
-        SELECT a, %(now)s, l, e, lo, hi, r, v, w, k
+                                  newest_reading, valid, invalid_why, level, stop_since)
+        SELECT a, %(now)s, l, e, lo, hi, r, v, w, k,
+               CASE WHEN g THEN NULL WHEN k = 'stop' THEN coalesce(o.stop_since, %(now)s) ELSE o.stop_since END
         FROM unnest(%(a)s::int[], %(l)s::bigint[], %(e)s::bigint[], %(lo)s::bigint[], %(hi)s::bigint[], %(r)s::timestamptz[],
-                    %(v)s::boolean[], %(w)s::text[], %(k)s::text[]) AS u(a, l, e, lo, hi, r, v, w, k)
+                    %(v)s::boolean[], %(w)s::text[], %(k)s::text[], %(g)s::boolean[]) AS u(a, l, e, lo, hi, r, v, w, k, g)
+        LEFT JOIN balance o ON o.account_id = a
         ORDER BY a
         ON CONFLICT (account_id) DO UPDATE SET as_of = excluded.as_of, ledger_fen = excluded.ledger_fen,
             ledger_entry_id = excluded.ledger_entry_id, provisional_low_fen = excluded.provisional_low_fen,
             provisional_high_fen = excluded.provisional_high_fen, newest_reading = excluded.newest_reading,
-            valid = excluded.valid, invalid_why = excluded.invalid_why, level = excluded.level
+            valid = excluded.valid, invalid_why = excluded.invalid_why, level = excluded.level, stop_since = excluded.stop_since
         WHERE b.as_of <= excluded.as_of
         RETURNING account_id
         """,
@@ -402,6 +405,7 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
             "now": as_datetime(now), "a": list(computed.account_id), "l": list(computed.ledger_fen),
             "e": list(computed.ledger_entry_id), "lo": list(computed.low_fen), "hi": list(computed.high_fen),
             "r": list(computed.newest_reading), "v": list(computed.valid), "w": list(computed.why), "k": list(computed.level),
+            "g": list(computed.good),
         },
     ).fetchall()  # fmt: skip
     numbers = conn.execute(
@@ -414,14 +418,15 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
 def notify(
     conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any
 ) -> bool:
-    """Record a notice unless the same level was told since the last payment. True if it is new."""
+    """Record a notice unless the same level was told since the last payment, or, of a stop, since the balance was last good. True if it is new."""
     return (
         conn.execute(
             """
             INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en)
             SELECT %(account)s, %(level)s, %(now)s, %(fen)s, %(zh)s, %(en)s WHERE NOT EXISTS (
                 SELECT FROM notice n WHERE n.account_id = %(account)s AND n.level = %(level)s AND n.at > coalesce(
-                    (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity'))
+                    (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity')
+                  AND (n.level <> 'stop' OR n.at >= coalesce((SELECT stop_since FROM balance b WHERE b.account_id = %(account)s), '-infinity')))
             """,
             {
                 "account": account_id,
@@ -460,8 +465,9 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
     return conn.execute(
         """
-        SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
+        SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, n.told_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
+               (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                    AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen
         FROM account a JOIN balance b USING (account_id)
@@ -471,8 +477,8 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
                            AND sent_at IS NOT NULL
                              AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
                            ORDER BY order_id DESC LIMIT 1) o ON true
-        LEFT JOIN LATERAL (SELECT at FROM notice WHERE notice.account_id = a.account_id AND level = 'stop'
-                           ORDER BY at DESC LIMIT 1) n ON true
+        LEFT JOIN LATERAL (SELECT max(at) AS at, min(at) FILTER (WHERE at >= b.stop_since) AS told_at FROM notice
+                           WHERE notice.account_id = a.account_id AND level = 'stop') n ON true
         WHERE a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
           AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s)) AND (b.level = 'stop' OR o.action = 'trip')
           AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)

@@ -15,6 +15,7 @@ from headend.control.gates import (
     cap,
     expiry,
     fall,
+    grace,
     keep_power,
     not_before,
     notice,
@@ -28,7 +29,7 @@ from headend.control.gates import (
 
 #: in the order in which a person would ask
 GATES = (
-    stopped, protected, keep_power, calendar, balance, validation, fall, notice, cap, quarantine, second_person, not_before, expiry,
+    stopped, protected, keep_power, calendar, balance, validation, fall, notice, grace, cap, quarantine, second_person, not_before, expiry,
 )  # fmt: skip
 WRITE_GATES = (terminal_cap, second_person, expiry)
 #: whose no a person can lift, so that the order waits for one; any other no ends it

@@ -22,6 +22,7 @@ def broke(fleet):
     assert fleet("vee", "run").code == 0
     # he was told a moment ago; a notice is evidence, and dating it back would be found by the audit
     assert fleet("relay", "limits", "notice_before=0").code == 0
+    assert fleet("prepaid", "terms", "--grace-days", "0", "--reason", "a test").code == 0
     return meter
 
 
