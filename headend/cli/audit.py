@@ -94,7 +94,21 @@ def head(app: App, as_json: bool) -> None:
 @command.command(name="list")
 @click.option(
     "--kind",
-    type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "terms", "grace", "debt", "restore"]),
+    type=click.Choice(
+        [
+            "begin",
+            "order",
+            "notice",
+            "limits",
+            "stop",
+            "no-trip",
+            "release",
+            "terms",
+            "grace",
+            "debt",
+            "restore",
+        ]
+    ),
     help="Only records of this kind.",
 )
 @click.option(

@@ -23,7 +23,9 @@ class Fen(click.ParamType[int]):
 
 
 @click.command()
-@click.option("--organisation", default="", help="Its code; it holds for all below it. Without it: everybody.")
+@click.option(
+    "--organisation", default="", help="Its code; it holds for all below it. Without it: everybody."
+)
 @click.option("--customer", default="", help="This 户号 alone: more days of grace.")
 @click.option("--point", default="", help="Which of the customer's points, if there are several.")
 @click.option("--warn1-fen", type=Fen(), help="First warning (预警) at or below.")
@@ -31,14 +33,18 @@ class Fen(click.ParamType[int]):
 @click.option("--stop-fen", type=Fen(), help="Supply may be stopped below it; below zero: an overdraft.")
 @click.option("--grace-days", type=int, help="Days (宽限) from the stop notice to the first trip.")
 @click.option("--trips/--no-trips", default=None, help="Whether anybody is cut off, or only told.")
-@click.option("--debt-trips/--no-debt-trips", default=None, help="Whether what instalments took since the last payment counts.")
+@click.option(
+    "--debt-trips/--no-debt-trips",
+    default=None,
+    help="Whether what instalments took since the last payment counts.",
+)
 @click.option("--debt-alone-fen", type=Fen(), help="A debt up to it is agreed by one person.")
 @click.option("--reason", default="", help="Why; needed to change any.")
 @person_option
 @json_option
 @pass_app
 def terms(
-    app: App, organisation: str, customer: str, point: str, reason: str, person: str, as_json: bool, **changes: Any
+    app: App, /, organisation: str, customer: str, point: str, reason: str, person: str, as_json: bool, **changes: Any
 ) -> None:  # fmt: skip
     """The terms of fee control (费控策略): show them, or change some."""
     said = {name: value for name, value in changes.items() if value is not None}

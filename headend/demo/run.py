@@ -127,7 +127,11 @@ def stage(world: World, dsn: str, say: Say) -> Iterator[tuple[Cast, Connection, 
                 migrate(conn)
                 calendar.seed(conn)
                 fee_terms.change(
-                    conn, {"grace_days": 0}, reason="the demonstration is one day long", who="demo", now=parse(world.clock, ZONE).now()
+                    conn,
+                    {"grace_days": 0},
+                    reason="the demonstration is one day long",
+                    who="demo",
+                    now=parse(world.clock, ZONE).now(),
                 )
                 world.keys = {
                     person: keys.issue(conn, person=person, scopes=scopes)

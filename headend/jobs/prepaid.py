@@ -109,9 +109,7 @@ def balances(run: Run) -> Running | None:
     levels = fee_terms.stop_below(run.conn, terms)
     each = [terms[account] for account in who.account_id.tolist()]
     # who is not cut off is told all the same
-    stop = np.array(
-        [t.stop_fen if (s := levels[a]) is None else s for a, t in terms.items()], dtype=np.int64
-    )
+    stop = np.array([t.stop_fen if (s := levels[a]) is None else s for a, t in terms.items()], dtype=np.int64)
     assessment = assess(
         ledger_fen,
         Charge(low, likely, high),
@@ -302,7 +300,9 @@ def _notify(run: Run, running: Running, levels: list[str]) -> int:
             continue
         fen = int(likely[k])
         left = yuan_text(fen)
-        zh, en = _announced(run, running.terms[int(running.who.account_id[k])]) if level == "stop" else ("", "")
+        zh, en = (
+            _announced(run, running.terms[int(running.who.account_id[k])]) if level == "stop" else ("", "")
+        )
         told += ledger.notify(
             run.conn,
             int(running.who.account_id[k]),

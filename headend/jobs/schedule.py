@@ -217,7 +217,11 @@ class Schedule:
     def _bill(self, conn: Connection, day: dt.date) -> None:
         def job(given: Run, of: dt.date) -> str:
             batch = billing.run_span(given, of, of, self.exports)
-            return f"{batch.manifest['billed']} billed, {batch.changed} new or changed, {batch.manifest['exceptions']} exceptions"
+            again = billing.correct_cut_short(given, of, self.exports)
+            return (
+                f"{batch.manifest['billed']} billed, {batch.changed} new or changed, {batch.manifest['exceptions']} exceptions"
+                + (f"; {again} spans again, of which somebody had come or gone" if again else "")
+            )
 
         try:
             run("billing", job, conn, self.zone, self.clock, day)

@@ -50,9 +50,13 @@ def of_customer(conn: Connection, number: str, *, now: Any, point: str = "") -> 
     if len(mine) == 1:
         return int(mine[0])
     if len(found) > 1:
-        raise StoreError(f"customer {number} has accounts at {', '.join(row['code'] for row in found)}: say at which point")
+        raise StoreError(
+            f"customer {number} has accounts at {', '.join(row['code'] for row in found)}: say at which point"
+        )
     raise StoreError(
-        f"customer {number} has no account at {point}" if found else f"no customer {number!r} with an open account"
+        f"customer {number} has no account at {point}"
+        if found
+        else f"no customer {number!r} with an open account"
     )
 
 

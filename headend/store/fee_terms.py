@@ -102,9 +102,7 @@ def _resolved(told: _Told, common: Terms, chain: tuple[int, ...]) -> Terms:
             terms = replace(terms, **told.organisation.get(organisation, {}))
         return terms
     everyone = [common, *(replace(common, **row) for row in told.organisation.values())]
-    return Terms(
-        **{name: best(getattr(terms, name) for terms in everyone) for name, best in _BEST.items()}
-    )
+    return Terms(**{name: best(getattr(terms, name) for terms in everyone) for name, best in _BEST.items()})
 
 
 def _told(conn: Connection) -> _Told:
@@ -157,7 +155,9 @@ def change(
     if not reason.strip():
         raise StoreError("say why the terms change: it stays in the audit")
     if account is not None and set(changes) - {"grace_days"}:
-        raise StoreError("an account's own terms are its days of grace alone; the others are its organisation's")
+        raise StoreError(
+            "an account's own terms are its days of grace alone; the others are its organisation's"
+        )
     if account is not None and organisation:
         raise StoreError("terms are an organisation's or an account's: name one of them")
     with conn.transaction():

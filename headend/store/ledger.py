@@ -299,6 +299,38 @@ def charges(conn: Connection, accounts: Sequence[int], periods: Iterable[str]) -
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """A local day's charge that stands with an account whose day it is not. `fen` as in the ledger; the account's days are [opened, closed), None:
+    still open."""
+
+    customer: str
+    account_id: int
+    period: str
+    revision: int
+    fen: int
+    opened: dt.date
+    closed: dt.date | None
+
+
+def foreign(conn: Connection, first: dt.date, last: dt.date) -> list[Foreign]:
+    """Of local days first..last: the archive learnt later that somebody had come, or gone. By account and day."""
+    rows = conn.execute(
+        """
+        SELECT account_id, number, period, max(revision) AS revision, sum(amount_fen)::bigint AS fen, opened, closed
+        FROM account_days JOIN account USING (account_id) JOIN customer USING (customer_id) JOIN ledger_entry e USING (account_id)
+        WHERE (closed <= %(last)s OR opened > %(first)s) AND kind = 'charge' AND period BETWEEN %(first)s::text AND %(last)s::text
+          AND (period::date < opened OR period::date >= closed)
+        GROUP BY account_id, number, period, opened, closed HAVING sum(amount_fen) <> 0 ORDER BY number, account_id, period
+        """,
+        {"first": first, "last": last},
+    ).fetchall()
+    return [
+        Foreign(r["number"], r["account_id"], r["period"], r["revision"], r["fen"], r["opened"], r["closed"])
+        for r in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """An entry, or a day's entries together, that are not what they rest on. Amounts as in the ledger; `should_fen` None: nothing is known
     that they could rest on."""
@@ -443,18 +475,32 @@ def notify(
 
 def settled_until(conn: Connection) -> dict[int, dt.date]:
     """account_id -> the day after the newest charged day: registers up to its midnight are in the ledger."""
+    # one look into the index for each account, not at each of its days
     rows = conn.execute(
-        "SELECT account_id, max(period)::date + 1 AS day FROM ledger_entry WHERE kind = 'charge' GROUP BY 1"
+        "SELECT account_id, period::date + 1 AS day FROM account a, LATERAL (SELECT period FROM ledger_entry e "
+        "WHERE e.account_id = a.account_id AND kind = 'charge' ORDER BY period DESC LIMIT 1) newest"
     )
     return {row["account_id"]: row["day"] for row in rows}
 
 
-def charged_since(conn: Connection) -> dict[int, dt.date]:
-    """account_id -> its first charged day."""
+@dataclass(frozen=True, slots=True)
+class Since:
+    """First charged days: `account` of an account, `point` (by account too) of whoever had its point."""
+
+    account: Mapping[int, dt.date]
+    point: Mapping[int, dt.date]
+
+
+def charged_since(conn: Connection) -> Since:
     rows = conn.execute(
-        "SELECT account_id, min(period)::date AS day FROM ledger_entry WHERE kind = 'charge' GROUP BY 1"
+        "SELECT a.account_id, period::date AS day, min(period::date) OVER (PARTITION BY point_id) AS first FROM account a "
+        "LEFT JOIN LATERAL (SELECT period FROM ledger_entry e WHERE e.account_id = a.account_id AND kind = 'charge' "
+        "ORDER BY period LIMIT 1) oldest ON true"
+    ).fetchall()
+    return Since(
+        {row["account_id"]: row["day"] for row in rows if row["day"]},
+        {row["account_id"]: row["first"] for row in rows if row["first"]},
     )
-    return {row["account_id"]: row["day"] for row in rows}
 
 
 def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = None) -> list[dict[str, Any]]:

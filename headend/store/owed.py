@@ -38,8 +38,8 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
     if row["prepaid"]:
         return Owed(True, row["fen"], Arrears((), max(0, row["fen"])))
     bills = conn.execute(
-        "SELECT DISTINCT ON (last_day, first_day) first_day, last_day, amount_fen FROM bill WHERE account_id = %s "
-        "ORDER BY last_day, first_day, revision DESC",
+        "SELECT * FROM (SELECT DISTINCT ON (last_day, first_day) first_day, last_day, amount_fen, taken_back FROM bill "
+        "WHERE account_id = %s ORDER BY last_day, first_day, revision DESC) newest WHERE NOT taken_back",
         (account_id,),
     ).fetchall()
     paid = conn.execute(

@@ -100,6 +100,16 @@ BEGIN
 END $$;
 COMMENT ON COLUMN ledger_entry.period IS 'charge: the local day YYYY-MM-DD; payment and its reversal: channel/accounting date/serial; debt, deferral: the debt, /end; instalment: debt/day';
 
+-- Whose a local day is (store/billed.py has the same rule): from the first midnight at or after the opening, with the point's first meter at the
+-- earliest, to the first at or after the closing.
+CREATE VIEW account_days AS
+    SELECT a.account_id,
+           ((greatest(a.valid_from, (SELECT min(i.valid_from) FROM installation i WHERE i.point_id = a.point_id)) AT TIME ZONE k.zone)
+               + interval '1 day' - interval '1 microsecond')::date AS opened,
+           ((nullif(a.valid_to, 'infinity') AT TIME ZONE k.zone) + interval '1 day' - interval '1 microsecond')::date AS closed
+    FROM account a, cluster k;
+COMMENT ON VIEW account_days IS 'local days [opened, closed) that are an account''s; closed NULL: still open';
+
 -- A bill whose days are not its account's any more.
 ALTER TABLE bill ADD COLUMN taken_back boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN bill.taken_back IS 'the archive learnt that these days are not all the account''s: this revision asks for nothing, another bill for what is his';

@@ -38,10 +38,14 @@ def test_grace_takes_back_what_was_approved(store: Connection) -> None:
     _, void = grant(store, here)
     assert void == [order]
     assert orders.get(store, order)["state"] == State.CANCELLED
-    assert "grace until 2026-03-11: 住院" in one(store, "SELECT detail FROM order_event ORDER BY seq DESC LIMIT 1")
+    assert "grace until 2026-03-11: 住院" in one(
+        store, "SELECT detail FROM order_event ORDER BY seq DESC LIMIT 1"
+    )
 
 
-def test_a_gate_at_sending_refuses_whatever_was_approved(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_at_sending_refuses_whatever_was_approved(
+    store: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The order was missed when the grace was granted."""
     here, order = approved(store)
     monkeypatch.setattr(orders, "void_paid", lambda *_, **__: [])
@@ -56,7 +60,11 @@ def test_a_gate_at_sending_refuses_whatever_was_approved(store: Connection, monk
     orders.approve(store, again, who="李敏", now=NOW)
     assert orders.begin(store, again, fence=fence(store, here), now=NOW) == []
     assert audit.verify(store).broken is None
-    assert table(store, "SELECT kind FROM audit WHERE kind IN ('grace', 'terms') ORDER BY seq") == [("terms",), ("grace",), ("grace",)]
+    assert table(store, "SELECT kind FROM audit WHERE kind IN ('grace', 'terms') ORDER BY seq") == [
+        ("terms",),
+        ("grace",),
+        ("grace",),
+    ]
 
 
 def test_grace_is_bounded_and_revoked_once(store: Connection) -> None:
@@ -71,6 +79,7 @@ def test_grace_is_bounded_and_revoked_once(store: Connection) -> None:
 
 
 # --- days of grace from the stop notice on -------------------------------------------------------------------------
+
 
 def short(conn: Connection) -> Place:
     """Below zero since the morning of the 11th, with readings of 20 days."""
@@ -103,13 +112,16 @@ def asked(conn: Connection) -> int:
 
 
 def stop_told(conn: Connection) -> list[str]:
-    rows = table(conn, "SELECT to_char(at AT TIME ZONE 'Asia/Shanghai', 'MM-DD HH24:MI') FROM notice WHERE level = 'stop' ORDER BY at")
+    rows = table(
+        conn,
+        "SELECT to_char(at AT TIME ZONE 'Asia/Shanghai', 'MM-DD HH24:MI') FROM notice WHERE level = 'stop' ORDER BY at",
+    )
     return [row[0] for row in rows]
 
 
 def test_a_week_from_the_stop_notice(store: Connection) -> None:
     short(store)
-    store.execute("UPDATE cluster SET limits = '{\"reading_age\": 40000000, \"balance_age\": 40000000}'")
+    store.execute('UPDATE cluster SET limits = \'{"reading_age": 40000000, "balance_age": 40000000}\'')
     round_(store, "2026-03-11 10:05")
     assert "宽限至2026-03-18 10:05" in one(store, "SELECT text_zh FROM notice WHERE level = 'stop'")
     for when in ("2026-03-11 10:40", "2026-03-17 16:00", "2026-03-18 10:04"):
@@ -131,7 +143,9 @@ def test_a_little_money_does_not_begin_the_week_anew_and_a_good_balance_does(sto
     round_(store, "2026-03-13 10:05")
     assert one(store, "SELECT stop_since FROM balance") is None
     round_(store, "2026-03-17 10:05")  # used up
-    assert one(store, "SELECT stop_since FROM balance") == at("2026-03-17 10:05").item().replace(tzinfo=dt.UTC)
+    assert one(store, "SELECT stop_since FROM balance") == at("2026-03-17 10:05").item().replace(
+        tzinfo=dt.UTC
+    )
     assert stop_told(store)[-1] == "03-17 10:05"
 
 
@@ -142,29 +156,50 @@ def test_not_knowing_is_no_good_balance(store: Connection) -> None:
     store.execute("DELETE FROM slot_read WHERE ts > '2026-03-12 00:00+08'")
     round_(store, "2026-03-12 23:05")
     assert one(store, "SELECT level FROM balance") != "stop"
-    assert one(store, "SELECT stop_since FROM balance") == at("2026-03-11 10:05").item().replace(tzinfo=dt.UTC)
+    assert one(store, "SELECT stop_since FROM balance") == at("2026-03-11 10:05").item().replace(
+        tzinfo=dt.UTC
+    )
 
 
 # --- terms -----------------------------------------------------------------------------------------------------------
 
+
 def organisation(conn: Connection, code: str, parent: str | None = None) -> int:
-    number = int(one(conn, "INSERT INTO organisation (code, name, kind) VALUES (%s, '', 'station') RETURNING organisation_id", code))
-    above = None if parent is None else one(conn, "SELECT organisation_id FROM organisation WHERE code = %s", parent)
+    number = int(
+        one(
+            conn,
+            "INSERT INTO organisation (code, name, kind) VALUES (%s, '', 'station') RETURNING organisation_id",
+            code,
+        )
+    )
+    above = (
+        None
+        if parent is None
+        else one(conn, "SELECT organisation_id FROM organisation WHERE code = %s", parent)
+    )
     conn.execute(
-        "INSERT INTO organisation_span (organisation_id, parent_id, valid_from) VALUES (%s, %s, '2026-01-01')", (number, above)
+        "INSERT INTO organisation_span (organisation_id, parent_id, valid_from) VALUES (%s, %s, '2026-01-01')",
+        (number, above),
     )
     return number
 
 
-def change(conn: Connection, organisation: str = "", account: int | None = None, **changes: int | bool) -> None:
-    fee_terms.change(conn, changes, reason="board", who="陈晓", now=NOW, organisation=organisation, account=account)
+def change(
+    conn: Connection, organisation: str = "", account: int | None = None, **changes: int | bool
+) -> None:
+    fee_terms.change(
+        conn, changes, reason="board", who="陈晓", now=NOW, organisation=organisation, account=account
+    )
 
 
 def test_terms_come_from_the_nearest_and_an_unknown_one_has_the_best(store: Connection) -> None:
     places = [place(store, str(k), customer=f"C{k}") for k in range(3)]
     city, station = organisation(store, "city"), organisation(store, "station", "city")
     for where, number in zip(places, (station, city), strict=False):
-        store.execute("INSERT INTO point_span (point_id, organisation_id, valid_from) VALUES (%s, %s, '2026-01-01')", (where.point, number))
+        store.execute(
+            "INSERT INTO point_span (point_id, organisation_id, valid_from) VALUES (%s, %s, '2026-01-01')",
+            (where.point, number),
+        )
     change(store, warn1_fen=5_000)
     change(store, "city", stop_fen=-1_000, grace_days=10)
     change(store, "station", grace_days=3, trips=False)

@@ -22,8 +22,8 @@ WEIGHTS = {
 }  # fmt: skip
 #: one of these may happen between an approval and the sending
 MEANWHILE = (
-    "minutes", "hour", "tomorrow", "balance", "notice", "protect", "grace", "calendar", "spare", "doubt", "exchange", "fall", "pay", "stop", "lease", "speak",
-    "request", "cancel",
+    "minutes", "hour", "tomorrow", "balance", "notice", "protect", "grace", "calendar", "spare", "doubt", "exchange", "fall", "pay", "stop", "lease",
+    "speak", "request", "cancel",
 )  # fmt: skip
 OUTCOMES = ("answer", "lose", "reject", "hold", "prove", "disprove", "expire")
 

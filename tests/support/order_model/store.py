@@ -123,8 +123,8 @@ class Store:
         low = home.high - 10
         self.conn.execute(
             "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, newest_reading, "
-            "valid, level, stop_since) SELECT %(a)s, %(as_of)s, %(ledger)s, (SELECT coalesce(max(entry_id), 0) FROM ledger_entry), %(low)s, %(high)s, "
-            "%(reading)s, %(valid)s, 'stop', '2026-01-01'",
+            "valid, level, stop_since) SELECT %(a)s, %(as_of)s, %(ledger)s, (SELECT coalesce(max(entry_id), 0) FROM ledger_entry), %(low)s, "
+            "%(high)s, %(reading)s, %(valid)s, 'stop', '2026-01-01'",
             # what was paid since it was computed counts in the model: a fall that changes does not forget it
             {"a": here.account, "as_of": home.as_of, "ledger": low + home.fall, "low": low, "high": home.high + home.paid_since,
              "reading": home.reading, "valid": home.valid},
@@ -143,7 +143,9 @@ class Store:
                 self.conn, here.account, home.grace, reason="x", who="x", now=self.now, zone=ZONE
             )  # fmt: skip
             return
-        for row in grace.listing(self.conn, since=self.world.now.date() - dt.timedelta(days=9), account=here.account):
+        for row in grace.listing(
+            self.conn, since=self.world.now.date() - dt.timedelta(days=9), account=here.account
+        ):
             if row["revoked_at"] is None:
                 grace.revoke(self.conn, row["id"], who="x", now=self.now)
 
