@@ -511,7 +511,8 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
     return conn.execute(
         """
-        SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, n.told_at, o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
+        SELECT a.account_id, m.asset, b.level, n.at AS noticed_at, n.told_at, o.action AS last_action, o.state AS last_state,
+               o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
                (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 from headend.store import tariffs
 from headend.store.db import Connection
 from tariffs import arrears
-from tariffs.arrears import Arrears, Bill
-from tariffs.penalty import Penalty
+from tariffs.arrears import Arrears, Bill, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,10 @@ class Owed:
 
 
 def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) -> Owed:
-    """On a local day. Payments that were taken back do not count; a bill's newest revision does."""
+    """On a local day. Payments that were taken back do not count; a bill's newest revision does, if it was not taken back.
+
+    A payment counts on its accounting date; past a bank's cut-off (日切), when that is the next day already, on the day of paying: nobody owes a
+    penalty, or is asked again, because of the hour at which his bank closes its books."""
     row = conn.execute(
         "SELECT prepaid, tariff, (SELECT coalesce(sum(amount_fen), 0)::bigint FROM ledger_entry e WHERE e.account_id = a.account_id) AS fen "
         "FROM account a WHERE account_id = %s",
@@ -44,13 +46,12 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
     ).fetchall()
     paid = conn.execute(
         """
-        SELECT (paid_at AT TIME ZONE %s)::date AS day, sum(p.amount_fen)::bigint AS fen FROM payment p
+        SELECT least((paid_at AT TIME ZONE %s)::date, accounting_date) AS day, sum(p.amount_fen)::bigint AS fen FROM payment p
         LEFT JOIN payment_reversal r USING (channel, accounting_date, serial)
         WHERE p.account_id = %s AND r.entry_id IS NULL GROUP BY 1
         """,
         (zone.key, account_id),
     ).fetchall()
-    rule = _penalty(conn, row["tariff"], day)
     found = arrears.arrears(
         [
             Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
@@ -58,17 +59,18 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
         ],
         {p["day"]: p["fen"] for p in paid},
         day,
-        rule,
+        _penalties(conn, row["tariff"]),
     )
     return Owed(False, found.credit_fen - found.total_fen, found)
 
 
-def _penalty(conn: Connection, tariff: str, day: dt.date) -> Penalty | None:
-    """The plan's; a plan that holds only later asks for none yet."""
+def _penalties(conn: Connection, tariff: str) -> Rules:
+    """Of the plan's versions, each from its first day on; a plan that nobody knows asks for none."""
     try:
-        return tariffs.one(conn, tariff).on(day).penalty
+        versions = tariffs.one(conn, tariff).versions
     except LookupError:
-        return None
+        return ()
+    return [(version.valid_from, version.penalty) for version in versions]
 
 
 def bill_name(first: dt.date, last: dt.date) -> str:
