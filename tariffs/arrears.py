@@ -23,12 +23,19 @@ DUE_DAYS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What was billed up to its last day. `name` is its number for the bank."""
+    """What was billed up to its last day. `name` is its number for the bank. An instalment of a debt is due on its day, and bears no penalty: no
+    source says that one does."""
 
     name: str
     first_day: dt.date
     last_day: dt.date
     amount_fen: int
+    instalment: bool = False
+
+    @property
+    def opens(self) -> dt.date:
+        """The local day from which it is owed."""
+        return self.last_day if self.instalment else self.last_day + dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,35 +132,41 @@ def arrears(bills: Sequence[Bill], paid: Mapping[dt.date, int], day: dt.date, ru
     paid   accounting day -> [fen] paid on it, without what was taken back; days after `day` do not count
     """
     accounts = [
-        _Account(bill, rules, bill.last_day + dt.timedelta(days=DUE_DAYS), bill.amount_fen)
+        _Account(
+            bill,
+            () if bill.instalment else rules,
+            bill.last_day + dt.timedelta(days=DUE_DAYS),
+            bill.amount_fen,
+        )
         for bill in sorted(whole(bills), key=lambda bill: (bill.last_day, bill.first_day))
     ]
     credit, before = 0, dt.date.min
-    # a bill meets the credit that waits for it on the day after its last
-    opened = {a.bill.last_day + dt.timedelta(days=1) for a in accounts}
+    # a bill meets the credit that waits for it on the day from which it is owed
+    opened = {a.bill.opens for a in accounts}
     for when in sorted(d for d in {*paid, *opened, day} if d <= day):
         for account in accounts:
             account.accrue(before, when)
         credit += paid.get(when, 0)
         for account in accounts:
-            if account.bill.last_day < when:
+            if account.bill.opens <= when:
                 credit = account.take(credit)
         before = when
     owed = tuple(
         Open(a.bill, a.principal, a.penalty)
         for a in accounts
-        if a.bill.last_day < day and a.principal + a.penalty > 0
+        if a.bill.opens <= day and a.principal + a.penalty > 0
     )
     return Arrears(owed, credit)
 
 
 def whole(bills: Sequence[Bill]) -> list[Bill]:
-    """Without the bills whose days another one of the same account contains: a day's statement is part of its month's bill."""
-    spans = {(bill.first_day, bill.last_day) for bill in bills}
+    """Without the bills whose days another one of the same account contains: a day's statement is part of its month's bill. Instalments stay."""
+    spans = {(bill.first_day, bill.last_day) for bill in bills if not bill.instalment}
     return [
         bill
         for bill in bills
-        if not any(
+        if bill.instalment
+        or not any(
             first <= bill.first_day
             and bill.last_day <= last
             and (first, last) != (bill.first_day, bill.last_day)

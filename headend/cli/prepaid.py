@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from headend.cli import grace, terms
+from headend.cli import debt, grace, terms
 from headend.cli.common import App, Day, Yuan, json_option, pass_app, print_json, yuan
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
@@ -20,7 +20,7 @@ def command() -> None:
     """Prepaid balances: sums of ledger entries, and what has been used since."""
 
 
-for _part in (grace.command, terms.terms):
+for _part in (grace.command, debt.command, terms.terms):
     command.add_command(_part)
 
 
@@ -84,6 +84,10 @@ def show(app: App, customer: str, as_json: bool) -> None:
 
 
 def _from(detail: dict[str, Any]) -> str:
+    if "debt" in detail:
+        return f"debt {detail['debt']}"
+    if "taken_back" in detail:
+        return f"the account's days are {detail['opened']} to before {detail['closed'] or '…'}"
     if "registers_to" not in detail:
         return f"{detail.get('channel')} {detail.get('serial')}"
     total = detail["registers_to"][0] - detail["registers_from"][0]

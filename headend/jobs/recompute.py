@@ -1,8 +1,9 @@
 """What the ledger should hold, derived once more from readings, tariffs and payments, beside what stands.
 
 The charges come out of the same `settle.derive` as every night's, for all days since an account's first charge; so they can be derived as long
-as the readings are kept. Payments and reversals are compared with the messages that they rest on. Nothing is written, unless it is asked for:
-then a charge that differs gets its correction, as the next settlement would give it if it looked back that far.
+as the readings are kept. Payments and reversals are compared with the messages that they rest on; debts are derived from their agreements, the
+payments and the charges that stand. Nothing is written, unless it is asked for: then a charge that differs gets its correction, as the next
+settlement would give it if it looked back that far.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from headend.jobs.frame import Run
 from headend.jobs.settle import KEPT, Derived, Month, Standing, derive, first_charged, post, take_back
-from headend.store import billed, ledger, tariffs
+from headend.store import billed, debts, ledger, tariffs
 from headend.store.billed import Billed
 from headend.store.db import StoreError
 from headend.store.ledger import Difference, Since
@@ -26,6 +27,7 @@ from tariffs.plan import Tariff
 def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Difference]:
     """Everything that is not as it should be, up to a local day that is over. With `write`, in the caller's transaction, corrected as well."""
     yield from ledger.payment_differences(run.conn)
+    yield from debts.differences(run.conn, day)
     charged, known = ledger.charged_since(run.conn), tariffs.load(run.conn)
     first = min([*charged.account.values(), day - KEPT])
     others = ledger.foreign(run.conn, first, day)
@@ -40,6 +42,9 @@ def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Diff
         for who in billed.stream(run.conn, month, last, run.zone):
             yield from _month(run, who, last, day, charged, known, write)
         month = following
+    if write:
+        for account in debts.with_debts(run.conn):
+            debts.post(run.conn, account, day, now=run.now)
 
 
 def _month(

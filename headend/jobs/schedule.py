@@ -17,6 +17,7 @@ from headend.jobs import (
     anomalies,
     billing,
     clocks,
+    instalments,
     lineloss,
     outages,
     places,
@@ -56,6 +57,7 @@ TICK = 2.0
 
 JOBS: dict[str, Job] = {
     "settle": settle.job,
+    instalments.NAME: instalments.job,
     "prepaid": prepaid.job,
     vee.JOB: vee.job,
     vee.LATE: vee.late,
@@ -146,7 +148,7 @@ class Schedule:
     def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
         """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading
         hardly changes it."""
-        for name in ("settle", "lineloss", "splits", "anomalies"):
+        for name in ("settle", instalments.NAME, "lineloss", "splits", "anomalies"):
             self._run(conn, name, day)
         self._bill(conn, day)
         if self._last.get("week") != opened:

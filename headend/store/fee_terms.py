@@ -81,8 +81,7 @@ def stop_below(conn: Connection, terms: Mapping[int, Terms]) -> dict[int, int | 
             """
             SELECT e.account_id, -sum(e.amount_fen)::bigint AS fen FROM ledger_entry e
             WHERE e.kind = 'instalment' AND e.account_id = ANY(%s) AND split_part(e.period, '/', 2) >= coalesce((
-                SELECT max(p.accounting_date)::text FROM payment p LEFT JOIN payment_reversal r USING (channel, accounting_date, serial)
-                WHERE p.account_id = e.account_id AND r.serial IS NULL), '')
+                SELECT max(p.day)::text FROM standing_payment p WHERE p.account_id = e.account_id), '')
             GROUP BY 1
             """,
             (sparing,),

@@ -252,7 +252,7 @@ def _append(
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One charge entry to append: `amount_fen` negative takes money, positive gives it back."""
+    """One entry to append that was derived: `amount_fen` negative takes money, positive gives it back."""
 
     account_id: int
     period: str
@@ -260,6 +260,7 @@ class Charge:
     amount_fen: int
     inputs_hash: bytes
     detail: Mapping[str, Any]
+    kind: str = "charge"
 
 
 def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
@@ -272,10 +273,11 @@ def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
     with conn.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
-            "VALUES (%s, 'charge', %s, %s, %s, %s, %s, %s)",
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
                     c.account_id,
+                    c.kind,
                     c.period,
                     c.revision,
                     c.amount_fen,
@@ -465,6 +467,31 @@ def notify(
                 "level": level,
                 "now": as_datetime(now),
                 "fen": balance_fen,
+                "zh": text_zh,
+                "en": text_en,
+            },
+        ).rowcount
+        == 1
+    )
+
+
+def notify_once(
+    conn: Connection, account_id: int, *, level: str, ref: str, text_zh: str, text_en: str, now: Any
+) -> bool:
+    """Record a notice of something that `ref` names, with the ledger's balance, unless it was told. True if it is new."""
+    return (
+        conn.execute(
+            """
+            INSERT INTO notice (account_id, level, ref, at, balance_fen, text_zh, text_en)
+            SELECT %(account)s, %(level)s, %(ref)s, %(now)s,
+                   (SELECT coalesce(sum(amount_fen), 0) FROM ledger_entry e WHERE e.account_id = %(account)s), %(zh)s, %(en)s
+            WHERE NOT EXISTS (SELECT FROM notice n WHERE (n.account_id, n.level, n.ref) = (%(account)s, %(level)s, %(ref)s))
+            """,
+            {
+                "account": account_id,
+                "level": level,
+                "ref": ref,
+                "now": as_datetime(now),
                 "zh": text_zh,
                 "en": text_en,
             },

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from headend.store import tariffs
+from headend.store.agreed import of_account as of_debts
 from headend.store.db import Connection
 from tariffs import arrears
 from tariffs.arrears import Arrears, Bill, Rules
+from tariffs.instalments import ARREARS, due_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,7 @@ class Owed:
 def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) -> Owed:
     """On a local day. Payments that were taken back do not count; a bill's newest revision does, if it was not taken back.
 
-    A payment counts on its accounting date; past a bank's cut-off (日切), when that is the next day already, on the day of paying: nobody owes a
-    penalty, or is asked again, because of the hour at which his bank closes its books."""
+    Payments count as the view standing_payment says."""
     row = conn.execute(
         "SELECT prepaid, tariff, (SELECT coalesce(sum(amount_fen), 0)::bigint FROM ledger_entry e WHERE e.account_id = a.account_id) AS fen "
         "FROM account a WHERE account_id = %s",
@@ -45,19 +46,29 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
         (account_id,),
     ).fetchall()
     paid = conn.execute(
-        """
-        SELECT least((paid_at AT TIME ZONE %s)::date, accounting_date) AS day, sum(p.amount_fen)::bigint AS fen FROM payment p
-        LEFT JOIN payment_reversal r USING (channel, accounting_date, serial)
-        WHERE p.account_id = %s AND r.entry_id IS NULL GROUP BY 1
-        """,
-        (zone.key, account_id),
+        "SELECT day, sum(amount_fen)::bigint AS fen FROM standing_payment WHERE account_id = %s GROUP BY 1",
+        (account_id,),
     ).fetchall()
+    credit = {p["day"]: p["fen"] for p in paid}
+    instalments: list[Bill] = []
+    for debt in of_debts(conn, account_id):
+        due = due_days(debt, day)
+        if (
+            debt.kind == ARREARS
+        ):  # the bills that are put off are as if paid, and what is left comes back with an early end
+            credit[debt.agreed] = credit.get(debt.agreed, 0) + debt.amount
+            if debt.ended is not None:
+                due.append((debt.ended, debt.amount - sum(fen for _, fen in due)))
+        instalments += [Bill(f"debt{debt.number}-{on:%Y%m%d}", on, on, fen, True) for on, fen in due if fen]
     found = arrears.arrears(
         [
-            Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
-            for b in bills
+            *(
+                Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
+                for b in bills
+            ),
+            *instalments,
         ],
-        {p["day"]: p["fen"] for p in paid},
+        credit,
         day,
         _penalties(conn, row["tariff"]),
     )

@@ -100,6 +100,13 @@ BEGIN
 END $$;
 COMMENT ON COLUMN ledger_entry.period IS 'charge: the local day YYYY-MM-DD; payment and its reversal: channel/accounting date/serial; debt, deferral: the debt, /end; instalment: debt/day';
 
+-- A payment counts on its accounting date; past the cut-off (日切), when that is the next day already, on the day of paying: nobody owes a penalty, or
+-- is asked again, because of the hour at which his bank closes its books.
+CREATE VIEW standing_payment AS
+    SELECT p.account_id, p.amount_fen, p.entry_id, least((p.paid_at AT TIME ZONE k.zone)::date, p.accounting_date) AS day
+    FROM payment p LEFT JOIN payment_reversal r USING (channel, accounting_date, serial), cluster k WHERE r.serial IS NULL;
+COMMENT ON VIEW standing_payment IS 'payments that were not taken back, and the local day on which each counts';
+
 -- Whose a local day is (store/billed.py has the same rule): from the first midnight at or after the opening, with the point's first meter at the
 -- earliest, to the first at or after the closing.
 CREATE VIEW account_days AS
