@@ -17,6 +17,7 @@ from headend.api import (
     changes,
     commands,
     customers,
+    debts,
     findings,
     fleet,
     keys,
@@ -79,6 +80,7 @@ def build(settings: ServerSettings) -> FastAPI:
     api = APIRouter(prefix=operations.PREFIX)
     for noun in (
         customers,
+        debts,
         meters,
         commands,
         trips,

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.store.customers import UnknownCustomer
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime, instant, local_day, midnight
 
@@ -53,11 +54,9 @@ def of_customer(conn: Connection, number: str, *, now: Any, point: str = "") -> 
         raise StoreError(
             f"customer {number} has accounts at {', '.join(row['code'] for row in found)}: say at which point"
         )
-    raise StoreError(
-        f"customer {number} has no account at {point}"
-        if found
-        else f"no customer {number!r} with an open account"
-    )
+    if found:
+        raise StoreError(f"customer {number} has no account at {point}")
+    raise UnknownCustomer(number)
 
 
 def load(conn: Connection, *, now: Any, zone: ZoneInfo, prepaid_only: bool = False) -> Accounts:

@@ -85,7 +85,7 @@ def broke(conn: Connection, where: Place, now: np.datetime64, *, fen: int = -500
     conn.execute(
         "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, "
         "newest_reading, valid, level, stop_since) "
-        "VALUES (%(account)s, %(now)s, %(fen)s, 0, %(fen)s, %(fen)s, %(now)s, true, 'stop', '-infinity') "
+        "VALUES (%(account)s, %(now)s, %(fen)s, 0, %(fen)s, %(fen)s, %(now)s, true, 'stop', '2026-01-01') "
         "ON CONFLICT (account_id) DO UPDATE SET as_of = %(now)s, newest_reading = %(now)s",
         {"account": where.account, "now": when, "fen": fen},
     )

@@ -135,7 +135,7 @@ def may_be_tripped(house: House, asset: str) -> None:
     assert account is not None
     conn.execute(
         "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, newest_reading, "
-        "valid, level, stop_since) VALUES (%s, %s, -9, 0, -9, -9, %s, true, 'stop', '-infinity')",
+        "valid, level, stop_since) VALUES (%s, %s, -9, 0, -9, -9, %s, true, 'stop', '2026-01-01')",
         (account["account_id"], now, now),
     )
     conn.execute(
