@@ -331,8 +331,11 @@ class _Tile:
         told = [item.days is not None or item.kind == billing.POWER_FACTOR for item in result.items]
         for k, item, quantity, price, yuan in zip(*columns, strict=True):
             *words, unit = items[item]
-            if told[item]:
-                words[2:4] = reversed(billing.words(result, k, item))
+            elsewhere = bool(result.elsewhere[k, item])
+            if told[item] or elsewhere:
+                begin = segments[result.items[item].segment].begin
+                bearer = determinants.bearer(self.who, at[k], begin) if elsewhere else ""
+                words[2:4] = reversed(billing.words(result, k, item, bearer))
             lines.setdefault(at[k], []).append((*names[k], *words, quantity, unit, price, yuan))
 
     def _bills(
