@@ -61,7 +61,7 @@ def add(
 
 @command.command()
 @click.argument("number", type=int)
-@click.option("--reason", default="seen and agreed", show_default=True)
+@click.option("--reason", default="seen and agreed", show_default=True, help="Why; it stays in the audit.")
 @person_option
 @json_option
 @pass_app
@@ -75,7 +75,7 @@ def agree(app: App, number: int, reason: str, person: str, as_json: bool) -> Non
 @command.command()
 @click.argument("number", type=int)
 @click.argument("amount", type=Yuan())
-@click.option("--reason", default="early payment", show_default=True)
+@click.option("--reason", default="early payment", show_default=True, help="Why; it stays in the audit.")
 @person_option
 @pass_app
 def repay(app: App, number: int, amount: int, reason: str, person: str) -> None:

@@ -216,9 +216,8 @@ class Source:
         ]
         whole = np.array(found, dtype=np.int64)  # [segment, iron and copper, point]
         for k, segment in enumerate(segments):
-            for point, parts in shared_loss.            shares = shared_loss.shares(self.run, points.tolist(), self._lossy, segment.begin, segment.end)
+            shares = shared_loss.shares(self.run, points.tolist(), self._lossy, segment.begin, segment.end)
             for point, parts in shares.items():
-
                 at = int(np.searchsorted(points, point))
                 whole[k, :, at] = np.where(whole[k, :, at] == MISSING, MISSING, parts)
         return whole[:, 0][:, spread].T, whole[:, 1][:, spread].T
