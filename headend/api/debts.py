@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headend.api.auth import Approver, Operator, Reader
 from headend.api.documents import money, single
-from headend.api.house import Here, House
+from headend.api.house import Here
 from headend.api.problems import Problem
 from headend.api.writes import OnceKey, once
 from headend.store import accounts, debts, fee_terms, grace
@@ -151,7 +151,7 @@ def agree(
     """Be the second person."""
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
-        _his(conn, house, number, debt)
+        _his(conn, number, debt)
         return 200, _done(
             debts.agree(conn, debt, who=key.person, reason=body.reason, now=house.now, zone=house.zone)
         )
@@ -166,7 +166,7 @@ def repay(
     """Take more out of the balance than is due, with today's instalments."""
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
-        _his(conn, house, number, debt)
+        _his(conn, number, debt)
         debts.repay(
             conn, debt, body.amount_fen, who=key.person, reason=body.reason, now=house.now, zone=house.zone
         )  # fmt: skip
@@ -182,7 +182,7 @@ def end(
     """Give up what is left; arrears go back to the balance. A large rest needs another person who says the same."""
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
-        _his(conn, house, number, debt)
+        _his(conn, number, debt)
         return 200, _done(
             debts.end(conn, debt, who=key.person, reason=body.reason, now=house.now, zone=house.zone)
         )
@@ -190,8 +190,8 @@ def end(
     return once(request, house, key, once_key, body=body.model_dump(), act=act)
 
 
-def _his(conn: Connection, house: House, number: str, debt: int) -> None:
-    if debt not in {row["id"] for row in debts.listing(conn, today=house.today) if row["customer"] == number}:
+def _his(conn: Connection, number: str, debt: int) -> None:
+    if not debts.is_of(conn, debt, number):
         raise Problem(404, "not-found", f"customer {number} has no debt {debt}")
 
 

@@ -181,12 +181,21 @@ def differences(conn: Connection, day: dt.date) -> Iterator[Difference]:
                 yield Difference(number, account, kind, period, fen, standing)
 
 
+def is_of(conn: Connection, number: int, customer: str) -> bool:
+    """Whether a debt is that customer's."""
+    row = conn.execute(
+        "SELECT FROM debt JOIN account USING (account_id) JOIN customer c USING (customer_id) WHERE debt_id = %s AND c.number = %s",
+        (number, customer),
+    ).fetchone()
+    return row is not None
+
+
 def with_debts(conn: Connection) -> dict[int, str]:
     """account_id -> customer number of prepaid accounts that have, or had, a debt."""
     rows = conn.execute(
         "SELECT account_id, number FROM account JOIN customer USING (customer_id) WHERE prepaid AND account_id IN "
         "(SELECT account_id FROM debt JOIN debt_act USING (debt_id) WHERE act = 'agree' "
-        " UNION SELECT account_id FROM ledger_entry WHERE kind IN ('debt', 'deferral', 'instalment')) ORDER BY number, account_id"
+        " UNION SELECT account_id FROM ledger_entry WHERE kind IN ('debt', 'deferral', 'instalment')) ORDER BY account_id"
     )
     return {row["account_id"]: row["number"] for row in rows}
 
