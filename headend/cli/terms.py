@@ -36,7 +36,7 @@ class Fen(click.ParamType[int]):
 @click.option(
     "--debt-trips/--no-debt-trips",
     default=None,
-    help="Whether what instalments took since the last payment counts.",
+    help="Whether what instalments took counts before a payment has made the balance good.",
 )
 @click.option("--debt-alone-fen", type=Fen(), help="A debt up to it is agreed by one person.")
 @click.option("--reason", default="", help="Why; needed to change any.")

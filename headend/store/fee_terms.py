@@ -73,16 +73,31 @@ def one(conn: Connection, account: int, *, now: Any) -> Terms:
 def stop_below(conn: Connection, terms: Mapping[int, Terms]) -> dict[int, int | None]:
     """account_id -> the balance [fen] below which its supply may be stopped; None: it is not stopped for its balance.
 
-    What instalments have taken since the last payment does not count against who pays for his supply, unless the terms say so."""
+    What instalments have taken does not count against who pays for his supply, unless the terms say so: not before a payment has brought the
+    balance of a day, that day's charge and takings included, to zero or above. A few fen do not."""
     sparing = [account for account, each in terms.items() if not each.debt_trips]
     spared = {
         row["account_id"]: row["fen"]
         for row in conn.execute(
             """
-            SELECT e.account_id, -sum(e.amount_fen)::bigint AS fen FROM ledger_entry e
-            WHERE e.kind = 'instalment' AND e.account_id = ANY(%s) AND split_part(e.period, '/', 2) >= coalesce((
-                SELECT max(p.day)::text FROM standing_payment p WHERE p.account_id = e.account_id), '')
-            GROUP BY 1
+            WITH taken AS (SELECT account_id, split_part(period, '/', 2)::date AS day, amount_fen FROM ledger_entry
+                           WHERE kind = 'instalment' AND account_id = ANY(%s)),
+            whose AS (SELECT account_id, (SELECT max(period)::date FROM ledger_entry c
+                                          WHERE c.account_id = t.account_id AND c.kind = 'charge') AS charged
+                      FROM (SELECT DISTINCT account_id FROM taken) t),
+            flow AS (
+                SELECT account_id, day, amount_fen, true AS paid FROM standing_payment JOIN whose USING (account_id)
+                UNION ALL
+                SELECT account_id, day, amount_fen, false FROM taken
+                UNION ALL
+                SELECT account_id, CASE kind WHEN 'charge' THEN period::date ELSE (at AT TIME ZONE zone)::date END, amount_fen, false
+                FROM ledger_entry JOIN whose USING (account_id), cluster WHERE kind IN ('charge', 'debt', 'deferral')),
+            balance AS (SELECT account_id, day, bool_or(paid) AS paid, sum(sum(amount_fen)) OVER (PARTITION BY account_id ORDER BY day) AS fen
+                        FROM flow GROUP BY account_id, day),
+            good AS (SELECT account_id, max(day) AS day FROM balance JOIN whose USING (account_id)
+                     WHERE paid AND fen >= 0 AND day <= charged GROUP BY 1)
+            SELECT account_id, -sum(amount_fen)::bigint AS fen FROM taken LEFT JOIN good USING (account_id)
+            WHERE good.day IS NULL OR taken.day >= good.day GROUP BY 1
             """,
             (sparing,),
         )

@@ -23,7 +23,7 @@ COMMENT ON TABLE fee_terms IS 'append-only; the newest row of an organisation, a
 COMMENT ON COLUMN fee_terms.stop_fen IS 'a balance below it may be stopped; below zero: an overdraft that is granted';
 COMMENT ON COLUMN fee_terms.grace_days IS 'days (宽限) from the stop notice to the first moment at which a trip may be asked for';
 COMMENT ON COLUMN fee_terms.trips IS 'the stop strategy: false: below the level customers are told, and nobody is cut off';
-COMMENT ON COLUMN fee_terms.debt_trips IS 'true: what instalments took counts at once; false: not before the next payment';
+COMMENT ON COLUMN fee_terms.debt_trips IS 'true: what instalments took counts at once; false: not before a payment has made the balance good again';
 COMMENT ON COLUMN fee_terms.debt_alone_fen IS 'a debt up to this sum is agreed, or given up, by one person; above it a second one is needed';
 CREATE INDEX fee_terms_by_subject ON fee_terms (account_id, organisation_id, terms_id);
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON fee_terms FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -98,6 +98,7 @@ BEGIN
                            'CHECK ((%s) OR kind IN (''debt'', ''deferral'', ''instalment''))', pg_get_expr(conbin, conrelid))
              FROM pg_constraint WHERE conname = 'ledger_entry_kind_check' AND conrelid = 'ledger_entry'::regclass);
 END $$;
+CREATE INDEX ledger_entry_instalment ON ledger_entry (account_id) WHERE kind = 'instalment';
 COMMENT ON COLUMN ledger_entry.period IS 'charge: the local day YYYY-MM-DD; payment and its reversal: channel/accounting date/serial; debt, deferral: the debt, /end; instalment: debt/day';
 
 -- A payment counts on its accounting date; past the cut-off (日切), when that is the next day already, on the day of paying: nobody owes a penalty, or

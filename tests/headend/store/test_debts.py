@@ -195,7 +195,7 @@ def test_arrears_that_are_put_off_cut_nobody_off(store: Connection) -> None:
     assert found["high_fen"] >= 0
 
 
-def test_what_an_instalment_took_does_not_count_until_the_next_payment(store: Connection) -> None:
+def test_what_an_instalment_took_does_not_count_until_a_payment_has_made_it_good(store: Connection) -> None:
     account = place(store, "1", customer="C1").account or 0
     pay(store, 5_000, "2026-03-10", "1")
     ask(store, account, way="daily", part=2_000)
@@ -207,6 +207,12 @@ def test_what_an_instalment_took_does_not_count_until_the_next_payment(store: Co
     pay(store, 100, "2026-03-12", "2")
     assert fee_terms.stop_below(store, terms) == {account: -2_000}
     pay(store, 100, "2026-03-13", "3")
+    assert fee_terms.stop_below(store, terms) == {account: -2_000}  # nobody knows yet what the 13th has cost
+    charge(store, account, "2026-03-13", 1_201)
+    assert fee_terms.stop_below(store, terms) == {
+        account: -2_000
+    }  # one fen short: paying less than he uses makes nobody worse off
+    pay(store, 1, "2026-03-13", "4")
     assert fee_terms.stop_below(store, terms) == {account: 0}
     fee_terms.change(store, {"debt_trips": True}, reason="x", who="x", now=NOW)
     assert fee_terms.stop_below(store, fee_terms.of(store, [account], now=NOW)) == {account: 0}
