@@ -27,6 +27,7 @@ from tariffs.plan import Tariff
 def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Difference]:
     """Everything that is not as it should be, up to a local day that is over. With `write`, in the caller's transaction, corrected as well."""
     yield from ledger.payment_differences(run.conn)
+    yield from ledger.sum_differences(run.conn)
     yield from debts.differences(run.conn, day)
     charged, known = ledger.charged_since(run.conn), tariffs.load(run.conn)
     first = min([*charged.account.values(), day - KEPT])

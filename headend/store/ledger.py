@@ -394,10 +394,21 @@ def balance(conn: Connection, account_id: int) -> dict[str, Any] | None:
 
 def sums(conn: Connection) -> dict[int, tuple[int, int]]:
     """account_id -> (sum of entries in fen, newest entry id), for accounts that have entries."""
+    rows = conn.execute("SELECT account_id, amount_fen, entry_id FROM ledger_sum")
+    return {row["account_id"]: (row["amount_fen"], row["entry_id"]) for row in rows}
+
+
+def sum_differences(conn: Connection) -> list[Difference]:
+    """Accounts whose sum is not the sum of their entries."""
     rows = conn.execute(
-        "SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1"
-    )
-    return {row["account_id"]: (row["fen"], row["newest"]) for row in rows}
+        """
+        SELECT number, account_id, e.fen AS should, s.amount_fen AS stands
+        FROM (SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1) e
+        FULL JOIN ledger_sum s USING (account_id) JOIN account USING (account_id) JOIN customer USING (customer_id)
+        WHERE (e.fen, e.newest) IS DISTINCT FROM (s.amount_fen, s.entry_id) ORDER BY number, account_id
+        """
+    ).fetchall()
+    return [Difference(r["number"], r["account_id"], "sum", "all", r["should"], r["stands"]) for r in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,23 @@ END $$;
 CREATE INDEX ledger_entry_instalment ON ledger_entry (account_id) WHERE kind = 'instalment';
 COMMENT ON COLUMN ledger_entry.period IS 'charge: the local day YYYY-MM-DD; payment and its reversal: channel/accounting date/serial; debt, deferral: the debt, /end; instalment: debt/day';
 
+-- The sum of each account's entries, kept by the transaction that appends one; `headend ledger recompute` adds them up again.
+CREATE TABLE ledger_sum (
+    account_id integer PRIMARY KEY REFERENCES account,
+    amount_fen bigint NOT NULL,
+    entry_id   bigint NOT NULL
+);
+COMMENT ON COLUMN ledger_sum.entry_id IS 'the newest entry that is in it';
+INSERT INTO ledger_sum SELECT account_id, sum(amount_fen), max(entry_id) FROM ledger_entry GROUP BY 1;
+CREATE FUNCTION add_up() RETURNS trigger LANGUAGE plpgsql AS $fn$
+BEGIN
+    INSERT INTO ledger_sum AS s SELECT account_id, sum(amount_fen), max(entry_id) FROM fresh GROUP BY 1 ORDER BY 1
+    ON CONFLICT (account_id) DO UPDATE SET amount_fen = s.amount_fen + excluded.amount_fen, entry_id = greatest(s.entry_id, excluded.entry_id);
+    RETURN NULL;
+END
+$fn$;
+CREATE TRIGGER add_up AFTER INSERT ON ledger_entry REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION add_up();
+
 -- A payment counts on its accounting date; past the cut-off (日切), when that is the next day already, on the day of paying: nobody owes a penalty, or
 -- is asked again, because of the hour at which his bank closes its books.
 CREATE VIEW standing_payment AS
