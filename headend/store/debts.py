@@ -62,8 +62,8 @@ class Done:
 
 
 def ask(conn: Connection, account: int, wish: Wish, *, who: str, now: Any, zone: ZoneInfo) -> Done:
-    """Record a debt with its schedule. Up to the sum that the account's terms let one person agree it holds at once, else when another person
-    has agreed. Commits."""
+    """Record a debt with its schedule. Up to the sum that the account's terms let one person agree, what is in force already included, it holds at
+    once, else when another person has agreed. Commits."""
     today = as_datetime(now, zone).date()
     _sound(wish, who, today)
     with conn.transaction():
@@ -72,6 +72,7 @@ def ask(conn: Connection, account: int, wish: Wish, *, who: str, now: Any, zone:
             raise StoreError("a share of each payment is for prepaid accounts: this one pays its bills first")
         if wish.kind == ARREARS:
             _owing(conn, account, wish.amount, prepaid, today, zone)
+        others = sum(debt.amount for debt in of_account(conn, account) if debt.ended is None)
         row = conn.execute(
             "INSERT INTO debt (account_id, kind, amount_fen, way, part, due_day, first_day, reason, who, at) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING debt_id",
@@ -82,7 +83,7 @@ def ask(conn: Connection, account: int, wish: Wish, *, who: str, now: Any, zone:
         ).fetchone()  # fmt: skip
         assert row is not None
         number = int(row["debt_id"])
-        waits = wish.amount > fee_terms.one(conn, account, now=now).debt_alone_fen
+        waits = others + wish.amount > fee_terms.one(conn, account, now=now).debt_alone_fen
         void = [] if waits else _agree(conn, number, account, who, wish.reason, now, today)
     conn.commit()
     return Done(number, waits, void)
@@ -129,8 +130,8 @@ def repay(
 
 
 def end(conn: Connection, number: int, *, who: str, reason: str, now: Any, zone: ZoneInfo) -> Done:
-    """Claim what is left no more; arrears go back to the balance. What is left above the sum that one person may agree needs a second one, who
-    says the same. Commits."""
+    """Claim what is left no more; arrears go back to the balance. More than the sum that one person may agree needs a second one, who says the
+    same, unless it never held. Commits."""
     _person(who, reason)
     today = as_datetime(now, zone).date()
     with conn.transaction():
@@ -139,7 +140,7 @@ def end(conn: Connection, number: int, *, who: str, reason: str, now: Any, zone:
             raise StoreError(f"debt {number} was given up already")
         account, left = row["account_id"], _left(conn, row, today)
         asked = acts.get("end-ask")
-        alone = left <= fee_terms.one(conn, account, now=now).debt_alone_fen
+        alone = "agree" not in acts or left <= fee_terms.one(conn, account, now=now).debt_alone_fen
         if asked is not None and asked["who"] == who and not alone:
             raise StoreError(f"{who} has asked for it; another person must say so, too")
         waits = asked is None and not alone

@@ -179,6 +179,22 @@ def test_two_persons_above_the_sum(store: Connection) -> None:
     assert differences(store, TODAY) == []
 
 
+def test_a_sum_in_pieces_is_a_sum(store: Connection) -> None:
+    account = place(store, "1", customer="C1").account or 0
+    assert [ask(store, account, amount=60_000).waits, ask(store, account, amount=40_001).waits] == [
+        False,
+        True,
+    ]
+    # what never held is given up by one person
+    assert not debts.end(store, 2, who="陈晓", reason="typing error", now=NOW, zone=SHANGHAI).waits
+    with pytest.raises(StoreError, match="was given up"):
+        debts.agree(store, 2, who="李敏", reason="x", now=NOW, zone=SHANGHAI)
+    assert table(store, "SELECT period, amount_fen FROM ledger_entry ORDER BY amount_fen") == [
+        ("1", -60_000),
+        ("1", 60_000),
+    ]
+
+
 def test_arrears_that_are_put_off_cut_nobody_off(store: Connection) -> None:
     """The account is 100.00 yuan short; a trip was approved. 100.00 in ten months: the trip is void, the balance is zero."""
     here = broke(store)
