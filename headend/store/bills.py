@@ -98,6 +98,7 @@ _FOREIGN: Final = """
     WITH newest AS (
         SELECT DISTINCT ON (b.account_id, b.first_day, b.last_day) b.account_id, b.first_day, b.last_day, b.revision, b.taken_back, opened, closed
         FROM account_days JOIN bill b USING (account_id) WHERE b.last_day >= %(since)s AND (b.first_day < opened OR b.last_day >= closed)
+          AND (closed IS NOT NULL OR opened > %(since)s::date - 366)  -- of those who have always been there no bill is looked at
         ORDER BY b.account_id, b.first_day, b.last_day, b.revision DESC)
     SELECT x.first_day, x.last_day, x.change_percent, n.account_id, n.first_day AS first, n.last_day AS last, n.revision, n.opened, n.closed
     FROM newest n JOIN LATERAL (
