@@ -17,6 +17,7 @@ from headend.api import (
     changes,
     commands,
     customers,
+    debts,
     findings,
     fleet,
     keys,
@@ -83,6 +84,7 @@ def build(settings: ServerSettings) -> FastAPI:
     for noun in (
         customers,
         wallets,
+        debts,
         meters,
         commands,
         trips,

@@ -11,7 +11,9 @@
     kwh_per_kva = 260
     percent = 90
 
-Customers choose one of the three, which is a matter of the account and not of the plan. 发改办价格〔2016〕1583号:
+Customers choose one of the three, which is a matter of the account and not of the plan. Capacity and contract are one customer's, however many
+accounts he has: they are charged on one of them, and ELSEWHERE on the others. Actual demand is taken for each supply point's own (各路进线分别计算),
+as the trade does; no text of either was at hand. 发改办价格〔2016〕1583号:
 contract demand pays for the contract as long as the demand stays within 105 % of it; beyond, the part above 105 %
 counts double. Actual demand has no such rule. No text at hand says whether the part between 100 % and 105 % is
 charged too once the limit is exceeded: `up_to_limit`. 发改价格〔2023〕526号: a demand price of 90 % in a month that brings
@@ -33,6 +35,8 @@ from tariffs.money import Ints, amount, share
 #: What an account has chosen.
 BY: Final = ("capacity", "contract", "demand")
 CAPACITY, CONTRACT, DEMAND = range(len(BY))
+#: His capacity or contract is charged on another account of his: none of it here.
+ELSEWHERE: Final = len(BY)
 _KEYS: Final = {
     "capacity_price",
     "demand_price",
@@ -110,7 +114,7 @@ def charges(
 ) -> tuple[Part, Part, Part]:
     """(capacity, demand, demand above the limit) of accounts over a stretch of one month; 0 where a part is not his.
 
-    by                 int64[account]: CAPACITY, CONTRACT or DEMAND
+    by                 int64[account]: CAPACITY, CONTRACT, DEMAND or ELSEWHERE
     capacity           int64[account] [1e-4 kVA];  contract, demand  int64[account] [1e-4 kW], the month's
     month_energy       int64[account] [1e-4 kWh] of the month, for the discount
     """
@@ -136,7 +140,7 @@ def charges(
 def offered(basic: Basic, by: Ints) -> NDArray[np.bool_]:
     """bool[account]: the plan has a price for what the account has chosen (or nothing was chosen)."""
     price = np.where(by == CAPACITY, basic.capacity_price is not None, basic.demand_price is not None)
-    return np.asarray(price | (by < 0), dtype=np.bool_)
+    return np.asarray(price | (by < 0) | (by == ELSEWHERE), dtype=np.bool_)
 
 
 def _part(basic: Basic, quantity: Ints, price: Ints, stretch: Stretch) -> Part:

@@ -80,6 +80,7 @@ class Bill:
     charge        int64[account] [1e-8 yuan] == sum of money
     power_factor  int64[account, segment] mean of the month in hundredths; power_factor.NONE without one
     problem       int8[account] bits of charge.Problem
+    elsewhere     bool[account, item]: the basic charge that is on another account of the customer: a line of 0 that says so
     """
 
     items: tuple[Item, ...]
@@ -92,6 +93,7 @@ class Bill:
     charge: Ints
     power_factor: Ints
     problem: NDArray[np.int8]
+    elsewhere: NDArray[np.bool_]
 
     @property
     def computed(self) -> NDArray[np.bool_]:
@@ -102,7 +104,7 @@ class Bill:
     def shown(self) -> NDArray[np.bool_]:
         """bool[account, item]: energy by period always, another line where there is something to say."""
         always = np.array([item.kind == ENERGY for item in self.items], dtype=np.bool_)
-        some = (self.quantity != 0) | (self.line_fen != 0)
+        some = (self.quantity != 0) | (self.line_fen != 0) | self.elsewhere
         return np.asarray(self.computed[:, None] & (always[None, :] | some), dtype=np.bool_)
 
 
@@ -165,13 +167,32 @@ def bill(tariff: Tariff, segments: Sequence[Segment], given: Determinants) -> Bi
     for column in (quantity, money, line_fen, energy, total_fen, charge):
         column[~whole] = MISSING
     return Bill(
-        tuple(sheet.items), quantity, price, money, line_fen, energy, total_fen, charge, sheet.factor, problem
-    )
+        tuple(sheet.items), quantity, price, money, line_fen, energy, total_fen, charge, sheet.factor, problem,
+        _elsewhere(sheet.items, given),
+    )  # fmt: skip
 
 
-def words(result: Bill, row: int, item: int) -> tuple[str, str]:
-    """A line of one account in English and Chinese: what it is, and how quantity and price make its amount."""
+def _elsewhere(items: Sequence[Item], given: Determinants) -> NDArray[np.bool_]:
+    """bool[account, item]: the one line, of capacity, of those whose basic charge is on another account."""
+    none = np.zeros(len(given.energy), dtype=np.bool_)
+    columns = [
+        given.by[:, item.segment] == basic.ELSEWHERE
+        if given.by is not None and item.kind == BASIC and item.name == _BASIC[0][0]
+        else none
+        for item in items
+    ]
+    return np.stack(columns, axis=1)
+
+
+def words(result: Bill, row: int, item: int, bearer: str = "") -> tuple[str, str]:
+    """A line of one account in English and Chinese: what it is, and how quantity and price make its amount. `bearer`: the point of the customer's
+    account that has the basic charge."""
     what = result.items[item]
+    if result.elsewhere[row, item]:
+        return (
+            f"Basic charge: charged once, on the account at {bearer}",
+            f"基本电费:并入计量点{bearer}户计收,本户不重复计收",
+        )
     quantity, price = _trim(text_of(int(result.quantity[row, item]))), int(result.price[row, item])
     yuan = _trim(_exactly(int(result.money[row, item])))
     if what.kind == POWER_FACTOR:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.reading import MISSING
-from tariffs.basic import BY, CAPACITY, CONTRACT, offered
+from tariffs.basic import BY, CAPACITY, CONTRACT, DEMAND, ELSEWHERE, offered
 from tariffs.charge import FREEZE_COLUMNS, Problem, period_energy
 from tariffs.money import Ints, exact
 from tariffs.periods import PERIODS
@@ -37,7 +37,7 @@ class Determinants:
                  segment
     step_months  int64[account, segment]: months of the year that the customer is there; None: 12
                  (steps.months_there)
-    by           int64[account, segment]: basic.CAPACITY, CONTRACT or DEMAND, as the account has chosen
+    by           int64[account, segment]: basic.CAPACITY, CONTRACT or DEMAND, as the account has chosen, or ELSEWHERE
     capacity     int64[account, segment] [1e-4 kVA]
     contract     int64[account, segment] [1e-4 kW]
     demand       int64[account, segment] [1e-4 kW]: highest of the month
@@ -152,14 +152,14 @@ def lacking(tariff: Tariff, segments: Sequence[Segment], given: Determinants) ->
             need("by", n)
             assert given.by is not None
             by = given.by[:, n]
-            if (by >= len(BY)).any():
-                raise ValueError(f"by knows 0..{len(BY) - 1}: {', '.join(BY)}")
+            if (by > ELSEWHERE).any():
+                raise ValueError(f"by knows 0..{ELSEWHERE}: {', '.join(BY)}, elsewhere")
             problem |= np.where(offered(version.basic, by), 0, Problem.NOT_OFFERED).astype(np.int8)
             need(
                 "capacity",
                 n,
-                np.full(len(by), True) if version.basic.discount is not None else by == CAPACITY,
+                by != ELSEWHERE if version.basic.discount is not None else by == CAPACITY,
             )
             need("contract", n, by == CONTRACT)
-            need("demand", n, by > CAPACITY)
+            need("demand", n, (by == CONTRACT) | (by == DEMAND))
     return problem

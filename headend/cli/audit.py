@@ -95,7 +95,21 @@ def head(app: App, as_json: bool) -> None:
 @click.option(
     "--kind",
     type=click.Choice(
-        ["begin", "order", "notice", "delivery", "limits", "stop", "no-trip", "orderly", "release", "restore"]
+        [
+            "begin",
+            "order",
+            "notice",
+            "delivery",
+            "limits",
+            "stop",
+            "no-trip",
+            "orderly",
+            "release",
+            "terms",
+            "grace",
+            "debt",
+            "restore",
+        ]
     ),
     help="Only records of this kind.",
 )

@@ -6,6 +6,7 @@ import datetime as dt
 import getpass
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -156,6 +157,20 @@ person_option = click.option(
     show_default="the operating system's user",
     help="The person who answers for this.",
 )
+
+
+class Yuan(click.ParamType[int]):
+    """An amount with at most two decimals, as fen: never through a float."""
+
+    name = "yuan"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,2}))?", value)
+        if not match:
+            self.fail(f"{value!r} is not an amount such as 100 or 99.50", param, ctx)
+        return int(match[1]) * 100 + int((match[2] or "0").ljust(2, "0"))
 
 
 class Day(click.ParamType[dt.date]):

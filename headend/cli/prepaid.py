@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Any
 
 import rich_click as click
 
-from headend.cli import notices
-from headend.cli.common import App, Day, json_option, pass_app, print_json, yuan
+from headend.cli import debt, grace, notices, terms
+from headend.cli.common import App, Day, Yuan, json_option, pass_app, print_json, yuan
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
 from headend.store import accounts, ledger, reclose
@@ -21,22 +20,8 @@ def command() -> None:
     """Prepaid balances: sums of ledger entries, and what has been used since."""
 
 
-command.add_command(notices.listing)
-command.add_command(notices.told)
-
-
-class Yuan(click.ParamType[int]):
-    """An amount with at most two decimals, as fen: never through a float."""
-
-    name = "yuan"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,2}))?", value)
-        if not match:
-            self.fail(f"{value!r} is not an amount such as 100 or 99.50", param, ctx)
-        return int(match[1]) * 100 + int((match[2] or "0").ljust(2, "0"))
+for _part in (grace.command, debt.command, terms.terms, notices.listing, notices.told):
+    command.add_command(_part)
 
 
 @command.command()
@@ -99,6 +84,10 @@ def show(app: App, customer: str, as_json: bool) -> None:
 
 
 def _from(detail: dict[str, Any]) -> str:
+    if "debt" in detail:
+        return f"debt {detail['debt']}"
+    if "taken_back" in detail:
+        return f"the account's days are {detail['opened']} to before {detail['closed'] or '…'}"
     if "registers_to" not in detail:
         return f"{detail.get('channel')} {detail.get('serial')}"
     total = detail["registers_to"][0] - detail["registers_from"][0]

@@ -9,8 +9,7 @@ import numpy as np
 import rich_click as click
 
 from headend.cli import orders as order_commands
-from headend.cli.common import App, json_option, pass_app, person_option, print_json, yuan
-from headend.cli.prepaid import Yuan
+from headend.cli.common import App, Yuan, json_option, pass_app, person_option, print_json, yuan
 from headend.jobs import wallets as job
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS

@@ -23,6 +23,8 @@ class Facts:
     newest_reading              the instant of the newest register under the balance
     trips_minute, _hour, _day   tokens that trips of the whole system have taken in the last minute, hour and 24 hours, this one excluded
     trips_area_…, trips_line_…, trips_organisation_…   the same of the fullest bucket of the meter's transformer areas, lines, organisation
+    stop_below_fen              the balance below which supply may be stopped, never above 0; None: the organisation stops nobody, or nobody can say
+    grace_until                 until when the customer has grace: days since the stop notice, and what a person granted
     noticed_at                  when the customer was told that supply will stop, by what limits.notice_counts asks for; None: never
     stopped                     the kill switch: '' while trips may go on, else who stopped them and why
     keep_power                  whether the meter itself is in keep-power, as read back last; told and not read back counts as being in it
@@ -65,6 +67,8 @@ class Facts:
     trips_organisation_minute: int | None
     trips_organisation_hour: int | None
     trips_organisation_day: int | None
+    stop_below_fen: int | None
+    grace_until: dt.datetime | None
     noticed_at: dt.datetime | None
     stopped: str | None
     keep_power: bool | None

@@ -24,7 +24,7 @@ from headend.clock import Clock, parse
 from headend.demo.rest import Rest, RestError
 from headend.demo.world import CRM, DAY, PEOPLE, SUPERVISOR, ZONE, World
 from headend.plans import COLLECTED, CURVE
-from headend.store import archive, calendar, coverage, keys, orders, results
+from headend.store import archive, calendar, coverage, fee_terms, keys, orders, results
 from headend.store.db import Connection, StoreError, connect
 from headend.store.embedded import Embedded
 from headend.store.migrate import migrate
@@ -126,6 +126,13 @@ def stage(world: World, dsn: str, say: Say) -> Iterator[tuple[Cast, Connection, 
             with connect(running) as conn:
                 migrate(conn)
                 calendar.seed(conn)
+                fee_terms.change(
+                    conn,
+                    {"grace_days": 0},
+                    reason="the demonstration is one day long",
+                    who="demo",
+                    now=parse(world.clock, ZONE).now(),
+                )
                 world.keys = {
                     person: keys.issue(conn, person=person, scopes=scopes)
                     for person, scopes in PEOPLE.items()

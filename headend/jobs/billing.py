@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from headend.jobs import determinants
 from headend.jobs.determinants import ACTIVE, Grounds, Source
 from headend.jobs.frame import Run
+from headend.jobs.settle import KEPT
 from headend.store import bills, blocks, tariffs
 from headend.store.billed import TILE, Billed, stream
 from headend.store.bills import Bill as Stored
@@ -122,6 +123,7 @@ def run_span(
                 work.bill(tariff, segments, rows)
             work.write(sheets, counts)
         bills.note_batch(run.conn, first, last, gates.change, now=run.now)
+        counts.changed += bills.take_back(run.conn, first, last, now=run.now)
         corrected = bills.corrections(run.conn, first, last)
         sheets["corrections"].rows(map(_correction, corrected), len(corrected))
     told = [sheet.told() for sheet in sheets.values()]
@@ -148,6 +150,16 @@ def run_span(
         folder / f"{stem}.manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
     )
     return Batch(folder, manifest, counts.changed)
+
+
+def correct_cut_short(run: Run, day: dt.date, folder: Path) -> int:
+    """Bill spans again in which somebody came or went and the archive learnt it after they were billed, in the caller's transaction: how many.
+
+    As far back as meters keep day freezes; what is older `headend billing correct --since` does."""
+    spans = bills.cut_short(run.conn, day - KEPT)
+    for first, last, change in spans:
+        run_span(run, first, last, folder, Gates(change=change))
+    return len(spans)
 
 
 def _correction(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -319,8 +331,11 @@ class _Tile:
         told = [item.days is not None or item.kind == billing.POWER_FACTOR for item in result.items]
         for k, item, quantity, price, yuan in zip(*columns, strict=True):
             *words, unit = items[item]
-            if told[item]:
-                words[2:4] = reversed(billing.words(result, k, item))
+            elsewhere = bool(result.elsewhere[k, item])
+            if told[item] or elsewhere:
+                begin = segments[result.items[item].segment].begin
+                bearer = determinants.bearer(self.who, at[k], begin) if elsewhere else ""
+                words[2:4] = reversed(billing.words(result, k, item, bearer))
             lines.setdefault(at[k], []).append((*names[k], *words, quantity, unit, price, yuan))
 
     def _bills(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.jobs import shared_loss
 from headend.jobs.frame import Run
 from headend.store import blocks, splits
 from headend.store.billed import Billed, Terms, stream
@@ -17,6 +18,7 @@ from headend.store.blocks import Quality, Why
 from headend.store.tables import MONTH_FREEZES
 from protocols.localtime import Times, midnight
 from protocols.reading import MISSING
+from tariffs import basic
 from tariffs.charge import Problem
 from tariffs.determinants import Determinants, of_registers
 from tariffs.plan import Segment, Tariff
@@ -58,6 +60,7 @@ class Source:
         self.run, self.who, self.rows, self.tariff = run, who, rows, tariff
         steps = tariff.on(days[0]).steps
         self._basis = "" if steps is None else steps.basis
+        self._lossy = shared_loss.charged(run) if "iron" in tariff.needs else []
         self._begins = _year_begins(who, rows, tariff, days[0])
         early = [] if self._begins is None else np.unique(self._begins).tolist()
         self.midnights = _midnights(run, [*early, *days])
@@ -205,14 +208,19 @@ class Source:
         return found
 
     def _loss(self, segments: Sequence[Segment]) -> tuple[I64, I64]:
-        """Of the account's own transformer, [account, segment] each."""
+        """Of the transformer that the account receives from, or its share of it, [account, segment] each."""
         points, spread = np.unique(self.who.point_id[self.rows], return_inverse=True)
         found = [
             splits.transformer_loss(self.run.conn, points, s.begin, s.end - dt.timedelta(days=1))
             for s in segments
         ]
-        iron, copper = (np.stack([part[side][spread] for part in found], axis=1) for side in (0, 1))
-        return iron, copper
+        whole = np.array(found, dtype=np.int64)  # [segment, iron and copper, point]
+        for k, segment in enumerate(segments):
+            shares = shared_loss.shares(self.run, points.tolist(), self._lossy, segment.begin, segment.end)
+            for point, parts in shares.items():
+                at = int(np.searchsorted(points, point))
+                whole[k, :, at] = np.where(whole[k, :, at] == MISSING, MISSING, parts)
+        return whole[:, 0][:, spread].T, whole[:, 1][:, spread].T
 
     def _evidence(self, begin: int, end: int) -> tuple[I64, I64, I64]:
         """(meter [account, 2], registers [account, 2, 5], multiplier [account]) as Grounds has them."""
@@ -268,11 +276,20 @@ def inputs(
 
 
 def cuts(who: Billed, row: int, tariff: Tariff) -> tuple[dt.date, ...]:
-    """Days within an account's span at which its own terms change, where the plan asks for any of them."""
+    """Days within an account's span at which its own terms change, or which of the customer's accounts has them, where the plan asks for any."""
     if "by" not in tariff.needs:
         return ()
-    first = who.first[row].item()
-    return tuple(terms.since for terms in who.terms[row][1:] if terms.since > first)
+    first, last = who.first[row].item(), who.last[row].item()
+    days = {terms.since for terms in who.terms[row][1:]}
+    for each in who.siblings[row]:
+        days |= {day for day in (each.opened, each.closed) if day is not None and day <= last}
+    return tuple(sorted(day for day in days if day > first))
+
+
+def bearer(who: Billed, row: int, day: dt.date) -> str:
+    """The point of the customer's account that is charged his capacity or contract on a local day, the oldest that is open; '': this one is."""
+    first = next((each for each in who.siblings[row] if each.on(day)), None)
+    return "" if first is None or first.account_id == who.account_id[row] else first.point
 
 
 def _midnights(run: Run, days: Sequence[dt.date]) -> Times:
@@ -305,6 +322,8 @@ def _terms(who: Billed, rows: I64, segments: Sequence[Segment]) -> dict[str, I64
             holds = _on(who.terms[row], segment.begin)
             if holds is not None:
                 by[n, k], capacity[n, k], contract[n, k] = holds.by, holds.capacity, holds.contract
+                if holds.by in (basic.CAPACITY, basic.CONTRACT) and bearer(who, row, segment.begin):
+                    by[n, k] = basic.ELSEWHERE
     return {"by": by, "capacity": capacity, "contract": contract}
 
 

@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from headend.control.gates import calendar
 from headend.jobs import determinants
 from headend.jobs.frame import Run
-from headend.store import accounts, blocks, cluster, ledger, notices, orders, reclose, tariffs
+from headend.store import (
+    accounts,
+    blocks,
+    cluster,
+    fee_terms,
+    grace,
+    ledger,
+    notices,
+    orders,
+    reclose,
+    tariffs,
+)
 from headend.store.accounts import Accounts
 from headend.store.calendar import days as days_of
 from headend.store.coverage import today
 from headend.store.db import StoreError
+from headend.store.fee_terms import Terms
 from headend.store.ledger import Balances
 from protocols.localtime import as_datetime, midnight
 from protocols.reading import MISSING
@@ -29,7 +41,6 @@ I64 = NDArray[np.int64]
 
 #: days of unsettled curve a running balance may rest on; beyond that it is not valid
 MOST_DAYS = 7
-WARN1_FEN, WARN2_FEN, STOP_FEN = 2_000, 500, 0
 LEVELS = {Decision.OK: "ok", Decision.WARN1: "warn1", Decision.WARN2: "warn2", Decision.STOP: "stop"}
 WHO = "job:prepaid"
 #: how long a trip order waits for a person; the balance under it is asked again at sending anyway
@@ -38,13 +49,15 @@ TRIP_LASTS = np.timedelta64(4 * 3600, "s")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Who, and what is left."""
+    """Who, what is left, on which terms; stop_fen int64[account]: the level below which each may be stopped."""
 
     who: Accounts
     assessment: Assessment
     newest: NDArray[np.datetime64]
     ledger_fen: I64
     entry_id: I64
+    terms: dict[int, Terms]
+    stop_fen: I64
 
 
 def job(run: Run, day: dt.date) -> str:
@@ -103,18 +116,23 @@ def balances(run: Run) -> Running | None:
         newest[rows] = np.where(anchored, times[np.maximum(parts.last, 0)], np.datetime64("NaT"))
         valid[rows] = parts.valid & anchored
     limits = cluster.limits(run.conn)
+    terms = fee_terms.of(run.conn, who.account_id.tolist(), now=run.now)
+    levels = fee_terms.stop_below(run.conn, terms)
+    each = [terms[account] for account in who.account_id.tolist()]
+    # who is not cut off is told all the same
+    stop = np.array([t.stop_fen if (s := levels[a]) is None else s for a, t in terms.items()], dtype=np.int64)
     assessment = assess(
         ledger_fen,
         Charge(low, likely, high),
         newest,
         valid,
         run.now,
-        warn1_fen=WARN1_FEN,
-        warn2_fen=WARN2_FEN,
-        stop_fen=STOP_FEN,
+        warn1_fen=np.array([t.warn1_fen for t in each], dtype=np.int64),
+        warn2_fen=np.array([t.warn2_fen for t in each], dtype=np.int64),
+        stop_fen=stop,
         oldest=np.timedelta64(limits.reading_age),
     )
-    return Running(who, assessment, newest, ledger_fen, entry_id)
+    return Running(who, assessment, newest, ledger_fen, entry_id, terms, stop)
 
 
 def _charge(
@@ -274,6 +292,7 @@ def _save(run: Run, running: Running) -> list[str]:
             [bool(v) and not bool(u) for v, u in zip(a.valid, unknown, strict=True)],
             ["" if v else "no fresh and valid reading since the last settled register" for v in a.valid],
             levels,
+            ((a.likely != MISSING) & (a.likely >= from_fen(running.stop_fen))).tolist(),
         ),
         now=run.now,
     )
@@ -292,18 +311,34 @@ def _notify(run: Run, running: Running, levels: list[str]) -> int:
             continue
         fen = int(likely[k])
         left = yuan_text(fen)
+        zh, en = (
+            _announced(run, running.terms[int(running.who.account_id[k])]) if level == "stop" else ("", "")
+        )
         told += notices.write(
             run.conn,
             int(running.who.account_id[k]),
             level=level,
             balance_fen=fen,
             text_zh=f"尊敬的{running.who.name[k]}(户号{running.who.customer[k]}),您的电费余额为{left}元,请及时充值。"
-            + ("余额不足,将按规定停电。" if level == "stop" else ""),
+            + zh,
             text_en=f"Account {running.who.customer[k]}: your prepaid balance is {left} yuan, please top up."
-            + (" Supply will be stopped." if level == "stop" else ""),
+            + en,
             now=run.now,
         )
     return told
+
+
+def _announced(run: Run, terms: Terms) -> tuple[str, str]:
+    """What a stop notice says besides the balance."""
+    if not terms.trips:
+        return "余额不足。", " The balance is below the level that was agreed."
+    if not terms.grace_days:
+        return "余额不足,将按规定停电。", " Supply will be stopped."
+    over = as_datetime(run.now, run.zone) + dt.timedelta(days=terms.grace_days)
+    return (
+        f"余额不足,宽限至{over:%Y-%m-%d %H:%M},逾期未缴将按规定停电。",
+        f" Supply will be stopped unless it is paid by {over:%Y-%m-%d %H:%M}.",
+    )
 
 
 def act(run: Run) -> tuple[int, int, list[str]]:
@@ -314,6 +349,8 @@ def act(run: Run) -> tuple[int, int, list[str]]:
     closed: str | None = None
     # who has paid comes before anybody who is to be cut off
     found = sorted(ledger.to_act_on(run.conn, now=run.now), key=lambda row: not reclose.due(row))
+    terms = fee_terms.of(run.conn, [row["account_id"] for row in found], now=run.now)
+    below = fee_terms.stop_below(run.conn, terms)
     for k, row in enumerate(found):
         last = row["last_action"]
         if k == 0:  # the same for all: out of hours nobody is asked for, instead of everybody being refused
@@ -322,11 +359,16 @@ def act(run: Run) -> tuple[int, int, list[str]]:
                 replace(facts, no_trip=""), limits
             )  # an organisation's own days: each by itself
         try:
-            if row["level"] == "stop" and row["high_fen"] < 0 and last != "trip":
+            level = below[row["account_id"]]
+            if row["level"] == "stop" and level is not None and row["high_fen"] < level and last != "trip":
+                days = terms[row["account_id"]].grace_days
+                over = grace.until(row["told_at"], days, row["granted"], run.zone)
                 if (
                     closed is not None
                     or row["noticed_at"] is None
                     or as_datetime(run.now) - row["noticed_at"] < limits.notice_before
+                    or over is None
+                    or as_datetime(run.now) < over
                 ):
                     continue
                 orders.request(

@@ -1,8 +1,9 @@
 """What the ledger should hold, derived once more from readings, tariffs and payments, beside what stands.
 
 The charges come out of the same `settle.derive` as every night's, for all days since an account's first charge; so they can be derived as long
-as the readings are kept. Payments and reversals are compared with the messages that they rest on. Nothing is written, unless it is asked for:
-then a charge that differs gets its correction, as the next settlement would give it if it looked back that far.
+as the readings are kept. Payments and reversals are compared with the messages that they rest on; debts are derived from their agreements, the
+payments and the charges that stand. Nothing is written, unless it is asked for: then a charge that differs gets its correction, as the next
+settlement would give it if it looked back that far.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from headend.jobs.frame import Run
-from headend.jobs.settle import KEPT, Derived, Month, Standing, derive, first_charged, post
-from headend.store import billed, ledger, tariffs
+from headend.jobs.settle import KEPT, Derived, Month, Standing, derive, first_charged, post, take_back
+from headend.store import billed, debts, ledger, tariffs
 from headend.store.billed import Billed
 from headend.store.db import StoreError
-from headend.store.ledger import Difference
+from headend.store.ledger import Difference, Since
 from tariffs.ledger import LedgerError
 from tariffs.plan import Tariff
 
@@ -26,8 +27,15 @@ from tariffs.plan import Tariff
 def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Difference]:
     """Everything that is not as it should be, up to a local day that is over. With `write`, in the caller's transaction, corrected as well."""
     yield from ledger.payment_differences(run.conn)
+    yield from ledger.sum_differences(run.conn)
+    yield from debts.differences(run.conn, day)
     charged, known = ledger.charged_since(run.conn), tariffs.load(run.conn)
-    first = min([*charged.values(), day - KEPT])
+    first = min([*charged.account.values(), day - KEPT])
+    others = ledger.foreign(run.conn, first, day)
+    for each in others:
+        yield Difference(each.customer, each.account_id, "charge", each.period, 0, each.fen)
+    if write:
+        take_back(run, others)
     month = first.replace(day=1)
     while month <= day:
         following = (month + dt.timedelta(days=31)).replace(day=1)
@@ -35,6 +43,9 @@ def differences(run: Run, day: dt.date, *, write: bool = False) -> Iterator[Diff
         for who in billed.stream(run.conn, month, last, run.zone):
             yield from _month(run, who, last, day, charged, known, write)
         month = following
+    if write:
+        for account in debts.with_debts(run.conn):
+            debts.post(run.conn, account, day, now=run.now)
 
 
 def _month(
@@ -42,7 +53,7 @@ def _month(
     who: Billed,
     last: dt.date,
     day: dt.date,
-    charged: dict[int, dt.date],
+    charged: Since,
     known: dict[str, Tariff],
     write: bool,
 ) -> Iterator[Difference]:
@@ -50,7 +61,7 @@ def _month(
     since = first_charged(who, charged, day).astype("datetime64[M]").astype("datetime64[D]")
     mine = np.array(
         [
-            bool(prepaid) or account in charged
+            bool(prepaid) or account in charged.account
             for prepaid, account in zip(who.prepaid, who.account_id.tolist(), strict=True)
         ],
         dtype=np.bool_,
@@ -79,7 +90,9 @@ def _month(
                 )
             if write and differs.any():
                 _correct(run, who, derived.take(differs), standing)
-    for row, k in np.argwhere(~found & (standing.fen != 0)):
+    days = np.datetime64(last.replace(day=1)) + np.arange(last.day)
+    his = (who.first[:, None] <= days) & (days <= who.last[:, None])  # another's were told already
+    for row, k in np.argwhere(~found & his & (standing.fen != 0)):
         period = last.replace(day=int(k) + 1).isoformat()
         yield Difference(
             who.customer[row], int(who.account_id[row]), "charge", period, None, -int(standing.fen[row, k])

@@ -17,6 +17,7 @@ from headend.jobs import (
     anomalies,
     billing,
     clocks,
+    instalments,
     lineloss,
     orderly,
     outages,
@@ -60,6 +61,7 @@ TICK = 2.0
 
 JOBS: dict[str, Job] = {
     "settle": settle.job,
+    instalments.NAME: instalments.job,
     "prepaid": prepaid.job,
     vee.JOB: vee.job,
     vee.LATE: vee.late,
@@ -157,7 +159,7 @@ class Schedule:
     def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
         """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading
         hardly changes it."""
-        for name in ("settle", "lineloss", "splits", "anomalies"):
+        for name in ("settle", instalments.NAME, "lineloss", "splits", "anomalies"):
             self._run(conn, name, day)
         self._bill(conn, day)
         if self._last.get("week") != opened:
@@ -260,7 +262,11 @@ class Schedule:
     def _bill(self, conn: Connection, day: dt.date) -> None:
         def job(given: Run, of: dt.date) -> str:
             batch = billing.run_span(given, of, of, self.exports)
-            return f"{batch.manifest['billed']} billed, {batch.changed} new or changed, {batch.manifest['exceptions']} exceptions"
+            again = billing.correct_cut_short(given, of, self.exports)
+            return (
+                f"{batch.manifest['billed']} billed, {batch.changed} new or changed, {batch.manifest['exceptions']} exceptions"
+                + (f"; {again} spans again, of which somebody had come or gone" if again else "")
+            )
 
         try:
             run("billing", job, conn, self.zone, self.clock, day)

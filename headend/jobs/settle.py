@@ -19,12 +19,12 @@ from headend.jobs.determinants import Grounds, Source
 from headend.jobs.frame import Run
 from headend.store import billed, blocks, ledger, tariffs
 from headend.store.billed import Billed
-from headend.store.ledger import Charge
+from headend.store.ledger import Charge, Foreign, Since
 from protocols.localtime import midnight
 from protocols.reading import MISSING
 from tariffs import billing
 from tariffs.charge import daily_entry
-from tariffs.ledger import derive_many, inputs_hashes
+from tariffs.ledger import derive_many, inputs_hash, inputs_hashes
 from tariffs.money import yuan_text
 from tariffs.plan import Segment, Tariff
 
@@ -88,14 +88,35 @@ def job(run: Run, day: dt.date) -> str:
             posted, corrected, clashes = posted + new, corrected + late, clashes + clash
             held[derived.day] = held.get(derived.day, 0) + derived.waiting
         waiting += held.get(day, 0)
-    if not found:
+    gone = take_back(run, ledger.foreign(run.conn, _month_ends(day)[0].replace(day=1), day))
+    if not found and not gone:
         return "no prepaid accounts"
     told = f"{posted} entries, {corrected} corrections, {waiting} accounts wait for a freeze"
+    if gone:
+        told += f"; {gone} days given back that are another's"
     return told + (
         f"; {clashes} entries contradict their inputs: `headend ledger recompute` names them"
         if clashes
         else ""
     )
+
+
+def take_back(run: Run, found: list[Foreign]) -> int:
+    """Charges of days that are not the account's go to zero by one more revision, in the caller's transaction; whose days they are is charged them
+    by the derivation itself. How many."""
+    entries = [
+        Charge(
+            each.account_id, each.period, each.revision + 1, -each.fen,
+            bytes.fromhex(inputs_hash({"day": each.period, "opened": each.opened, "closed": each.closed})),
+            {
+                "taken_back": "the day is not the account's",
+                "opened": each.opened.isoformat(),
+                "closed": each.closed and each.closed.isoformat(),
+            },
+        )
+        for each in found
+    ]  # fmt: skip
+    return ledger.post(run.conn, entries, now=run.now)
 
 
 def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]:
@@ -111,15 +132,21 @@ def months(run: Run, day: dt.date, kept: dt.timedelta = KEPT) -> Iterator[Month]
                     yield Month(who, rows, begins[rows], known[str(name)], last)
 
 
-def first_charged(who: Billed, charged: dict[int, dt.date], day: dt.date) -> NDArray[np.datetime64]:
+def first_charged(who: Billed, charged: Since, day: dt.date) -> NDArray[np.datetime64]:
     """The first day of each account that is charged here, datetime64[D][account].
 
     What meters remember of before then was charged by whoever ran them before: an account that is older than its meter's memory begins with the
-    first day that was ever charged, or `day`; a young one with its own first day, however late its first register came."""
-    first = np.array(
-        [charged.get(account, day) for account in who.account_id.tolist()], dtype="datetime64[D]"
+    first day that was ever charged, its own or of whoever had its point before it, or `day`; a young one with its own first day, however late its
+    first register came, and so does one that took over a point whose days had been charged here, however late that was learnt."""
+    ids = who.account_id.tolist()
+    point = np.array([charged.point.get(account, day) for account in ids], dtype="datetime64[D]")
+    own = [charged.account.get(account) for account in ids]
+    first = np.where(
+        np.array([each is not None for each in own], dtype=np.bool_),
+        np.array(own, dtype="datetime64[D]"),
+        point,
     )
-    reach = np.asarray(first - np.timedelta64(KEPT), dtype="datetime64[D]")
+    reach = np.minimum(first - np.timedelta64(KEPT), point)
     return np.where(who.opened >= reach, who.opened, first)
 
 

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from headend.store.db import Connection
+from headend.store.customers import UnknownCustomer
+from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime, instant, local_day, midnight
 
 
@@ -37,6 +38,25 @@ class Accounts:
 
     def __len__(self) -> int:
         return len(self.account_id)
+
+
+def of_customer(conn: Connection, number: str, *, now: Any, point: str = "") -> int:
+    """The customer's open account, at this point where he has several. StoreError says which there are."""
+    found = conn.execute(
+        "SELECT a.account_id, p.code FROM account a JOIN customer c USING (customer_id) JOIN point p USING (point_id) "
+        "WHERE c.number = %s AND a.valid_from <= %s AND a.valid_to > %s ORDER BY p.code",
+        (number, as_datetime(now), as_datetime(now)),
+    ).fetchall()
+    mine = [row["account_id"] for row in found if point in ("", row["code"])]
+    if len(mine) == 1:
+        return int(mine[0])
+    if len(found) > 1:
+        raise StoreError(
+            f"customer {number} has accounts at {', '.join(row['code'] for row in found)}: say at which point"
+        )
+    if found:
+        raise StoreError(f"customer {number} has no account at {point}")
+    raise UnknownCustomer(number)
 
 
 def load(

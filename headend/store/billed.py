@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg.rows import tuple_row
 
+from headend.store import tariffs
 from headend.store.db import Connection
 from protocols.localtime import as_datetime, midnight
 from protocols.reading import MISSING
@@ -41,6 +42,19 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Sibling:
+    """One of a customer's accounts on two-part plans: its point's code, and its local days [opened, closed); None: still open."""
+
+    account_id: int
+    point: str
+    opened: dt.date
+    closed: dt.date | None
+
+    def on(self, day: dt.date) -> bool:
+        return self.opened <= day and (self.closed is None or day < self.closed)
+
+
+@dataclass(frozen=True, slots=True)
 class Billed:
     """Columns by account.
 
@@ -48,6 +62,7 @@ class Billed:
     opened, closed datetime64[D]: its first local day, and the day after its last; NaT: still open
     used_on, used  datetime64[D], int64 [1e-4 kWh]: what it had used in the year until then, before the head-end began; NaT: not told
     terms          by account the terms that hold in the span, ascending; the first holds at `first`
+    siblings       by account those of its customer's accounts that share these terms, itself included, the oldest first; () if there is no other
     """
 
     account_id: I64
@@ -64,6 +79,7 @@ class Billed:
     used: I64
     terms: Sequence[tuple[Terms, ...]]
     prepaid: NDArray[np.bool_]
+    siblings: Sequence[tuple[Sibling, ...]]
 
     def __len__(self) -> int:
         return len(self.account_id)
@@ -82,6 +98,7 @@ def stream(
     """Accounts that have any of local days `first` to `last`, by customer and point, in the caller's transaction."""
     begin, end = midnight(first, zone), midnight(last + dt.timedelta(days=1), zone)
     terms = _terms(conn, begin, end, zone)
+    siblings = _siblings(conn, first, last)
     with conn.cursor("billed", row_factory=tuple_row) as cursor:
         cursor.itersize = tile
         cursor.execute(
@@ -102,7 +119,7 @@ def stream(
             },
         )
         while rows := cursor.fetchmany(tile):
-            found = _tile(rows, terms, first, last, zone)
+            found = _tile(rows, terms, siblings, first, last, zone)
             if len(found):
                 yield found
 
@@ -110,6 +127,7 @@ def stream(
 def _tile(
     rows: Sequence[tuple[Any, ...]],
     terms: dict[int, list[Terms]],
+    siblings: dict[int, tuple[Sibling, ...]],
     first: dt.date,
     last: dt.date,
     zone: ZoneInfo,
@@ -128,6 +146,7 @@ def _tile(
         np.array([MISSING if columns[10][k] is None else columns[10][k] for k in there], dtype=np.int64),
         [_in_span(terms.get(customer, []), day) for customer, day in zip(lists[1], own_first[there].tolist(), strict=True)],
         np.array([columns[11][k] for k in there], dtype=np.bool_),
+        [siblings.get(account, ()) for account in lists[0]],
     )  # fmt: skip
 
 
@@ -162,6 +181,33 @@ def _terms(
             )
         )  # fmt: skip
     return found
+
+
+def _siblings(conn: Connection, first: dt.date, last: dt.date) -> dict[int, tuple[Sibling, ...]]:
+    """By account, of customers who have several on two-part plans on local days first..last; the oldest first, then by the points' codes."""
+    rows = conn.execute(
+        """
+        SELECT * FROM (
+            SELECT a.customer_id, a.account_id, a.tariff, p.code, s.opened, s.closed, count(*) OVER (PARTITION BY a.customer_id) AS many
+            FROM account a JOIN account_days s USING (account_id) JOIN point p USING (point_id)
+            WHERE s.opened <= %(last)s AND (s.closed IS NULL OR s.closed > %(first)s AND s.closed > s.opened) AND customer_id IN
+                (SELECT customer_id FROM customer_span WHERE basic_by IS NOT NULL OR capacity_kva IS NOT NULL)) found
+        WHERE many > 1 ORDER BY customer_id, opened, code COLLATE "C", account_id
+        """,
+        {"first": first, "last": last},
+    ).fetchall()
+    if not rows:
+        return {}
+    two_part = {name for name, plan in tariffs.load(conn).items() if "by" in plan.needs}
+    families: dict[int, list[Sibling]] = {}
+    for row in rows:
+        if row["tariff"] in two_part:
+            families.setdefault(row["customer_id"], []).append(
+                Sibling(row["account_id"], row["code"], row["opened"], row["closed"])
+            )
+    return {
+        each.account_id: tuple(family) for family in families.values() if len(family) > 1 for each in family
+    }
 
 
 def _in_span(terms: Sequence[Terms], first: dt.date) -> tuple[Terms, ...]:

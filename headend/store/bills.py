@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,60 @@ def _newest(conn: Connection, bills: Sequence[Bill]) -> dict[tuple[int, dt.date,
     }
 
 
+#: newest revisions of bills whose days are not all their account's any more, and the batch each came from; %(since)s: those that end then or later
+_FOREIGN: Final = """
+    WITH newest AS (
+        SELECT DISTINCT ON (b.account_id, b.first_day, b.last_day) b.account_id, b.first_day, b.last_day, b.revision, b.taken_back, opened, closed
+        FROM account_days JOIN bill b USING (account_id) WHERE b.last_day >= %(since)s AND (b.first_day < opened OR b.last_day >= closed)
+          AND (closed IS NOT NULL OR opened > %(since)s::date - 366)  -- of those who have always been there no bill is looked at
+        ORDER BY b.account_id, b.first_day, b.last_day, b.revision DESC)
+    SELECT x.first_day, x.last_day, x.change_percent, n.account_id, n.first_day AS first, n.last_day AS last, n.revision, n.opened, n.closed
+    FROM newest n JOIN LATERAL (
+        SELECT * FROM billing_batch x
+        WHERE x.first_day <= n.first_day AND x.last_day >= n.last_day AND (x.first_day = n.first_day OR x.last_day = n.last_day)
+        ORDER BY x.last_day - x.first_day LIMIT 1) x ON true
+    WHERE NOT n.taken_back
+"""
+
+
+def cut_short(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date, float | None]]:
+    """As `batches`: the spans of which a bill is for days that are not all its account's: somebody came or went, and the archive learnt it later."""
+    rows = conn.execute(_FOREIGN, {"since": since}).fetchall()
+    return sorted(
+        {(row["first_day"], row["last_day"], row["change_percent"]) for row in rows}, key=lambda s: s[1::-1]
+    )
+
+
+def take_back(conn: Connection, first: dt.date, last: dt.date, *, now: Any) -> int:
+    """A batch's bills for days that are not all their account's ask for nothing by a further revision, in the caller's transaction. How many."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtext('bill'))")
+    rows = conn.execute(_FOREIGN, {"since": first}).fetchall()
+    mine = [row for row in rows if (row["first_day"], row["last_day"]) == (first, last)]
+    for row in mine:
+        days = f"{row['opened']} – {row['closed'] - dt.timedelta(days=1) if row['closed'] else ''}"
+        line = {
+            "kind": "taken back", "item": "", "title_zh": f"户期为 {days},原账单作废", "title_en": f"taken back: the account's days are {days}",
+            "from": row["first"].isoformat(), "to": row["last"].isoformat(), "quantity": "", "unit": "", "price_yuan": "", "amount_yuan": "0.00",
+        }  # fmt: skip
+        text = json.dumps([line], ensure_ascii=False, separators=(",", ":"))
+        conn.execute(
+            "INSERT INTO bill (account_id, first_day, last_day, revision, amount_fen, lines, inputs_hash, at, taken_back) "
+            "VALUES (%s, %s, %s, %s, 0, %s, %s, %s, true)",
+            (
+                row["account_id"], row["first"], row["last"], row["revision"] + 1, text, hashlib.sha256(text.encode()).digest(),
+                as_datetime(now),
+            ),
+        )  # fmt: skip
+    if mine:
+        numbers = conn.execute(
+            "SELECT account_id, number FROM account JOIN customer USING (customer_id) WHERE account_id = ANY(%s)",
+            ([row["account_id"] for row in mine],),
+        )
+        number = {row["account_id"]: row["number"] for row in numbers}
+        feed.publish(conn, "bill", [(number[row["account_id"]], row["last"]) for row in mine])
+    return len(mine)
+
+
 def corrections(conn: Connection, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
     """Every further revision of a batch's bills, beside the one before it, in the order of the files. A bill of a span that was billed by itself,
     such as a day at the month's end, is that batch's."""
@@ -132,8 +187,10 @@ def batches(conn: Connection, since: dt.date) -> list[tuple[dt.date, dt.date, fl
 def before(conn: Connection, accounts: NDArray[np.int64], day: dt.date) -> dict[int, tuple[int, int]]:
     """account_id -> (fen, days) of its last bill that ended before a local day, newest revision."""
     rows = conn.execute(
-        "SELECT DISTINCT ON (account_id) account_id, amount_fen, last_day - first_day + 1 AS days FROM bill "
-        "WHERE account_id = ANY(%s) AND last_day < %s ORDER BY account_id, last_day DESC, first_day DESC, revision DESC",
+        "SELECT DISTINCT ON (account_id) account_id, amount_fen, last_day - first_day + 1 AS days FROM bill b "
+        "WHERE account_id = ANY(%s) AND last_day < %s AND NOT EXISTS (SELECT FROM bill x WHERE (x.account_id, x.first_day, x.last_day) = "
+        "(b.account_id, b.first_day, b.last_day) AND x.revision >= b.revision AND x.taken_back) "
+        "ORDER BY account_id, last_day DESC, first_day DESC, revision DESC",
         (accounts.tolist(), day),
     )
     return {row["account_id"]: (row["amount_fen"], row["days"]) for row in rows}

@@ -255,7 +255,7 @@ def _append(
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One charge entry to append: `amount_fen` negative takes money, positive gives it back."""
+    """One entry to append that was derived: `amount_fen` negative takes money, positive gives it back."""
 
     account_id: int
     period: str
@@ -263,6 +263,7 @@ class Charge:
     amount_fen: int
     inputs_hash: bytes
     detail: Mapping[str, Any]
+    kind: str = "charge"
 
 
 def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
@@ -275,10 +276,11 @@ def post(conn: Connection, charges: Sequence[Charge], *, now: Any) -> int:
     with conn.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
-            "VALUES (%s, 'charge', %s, %s, %s, %s, %s, %s)",
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 (
                     c.account_id,
+                    c.kind,
                     c.period,
                     c.revision,
                     c.amount_fen,
@@ -299,6 +301,38 @@ def charges(conn: Connection, accounts: Sequence[int], periods: Iterable[str]) -
         "WHERE account_id = ANY(%s) AND kind = 'charge' AND period = ANY(%s) ORDER BY account_id, period, revision",
         (list(accounts), list(periods)),
     ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A local day's charge that stands with an account whose day it is not. `fen` as in the ledger; the account's days are [opened, closed), None:
+    still open."""
+
+    customer: str
+    account_id: int
+    period: str
+    revision: int
+    fen: int
+    opened: dt.date
+    closed: dt.date | None
+
+
+def foreign(conn: Connection, first: dt.date, last: dt.date) -> list[Foreign]:
+    """Of local days first..last: the archive learnt later that somebody had come, or gone. By account and day."""
+    rows = conn.execute(
+        """
+        SELECT account_id, number, period, max(revision) AS revision, sum(amount_fen)::bigint AS fen, opened, closed
+        FROM account_days JOIN account USING (account_id) JOIN customer USING (customer_id) JOIN ledger_entry e USING (account_id)
+        WHERE (closed <= %(last)s OR opened > %(first)s) AND kind = 'charge' AND period BETWEEN %(first)s::text AND %(last)s::text
+          AND (period::date < opened OR period::date >= closed)
+        GROUP BY account_id, number, period, opened, closed HAVING sum(amount_fen) <> 0 ORDER BY number, account_id, period
+        """,
+        {"first": first, "last": last},
+    ).fetchall()
+    return [
+        Foreign(r["number"], r["account_id"], r["period"], r["revision"], r["fen"], r["opened"], r["closed"])
+        for r in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,15 +397,26 @@ def balance(conn: Connection, account_id: int) -> dict[str, Any] | None:
 
 def sums(conn: Connection) -> dict[int, tuple[int, int]]:
     """account_id -> (sum of entries in fen, newest entry id), for accounts that have entries."""
+    rows = conn.execute("SELECT account_id, amount_fen, entry_id FROM ledger_sum")
+    return {row["account_id"]: (row["amount_fen"], row["entry_id"]) for row in rows}
+
+
+def sum_differences(conn: Connection) -> list[Difference]:
+    """Accounts whose sum is not the sum of their entries."""
     rows = conn.execute(
-        "SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1"
-    )
-    return {row["account_id"]: (row["fen"], row["newest"]) for row in rows}
+        """
+        SELECT number, account_id, e.fen AS should, s.amount_fen AS stands
+        FROM (SELECT account_id, sum(amount_fen)::bigint AS fen, max(entry_id) AS newest FROM ledger_entry GROUP BY 1) e
+        FULL JOIN ledger_sum s USING (account_id) JOIN account USING (account_id) JOIN customer USING (customer_id)
+        WHERE (e.fen, e.newest) IS DISTINCT FROM (s.amount_fen, s.entry_id) ORDER BY number, account_id
+        """
+    ).fetchall()
+    return [Difference(r["number"], r["account_id"], "sum", "all", r["should"], r["stands"]) for r in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Balances:
-    """Columns of computed running balances, one row an account."""
+    """Columns of computed running balances, one row an account. `good`: it is known, and not below the stop level."""
 
     account_id: Sequence[int]
     ledger_fen: Sequence[int]
@@ -382,6 +427,7 @@ class Balances:
     valid: Sequence[bool]
     why: Sequence[str]
     level: Sequence[str]
+    good: Sequence[bool]
 
 
 def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
@@ -389,15 +435,17 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
     changed = conn.execute(
         """
         INSERT INTO balance AS b (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen,
-                                  newest_reading, valid, invalid_why, level)
-        SELECT a, %(now)s, l, e, lo, hi, r, v, w, k
+                                  newest_reading, valid, invalid_why, level, stop_since)
+        SELECT a, %(now)s, l, e, lo, hi, r, v, w, k,
+               CASE WHEN g THEN NULL WHEN k = 'stop' THEN coalesce(o.stop_since, %(now)s) ELSE o.stop_since END
         FROM unnest(%(a)s::int[], %(l)s::bigint[], %(e)s::bigint[], %(lo)s::bigint[], %(hi)s::bigint[], %(r)s::timestamptz[],
-                    %(v)s::boolean[], %(w)s::text[], %(k)s::text[]) AS u(a, l, e, lo, hi, r, v, w, k)
+                    %(v)s::boolean[], %(w)s::text[], %(k)s::text[], %(g)s::boolean[]) AS u(a, l, e, lo, hi, r, v, w, k, g)
+        LEFT JOIN balance o ON o.account_id = a
         ORDER BY a
         ON CONFLICT (account_id) DO UPDATE SET as_of = excluded.as_of, ledger_fen = excluded.ledger_fen,
             ledger_entry_id = excluded.ledger_entry_id, provisional_low_fen = excluded.provisional_low_fen,
             provisional_high_fen = excluded.provisional_high_fen, newest_reading = excluded.newest_reading,
-            valid = excluded.valid, invalid_why = excluded.invalid_why, level = excluded.level
+            valid = excluded.valid, invalid_why = excluded.invalid_why, level = excluded.level, stop_since = excluded.stop_since
         WHERE b.as_of <= excluded.as_of
         RETURNING account_id
         """,
@@ -405,6 +453,7 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
             "now": as_datetime(now), "a": list(computed.account_id), "l": list(computed.ledger_fen),
             "e": list(computed.ledger_entry_id), "lo": list(computed.low_fen), "hi": list(computed.high_fen),
             "r": list(computed.newest_reading), "v": list(computed.valid), "w": list(computed.why), "k": list(computed.level),
+            "g": list(computed.good),
         },
     ).fetchall()  # fmt: skip
     numbers = conn.execute(
@@ -416,18 +465,32 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
 
 def settled_until(conn: Connection) -> dict[int, dt.date]:
     """account_id -> the day after the newest charged day: registers up to its midnight are in the ledger."""
+    # one look into the index for each account, not at each of its days
     rows = conn.execute(
-        "SELECT account_id, max(period)::date + 1 AS day FROM ledger_entry WHERE kind = 'charge' GROUP BY 1"
+        "SELECT account_id, period::date + 1 AS day FROM account a, LATERAL (SELECT period FROM ledger_entry e "
+        "WHERE e.account_id = a.account_id AND kind = 'charge' ORDER BY period DESC LIMIT 1) newest"
     )
     return {row["account_id"]: row["day"] for row in rows}
 
 
-def charged_since(conn: Connection) -> dict[int, dt.date]:
-    """account_id -> its first charged day."""
+@dataclass(frozen=True, slots=True)
+class Since:
+    """First charged days: `account` of an account, `point` (by account too) of whoever had its point."""
+
+    account: Mapping[int, dt.date]
+    point: Mapping[int, dt.date]
+
+
+def charged_since(conn: Connection) -> Since:
     rows = conn.execute(
-        "SELECT account_id, min(period)::date AS day FROM ledger_entry WHERE kind = 'charge' GROUP BY 1"
+        "SELECT a.account_id, period::date AS day, min(period::date) OVER (PARTITION BY point_id) AS first FROM account a "
+        "LEFT JOIN LATERAL (SELECT period FROM ledger_entry e WHERE e.account_id = a.account_id AND kind = 'charge' "
+        "ORDER BY period LIMIT 1) oldest ON true"
+    ).fetchall()
+    return Since(
+        {row["account_id"]: row["day"] for row in rows if row["day"]},
+        {row["account_id"]: row["first"] for row in rows if row["first"]},
     )
-    return {row["account_id"]: row["day"] for row in rows}
 
 
 def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = None) -> list[dict[str, Any]]:
@@ -438,9 +501,10 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
     return conn.execute(
         """
-        SELECT a.account_id, m.asset, b.level, told_at(a.account_id) AS noticed_at,
-               o.action AS last_action, o.state AS last_state, o.order_id AS last_order,
+        SELECT a.account_id, m.asset, b.level, told_at(a.account_id) AS noticed_at, n.told_at, o.action AS last_action, o.state AS last_state,
+               o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
+               (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                    AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen
         FROM account a JOIN balance b USING (account_id)
@@ -450,6 +514,8 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
                            AND sent_at IS NOT NULL
                              AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
                            ORDER BY order_id DESC LIMIT 1) o ON true
+        LEFT JOIN LATERAL (SELECT min(notice_reached(notice)) FILTER (WHERE at >= b.stop_since) AS told_at FROM notice
+                           WHERE notice.account_id = a.account_id AND level = 'stop') n ON true
         WHERE a.prepaid AND a.fee_control = 'master' AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
           AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s)) AND (b.level = 'stop' OR o.action = 'trip')
           AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)

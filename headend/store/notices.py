@@ -56,22 +56,52 @@ class Report:
 def write(
     conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any
 ) -> bool:
-    """Record a notice unless the same level was told since the last payment, and announce it to whoever sends. True if it is new."""
-    row = conn.execute(
+    """Record a notice unless the same level was told since the last payment, or, of a stop, since the balance was last good, and announce it
+    to whoever sends. True if it is new."""
+    new = conn.execute(
         """
         INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en)
         SELECT %(account)s, %(level)s, %(now)s, %(fen)s, %(zh)s, %(en)s WHERE NOT EXISTS (
             SELECT FROM notice n WHERE n.account_id = %(account)s AND n.level = %(level)s AND n.at > coalesce(
-                (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity'))
-        RETURNING (SELECT number FROM account JOIN customer USING (customer_id) WHERE account_id = %(account)s) AS customer
+                (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity')
+              AND (n.level <> 'stop' OR n.at >= coalesce((SELECT stop_since FROM balance b WHERE b.account_id = %(account)s), '-infinity')))
         """,
         {
             "account": account_id, "level": level, "now": as_datetime(now), "fen": balance_fen, "zh": text_zh, "en": text_en,
         },
-    ).fetchone()  # fmt: skip
-    if row is None:
-        return False
-    feed.publish(conn, "notice", [(row["customer"], None)])
+    ).rowcount  # fmt: skip
+    return _announce(conn, account_id) if new else False
+
+
+def write_once(
+    conn: Connection, account_id: int, *, level: str, ref: str, text_zh: str, text_en: str, now: Any
+) -> bool:
+    """Record a notice of something that `ref` names, with the ledger's balance, unless it was told, and announce it. True if it is new."""
+    new = conn.execute(
+        """
+        INSERT INTO notice (account_id, level, ref, at, balance_fen, text_zh, text_en)
+        SELECT %(account)s, %(level)s, %(ref)s, %(now)s,
+               coalesce((SELECT amount_fen FROM ledger_sum s WHERE s.account_id = %(account)s), 0), %(zh)s, %(en)s
+        WHERE NOT EXISTS (SELECT FROM notice n WHERE (n.account_id, n.level, n.ref) = (%(account)s, %(level)s, %(ref)s))
+        """,
+        {
+            "account": account_id,
+            "level": level,
+            "ref": ref,
+            "now": as_datetime(now),
+            "zh": text_zh,
+            "en": text_en,
+        },
+    ).rowcount
+    return _announce(conn, account_id) if new else False
+
+
+def _announce(conn: Connection, account_id: int) -> bool:
+    row = conn.execute(
+        "SELECT number FROM account JOIN customer USING (customer_id) WHERE account_id = %s", (account_id,)
+    ).fetchone()
+    assert row is not None
+    feed.publish(conn, "notice", [(row["number"], None)])
     return True
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from headend.control import gates
 from headend.control.facts import ControlFacts, Facts, Limits, Refusal, WriteFacts
-from headend.store import batches, cluster, no_trip, trip_buckets, trip_stop
+from headend.store import batches, cluster, fee_terms, grace, no_trip, trip_buckets, trip_stop
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
 from headend.store.trip_buckets import Buckets
@@ -136,6 +136,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
     taken = (trip.buckets or trip_buckets.of_meter(conn, trip.meter_id, now)).taken
     batch = batches.standing(conn, trip.batch_id, limits, more=0 if trip.counted else 1)
     usual, fall = _fall(conn, account, day, limits)
+    terms = fee_terms.one(conn, account["account_id"], now=now) if account else None
     return Facts(
         now=now,
         local=local,
@@ -163,6 +164,12 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         trips_organisation_minute=taken["organisation", "minute"],
         trips_organisation_hour=taken["organisation", "hour"],
         trips_organisation_day=taken["organisation", "day"],
+        stop_below_fen=fee_terms.stop_below(conn, {account["account_id"]: terms})[account["account_id"]]
+        if account and terms
+        else None,
+        grace_until=grace.until(account["told_at"], terms.grace_days, account["granted"], cluster.zone(conn))
+        if account and terms
+        else None,
         noticed_at=account["noticed_at"] if account else None,
         stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
         keep_power=keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False),
@@ -191,7 +198,10 @@ def _account(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
                  + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                              AND e.entry_id > b.ledger_entry_id
                              AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen,
-               told_at(a.account_id) AS noticed_at
+               told_at(a.account_id) AS noticed_at,
+               (SELECT min(notice_reached(n)) FROM notice n
+                WHERE n.account_id = a.account_id AND n.level = 'stop' AND n.at >= b.stop_since) AS told_at,
+               (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted
         FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
         WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND a.valid_from <= %(now)s AND a.valid_to > %(now)s

@@ -391,8 +391,11 @@ def withdraw(conn: Connection, order_id: int, *, who: str, now: Any, why: str) -
     _move(conn, _lock(conn, order_id), Event.CANCEL, who, as_datetime(now), why)
 
 
-def void_paid(conn: Connection, account_id: int, *, now: Any, who: str) -> list[int]:
-    """Trips of this account that have not been sent are void: it has paid. In the transaction of the payment, which holds the account.
+def void_paid(
+    conn: Connection, account_id: int, *, now: Any, who: str, why: str = "the customer has paid"
+) -> list[int]:
+    """Trips of this account that have not been sent are void: it has paid, or was granted grace. In the transaction of that, which holds the
+    account.
 
     One that is being sent at this moment is passed over: its transaction waits for the account, and then sees the payment."""
     at = as_datetime(now)
@@ -406,7 +409,7 @@ def void_paid(conn: Connection, account_id: int, *, now: Any, who: str) -> list[
         {"account": account_id, "now": at},
     ).fetchall()
     for row in rows:
-        _move(conn, row, Event.CANCEL, who, at, "void: the customer has paid")
+        _move(conn, row, Event.CANCEL, who, at, f"void: {why}")
     return [row["order_id"] for row in rows]
 
 

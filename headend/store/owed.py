@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from headend.store import tariffs
+from headend.store.agreed import of_account as of_debts
 from headend.store.db import Connection
 from tariffs import arrears
-from tariffs.arrears import Arrears, Bill
-from tariffs.penalty import Penalty
+from tariffs.arrears import Arrears, Bill, Rules
+from tariffs.instalments import ARREARS, due_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class Owed:
 
 
 def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) -> Owed:
-    """On a local day. Payments that were taken back do not count; a bill's newest revision does."""
+    """On a local day. Payments that were taken back do not count; a bill's newest revision does, if it was not taken back.
+
+    Payments count as the view standing_payment says."""
     row = conn.execute(
         "SELECT prepaid, tariff, (SELECT coalesce(sum(amount_fen), 0)::bigint FROM ledger_entry e WHERE e.account_id = a.account_id) AS fen "
         "FROM account a WHERE account_id = %s",
@@ -38,37 +41,47 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
     if row["prepaid"]:
         return Owed(True, row["fen"], Arrears((), max(0, row["fen"])))
     bills = conn.execute(
-        "SELECT DISTINCT ON (last_day, first_day) first_day, last_day, amount_fen FROM bill WHERE account_id = %s "
-        "ORDER BY last_day, first_day, revision DESC",
+        "SELECT * FROM (SELECT DISTINCT ON (last_day, first_day) first_day, last_day, amount_fen, taken_back FROM bill "
+        "WHERE account_id = %s ORDER BY last_day, first_day, revision DESC) newest WHERE NOT taken_back",
         (account_id,),
     ).fetchall()
     paid = conn.execute(
-        """
-        SELECT (paid_at AT TIME ZONE %s)::date AS day, sum(p.amount_fen)::bigint AS fen FROM payment p
-        LEFT JOIN payment_reversal r USING (channel, accounting_date, serial)
-        WHERE p.account_id = %s AND r.entry_id IS NULL GROUP BY 1
-        """,
-        (zone.key, account_id),
+        "SELECT day, sum(amount_fen)::bigint AS fen FROM standing_payment WHERE account_id = %s GROUP BY 1",
+        (account_id,),
     ).fetchall()
-    rule = _penalty(conn, row["tariff"], day)
+    credit = {p["day"]: p["fen"] for p in paid}
+    instalments: list[Bill] = []
+    for debt in of_debts(conn, account_id):
+        due = due_days(debt, day)
+        if (
+            debt.kind == ARREARS
+        ):  # the bills that are put off are as if paid, and what is left comes back with an early end
+            credit[debt.agreed] = credit.get(debt.agreed, 0) + debt.amount
+            if debt.ended is not None:
+                due.append((debt.ended, debt.amount - sum(fen for _, fen in due)))
+        instalments += [Bill(f"debt{debt.number}-{on:%Y%m%d}", on, on, fen, True) for on, fen in due if fen]
     found = arrears.arrears(
         [
-            Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
-            for b in bills
+            *(
+                Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
+                for b in bills
+            ),
+            *instalments,
         ],
-        {p["day"]: p["fen"] for p in paid},
+        credit,
         day,
-        rule,
+        _penalties(conn, row["tariff"]),
     )
     return Owed(False, found.credit_fen - found.total_fen, found)
 
 
-def _penalty(conn: Connection, tariff: str, day: dt.date) -> Penalty | None:
-    """The plan's; a plan that holds only later asks for none yet."""
+def _penalties(conn: Connection, tariff: str) -> Rules:
+    """Of the plan's versions, each from its first day on; a plan that nobody knows asks for none."""
     try:
-        return tariffs.one(conn, tariff).on(day).penalty
+        versions = tariffs.one(conn, tariff).versions
     except LookupError:
-        return None
+        return ()
+    return [(version.valid_from, version.penalty) for version in versions]
 
 
 def bill_name(first: dt.date, last: dt.date) -> str:

@@ -40,7 +40,7 @@ def money(conn: Connection, customers: I64, first: np.datetime64, last: np.datet
                coalesce(sum(n.stopped), 0)::int AS stopped, avg(b.late) AS late_days,
                max(extract(epoch FROM %(last)s - greatest(a.valid_from, %(first)s)) / 2629800) AS months
         FROM account a
-        LEFT JOIN (SELECT account_id, count(*) FILTER (WHERE level <> 'stop') AS warned, count(*) FILTER (WHERE level = 'stop') AS stopped
+        LEFT JOIN (SELECT account_id, count(*) FILTER (WHERE level IN ('warn1', 'warn2')) AS warned, count(*) FILTER (WHERE level = 'stop') AS stopped
                    FROM notice WHERE at >= %(first)s AND at < %(last)s GROUP BY 1) n USING (account_id)
         LEFT JOIN (SELECT d.account_id, avg(extract(epoch FROM p.paid_at - d.ended) / 86400)::float8 AS late
                    FROM (SELECT DISTINCT account_id, last_day, (last_day + 1)::timestamptz AS ended FROM bill

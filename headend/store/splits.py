@@ -221,3 +221,42 @@ def transformer_loss(conn: Connection, points: I64, first: dt.date, last: dt.dat
     both = np.array([told.get(point, (MISSING, MISSING)) for point in points.tolist()], dtype=np.int64)
     iron, copper = both.reshape(-1, 2).T
     return iron, copper
+
+
+def behind(
+    conn: Connection, points: Sequence[int], plans: Sequence[str], first: dt.date, last: dt.date
+) -> dict[int, dict[dt.date, tuple[int, ...]]]:
+    """transformer -> local day -> points that receive from it and whose account of that day is on one of `plans`, by their codes: of the transformers
+    that any of `points` receives from on local days first..last."""
+    rows = conn.execute(
+        """
+        SELECT r.transformer_id, d.day::date AS day, array_agg(DISTINCT (p.code COLLATE "C", r.point_id)) AS who
+        FROM loss_role r JOIN point p USING (point_id) JOIN account a USING (point_id) JOIN account_days s USING (account_id), cluster c,
+             generate_series(%(first)s::date, %(last)s::date, interval '1 day') d(day)
+        WHERE r.role = 'receive' AND a.tariff = ANY(%(plans)s) AND r.transformer_id IN (
+                SELECT transformer_id FROM loss_role WHERE point_id = ANY(%(points)s) AND role = 'receive' AND transformer_id IS NOT NULL)
+          AND (r.valid_from AT TIME ZONE c.zone)::date <= d.day::date AND (r.valid_to AT TIME ZONE c.zone)::date > d.day::date
+          AND s.opened <= d.day::date AND (s.closed IS NULL OR s.closed > d.day::date)
+        GROUP BY 1, 2 ORDER BY 1, 2
+        """,
+        {"points": list(points), "plans": list(plans), "first": first, "last": last},
+    )
+    found: dict[int, dict[dt.date, tuple[int, ...]]] = {}
+    for row in rows:
+        found.setdefault(row["transformer_id"], {})[row["day"]] = tuple(int(point) for _, point in row["who"])
+    return found
+
+
+def day_losses(
+    conn: Connection, transformers: Sequence[int], first: dt.date, last: dt.date
+) -> dict[int, dict[dt.date, tuple[int, int]]]:
+    """transformer -> local day -> (iron, copper) [1e-4 kWh], of days that are computed."""
+    rows = conn.execute(
+        "SELECT object_id, first_day, iron, copper FROM object_loss WHERE kind = 'transformer' AND period = 'day' AND object_id = ANY(%s) "
+        "AND first_day BETWEEN %s AND %s AND iron IS NOT NULL AND copper IS NOT NULL",
+        (list(transformers), first, last),
+    )
+    found: dict[int, dict[dt.date, tuple[int, int]]] = {}
+    for row in rows:
+        found.setdefault(row["object_id"], {})[row["first_day"]] = (row["iron"], row["copper"])
+    return found

@@ -21,6 +21,14 @@ HOUR = np.timedelta64(1, "h")
 OWNER = "collector"
 
 
+def without_grace(conn: Connection) -> None:
+    """Nobody has days of grace, in the caller's transaction."""
+    conn.execute(
+        "INSERT INTO fee_terms (grace_days, reason, who, at) VALUES (0, 'a test of what comes after', 'test', %s)",
+        (as_datetime(NOW),),
+    )
+
+
 def trusted(conn: Connection, account: int | None, now: dt.datetime) -> None:
     """Yesterday's readings have been validated, and the account's days cost 20 yuan as ever, in the caller's transaction."""
     day = now.astimezone(SHANGHAI).date()
@@ -60,10 +68,11 @@ def broke(conn: Connection, asset: str = "1", **options: Any) -> Place:
     )
     conn.execute(
         "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, newest_reading, "
-        "valid, level) VALUES (%s, %s, -100, 0, -120, -110, %s, true, 'stop')",
-        (here.account, now, now),
+        "valid, level, stop_since) VALUES (%s, %s, -100, 0, -120, -110, %s, true, 'stop', %s)",
+        (here.account, now, now, now - dt.timedelta(days=1)),
     )
     told(conn, here.account, now - dt.timedelta(hours=1))
+    without_grace(conn)
     trusted(conn, here.account, now)
     conn.commit()
     return here

@@ -340,6 +340,10 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
         "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES ('vee', %s, %s, 1, true, '')",
         (YESTERDAY, as_datetime(NOW)),
     )
+    # a utility that grants a day and no week: its customers below zero were told yesterday
+    conn.execute(
+        "INSERT INTO fee_terms (grace_days, reason, who, at) VALUES (1, 'board', '陈晓', %s)", (as_datetime(NOW),)
+    )  # fmt: skip
     accounts = conn.execute(
         "SELECT account_id, number, prepaid FROM account JOIN customer USING (customer_id) ORDER BY account_id"
     ).fetchall()
@@ -377,10 +381,10 @@ def _money(conn: Connection, customers: list[list[str]]) -> None:
                 )
         conn.execute(
             "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, "
-            "newest_reading, valid, level) VALUES (%s, %s, %s, %s, %s, %s, %s, true, %s)",
+            "newest_reading, valid, level, stop_since) VALUES (%s, %s, %s, %s, %s, %s, %s, true, %s, %s)",
             (
                 row["account_id"], as_datetime(NOW) - dt.timedelta(minutes=7), bought - used, entry, bought - used - 130,
-                bought - used - 85, as_datetime(NOW) - dt.timedelta(minutes=22), level,
+                bought - used - 85, as_datetime(NOW) - dt.timedelta(minutes=22), level, as_datetime(NOW) - dt.timedelta(days=3),
             ),
         )  # fmt: skip
         if level == "stop":

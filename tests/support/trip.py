@@ -33,6 +33,8 @@ def facts(**changes: Any) -> Facts:
             for scope in ("", "area_", "line_", "organisation_")
             for span in ("minute", "hour", "day")
         },
+        "stop_below_fen": 0,
+        "grace_until": NOW,
         "noticed_at": NOW - dt.timedelta(minutes=30),
         "stopped": "",
         "keep_power": False,

@@ -30,7 +30,7 @@ from terminals.simulator.fleet import Fleet
 from terminals.simulator.meter import Meter as Simulated
 from terminals.simulator.scenario import Group, Plan, small
 from terminals.simulator.witness import read_acts
-from tests.support.arrears import trusted
+from tests.support.arrears import trusted, without_grace
 from tests.support.house import SHANGHAI, Place, at, place
 from tests.support.notices import told
 
@@ -85,11 +85,13 @@ def broke(conn: Connection, where: Place, now: np.datetime64, *, fen: int = -500
     )
     conn.execute(
         "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, "
-        "newest_reading, valid, level) VALUES (%(account)s, %(now)s, %(fen)s, 0, %(fen)s, %(fen)s, %(now)s, true, 'stop') "
+        "newest_reading, valid, level, stop_since) "
+        "VALUES (%(account)s, %(now)s, %(fen)s, 0, %(fen)s, %(fen)s, %(now)s, true, 'stop', '2026-01-01') "
         "ON CONFLICT (account_id) DO UPDATE SET as_of = %(now)s, newest_reading = %(now)s",
         {"account": where.account, "now": when, "fen": fen},
     )
     told(conn, where.account, when - dt.timedelta(days=1), fen)
+    without_grace(conn)
     trusted(conn, where.account, when)
     conn.commit()
 

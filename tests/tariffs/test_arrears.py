@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tariffs.arrears import DUE_DAYS, Bill, arrears, whole
 from tariffs.penalty import Penalty
 
-RESIDENTS = Penalty(1, 1, 100, cap=False)
-OTHERS = Penalty(2, 3, 100, cap=False)
+EVER = dt.date.min
+RESIDENTS = [(EVER, Penalty(1, 1, 100, cap=False))]
+OTHERS = [(EVER, Penalty(2, 3, 100, cap=False))]
+CAPPED = [(EVER, Penalty(2, 3, 100, cap=True))]
 
 
 def day(text: str) -> dt.date:
@@ -42,9 +44,8 @@ def test_the_penalty_by_hand() -> None:
     assert arrears([month(1, 10_000)], {}, dt.date(2027, 1, 10), OTHERS).penalty_fen == 6_580
     # half a fen upwards: 10.05 yuan x 100 days x 1 permille = 100.5 fen
     assert arrears([month(1, 1_005)], {}, dt.date(2026, 5, 31), RESIDENTS).penalty_fen == 101
-    capped = Penalty(2, 3, 100, cap=True)
     assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), OTHERS).penalty_fen > 10_000
-    assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), capped).penalty_fen == 10_000
+    assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), CAPPED).penalty_fen == 10_000
 
 
 @given(st.integers(0, 10**9), st.integers(0, 800), st.integers(0, 800))
@@ -55,7 +56,7 @@ def test_a_later_day_is_never_cheaper(fen: int, first: int, second: int) -> None
         for days in sorted((first, second))
     )
     assert early <= late
-    capped = arrears([bill], {}, due + dt.timedelta(days=max(first, second)), Penalty(2, 3, 100, cap=True))
+    capped = arrears([bill], {}, due + dt.timedelta(days=max(first, second)), CAPPED)
     assert capped.penalty_fen == min(late, fen)
 
 
@@ -113,7 +114,65 @@ def test_whatever_the_order_and_nothing_is_lost(
     shuffled = random.Random(seed).sample(bills, len(bills))
     assert arrears(shuffled, dict(sorted(by_day.items(), reverse=True)), at, OTHERS) == found
     # money in = principal settled + penalties settled + credit; without penalties nothing else can be settled
-    free = arrears(bills, by_day, at, None)
+    free = arrears(bills, by_day, at, ())
     assert free.credit_fen - free.total_fen == sum(by_day.values()) - sum(amounts)
     assert min(free.credit_fen, free.total_fen) == 0
     assert found.total_fen >= free.total_fen
+
+
+def test_part_payments_by_hand() -> None:
+    """January 100.00 yuan, due on 20 February; others, 2 permille. 30.00 on 2 March, 50.00 on 12 March, seen on 22 March.
+
+    21 February to 2 March: 10 days on 100.00 = 2.00; the payment leaves 70.00
+    3 to 12 March: 10 days on 70.00 = 1.40; the payment leaves 20.00
+    13 to 22 March: 10 days on 20.00 = 0.40
+    owed: 20.00 and 3.80
+    """
+    paid = {day("03-02"): 3_000, day("03-12"): 5_000}
+    (found,) = arrears([month(1, 10_000)], paid, day("03-22"), OTHERS).open
+    assert (found.principal_fen, found.penalty_fen) == (2_000, 380)
+    # the first payment is taken back: 20 days on 100.00 = 4.00, 10 days on 50.00 = 1.00
+    (found,) = arrears([month(1, 10_000)], {day("03-12"): 5_000}, day("03-22"), OTHERS).open
+    assert (found.principal_fen, found.penalty_fen) == (5_000, 500)
+    # 24 yuan more: 20.00 and 3.80, and 20 fen wait for the next bill
+    done = arrears([month(1, 10_000)], paid | {day("03-22"): 2_400}, day("03-31"), OTHERS)
+    assert (done.open, done.credit_fen) == ((), 20)
+
+
+def test_each_day_at_the_rates_of_its_version() -> None:
+    """100.00 yuan, due on 20 February. 1 permille until the end of March, 2 from April on, none from May on.
+
+    21 February to 31 March: 39 days at 1 permille = 3.90; April: 30 days at 2 = 6.00; nothing more in May.
+    """
+    rules = [
+        (dt.date(2025, 1, 1), Penalty(1, 1, 100, cap=False)),
+        (day("04-01"), Penalty(2, 3, 500, cap=True)),
+        (day("05-01"), None),
+    ]
+    for last, fen in (("03-31", 390), ("04-01", 410), ("04-30", 990), ("06-30", 990)):
+        assert arrears([month(1, 10_000)], {}, day(last), rules).penalty_fen == fen
+    # its first day in arrears was the old version's: its minimum and no cap; February's, due on 20 March, likewise; March's, on 20 April
+    assert arrears([month(1, 10_000)], {}, day("02-21"), rules).penalty_fen == 100
+    assert arrears([month(3, 10_000)], {}, day("04-21"), rules).penalty_fen == 500
+    late = [(day("04-01"), Penalty(1, 1, 100, cap=False))]
+    assert arrears([month(1, 10_000)], {}, day("03-31"), late).penalty_fen == 0
+    assert arrears([month(1, 10_000)], {}, day("04-30"), late).penalty_fen == 300
+
+
+@given(st.lists(st.tuples(st.integers(1, 120), st.integers(1, 3_000)), max_size=6))
+def test_the_penalty_is_the_sum_of_what_each_day_asks_for(paid: list[tuple[int, int]]) -> None:
+    """Walked day by day by another hand: the penalty of one bill is the sum over its days of what was still owed, whatever came when."""
+    due, amount = day("01-31") + dt.timedelta(days=DUE_DAYS), 10_000
+    by_day: dict[dt.date, int] = {}
+    for after, fen in paid:
+        by_day[due + dt.timedelta(days=after)] = by_day.get(due + dt.timedelta(days=after), 0) + fen
+    principal, thousandths, credit = amount, 0, 0
+    for k in range(1, 121):
+        when = due + dt.timedelta(days=k)
+        thousandths += principal * 2
+        credit += by_day.get(when, 0)
+        taken = min(credit, principal)
+        principal, credit = principal - taken, credit - taken
+    found = arrears([month(1, amount)], by_day, due + dt.timedelta(days=120), OTHERS)
+    penalty = max((thousandths + 500) // 1000, 100)
+    assert found.total_fen == principal + max(0, penalty - credit)

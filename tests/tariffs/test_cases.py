@@ -164,7 +164,7 @@ def test_penalty(path: Path) -> None:
     arithmetic(text)
     last = case["due"] - dt.timedelta(days=DUE_DAYS)
     bill_ = Bill("late", last, last, units(case["arrears"]) // 100)
-    assert arrears([bill_], {}, case["until"], rule).penalty_fen == fen
+    assert arrears([bill_], {}, case["until"], [(dt.date.min, rule)]).penalty_fen == fen
 
 
 def test_every_case_says_what_it_is_for() -> None:

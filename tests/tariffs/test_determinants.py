@@ -109,8 +109,8 @@ def test_negative_determinants_are_a_problem() -> None:
     result = bill(HUNAN, MARCH, replace(whole, demand=demand))
     assert result.problem.tolist() == [0, 0, Problem.NEGATIVE]
     assert result.computed.tolist() == [True, True, False]
-    with pytest.raises(ValueError, match=r"by knows 0\.\.2: capacity, contract, demand"):
-        bill(HUNAN, MARCH, replace(whole, by=np.full((3, 1), len(BY))))
+    with pytest.raises(ValueError, match=r"by knows 0\.\.3: capacity, contract, demand, elsewhere"):
+        bill(HUNAN, MARCH, replace(whole, by=np.full((3, 1), len(BY) + 1)))
 
 
 def test_what_the_plan_does_not_offer_is_an_exception() -> None:

@@ -17,6 +17,7 @@ from headend.control.gates import (
     control_cap,
     expiry,
     fall,
+    grace,
     keep_power,
     not_before,
     notice,
@@ -30,7 +31,7 @@ from headend.control.gates import (
 
 #: in the order in which a person would ask
 GATES = (
-    stopped, protected, keep_power, calendar, balance, validation, fall, notice, cap, quarantine, second_person, not_before, expiry,
+    stopped, protected, keep_power, calendar, balance, validation, fall, notice, grace, cap, quarantine, second_person, not_before, expiry,
 )  # fmt: skip
 WRITE_GATES = (terminal_cap, second_person, expiry)
 CONTROL_GATES = (stopped, behind, control_cap, second_person, not_before, expiry)

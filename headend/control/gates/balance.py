@@ -18,6 +18,9 @@ def why_not(facts: Facts, limits: Limits) -> str | None:
         return "the balance or its newest reading lies in the future: a clock is wrong"
     if facts.now - facts.newest_reading > limits.reading_age:
         return f"the newest reading is of {facts.newest_reading.isoformat()}, older than {limits.reading_age}"
-    if facts.balance_high_fen >= 0:
-        return f"the balance may be {facts.balance_high_fen / 100:.2f} yuan, which is not below zero"
+    if facts.stop_below_fen is None:
+        return "nobody of the customer's organisation is cut off for his balance, or nobody can say below which one"
+    if facts.balance_high_fen >= min(0, facts.stop_below_fen):
+        level = "zero" if facts.stop_below_fen >= 0 else f"{facts.stop_below_fen / 100:.2f}"
+        return f"the balance may be {facts.balance_high_fen / 100:.2f} yuan, which is not below {level}"
     return None

@@ -31,13 +31,16 @@ END
 $fn$;
 CREATE CONSTRAINT TRIGGER chain AFTER INSERT ON notice_delivery DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chain_delivery();
 
--- When the customer was told that supply will stop, since he last paid; NULL: he was not. The limit `notice_counts` says what counts as told.
-CREATE FUNCTION told_at(account integer) RETURNS timestamptz LANGUAGE sql STABLE AS $fn$
-    WITH rule AS (SELECT coalesce(limits ->> 'notice_counts', 'delivered') AS counts FROM cluster)
-    SELECT max(CASE WHEN counts = 'written' THEN n.at ELSE (
+-- When a notice reached the customer; NULL: it did not. The limit `notice_counts` says what counts.
+CREATE FUNCTION notice_reached(n notice) RETURNS timestamptz LANGUAGE sql STABLE AS $fn$
+    SELECT CASE WHEN counts = 'written' THEN n.at ELSE (
         SELECT min(d.at) FROM notice_delivery d
-        WHERE d.notice_id = n.notice_id AND (d.state = 'delivered' OR d.state = 'sent' AND counts = 'sent')) END)
-    FROM notice n, rule
+        WHERE d.notice_id = n.notice_id AND (d.state = 'delivered' OR d.state = 'sent' AND counts = 'sent')) END
+    FROM (SELECT coalesce(limits ->> 'notice_counts', 'delivered') AS counts FROM cluster) rule
+$fn$;
+-- When the customer was last told that supply will stop, since he last paid.
+CREATE FUNCTION told_at(account integer) RETURNS timestamptz LANGUAGE sql STABLE AS $fn$
+    SELECT max(notice_reached(n)) FROM notice n
     WHERE n.account_id = account AND n.level = 'stop'
       AND n.at > coalesce((SELECT max(p.paid_at) FROM payment p WHERE p.account_id = account), '-infinity')
 $fn$;

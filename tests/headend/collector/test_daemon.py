@@ -20,7 +20,7 @@ from headend.store import leases, orders
 from protocols.localtime import instant
 from protocols.reading import SLOT_QUANTITIES
 from terminals.simulator import truth
-from tests.support.arrears import trusted
+from tests.support.arrears import trusted, without_grace
 from tests.support.collecting import BOTH, RELAY_645, House, Open
 from tests.support.house import at, one, table
 from tests.support.notices import told
@@ -136,10 +136,11 @@ def may_be_tripped(house: House, asset: str) -> None:
     assert account is not None
     conn.execute(
         "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, newest_reading, "
-        "valid, level) VALUES (%s, %s, -9, 0, -9, -9, %s, true, 'stop')",
+        "valid, level, stop_since) VALUES (%s, %s, -9, 0, -9, -9, %s, true, 'stop', '2026-01-01')",
         (account["account_id"], now, now),
     )
     told(conn, account["account_id"], now - dt.timedelta(hours=1), -9)
+    without_grace(conn)
     trusted(conn, account["account_id"], now)
     conn.commit()
 

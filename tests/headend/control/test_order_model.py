@@ -35,7 +35,8 @@ def test_no_trip_leaves_that_must_not() -> None:
 FOUND = {
     "stopped": "kill switch", "protected": "protected", "keep_power": "keep-power", "calendar": "day", "balance": "balance",
     "validation": "validated",
-    "fall": "fall", "notice": "notice", "cap": "cap", "quarantine": "batch", "second_person": "one person", "not_before": "before its time",
+    "fall": "fall", "notice": "notice", "grace": "granted grace",
+    "cap": "cap", "quarantine": "batch", "second_person": "one person", "not_before": "before its time",
     "expiry": "expired",
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from headend.jobs import prepaid, settle
 from headend.store import cluster, ledger, notices, orders, tariffs
 from headend.store.db import Connection, StoreError
 from tests.headend.store.test_tariffs import offered
-from tests.support.arrears import fence
+from tests.support.arrears import fence, without_grace
 from tests.support.house import Place, at, one, place, table
 from tests.support.household import PEAK, VALLEY, Home, fen, home, run
 from tests.support.notices import deliver_all
@@ -235,7 +235,7 @@ def test_a_notice_a_level_until_a_payment(store: Connection) -> None:
     assert levels(store) == ["stop"]
     assert (
         one(store, "SELECT text_zh FROM notice")
-        == "尊敬的客户C1(户号C1),您的电费余额为-0.01元,请及时充值。余额不足,将按规定停电。"
+        == "尊敬的客户C1(户号C1),您的电费余额为-0.01元,请及时充值。余额不足,宽限至2026-03-18 10:05,逾期未缴将按规定停电。"
     )
     pay(store, "1", 100, "2026-03-11 10:06", "2")
     work(store, "2026-03-11 10:10")
@@ -250,6 +250,7 @@ def broke(conn: Connection, asset: str = "1", *, told: bool = True, **options: A
     """137 fen short of nothing, and told so at 10:05."""
     here = customer(conn, asset, **options)
     steady(conn, here)
+    without_grace(conn)
     work(conn)
     if told:
         deliver_all(conn, at("2026-03-11 10:05"))

@@ -174,14 +174,28 @@ def test_payments_and_their_entries(store: Connection) -> None:
     assert differences(store) == [
         Difference("C1", account, "payment", "bank/2026-03-05/1", 500, 501),
         Difference("C1", account, "reversal", "bank/2026-03-05/2", -500, -1),
+        Difference("C1", account, "sum", "all", *sums(store)),
     ]
+    assert sums(store)[0] - sums(store)[1] == 500
+
+
+def sums(conn: Connection) -> tuple[int, int]:
+    """As the entries add up, and as it was kept."""
+    return one(conn, "SELECT sum(amount_fen) FROM ledger_entry"), one(
+        conn, "SELECT sum(amount_fen) FROM ledger_sum"
+    )
 
 
 def test_an_entry_changed_by_hand_is_found_and_not_papered_over(store: Connection) -> None:
     account, _ = household(store)
     everything(store)
     tampered(store, "UPDATE ledger_entry SET amount_fen = amount_fen + 1 WHERE period = '2026-03-05'")
-    (found,) = differences(store)
+    summed, found = differences(store)
+    assert (summed.account_id, summed.kind, (summed.should_fen or 0) - (summed.stands_fen or 0)) == (
+        account,
+        "sum",
+        1,
+    )
     assert (found.account_id, found.period) == (account, "2026-03-05")
     assert (found.stands_fen or 0) - (found.should_fen or 0) == 1
     with pytest.raises(StoreError, match="the ledger was changed by hand"):

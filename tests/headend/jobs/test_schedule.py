@@ -67,7 +67,7 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
 
 
 QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
-NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
+NIGHT = ["settle 10", "instalments 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
 #: with the night's work until the curves have had their time, and then once more; the lines whose turn it is once
 SUSPECTS, PLACES = "suspects 10", "places 10"
 #: the day before is validated as a whole once; until then late data of older days alone are followed, and from then on of that day too
@@ -174,6 +174,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "lineloss",
                 "anomalies",
                 "settle",
+                "instalments",
                 "lineloss",
                 "splits",
                 "anomalies",

@@ -30,6 +30,7 @@ from terminals.links.link import Link, Wrapper
 from terminals.links.tcp import connect
 from terminals.pace import Pace
 from terminals.simulator.standin import StandInMachine
+from tests.support.arrears import without_grace
 from tests.support.house import SHANGHAI, at, moment
 from tests.support.household import home, run
 from tests.support.notices import deliver_all
@@ -201,6 +202,7 @@ def town(bare_wire: Wire, store_dsn: str) -> Iterator[Town]:
     conn.execute(
         "INSERT INTO job_run (job, day, started, seconds, ok, summary) VALUES ('vee', '2026-03-10', '2026-03-11', 1, true, '')"
     )
+    without_grace(conn)
     conn.execute("UPDATE account SET valid_from = %s", (moment("2026-03-11 00:00"),))
     conn.execute("UPDATE installation SET valid_from = %s", (moment("2026-03-11 00:00"),))
     ledger.pay(

@@ -44,6 +44,7 @@ def test_everything_that_was_decided_is_in_it(store: Connection) -> None:
         ("begin", None),
         ("notice", None),
         ("delivery", None),
+        ("terms", None),
         ("order", "request"),
         ("order", "approve"),
         ("order", "send"),
@@ -51,14 +52,14 @@ def test_everything_that_was_decided_is_in_it(store: Connection) -> None:
         ("limits", None),
     ]
     told = audit.records(store, limit=9)
-    assert [r["seq"] for r in told] == list(range(8, 0, -1))
+    assert [r["seq"] for r in told] == list(range(9, 0, -1))
     assert (told[0]["body"]["who"], told[0]["body"]["becomes"]) == ("李敏", {"trips_per_hour": 3})
     assert told[4]["body"]["requested_by"] == "job:prepaid"
-    assert (head.seq, str(audit.head(store))) == (8, str(head))
+    assert (head.seq, str(audit.head(store))) == (9, str(head))
     assert audit.parse_head(f" {head}\n") == head
     store.commit()
     with pytest.raises(audit.BadHead, match="its number and 64"):
-        audit.parse_head("7 abc")
+        audit.parse_head("8 abc")
 
 
 def test_nothing_of_it_can_be_changed_by_who_may_write(store: Connection) -> None:
@@ -71,9 +72,9 @@ def test_nothing_of_it_can_be_changed_by_who_may_write(store: Connection) -> Non
 @pytest.mark.parametrize(
     ("falsified", "seq", "says"),
     [
-        ("UPDATE audit SET body = replace(body, '李敏', '陈晓') WHERE seq = 5", 5, "it was changed: order 1/2"),
+        ("UPDATE audit SET body = replace(body, '李敏', '陈晓') WHERE seq = 6", 6, "it was changed: order 1/2"),
         ("UPDATE audit SET recorded = recorded + interval '1 day' WHERE seq = 3", 3, "it was changed"),
-        ("UPDATE audit SET kind = 'order' WHERE seq = 7", 7, "it was changed"),
+        ("UPDATE audit SET kind = 'order' WHERE seq = 8", 8, "it was changed"),
         ("DELETE FROM audit WHERE seq = 4", 5, "records 4 are missing before it"),
         ("DELETE FROM audit WHERE seq BETWEEN 2 AND 4", 5, "records 2 to 4 are missing before it"),
         ("DELETE FROM audit WHERE seq = 1", 2, "records 1 are missing"),
@@ -81,9 +82,9 @@ def test_nothing_of_it_can_be_changed_by_who_may_write(store: Connection) -> Non
         # a record that was replaced with its hash worked out anew
         ("UPDATE audit SET body = '{}', hash = sha256(prev || convert_to(concat_ws(E'\\n', seq, kind, ref, (extract(epoch FROM recorded) "
          "* 1000000)::bigint, '{}'), 'UTF8')) WHERE seq = 4", 5, "does not follow the record before it"),
-        ("UPDATE order_event SET who = '陈晓' WHERE event = 'approve'", 5, "what it tells of says something else now: order 1/2"),
-        ("UPDATE orders SET requested_by = 'x'", 4, "says something else now: order 1/1"),
-        ("DELETE FROM order_event WHERE event = 'send'", 6, "what it tells of is gone: order 1/3"),
+        ("UPDATE order_event SET who = '陈晓' WHERE event = 'approve'", 6, "what it tells of says something else now: order 1/2"),
+        ("UPDATE orders SET requested_by = 'x'", 5, "says something else now: order 1/1"),
+        ("DELETE FROM order_event WHERE event = 'send'", 7, "what it tells of is gone: order 1/3"),
         ("UPDATE notice SET at = at - interval '1 day'", 2, "says something else now: notice 1"),
         ("DELETE FROM notice", 2, "is gone: notice 1"),
         ("UPDATE notice_delivery SET at = at - interval '1 day'", 3, "says something else now: delivery 1/1"),
@@ -94,8 +95,8 @@ def test_nothing_of_it_can_be_changed_by_who_may_write(store: Connection) -> Non
          "1 rows are not chained, where 0 were there before the chain"),
         ("INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en) SELECT account_id, 'stop', now(), 0, '', '' FROM account",
          None, "1 rows are not chained"),
-        ("UPDATE cluster SET limits = '{}'", 8, "the limits for trips are not what it says"),
-        ("UPDATE trip_stop SET stopped = false", 7, "the kill switch is not where it says"),
+        ("UPDATE cluster SET limits = '{}'", 9, "the limits for trips are not what it says"),
+        ("UPDATE trip_stop SET stopped = false", 8, "the kill switch is not where it says"),
     ],
 )  # fmt: skip
 def test_the_first_broken_link_is_named(
@@ -116,13 +117,13 @@ def test_a_tail_that_was_cut_off_shows_against_a_kept_head(store: Connection) ->
     store.commit()
     force(
         store,
-        "DELETE FROM audit WHERE seq > 6; UPDATE cluster SET limits = '{}'; UPDATE trip_stop SET stopped = false",
+        "DELETE FROM audit WHERE seq > 7; UPDATE cluster SET limits = '{}'; UPDATE trip_stop SET stopped = false",
     )
     assert audit.verify(store).broken is None  # whole by itself
     told = audit.verify(store, head)
     assert told.broken is not None
     assert (told.broken.seq, told.broken.en) == (
-        7, "the chain ends at 6, and reached 8 when its head was kept: 2 records are missing at its end",
+        8, "the chain ends at 7, and reached 9 when its head was kept: 2 records are missing at its end",
     )  # fmt: skip
     # and what goes on from there is another chain
     for hours in (1, 2):
@@ -130,7 +131,7 @@ def test_a_tail_that_was_cut_off_shows_against_a_kept_head(store: Connection) ->
         store.commit()
     told = audit.verify(store, head)
     assert told.broken is not None
-    assert (told.broken.seq, "written anew" in told.broken.en) == (8, True)
+    assert (told.broken.seq, "written anew" in told.broken.en) == (9, True)
 
 
 def test_many_at_once_make_one_chain(store_dsn: str, store: Connection) -> None:

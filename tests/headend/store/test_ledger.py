@@ -153,7 +153,9 @@ def test_an_older_balance_does_not_replace_a_newer_one(store: Connection) -> Non
 
     def save(fen: int, when: str) -> None:
         ledger.save_balances(
-            store, Balances([here], [fen], [0], [fen], [fen], [None], [True], [""], ["ok"]), now=at(when)
+            store,
+            Balances([here], [fen], [0], [fen], [fen], [None], [True], [""], ["ok"], [True]),
+            now=at(when),
         )
         store.commit()
 

@@ -211,22 +211,42 @@ UNDELIVERED = "ALTER TABLE notice_delivery DISABLE TRIGGER USER; "
 WORLD = {
     "UPDATE account SET protected = '学校'": ["protected"],
     "UPDATE account SET prepaid = false": ["balance"],
-    "UPDATE account SET valid_to = '2026-03-11 09:00+08'": ["protected", "balance", "fall", "notice"],
-    "UPDATE account SET valid_from = '2026-03-11 10:00:01+08'": ["protected", "balance", "fall", "notice"],
-    "DELETE FROM balance": ["balance", "fall"],
+    "UPDATE account SET valid_to = '2026-03-11 09:00+08'": ["protected", "balance", "fall", "notice", "grace"],
+    "UPDATE account SET valid_from = '2026-03-11 10:00:01+08'": ["protected", "balance", "fall", "notice", "grace"],
+    "DELETE FROM balance": ["balance", "fall", "grace"],
     "UPDATE balance SET provisional_high_fen = 0": ["balance"],
     "UPDATE balance SET valid = false": ["balance"],
     "UPDATE balance SET newest_reading = NULL": ["balance"],
     "UPDATE balance SET as_of = '2026-03-11 07:59+08'": ["balance"],
     "UPDATE balance SET newest_reading = '2026-03-11 05:59+08'": ["balance"],
-    UNDELIVERED + "DELETE FROM notice_delivery": ["notice"],
-    UNDELIVERED + "UPDATE notice_delivery SET state = 'failed'": ["notice"],
-    UNDELIVERED + "UPDATE notice_delivery SET state = 'sent'": ["notice"],
+    UNDELIVERED + "DELETE FROM notice_delivery": ["notice", "grace"],
+    UNDELIVERED + "UPDATE notice_delivery SET state = 'failed'": ["notice", "grace"],
+    UNDELIVERED + "UPDATE notice_delivery SET state = 'sent'": ["notice", "grace"],
     UNDELIVERED
     + """UPDATE notice_delivery SET state = 'sent'; UPDATE cluster SET limits = '{"notice_counts": "sent"}'""": [],
     UNDELIVERED + "UPDATE notice_delivery SET at = '2026-03-11 09:31+08'": ["notice"],
-    "UPDATE notice SET level = 'warn2'": ["notice"],
+    "UPDATE notice SET level = 'warn2'": ["notice", "grace"],
     """UPDATE cluster SET limits = '{"notice_counts": "written"}'; UPDATE notice SET at = '2026-03-11 09:31+08'""": ["notice"],
+    # grace: the week of the practice, what a person granted, and a stop that began after the notice
+    "INSERT INTO fee_terms (grace_days, reason, who, at) VALUES (7, 'x', 'x', now())": ["grace"],
+    "INSERT INTO fee_terms (trips, grace_days, reason, who, at) VALUES (false, 0, 'x', 'x', now())": ["balance"],
+    "INSERT INTO fee_terms (stop_fen, grace_days, reason, who, at) VALUES (-110, 0, 'x', 'x', now())": ["balance"],
+    "INSERT INTO fee_terms (stop_fen, grace_days, reason, who, at) VALUES (-109, 0, 'x', 'x', now())": [],
+    "INSERT INTO fee_terms (account_id, grace_days, reason, who, at) SELECT account_id, 1, 'x', 'x', now() FROM account": ["grace"],
+    "INSERT INTO grace (account_id, last_day, reason, who, at) SELECT account_id, '2026-03-11', 'x', 'x', now() FROM account": ["grace"],
+    "INSERT INTO grace (account_id, last_day, reason, who, at) SELECT account_id, '2026-03-10', 'x', 'x', now() FROM account": [],
+    "INSERT INTO grace (account_id, last_day, reason, who, at, revoked_by, revoked_at) "
+    "SELECT account_id, '2026-03-11', 'x', 'x', now(), 'y', now() FROM account": [],
+    "UPDATE balance SET stop_since = NULL": ["grace"],
+    "UPDATE balance SET stop_since = '2026-03-11 09:31+08'": ["grace"],
+    # an instalment since the last payment: he has paid for what he used
+    "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+    "SELECT account_id, 'instalment', '1/2026-03-09', 1, -110, '', '{}', now() FROM account": ["balance"],
+    "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+    "SELECT account_id, 'instalment', '1/2026-03-09', 1, -109, '', '{}', now() FROM account": [],
+    "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+    "SELECT account_id, 'instalment', '1/2026-03-09', 1, -110, '', '{}', now() FROM account; "
+    "INSERT INTO fee_terms (debt_trips, grace_days, reason, who, at) VALUES (true, 0, 'x', 'x', now())": [],
     "DELETE FROM calendar_day": ["calendar"],
     "DELETE FROM calendar_day WHERE day = '2026-03-12'": ["calendar"],
     "UPDATE calendar_day SET kind = 'no-trip' WHERE day = '2026-03-11'": ["calendar"],
@@ -238,7 +258,7 @@ WORLD = {
     # which the store itself refuses; from before it did, or with that switched off
     "ALTER TABLE account DISABLE TRIGGER USER; "
     "INSERT INTO account (customer_id, point_id, tariff, prepaid, valid_from) SELECT customer_id, point_id, 'x', true, '2026-02-01' "
-    "FROM account": ["protected", "balance", "fall", "notice"],
+    "FROM account": ["protected", "balance", "fall", "notice", "grace"],
     "UPDATE trip_stop SET stopped = true, reason = 'x', who = 'x', at = now()": ["stopped"],
     "DELETE FROM trip_stop": ["stopped"],
     "DELETE FROM job_run": ["validation"],

@@ -16,14 +16,14 @@ from tests.support.order_model.world import JOBS, PEOPLE, Home, Order, Spared, W
 NEWEST = 10
 WEIGHTS = {
     "heal": 8, "request": 14, "approve": 14, "send": 16, "speak": 12, "minutes": 5, "hour": 0.5, "tomorrow": 1, "balance": 2, "notice": 2,
-    "protect": 1,
+    "protect": 1, "grace": 0.5,
     "calendar": 0.4, "spare": 0.5, "validate": 2, "doubt": 1, "exchange": 0.1, "fall": 1, "keep": 0.7, "pay": 0.7, "stop": 0.6, "release": 2,
     "lease": 1, "cancel": 0.5, "expire": 1,
 }  # fmt: skip
 #: one of these may happen between an approval and the sending
 MEANWHILE = (
-    "minutes", "hour", "tomorrow", "balance", "notice", "protect", "calendar", "spare", "doubt", "exchange", "fall", "pay", "stop", "lease", "speak",
-    "request", "cancel",
+    "minutes", "hour", "tomorrow", "balance", "notice", "protect", "grace", "calendar", "spare", "doubt", "exchange", "fall", "pay", "stop", "lease",
+    "speak", "request", "cancel",
 )  # fmt: skip
 OUTCOMES = ("answer", "lose", "reject", "hold", "prove", "disprove", "expire")
 
@@ -136,6 +136,9 @@ class Driver:
         self._balance(home, -100, True, world.now, world.now)
         home.notices = [*home.notices[-3:], world.now - dt.timedelta(minutes=31)]
         self.backend.changed("notice", home)
+        if home.grace and self.rng.random() < 0.7:
+            home.grace = None
+            self.backend.changed("grace", home)
         if home.doubt:
             home.doubt = False
             self.backend.changed("doubt", home)
@@ -243,6 +246,11 @@ class Driver:
         home = self.home()
         home.protected = self.rng.choice(("透析", None, "", "", "", ""))
         self.backend.changed("protect", home)
+
+    def grace(self) -> None:
+        home, today = self.home(), self.world.now.date()
+        home.grace = None if home.grace else today + dt.timedelta(days=self.rng.randint(0, 1))
+        self.backend.changed("grace", home)
 
     def calendar(self) -> None:
         day = self.world.now.date() + dt.timedelta(days=self.rng.randint(0, 1))

@@ -8,7 +8,7 @@ from collections import Counter
 from headend.control import gates
 from headend.control.facts import Facts, Limits
 from headend.control.order_state import OPEN, Event, NoSuchStep, State, after
-from tests.support.order_model.world import LIMITS, Batch, Home, Order, World
+from tests.support.order_model.world import LIMITS, ZONE, Batch, Home, Order, World
 
 MINUTE, HOUR, DAY = dt.timedelta(minutes=1), dt.timedelta(hours=1), dt.timedelta(days=1)
 
@@ -145,6 +145,9 @@ class Pure:
             prepaid=True if known else None,
             balance_high_fen=home.high + home.paid_since if known and home.high is not None else None,
             balance_as_of=home.as_of if known else None, balance_valid=known and home.valid, newest_reading=home.reading if known else None,
+            stop_below_fen=0 if known else None,
+            grace_until=dt.datetime.combine(home.grace + DAY, dt.time(), ZONE) if known and home.grace
+            else min(home.notices, default=None) if known else None,
             noticed_at=max(notices, default=None) if known else None, stopped="by somebody" if world.stopped else "",
             keep_power=home.keep_power, no_trip="exams" if spared else "", validated_until=world.validated,
             doubts="vee-spike" if home.doubt else "", same_since=home.same_since,

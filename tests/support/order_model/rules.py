@@ -54,6 +54,8 @@ def _broken(world: World, order: Order, home: Home, epoch: int) -> Iterator[str]
     told = [at for at in home.notices if home.last_paid is None or at > home.last_paid]
     if not told or now - max(told) < 30 * MINUTE:
         yield "without a notice in time"
+    if home.grace is not None and today <= home.grace:
+        yield "to somebody who was granted grace"
     yield from _caps(world, home)
     if _unusual(world, order):
         yield "in an unusual batch that nobody released"

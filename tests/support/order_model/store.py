@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from headend.control.order_state import OPEN, Event, NoSuchStep, State
-from headend.store import audit, batches, cluster, db, leases, ledger, no_trip, orders, trip_stop
+from headend.store import audit, batches, cluster, db, grace, leases, ledger, no_trip, orders, trip_stop
 from headend.store.db import Connection, StoreError
 from headend.store.embedded import Embedded
 from headend.store.migrate import migrate
 from headend.store.orders import AlreadyOpen, Fence, Refused, StaleOwner
 from protocols.localtime import instant
+from tests.support.arrears import without_grace
 from tests.support.house import Place, place
 from tests.support.notices import told
-from tests.support.order_model.world import LIMITS, Batch, Home, Order, World, small
+from tests.support.order_model.world import LIMITS, ZONE, Batch, Home, Order, World, small
 
 YESTERDAY = dt.timedelta(days=1)
 
@@ -61,6 +62,7 @@ class Store:
             conn.execute("INSERT INTO calendar_day (day, kind) VALUES (%s, %s)", (day, kind))
         for back in (4, 3, 2):
             self._charge(world.now.date() - dt.timedelta(days=back))
+        without_grace(self.conn)
         self.changed("validate")
 
     @property
@@ -122,8 +124,8 @@ class Store:
         low = home.high - 10
         self.conn.execute(
             "INSERT INTO balance (account_id, as_of, ledger_fen, ledger_entry_id, provisional_low_fen, provisional_high_fen, newest_reading, "
-            "valid, level) SELECT %(a)s, %(as_of)s, %(ledger)s, (SELECT coalesce(max(entry_id), 0) FROM ledger_entry), %(low)s, %(high)s, "
-            "%(reading)s, %(valid)s, 'stop'",
+            "valid, level, stop_since) SELECT %(a)s, %(as_of)s, %(ledger)s, (SELECT coalesce(max(entry_id), 0) FROM ledger_entry), %(low)s, "
+            "%(high)s, %(reading)s, %(valid)s, 'stop', '2026-01-01'",
             # what was paid since it was computed counts in the model: a fall that changes does not forget it
             {"a": here.account, "as_of": home.as_of, "ledger": low + home.fall, "low": low, "high": home.high + home.paid_since,
              "reading": home.reading, "valid": home.valid},
@@ -131,6 +133,19 @@ class Store:
 
     def _notice(self, home: Home, here: Place) -> None:
         told(self.conn, here.account, home.notices[-1])
+
+    def _grace(self, home: Home, here: Place) -> None:
+        assert here.account is not None
+        if home.grace is not None:
+            grace.grant(
+                self.conn, here.account, home.grace, reason="x", who="x", now=self.now, zone=ZONE
+            )  # fmt: skip
+            return
+        for row in grace.listing(
+            self.conn, since=self.world.now.date() - dt.timedelta(days=9), account=here.account
+        ):
+            if row["revoked_at"] is None:
+                grace.revoke(self.conn, row["id"], who="x", now=self.now)
 
     def _protect(self, home: Home, here: Place) -> None:
         self.conn.execute(

@@ -38,6 +38,7 @@ class Home:
     fall: int = 1000
     notices: list[dt.datetime] = field(default_factory=list)
     last_paid: dt.datetime | None = None
+    grace: dt.date | None = None  # granted by a person up to this day
     keep_power: bool = False
     doubt: bool = False
     same_since: dt.datetime = BEGIN - dt.timedelta(days=60)

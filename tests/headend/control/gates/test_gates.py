@@ -52,6 +52,9 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"balance_high_fen": None}, None),
         ({"balance_high_fen": 0}, {"balance_high_fen": -1}),
         ({"balance_high_fen": 1}, None),
+        ({"stop_below_fen": None}, None),
+        ({"stop_below_fen": -100, "balance_high_fen": -100}, {"stop_below_fen": -100, "balance_high_fen": -101}),
+        ({"stop_below_fen": 100, "balance_high_fen": 0}, {"stop_below_fen": 100, "balance_high_fen": -1}),
         ({"balance_as_of": None}, None),
         ({"balance_as_of": NOW - LIMITS.balance_age - MICRO}, {"balance_as_of": NOW - LIMITS.balance_age}),
         ({"balance_as_of": NOW + MICRO}, {"balance_as_of": NOW}),
@@ -64,6 +67,10 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
         ({"noticed_at": None}, None),
         ({"noticed_at": NOW - LIMITS.notice_before + MICRO}, {"noticed_at": NOW - LIMITS.notice_before}),
         ({"noticed_at": NOW + SECOND}, None),
+    ],
+    "grace": [
+        ({"grace_until": None}, None),
+        ({"grace_until": NOW + MICRO}, {"grace_until": NOW}),
     ],
     "cap": [
         ({"trips_hour": 20}, {"trips_hour": 19}),
