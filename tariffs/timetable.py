@@ -112,7 +112,13 @@ def hours(held: Document, first: dt.date, last: dt.date, side: str = "") -> NDAr
 
 
 def clashes(
-    plan: str, version: Version, held: Document, first: dt.date, last: dt.date, days: Days = NO_DAYS, side: str = ""
+    plan: str,
+    version: Version,
+    held: Document,
+    first: dt.date,
+    last: dt.date,
+    days: Days = NO_DAYS,
+    side: str = "",
 ) -> list[Clash]:
     """Where the meter's present hours (or those of `side`) are not the plan's, over the local days first to last. CalendarError: the plan
     tells kinds of day apart and one has none."""
@@ -124,7 +130,9 @@ def clashes(
     wrong = (counted(version)[tariff] != wanted) | (tariff == 0)
     found: dict[tuple[int, int, int, int], list[int]] = {}
     for day in np.flatnonzero(wrong.any(axis=1)).tolist():
-        edges = (np.diff(wrong[day]) | (np.diff(tariff[day]) != 0) | (np.diff(wanted[day]) != 0)).nonzero()[0] + 1
+        edges = (np.diff(wrong[day]) | (np.diff(tariff[day]) != 0) | (np.diff(wanted[day]) != 0)).nonzero()[
+            0
+        ] + 1
         for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), DAY], strict=True):
             if wrong[day, begin]:
                 key = (begin, end, int(tariff[day, begin]), int(wanted[day, begin]))
@@ -139,7 +147,13 @@ def clashes(
 
 
 def wanted(
-    plan: str, version: Version, held: Document, at: dt.date, today: dt.date, days: Days = NO_DAYS, ratio: int = 1
+    plan: str,
+    version: Version,
+    held: Document,
+    at: dt.date,
+    today: dt.date,
+    days: Days = NO_DAYS,
+    ratio: int = 1,
 ) -> dict[str, Any]:
     """What shall stand in the meter so that the plan's version is in force from `at` 00:00 on: keys of ORDER; empty: it is so already.
 
@@ -156,7 +170,9 @@ def money(plan: str, version: Version, held: Document, at: dt.date, ratio: int =
         return {}
     fit = _Fit(plan, version, held, at, at)
     if ratio != 1:
-        raise fit.error(f"the meter has prices and stands behind transformers ({ratio}): it would count a part of the money")
+        raise fit.error(
+            f"the meter has prices and stands behind transformers ({ratio}): it would count a part of the money"
+        )
     for part in ("basic", "power_factor", "transformer_loss"):
         if getattr(version, part) is not None:
             raise fit.error(f"the meter counts money by itself, and cannot count {part}")
@@ -173,9 +189,7 @@ def money(plan: str, version: Version, held: Document, at: dt.date, ratio: int =
 
 def difference(want: Document, held: Document) -> list[tuple[str, Any, Any]]:
     """(key, what is there, what shall be) of what differs, in the order in which it must be written."""
-    return [
-        (key, held.get(key), want[key]) for key in ORDER if key in want and held.get(key) != want[key]
-    ]
+    return [(key, held.get(key), want[key]) for key in ORDER if key in want and held.get(key) != want[key]]
 
 
 def _midnight(day: dt.date) -> str:
@@ -202,7 +216,9 @@ class _Fit:
         """Zones, day tables and holidays, with the times at which zones and day tables change places."""
         held = self._held
         if not held.get("zones") or not held.get(f"{SPARE}zones"):
-            raise self.error("the meter tells of no two zone tables (年时区表): it counts by no hours that can be told to it")
+            raise self.error(
+                "the meter tells of no two zone tables (年时区表): it counts by no hours that can be told to it"
+            )
         by_kind = [[self._table(day) for day in month] for month in self._version.schedule]
         used = self._named()
         number = self._numbers([table for month in by_kind for table in month], used)
@@ -216,7 +232,9 @@ class _Fit:
             found["switch days"] = _midnight(self._at)
         if fresh or zones != [list(zone) for zone in held["zones"]]:
             found |= {f"{SPARE}zones": zones, "switch zones": _midnight(self._at)}
-        holidays = self._holidays(days, {**held, "zones": zones}, [[number[table] for table in month] for month in by_kind])
+        holidays = self._holidays(
+            days, {**held, "zones": zones}, [[number[table] for table in month] for month in by_kind]
+        )
         if holidays != self._since(self._today):
             found["holidays"] = holidays
         return found
@@ -261,7 +279,9 @@ class _Fit:
         assert number is not None
         most = self._counts.get("tariffs", 0)
         if number > most:
-            raise self.error(f"{PERIODS[period]} is tariff {number}; the meter is set to {most} tariffs (费率数)")
+            raise self.error(
+                f"{PERIODS[period]} is tariff {number}; the meter is set to {most} tariffs (费率数)"
+            )
         return number
 
     def _named(self) -> set[int]:
@@ -312,7 +332,9 @@ class _Fit:
         end = dt.date(self._at.year, 12, 31)
         bare = {**ruled, "holidays": []}
         span = np.arange(np.datetime64(self._at), np.datetime64(end) + 1)
-        kinds = (days.on(span, self._plan) if self._version.by_kind else np.zeros(len(span), dtype=np.int8)).tolist()
+        kinds = (
+            days.on(span, self._plan) if self._version.by_kind else np.zeros(len(span), dtype=np.int8)
+        ).tolist()
         coming = [self._at + n * _ONE_DAY for n in range(len(span))]
         rows = self._coming() + [
             [day.year, day.month, day.day, number[day.month - 1][kind]]

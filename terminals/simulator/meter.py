@@ -10,13 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.localtime import as_datetime
 from terminals.simulator.area import CURVE_DAYS, Area
 from terminals.simulator.diary import Diary, Entry
 from terminals.simulator.layout import Ints
 from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
-from terminals.simulator.scenario import SLOTS
+from terminals.simulator.scenario import SLOTS, ZONE
 from terminals.simulator.state import ClockState
+from terminals.simulator.tables645 import Tables
 from terminals.simulator.witness import Act
 
 _US: Final = np.timedelta64(1, "us")
@@ -55,7 +57,7 @@ class Meter:
     """
 
     __slots__ = (
-        "_clock_set", "_diary", "_drift", "_key_delay", "_moves", "_see", "area", "clock_as_made", "dead", "has_relay", "index", "kept",
+        "_clock_set", "_diary", "_drift", "_key_delay", "_moves", "_see", "_tables", "area", "clock_as_made", "dead", "has_relay", "index", "kept",
         "key_due", "password", "phases", "prepaid", "rate", "relay",
     )  # fmt: skip
 
@@ -91,6 +93,7 @@ class Meter:
         self._diary = diary
         self._moves: deque[tuple[np.datetime64, np.timedelta64]] | None = None
         self.clock_as_made = True
+        self._tables: Tables | None = None
         #: how far its load record reaches back; None: CURVE_DAYS
         self.kept: np.timedelta64 | None = None
 
@@ -117,6 +120,18 @@ class Meter:
     def diary(self) -> Diary:
         """What has happened to it."""
         return Diary() if self._diary is None else self._diary
+
+    def tables(self, now: np.datetime64) -> Tables:
+        """Its hours and prices, as they are by its own clock. None are kept of a meter that nobody has asked for them."""
+        if self._tables is None:
+            tariff = self.area.scenario.tariff
+            self._tables = Tables(tariff.hours, tariff.prices if self.prepaid else None)
+        self._tables.settle(as_datetime(self.clock(now), ZONE).replace(tzinfo=None))
+        return self._tables
+
+    def sets_in_use(self, now: np.datetime64) -> int:
+        """The bits of run status word 3 that say which set runs."""
+        return 0 if self._tables is None else self.tables(now).status
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
         """Set by somebody: that is an event, and noted."""

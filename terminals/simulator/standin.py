@@ -90,6 +90,19 @@ class StandInEsam:
             return None
         return _masked(key, b"control", data)[:CONTROL_BYTES]
 
+    def open_parameter(self, di: int, data: bytes, *, enciphered: bool) -> bytes | None:
+        """What was written at level 98 (`enciphered`) or 99 -> the parameter's data, or None if the MAC is wrong. The authentication is
+        used up."""
+        session, self._session = self._session, None
+        if session is None or len(data) <= MAC_BYTES:
+            return None
+        body, mac = data[:-MAC_BYTES], data[-MAC_BYTES:]
+        key, name = _session_key(session), di.to_bytes(4, "little")
+        right = _keyed(key, name + b"MAC" + body if enciphered else b"sign" + name + body, MAC_BYTES)
+        if not hmac.compare_digest(mac, right):
+            return None
+        return _masked(key, name, body) if enciphered else body
+
 
 def _meter_key(dispersion: bytes) -> bytes:
     return hmac.digest(_ROOT, dispersion, "sha256")

@@ -29,7 +29,12 @@ def written(before: dict[str, Any], items: Iterable[tuple[str, Any, Any]]) -> di
 def switched(before: dict[str, Any], at: dt.date) -> dict[str, Any]:
     """As the meter is once that midnight has passed: what has that time changes places."""
     after = dict(before)
-    names = {"zones": ["zones"], "days": [f"day {n}" for n in range(1, 9)], "prices": ["prices"], "steps": ["steps"]}
+    names = {
+        "zones": ["zones"],
+        "days": [f"day {n}" for n in range(1, 9)],
+        "prices": ["prices"],
+        "steps": ["steps"],
+    }
     for what, keys in names.items():
         if before[f"switch {what}"] == f"{at.isoformat()}T00:00":
             for key in keys:

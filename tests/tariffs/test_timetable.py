@@ -68,8 +68,13 @@ def plans(draw: st.DrawFn) -> Version:
         return "{ " + ", ".join(f"{name} = {spans!r}" for name, spans in told.items()) + " }"
 
     first = draw(st.integers(1, 12))
-    seasons = [sorted(m for m in range(1, 13) if (m - first) % 12 < 4), sorted(m for m in range(1, 13) if (m - first) % 12 >= 4)]
-    kinds = draw(st.sampled_from([[["workday", "weekend", "holiday"]], [["workday", "weekend"], ["holiday"]]]))
+    seasons = [
+        sorted(m for m in range(1, 13) if (m - first) % 12 < 4),
+        sorted(m for m in range(1, 13) if (m - first) % 12 >= 4),
+    ]
+    kinds = draw(
+        st.sampled_from([[["workday", "weekend", "holiday"]], [["workday", "weekend"], ["holiday"]]])
+    )
     text = "".join(
         f"[[version.schedule]]\nmonths = {months}\ndays = {days}\nhours = {day([*periods, 'flat'])}\n".replace("'", '"')
         for months in seasons for days in kinds
@@ -87,13 +92,18 @@ def plans(draw: st.DrawFn) -> Version:
 
 @settings(deadline=None, max_examples=60)
 @given(old=plans(), new=plans(), rest=st.sampled_from([None, [0x7F, 1], [0x3E, 1]]))
-def test_a_write_that_breaks_off_anywhere_leaves_the_hours_of_before(old: Version, new: Version, rest: Any) -> None:
+def test_a_write_that_breaks_off_anywhere_leaves_the_hours_of_before(
+    old: Version, new: Version, rest: Any
+) -> None:
     """From whatever a plan has left there to another plan, cut after every write: until the last, the zones' time, the meter counts
     after the date as it did before. Its holidays alone are not kept twice, so a cut before the last write may leave the new ones."""
     before = held(counts=FULL | {"days": 8}, holidays=[], rest=rest)
     first = dt.date(2026, 3, 1)
     try:
-        before = switched(written(before, difference(wanted("old", old, before, first, dt.date(2026, 2, 1), YEAR), before)), first)
+        before = switched(
+            written(before, difference(wanted("old", old, before, first, dt.date(2026, 2, 1), YEAR), before)),
+            first,
+        )
         items = difference(wanted("new", new, before, AT, TODAY, YEAR), before)
     except CannotHold:
         return  # eight tables are not enough for both
@@ -158,7 +168,12 @@ basis = "year"
 limits = [2760, 4800]
 adders = ["0.0000", "0.0500", "0.3000"]
 """
-MONEY = {"prices": [5380] * 4, "steps": {"limits": [], "prices": [0], "dates": []}, "spare prices": [0] * 4, "spare steps": None}
+MONEY = {
+    "prices": [5380] * 4,
+    "steps": {"limits": [], "prices": [0], "dates": []},
+    "spare prices": [0] * 4,
+    "spare steps": None,
+}
 
 
 def test_a_meter_that_counts_money_gets_prices_and_steps(zhejiang: Tariff) -> None:
@@ -197,7 +212,9 @@ def test_where_the_meter_counts_otherwise_is_told_by_day_and_hour(four: Tariff) 
     version = four.versions[1]
     before = held()
     after = switched(written(before, laid(four, before)), AT)
-    late = dict(after, **{"day 2": [[0, 0, 4], [6, 0, 3], [8, 30, 2], [11, 0, 3], [19, 0, 1], [21, 0, 3], [22, 0, 4]]})
+    late = dict(
+        after, **{"day 2": [[0, 0, 4], [6, 0, 3], [8, 30, 2], [11, 0, 3], [19, 0, 1], [21, 0, 3], [22, 0, 4]]}
+    )
     (clash,) = clashes("four", version, late, AT, END)
     assert (clash.day, clash.days, clash.begin, clash.end) == (AT, 275, 480, 510)
     assert (clash.tariff, clash.period) == (3, "peak")
