@@ -24,11 +24,11 @@ class CommandIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["relay", "read", "clock"]
+    kind: Literal["relay", "read", "clock", "prices"]
     action: str = Field(
         default="",
         max_length=20,
-        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none",
+        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; prices: read; read: none",
     )
     meter: str = Field(default="", max_length=60, description="asset number")
     terminal: str = Field(
@@ -48,6 +48,10 @@ class CommandIn(BaseModel):
         if bool(self.meter) == bool(self.terminal):
             raise ValueError("name either a meter or a terminal")
         possible = (orders.ACTIONS if self.meter else orders.TERMINAL_ACTIONS).get(self.kind, ())
+        if (
+            self.kind == "prices"
+        ):  # what is written is worked out from the tariff: by a campaign, or at the command line
+            possible = possible[:1]
         if self.action not in possible:
             names = ", ".join(possible) if any(possible) else "none"
             of = "" if self.meter else " of a terminal"
@@ -91,7 +95,7 @@ def listing(
         str | None, Query(max_length=60, description="code: only commands to that terminal itself")
     ] = None,
     kind: Annotated[
-        Literal["relay", "read", "clock", "parameters", "archive", "tasks"] | None, Query()
+        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "prices"] | None, Query()
     ] = None,
     open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,
     limit: Limit = PAGE,

@@ -94,7 +94,9 @@ def head(app: App, as_json: bool) -> None:
 @command.command(name="list")
 @click.option(
     "--kind",
-    type=click.Choice(["begin", "order", "notice", "limits", "stop", "no-trip", "release", "restore"]),
+    type=click.Choice(
+        ["begin", "order", "notice", "limits", "stop", "no-trip", "release", "campaign", "restore"]
+    ),
     help="Only records of this kind.",
 )
 @click.option(

@@ -63,7 +63,7 @@ def _short(value: Any) -> str:
     """An item of a write as people compare it: who approves must see what."""
     if value is None:
         return "nothing"
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "point" in value:
         return ", ".join(f"{name} {value[name]}" for name in ("point", "address", "protocol", "port", "baud"))
     return str(value)
 

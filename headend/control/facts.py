@@ -142,6 +142,14 @@ class Limits:
     #: it; what is overwritten or erased stops being read, and beyond a handful of exchanged meters that is a mistake
     terminal_adds_per_day: int = 1000
     terminal_replaces_per_day: int = 20
+    #: hours and prices in meters, all defaults without a source. A spare set is written so many hours before it comes into force at least,
+    #: and not near midnight; into a meter whose clock is right to within this
+    prices_ahead_hours: int = 24
+    prices_midnight_minutes: int = 30
+    prices_clock_seconds: int = 300
+    #: a campaign: meters in an hour, and so many writes that failed stop it
+    prices_per_hour: int = 400
+    prices_stop_after: int = 3
 
 
 @dataclass(frozen=True, slots=True)

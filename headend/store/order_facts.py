@@ -53,7 +53,7 @@ def ask_gates(
 ) -> list[Refusal]:
     """What the gates of this order, which needs a second person, say now. `accepted`: gate -> who takes its doubt upon himself."""
     until, who, limits = row["expires_at"], row["requested_by"], cluster.limits(conn)
-    if row["meter_id"] is not None:
+    if row["kind"] == "relay":
         trip = Trip(
             row["meter_id"], at, until, who, approved_by, sending, row["not_before"], row["batch_id"],
             row["order_id"] is not None,

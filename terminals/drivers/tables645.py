@@ -167,7 +167,7 @@ def _moment(raw: bytes) -> str | None:
     """YYMMDDhhmm -> ISO text; None where it is no date: such a switch never comes."""
     digits = raw[::-1].hex()
     try:
-        when = dt.datetime.strptime("20" + digits, "%Y%m%d%H%M")  # noqa: DTZ007  the meter's own local time
+        when = dt.datetime.strptime("20" + digits, "%Y%m%d%H%M")
     except ValueError:
         return None
     return when.isoformat(timespec="minutes")

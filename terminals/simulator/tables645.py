@@ -50,7 +50,7 @@ class Tables:
         slots += slots[-2:] * (SLOTS - len(slots) // 2)
         day = values.encode(0x04010001, slots)
         zones = values.encode(0x04010000, ["01-01", 1] * ZONES)
-        self._sets = [{0: zones} | {n: day for n in range(1, DAYS + 1)} for _ in range(2)]
+        self._sets = [{0: zones} | dict.fromkeys(range(1, DAYS + 1), day) for _ in range(2)]
         self._holidays = [bytes(4)] * HOLIDAYS
         self._switch = dict.fromkeys(SWITCHES, _NEVER)
         self._armed: dict[int, dt.datetime] = {}

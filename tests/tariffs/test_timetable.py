@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def plans(draw: st.DrawFn) -> Version:
         cuts = sorted(draw(st.sets(st.integers(1, 95), min_size=len(names), max_size=6)))
         edges = [0, *cuts, 96]
         told: dict[str, list[str]] = {}
-        for k, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        for k, (begin, end) in enumerate(itertools.pairwise(edges)):
             span = f"{begin // 4:02d}:{begin % 4 * 15:02d}-{end // 4:02d}:{end % 4 * 15:02d}"
             told.setdefault(names[k % len(names)], []).append(span)
         return "{ " + ", ".join(f"{name} = {spans!r}" for name, spans in told.items()) + " }"
@@ -158,7 +159,7 @@ def test_a_plan_with_a_holidays_hours_needs_the_meters_holidays_and_the_calendar
 
 def test_holidays_that_are_still_to_come_before_the_switch_stay(four: Tariff) -> None:
     before = held(counts=FULL, holidays=[[2026, 1, 1, 1], [2026, 3, 25, 1], [2026, 5, 1, 1]])
-    items = dict((key, becomes) for key, _, becomes in laid(four, before))
+    items = {key: becomes for key, _, becomes in laid(four, before)}
     assert items["holidays"] == [[2026, 3, 25, 1]]
 
 

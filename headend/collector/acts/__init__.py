@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from headend.collector.acts.clock import ClockAct
+from headend.collector.acts.prices import PricesAct
 from headend.collector.acts.reading import ReadingAct
 from headend.collector.acts.relay import RelayAct
 from headend.collector.acts.writing import WritingAct
@@ -18,4 +19,5 @@ ACTS: Final[Mapping[str, Act]] = {
     "parameters": WritingAct("parameters"),
     "archive": WritingAct("archive"),
     "tasks": WritingAct("tasks"),
+    "prices": PricesAct(),
 }

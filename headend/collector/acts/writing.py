@@ -1,4 +1,4 @@
-"""Reading and writing what a terminal holds: parameters, archive, tasks.
+"""Reading and writing what a terminal holds: parameters, archive, tasks; the same way a meter's tables (prices.py).
 
 A write is an order with every item as it was and as it shall become. What the terminal holds is read again before the first byte; if it
 is not what was approved, nothing is sent. Then piece by piece: written once, read back, compared; at the first that is not as it
@@ -7,6 +7,7 @@ should be nothing more is written. What was interrupted is found out about by re
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,13 +33,13 @@ class WritingAct:
     async def look(self, job: Job) -> Looked:
         if job.order["action"] != "write":
             return Looked()
-        found = await self._read(job, [item.key for item in _items(job)])
+        found = await self._read(job, [item.key for item in items_of(job)])
         against = [
             Refusal(
                 "difference",
                 f"{self._kind} {item.key} is no longer what was approved: look again, then ask again",
             )
-            for item in _items(job)
+            for item in items_of(job)
             if found.held.get(item.key) != item.was
         ]
         return Looked(tuple(against), found)
@@ -63,10 +64,10 @@ class WritingAct:
         )
 
     async def _write(self, job: Job, before: Found) -> None:
-        book, items = self._book(job), _items(job)
+        book, items, until = self._book(job), items_of(job), self._until(job)
         done = 0
         for piece in _pieces(items, book.most):
-            if as_datetime(job.now()) >= job.order["expires_at"]:
+            if as_datetime(job.now()) >= until:
                 await self._stop(job, f"its time ran out after {done} of {len(items)}")
                 return
             try:
@@ -92,8 +93,17 @@ class WritingAct:
                 )
                 return
             done += len(piece)
+        await self._written(job, done)
+
+    async def _written(self, job: Job, done: int) -> None:
+        """All has been written, and each piece read back."""
         await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job)})
         await job.step(Event.PROVE, f"{done} written, each read back as approved")
+
+    def _until(self, job: Job) -> dt.datetime:
+        """From then on nothing more is written."""
+        until: dt.datetime = job.order["expires_at"]
+        return until
 
     async def _stop(self, job: Job, why: str) -> None:
         """An end before the end: what was taken is read, for a piece may have been taken in part."""
@@ -101,16 +111,28 @@ class WritingAct:
         await self.find_out(job)
 
     async def find_out(self, job: Job) -> None:
-        items = _items(job)
-        found = await self._read(job, [item.key for item in items])
-        wrong = [item.key for item in items if found.held.get(item.key) != item.becomes]
-        result = {"read_back_at": _now(job), "not_as_approved": wrong}
+        items = items_of(job)
+        found = await self._read(job, self._again(items))
+        wrong = [item.key for item in items if not self._stands(job, found, item)]
+        result = {"read_back_at": _now(job), "not_as_approved": wrong} | self._kept(found)
         if wrong:
             right = len(items) - len(wrong)
             detail = f"read back: {right} of {len(items)} as approved; not so: {', '.join(wrong[:10])}{' …' if wrong[10:] else ''}"
             await job.step(Event.DISPROVE, detail, result)
         else:
             await job.step(Event.PROVE, f"read back: all {len(items)} as approved", result)
+
+    def _again(self, items: Sequence[Item]) -> Sequence[str] | None:
+        """What is read to find out what became of a write."""
+        return [item.key for item in items]
+
+    def _stands(self, job: Job, found: Found, item: Item) -> bool:
+        """Whether it is there as approved."""
+        return bool(found.held.get(item.key) == item.becomes)
+
+    def _kept(self, found: Found) -> dict[str, Any]:
+        """What of it stands in the order's result."""
+        return {}
 
     def resolved_by_reading(self, order: dict[str, Any]) -> bool:
         return bool(order["action"] == "write")
@@ -122,7 +144,7 @@ class WritingAct:
         return book_of(job.speaker.name, self._kind)
 
 
-def _items(job: Job) -> list[Item]:
+def items_of(job: Job) -> list[Item]:
     return [Item(**item) for item in job.order["request"]["items"]]
 
 

@@ -157,7 +157,7 @@ def test_the_present_set_has_no_way_to_be_written() -> None:
     ]
     assert day.data == values.encode(0x04020002, told)
     switch = next(tables645.write(None, meter, "switch zones", SWITCH, held))
-    assert switch.data == values.encode(0x04000106, [dt.datetime(2026, 4, 1)])  # noqa: DTZ001  the meter's own local time
+    assert switch.data == values.encode(0x04000106, [dt.datetime(2026, 4, 1)])
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x01\x01", b"\x01\x0a\x01"])
