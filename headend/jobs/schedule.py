@@ -28,6 +28,7 @@ from headend.jobs import (
     splits,
     statistics,
     suspects,
+    tables,
     vee,
 )
 from headend.jobs.frame import Job, Run, run
@@ -69,6 +70,7 @@ JOBS: dict[str, Job] = {
     outages.NAME: outages.job,
     statistics.NAME: statistics.job,
     segments.NAME: segments.job,
+    tables.NAME: tables.job,
     "rollup": rollup.job,
     "retention": retention.job,
 }
@@ -83,6 +85,7 @@ STEPWISE = frozenset(
         statistics.NAME,
         outages.NAME,
         segments.NAME,
+        tables.NAME,
     }
 )
 
@@ -142,6 +145,7 @@ class Schedule:
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
             self._last["upkeep"] = opened
             self._run(conn, "retention", day)
+            self._run(conn, tables.NAME, day)
 
     def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
         """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading
