@@ -16,6 +16,7 @@ from headend.clock import Clock
 from headend.jobs import (
     anomalies,
     billing,
+    campaigns,
     clocks,
     lineloss,
     outages,
@@ -70,6 +71,7 @@ JOBS: dict[str, Job] = {
     outages.NAME: outages.job,
     statistics.NAME: statistics.job,
     segments.NAME: segments.job,
+    campaigns.NAME: campaigns.job,
     tables.NAME: tables.job,
     "rollup": rollup.job,
     "retention": retention.job,
@@ -85,6 +87,7 @@ STEPWISE = frozenset(
         statistics.NAME,
         outages.NAME,
         segments.NAME,
+        campaigns.NAME,
         tables.NAME,
     }
 )
@@ -128,6 +131,7 @@ class Schedule:
             for name in ("prepaid", "lineloss", "anomalies"):
                 self._run(conn, name, day)
             self._act(conn)
+            self._run(conn, campaigns.NAME, day)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
             self._night(conn, before, opened, bool(now - opened >= GRACE))
         if self._due("late", now, LATE, AFTER):

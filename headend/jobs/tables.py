@@ -11,6 +11,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -171,9 +172,10 @@ class _Judge:
     ) -> Found:
         begun = dt.datetime.combine(version.valid_from, dt.time(), self.run.zone)
         since = max(begun, whose.since).astimezone(self.run.zone)
+        read_at = held.read_at.astimezone(self.run.zone)
         evidence = {
             "meter": whose.asset, "customer": whose.customer, "tariff": whose.tariff, "version": version.valid_from.isoformat(),
-            "since": since.isoformat(timespec="minutes"), "read_at": held.read_at.astimezone(self.run.zone).isoformat(timespec="seconds"), "order": held.order_id,
+            "since": since.isoformat(timespec="minutes"), "read_at": read_at.isoformat(timespec="seconds"), "order": held.order_id,
             "differences": [_told(clash) for clash in hours[:SHOWN]], "more": max(0, len(hours) - SHOWN),
             "meter_tables": {k: v for k, v in held.document.items() if k in _HOURS and v},
             "plan_hours": _hours_of(version, self.day.month), **wrong,
@@ -201,7 +203,7 @@ def _hours_of(version: Version, month: int) -> dict[str, list[str]]:
     day = version.schedule[month - 1][0]
     edges = [0, *(k for k in range(1, len(day)) if day[k] != day[k - 1]), len(day)]
     found: dict[str, list[str]] = {}
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         found.setdefault(PERIODS[day[begin]], []).append(f"{_clock(begin * STEP)}-{_clock(end * STEP)}")
     return found
 

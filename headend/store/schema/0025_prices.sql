@@ -21,11 +21,13 @@ CREATE TABLE price_campaign (
     requested_at timestamptz NOT NULL,
     per_hour     integer NOT NULL CHECK (per_hour > 0),
     stop_after   integer NOT NULL CHECK (stop_after > 0),
+    forgiven     integer NOT NULL DEFAULT 0,
     state        text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'stopped', 'ended')),
     why          text NOT NULL DEFAULT ''
 );
 COMMENT ON COLUMN price_campaign.switch_at IS 'local day at whose beginning the spare sets come into force';
 COMMENT ON COLUMN price_campaign.stop_after IS 'so many writes that failed stop the campaign; before as many have succeeded no more are under way at once';
+COMMENT ON COLUMN price_campaign.forgiven IS 'failures that somebody has looked at since, and gone on';
 
 CREATE TABLE price_campaign_meter (
     campaign_id bigint NOT NULL REFERENCES price_campaign,

@@ -66,7 +66,7 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
     return look
 
 
-QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
+QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11", "campaigns 11"]
 NIGHT = ["settle 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
 #: with the night's work until the curves have had their time, and then once more; the lines whose turn it is once
 SUSPECTS, PLACES = "suspects 10", "places 10"
@@ -170,6 +170,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
             for name in (
                 "lineloss",
                 "anomalies",
+                "campaigns",
                 "settle",
                 "lineloss",
                 "splits",

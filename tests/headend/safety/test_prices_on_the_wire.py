@@ -278,7 +278,7 @@ async def test_without_a_cipher_machine_no_money_is_written_and_no_switch_after_
     order, _ = await approved(wire)
     done = await wire.carry_out(Dlt645Driver(), order)
     assert done["state"] == "failed"
-    assert [event["detail"] for event in done["events"] if event["event"] == "lose"][0].endswith(
+    assert next(event["detail"] for event in done["events"] if event["event"] == "lose").endswith(
         "parameter 040502FF at level 02"
     )
     assert not await changed(wire)

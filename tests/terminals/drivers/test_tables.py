@@ -112,7 +112,7 @@ def test_without_password_and_with_a_wrong_one(table: Table) -> None:
     assert read(table, meter, "spare day 3")["spare day 3"] == DAY
     with pytest.raises(Refused, match="not authorised"):
         write(table, replace(meter, secrets={"password": "999999"}), "spare day 4", DAY)
-    with pytest.raises(Misuse, match="no cipher machine and meter .* has no password"):
+    with pytest.raises(Misuse, match="there is no cipher machine and meter"):
         next(
             tables645.write(
                 None,
@@ -166,7 +166,7 @@ def test_a_table_that_is_none_is_an_error_of_the_wire(raw: bytes) -> None:
     script = tables645.read(meter, ["spare zones"])
     assert isinstance(next(script), Read)
     script.send(ReadAnswer(meter.address, tables645.STATUS_3, bytes(2)))
-    with pytest.raises(FrameError, match="no entries of three|is not BCD"):
+    with pytest.raises(FrameError, match=r"no entries of three|is not BCD"):
         script.send(ReadAnswer(meter.address, 0x04020000, raw or b"\x01"))
 
 
