@@ -136,7 +136,9 @@ class _Campaign:
         conn = self.run.conn
         with conn.transaction():
             for row, order in self._ended(self._rows("writing"), "write_order"):
-                if order["state"] == "expired":  # its terminal was away: not a byte has left, and it may be tried again
+                if (
+                    order["state"] == "expired"
+                ):  # its terminal was away: not a byte has left, and it may be tried again
                     campaigns.move(conn, row, "approved")
                 elif order["state"] == "verified":
                     campaigns.move(conn, row, "done")

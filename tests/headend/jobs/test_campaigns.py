@@ -226,7 +226,7 @@ def test_an_organisation_means_all_below_it(store: Connection) -> None:
     fleet(store, 3)
     ids = [
         row[0] for row in table(
-            store, "INSERT INTO organisation (code, name, kind) SELECT code, code, 'county' FROM unnest('{P,C,X}'::text[]) code RETURNING organisation_id",
+            store, "INSERT INTO organisation (code, name, kind) SELECT c, c, 'county' FROM unnest('{P,C,X}'::text[]) c RETURNING organisation_id",
         )
     ]  # fmt: skip
     since = moment("2026-01-01 00:00")
