@@ -23,6 +23,7 @@ from headend.api import (
     losses,
     meters,
     operations,
+    prices,
     problems,
     statistics,
     trips,
@@ -89,6 +90,7 @@ def build(settings: ServerSettings) -> FastAPI:
         fleet,
         keys,
         bank,
+        prices,
     ):
         api.include_router(noun.router)
     app.include_router(api)

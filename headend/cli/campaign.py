@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
 
 from headend.cli.common import App, Day, json_option, pass_app, person_option, print_json
+from headend.cli.tables import spelled
 from headend.store import campaigns
 
 #: meters that one list shows
@@ -146,10 +146,7 @@ def _tell(app: App, number: int, as_json: bool) -> None:
             [(i["key"], spelled(i["key"], i["was"]), spelled(i["key"], i["becomes"])) for i in group["items"]],
         )  # fmt: skip
     if groups:
-        app.console.print(
-            f"another person approves exactly this: headend prices campaign approve {number} {shown}",
-            highlight=False,
-        )
+        click.echo(f"another person approves exactly this: headend prices campaign approve {number} {shown}")
     if causes:
         app.show(
             "not reached, or failed", (">meters", "state", "~why", "one of them"),
@@ -159,27 +156,3 @@ def _tell(app: App, number: int, as_json: bool) -> None:
 
 def _counted(meters: dict[str, Any]) -> str:
     return ", ".join(f"{many} {state}" for state, many in sorted(meters.items()))
-
-
-def spelled(key: str, value: Any) -> str:
-    """A part of a meter's tables for people."""
-    if value is None or value == []:
-        return "–"
-    if key.startswith("switch"):
-        return str(value).replace("T", " ")
-    if key.endswith("zones"):
-        return ", ".join(f"{month:02d}-{day:02d} day {number}" for month, day, number in value)
-    if "day " in key:
-        return ", ".join(f"{hour:02d}:{minute:02d} T{tariff}" for hour, minute, tariff in value)
-    if key == "holidays":
-        return ", ".join(f"{year}-{month:02d}-{day:02d} day {number}" for year, month, day, number in value)
-    return _money(value)
-
-
-def _money(value: Any) -> str:
-    """Prices by tariff, or steps."""
-    if isinstance(value, list):
-        return ", ".join(f"T{n} {price / 10_000:.4f}" for n, price in enumerate(value, start=1))
-    limits: Sequence[int] = value["limits"]
-    said = ", ".join(f"{limit / 100:g} kWh" for limit in limits) or "none"
-    return f"{said}: {', '.join(f'{price / 10_000:.4f}' for price in value['prices'])}"

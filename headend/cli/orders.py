@@ -11,6 +11,7 @@ from click.exceptions import Exit
 from rich.markup import escape
 
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
+from headend.cli.tables import spelled
 from headend.control import gates
 from headend.store import orders
 from headend.store.db import StoreError
@@ -41,8 +42,12 @@ def show(app: App, order: dict[str, Any]) -> None:
         highlight=False,
     )
     for item in order["request"].get("items", ()):
+        was, becomes = (
+            spelled(item["key"], item[side]) if order["kind"] == "prices" else _short(item[side])
+            for side in ("was", "becomes")
+        )
         app.console.print(
-            f"  {item['key']}: {escape(_short(item['was']))} → {escape(_short(item['becomes']))}",
+            f"  {item['key']}: {escape(was)} → {escape(becomes)}",
             highlight=False,
         )
     for event in order["events"]:
@@ -63,7 +68,7 @@ def _short(value: Any) -> str:
     """An item of a write as people compare it: who approves must see what."""
     if value is None:
         return "nothing"
-    if isinstance(value, dict) and "point" in value:
+    if isinstance(value, dict):
         return ", ".join(f"{name} {value[name]}" for name in ("point", "address", "protocol", "port", "baud"))
     return str(value)
 

@@ -12,9 +12,9 @@ from click.exceptions import Exit
 
 from headend.cli import orders as shown
 from headend.cli.campaign import command as campaign
-from headend.cli.campaign import spelled
 from headend.cli.common import App, Day, json_option, pass_app, person_option, print_json
 from headend.cli.orders import finish, moved
+from headend.cli.tables import spelled
 from headend.store import calendar, cluster, orders, price_tables, tariffs
 from headend.store.db import StoreError
 from headend.store.orders import Writing
