@@ -58,6 +58,10 @@ def read(meter: Meter, keys: Collection[str] | None = None) -> Script[dict[str, 
             counts[name] = 0 if raw is None else from_bcd(raw, name)
     if "counts" in wanted:
         found["counts"] = counts
+    if (
+        keys is None
+    ):  # each is a request on a line that others wait for: no tables that the meter is not set to use
+        wanted -= {f"{side}day {n}" for side in ("", "spare ") for n in range(counts["days"] + 1, DAYS + 1)}
     for key in sorted(wanted - {"counts", "sets"}):
         found[key] = yield from _one(meter, key, found.get("sets", {}), counts)
     return found
