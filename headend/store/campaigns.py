@@ -16,6 +16,7 @@ from headend.control.facts import is_person
 from headend.control.order_state import NoSuchStep
 from headend.store import cluster, orders, price_tables, tariffs
 from headend.store.db import Connection, StoreError
+from headend.store.price_tables import Contract
 from protocols.localtime import as_datetime
 
 #: states out of which the campaign itself still moves a meter
@@ -65,16 +66,22 @@ def begin(
         ).fetchone()  # fmt: skip
         assert row is not None
         campaign: int = row["campaign_id"]
-        able = [c.protocol in price_tables.PROTOCOLS for c in found]
+        whys = [_unable(each) for each in found]
         conn.execute(
             "INSERT INTO price_campaign_meter (campaign_id, meter_id, state, why) SELECT %s, * FROM unnest(%s::int[], %s::text[], %s::text[])",
             (
-                campaign, [c.meter_id for c in found], ["listed" if ok else "unreached" for ok in able],
-                ["" if ok else f"{c.protocol} meters have no tables that are written here" for ok, c in zip(able, found, strict=True)],
+                campaign, [each.meter_id for each in found], ["unreached" if why else "listed" for why in whys], whys,
             ),
         )  # fmt: skip
     conn.commit()
     return campaign
+
+
+def _unable(whose: Contract) -> str:
+    """Why a meter cannot be told at all; '' if it can."""
+    if whose.protocol not in price_tables.PROTOCOLS:
+        return f"{whose.protocol} meters have no tables that are written here"
+    return ""
 
 
 def _organisation(conn: Connection, code: str) -> int:
@@ -213,6 +220,23 @@ def resume(conn: Connection, campaign: int, *, who: str, reason: str, again: boo
         )
         _log(conn, campaign, f"resumed by {who}: {reason}")
     conn.commit()
+
+
+def after_restore(conn: Connection, *, who: str) -> None:
+    """In the caller's transaction, behind that of the orders: what was approved before may have been written since. Each meter that is not
+    under way is read and approved anew."""
+    rows = conn.execute(
+        "UPDATE price_campaign SET state = 'stopped' WHERE state = 'running' RETURNING campaign_id"
+    ).fetchall()
+    numbers = [row["campaign_id"] for row in rows]
+    conn.execute(
+        "UPDATE price_campaign_meter p SET state = 'listed', why = '', request = '{}' WHERE campaign_id = ANY(%s) "
+        "AND (state IN ('ready', 'approved') OR state = 'writing' "
+        "AND EXISTS (SELECT FROM orders o WHERE o.order_id = p.write_order AND o.state = 'expired'))",
+        (numbers,),
+    )
+    for number in numbers:
+        _log(conn, number, f"stopped: the store was restored by {who}")
 
 
 def move(conn: Connection, row: Mapping[str, Any], state: str, why: str = "", **columns: Any) -> None:

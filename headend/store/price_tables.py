@@ -22,12 +22,13 @@ PROTOCOLS: Final = ("dlt645", "gdw376", "dlt698")
 
 
 class NoContract(StoreError):
-    """Nobody pays for what the meter counts, or more than one does."""
+    """Nobody pays for what the meter counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """Whose energy a meter counts, by which plan. `ratio`: CT × PT. `since`: since when it has been so, in domain time."""
+    """Whose energy a meter counts, by which plan. `ratio`: CT × PT. `since`: since when it has been so, in domain time. The archive lets no
+    two accounts hold on a point at once."""
 
     meter_id: int
     asset: str
@@ -48,15 +49,14 @@ _CONTRACTS: Final = """
 
 def contract(conn: Connection, asset: str, now: Any) -> Contract:
     """NoContract."""
-    rows = conn.execute(
+    row = conn.execute(
         f"{_CONTRACTS} AND m.asset = %(asset)s", {"at": as_datetime(now), "asset": asset}
-    ).fetchall()
-    if len(rows) != 1:
-        what = f"{len(rows)} accounts are" if rows else "no open account is"
+    ).fetchone()
+    if row is None:
         raise NoContract(
-            f"meter {asset}: {what} behind it now; `headend archive show {asset}` tells what hangs there"
+            f"meter {asset}: no open account is behind it now; `headend archive show {asset}` tells what hangs there"
         )
-    return Contract(**rows[0])
+    return Contract(**row)
 
 
 def contracts(
@@ -67,18 +67,16 @@ def contracts(
     organisation: int | None = None,
     meters: Sequence[int] | None = None,
 ) -> list[Contract]:
-    """By meter, of those whom one open account pays for: all, those on a plan, below an organisation (供电单位), or these."""
+    """Of the meters that are paid for now, by meter: all, those on a plan, below an organisation (供电单位), or these."""
     rows = conn.execute(
         f"""
         WITH RECURSIVE below AS (
             SELECT %(organisation)s::int AS organisation_id
             UNION SELECT s.organisation_id FROM below b JOIN organisation_span s ON s.parent_id = b.organisation_id
-            WHERE s.valid_from <= %(at)s AND s.valid_to > %(at)s),
-        held AS ({_CONTRACTS} AND (%(tariff)s::text IS NULL OR a.tariff = %(tariff)s)
-                 AND (%(meters)s::int[] IS NULL OR i.meter_id = ANY(%(meters)s))
-                 AND (%(organisation)s::int IS NULL
-                      OR organisation_of(i.point_id, i.terminal_id, %(at)s) IN (SELECT organisation_id FROM below)))
-        SELECT * FROM held h WHERE (SELECT count(*) FROM held o WHERE o.meter_id = h.meter_id) = 1 ORDER BY meter_id
+            WHERE s.valid_from <= %(at)s AND s.valid_to > %(at)s)
+        {_CONTRACTS} AND (%(tariff)s::text IS NULL OR a.tariff = %(tariff)s) AND (%(meters)s::int[] IS NULL OR i.meter_id = ANY(%(meters)s))
+        AND (%(organisation)s::int IS NULL
+             OR organisation_of(i.point_id, i.terminal_id, %(at)s) IN (SELECT organisation_id FROM below)) ORDER BY meter_id
         """,
         {"at": as_datetime(now), "tariff": tariff, "organisation": organisation, "meters": None if meters is None else list(meters)},
     ).fetchall()  # fmt: skip
@@ -100,7 +98,8 @@ def newest(conn: Connection, meters: Sequence[int]) -> dict[int, Held]:
     rows = conn.execute(
         """
         SELECT o.* FROM unnest(%s::int[]) AS m(meter_id) CROSS JOIN LATERAL (
-            SELECT meter_id, order_id, ended_at AS read_at, result -> 'held' AS document FROM orders o
+            SELECT meter_id, order_id, result -> 'held' AS document,
+                   coalesce((result ->> 'read_back_at')::timestamptz, (result ->> 'read_at')::timestamptz, ended_at) AS read_at FROM orders o
             WHERE o.meter_id = m.meter_id AND o.kind = 'prices' AND o.result ? 'held' ORDER BY order_id DESC LIMIT 1) o
         """,
         (list(meters),),

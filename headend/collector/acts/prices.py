@@ -86,7 +86,9 @@ class PricesAct(WritingAct):
             await job.step(Event.PROVE, f"{done} written, all read back as approved")
 
     def _until(self, job: Job) -> dt.datetime:
-        """The order's end, or before the midnight that nobody writes near."""
+        """The order's end, or before the midnight that nobody writes near; a switch is taken back at any time."""
+        if _taking_back(job):
+            return super()._until(job)
         now = _local(job)
         midnight = dt.datetime.combine(now.date() + _DAY, dt.time(), job.desk.database.zone)
         return min(super()._until(job), midnight - dt.timedelta(minutes=5))

@@ -243,3 +243,16 @@ def test_an_organisation_means_all_below_it(store: Connection) -> None:
     store.commit()
     number = begin(store, organisation="P")
     assert [row["asset"] for row in campaigns.meters(store, number, ["listed"])] == ["001", "002"]
+
+
+def test_after_a_restore_nothing_goes_on_by_itself(store: Connection) -> None:
+    """What was approved then may have been written since: it is read and approved anew."""
+    fleet(store, 2)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    campaigns.after_restore(store, who="王芳")
+    store.commit()
+    assert go(store) == "no campaign runs"
+    assert states(store, number) == {"listed": 2, "unreached": 1}
+    assert campaigns.one(store, number)["why"] == "stopped: the store was restored by 王芳"
+    store.commit()
