@@ -143,6 +143,22 @@ def clashes(
     ]
 
 
+def switched(held: Document, at: dt.date) -> dict[str, Any]:
+    """The document once that midnight has passed: what has it for its time has changed places, and nothing else."""
+    after = dict(held)
+    of = {
+        "zones": ["zones"],
+        "days": [f"day {n}" for n in range(1, 9)],
+        "prices": ["prices"],
+        "steps": ["steps"],
+    }
+    for what, keys in of.items():
+        if held.get(f"switch {what}") == _midnight(at):
+            for key in keys:
+                after[key], after[SPARE + key] = held.get(SPARE + key), held.get(key)
+    return after
+
+
 # --- what the plan wants there ---
 
 

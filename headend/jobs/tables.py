@@ -25,7 +25,7 @@ from protocols.localtime import as_datetime
 from tariffs.days import CalendarError, Days
 from tariffs.periods import PERIODS, REGISTERS, STEP
 from tariffs.plan import Tariff, Version
-from tariffs.timetable import CannotHold, Clash, clashes, counted, money
+from tariffs.timetable import CannotHold, Clash, clashes, counted, money, switched
 
 NAME: Final = "tables"
 RULE: Final = "tables"
@@ -131,6 +131,8 @@ class _Judge:
             hours, wrong["why"] = [], str(why)
         except (KeyError, TypeError, IndexError, ValueError):
             hours, wrong["why"] = [], "the meter has no zone table, or names a day table that it has not got"
+        if coming := self._coming(whose, held):
+            wrong["coming"] = coming
         try:
             wanted = money(whose.tariff, version, held.document, self.day, whose.ratio)
             if "spare prices" in wanted:
@@ -160,6 +162,25 @@ class _Judge:
             self._clashes[key] = clashes(whose.tariff, version, held.document, self.day, last, self._kinds)
         return self._clashes[key]
 
+    def _coming(self, whose: Contract, held: Held) -> dict[str, Any] | None:
+        """Where the next switch that is programmed would bring other hours than will be billed then. What cannot be said yet is not."""
+        days = sorted(when.date() for when in self._switches(held) if when > self.now)
+        if not days:
+            return None
+        at, end = days[0], days[0] + AHEAD
+        try:
+            found = clashes(
+                whose.tariff, self._plans[whose.tariff].on(at), switched(held.document, at), at, end,
+                calendar.days(self.run.conn, at, end),
+            )  # fmt: skip
+        except (LookupError, TypeError, ValueError):
+            return None
+        return (
+            {"at": at.isoformat(), "differences": [_told(clash) for clash in found[:SHOWN]]}
+            if found
+            else None
+        )
+
     def _switches(self, held: Held) -> list[dt.datetime]:
         texts = [
             held.document.get(name)
@@ -180,11 +201,15 @@ class _Judge:
             "meter_tables": {k: v for k, v in held.document.items() if k in _HOURS and v},
             "plan_hours": _hours_of(version, self.day.month), **wrong,
         }  # fmt: skip
-        what, zh = ("hours", "时段") if hours else ("prices", "电价")
+        what, zh = ("hours", "时段") if hours or "coming" in wrong else ("prices", "电价")
+        if hours or "prices" in wrong or "steps" in wrong or "why" in wrong:
+            when, since_zh = f"counts, perhaps since {since:%Y-%m-%d},", f"最早自 {since:%Y-%m-%d} 起"
+        else:
+            when, since_zh = f"will count from {wrong['coming']['at']} on", f"自 {wrong['coming']['at']} 起"
         return Found(
             RULE, VERSION, "meter", whose.meter_id, "alarm" if hours else "warning",
-            f"The meter counts by other {what} than {whose.tariff} bills, perhaps since {since:%Y-%m-%d}",
-            f"电表{zh}与电价方案 {whose.tariff} 不符，最早自 {since:%Y-%m-%d} 起", evidence,
+            f"The meter {when} by other {what} than {whose.tariff} bills",
+            f"电表{zh}与电价方案 {whose.tariff} 不符，{since_zh}", evidence,
         )  # fmt: skip
 
 

@@ -1,8 +1,7 @@
-"""What a meter holds, as a document, and what becomes of it when only the first of some writes arrive and time goes on."""
+"""What a meter holds, as a document, and what becomes of it when only the first of some writes arrive."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,19 +23,3 @@ def held(**more: Any) -> dict[str, Any]:
 
 def written(before: dict[str, Any], items: Iterable[tuple[str, Any, Any]]) -> dict[str, Any]:
     return before | {key: becomes for key, _, becomes in items}
-
-
-def switched(before: dict[str, Any], at: dt.date) -> dict[str, Any]:
-    """As the meter is once that midnight has passed: what has that time changes places."""
-    after = dict(before)
-    names = {
-        "zones": ["zones"],
-        "days": [f"day {n}" for n in range(1, 9)],
-        "prices": ["prices"],
-        "steps": ["steps"],
-    }
-    for what, keys in names.items():
-        if before[f"switch {what}"] == f"{at.isoformat()}T00:00":
-            for key in keys:
-                after[key], after[SPARE + key] = before[SPARE + key], before[key]
-    return after

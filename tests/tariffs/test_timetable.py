@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tariffs.days import CalendarError, Days
 from tariffs.plan import Tariff, Version, parse, shipped
-from tariffs.timetable import CannotHold, clashes, counted, difference, hours, wanted
-from tests.support.tables import held, switched, written
+from tariffs.timetable import CannotHold, clashes, counted, difference, hours, switched, wanted
+from tests.support.tables import held, written
 
 AT = dt.date(2026, 4, 1)
 TODAY = dt.date(2026, 3, 20)

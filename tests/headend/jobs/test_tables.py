@@ -13,9 +13,9 @@ from headend.jobs.frame import Run
 from headend.store import findings
 from headend.store.db import Connection
 from tariffs.plan import shipped
-from tariffs.timetable import difference, wanted
+from tariffs.timetable import difference, switched, wanted
 from tests.support.house import SHANGHAI, Place, at, moment, one, place, table
-from tests.support.tables import held, switched, written
+from tests.support.tables import held, written
 
 DAY = dt.date(2026, 3, 11)
 NOW = at("2026-03-11 03:10")
@@ -156,3 +156,29 @@ def test_nobody_is_asked_whose_plan_has_one_price(store: Connection) -> None:
     meter(store, "1", tariff="beijing-residential-steps")
     assert run(store).endswith("0 asked of 0 due")
     assert one(store, "SELECT count(*) FROM orders") == 0
+
+
+def test_what_is_programmed_to_come_is_looked_at_before_it_comes(store: Connection) -> None:
+    """The present hours are right; somebody has programmed others, which no plan knows of."""
+    where = meter(store, "1")
+    good = right(held())
+    read(
+        store,
+        where,
+        {**good, "spare zones": [[1, 1, 8]], "day 8": [[0, 0, 3]], "switch zones": "2026-04-20T00:00"},
+    )
+    assert "1 otherwise than billed" in run(store)
+    (row,) = findings.listing(store, limit=9)
+    said = findings.one(store, row["finding_id"])
+    store.commit()
+    assert (said["severity"], said["evidence"]["differences"]) == ("warning", [])
+    coming = said["evidence"]["coming"]
+    assert (coming["at"], coming["differences"][0]["first"]) == ("2026-04-20", "2026-04-20")
+    # half of a switch alone brings nothing: the zones of now find their tables in the other set as well
+    plan = shipped()[PLAN]
+    items = difference(wanted(PLAN, plan.on(DAY), held(), BEGUN, dt.date(2026, 1, 1)), held())
+    half = written(good, [item for item in items if item[0].startswith("spare day")]) | {
+        "switch days": "2026-04-20T00:00"
+    }
+    read(store, where, half, "2026-03-11 02:00")
+    assert "0 otherwise than billed" in run(store)
