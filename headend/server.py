@@ -26,6 +26,7 @@ from headend.api import (
     notices,
     operations,
     orderly,
+    prices,
     problems,
     statistics,
     trips,
@@ -97,6 +98,7 @@ def build(settings: ServerSettings) -> FastAPI:
         fleet,
         keys,
         bank,
+        prices,
     ):
         api.include_router(noun.router)
     app.include_router(api)

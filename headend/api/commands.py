@@ -26,11 +26,11 @@ class CommandIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["relay", "read", "clock", "control"]
+    kind: Literal["relay", "read", "clock", "control", "prices"]
     action: str = Field(
         default="",
         max_length=20,
-        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; read: none; control, of a terminal: "
+        description="relay: trip, permit, close, keep-power, end-keep-power; clock: read, set; prices: read; read: none; control, of a terminal: "
         "read, keep-power, end-keep-power, release, write",
     )
     meter: str = Field(default="", max_length=60, description="asset number")
@@ -58,6 +58,10 @@ class CommandIn(BaseModel):
         if bool(self.meter) == bool(self.terminal):
             raise ValueError("name either a meter or a terminal")
         possible = (orders.ACTIONS if self.meter else orders.TERMINAL_ACTIONS).get(self.kind, ())
+        if (
+            self.kind == "prices"
+        ):  # what is written is worked out from the tariff: by a campaign, or at the command line
+            possible = possible[:1]
         if self.action not in possible:
             names = ", ".join(possible) if any(possible) else "none"
             of = "" if self.meter else " of a terminal"
@@ -108,7 +112,8 @@ def listing(
         str | None, Query(max_length=60, description="code: only commands to that terminal itself")
     ] = None,
     kind: Annotated[
-        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control"] | None, Query()
+        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control", "prices"] | None,
+        Query(),
     ] = None,
     open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,
     limit: Limit = PAGE,

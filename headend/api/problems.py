@@ -38,8 +38,10 @@ from headend.store import (
     statistics,
     trip_stop,
 )
+from headend.store.campaigns import UnknownCampaign
 from headend.store.coverage import UnknownMeter
 from headend.store.db import StoreError, Unreachable
+from headend.store.price_tables import NoContract
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +87,8 @@ STORE_ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     customers.UnknownCustomer: (404, "unknown-customer"),
     ledger.UnknownCustomer: (404, "unknown-customer"),
     orders.UnknownOrder: (404, "unknown-command"),
+    UnknownCampaign: (404, "unknown-campaign"),
+    NoContract: (404, "no-contract"),
     orders.UnknownTerminal: (404, "unknown-terminal"),
     batches.UnknownBatch: (404, "unknown-batch"),
     no_trip.UnknownDeclaration: (404, "unknown-declaration"),

@@ -105,6 +105,7 @@ def head(app: App, as_json: bool) -> None:
             "no-trip",
             "orderly",
             "release",
+            "campaign",
             "terms",
             "grace",
             "debt",

@@ -11,6 +11,7 @@ from click.exceptions import Exit
 from rich.markup import escape
 
 from headend.cli.common import App, json_option, pass_app, person_option, print_json
+from headend.cli.tables import spelled
 from headend.control import gates
 from headend.control.load_steps import steps
 from headend.store import orders
@@ -42,8 +43,12 @@ def show(app: App, order: dict[str, Any]) -> None:
         highlight=False,
     )
     for item in order["request"].get("items", ()):
+        was, becomes = (
+            spelled(item["key"], item[side]) if order["kind"] == "prices" else _short(item[side])
+            for side in ("was", "becomes")
+        )
         app.console.print(
-            f"  {item['key']}: {escape(_short(item['was']))} → {escape(_short(item['becomes']))}",
+            f"  {item['key']}: {escape(was)} → {escape(becomes)}",
             highlight=False,
         )
     if order["kind"] == "control" and order["action"] != "read":

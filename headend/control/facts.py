@@ -186,6 +186,14 @@ class Limits:
     controls_per_terminal_day: int = 6
     controls_per_hour: int = 50
     controls_per_day: int = 200
+    #: hours and prices in meters, all defaults without a source. A spare set is written so many hours before it comes into force at least,
+    #: and not near midnight; into a meter whose clock is right to within this
+    prices_ahead_hours: int = 24
+    prices_midnight_minutes: int = 30
+    prices_clock_seconds: int = 300
+    #: a campaign: meters in an hour, and so many writes that failed stop it
+    prices_per_hour: int = 400
+    prices_stop_after: int = 3
 
 
 @dataclass(frozen=True, slots=True)

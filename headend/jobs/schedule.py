@@ -16,6 +16,7 @@ from headend.clock import Clock
 from headend.jobs import (
     anomalies,
     billing,
+    campaigns,
     clocks,
     instalments,
     lineloss,
@@ -30,6 +31,7 @@ from headend.jobs import (
     splits,
     statistics,
     suspects,
+    tables,
     vee,
     wallets,
 )
@@ -77,6 +79,8 @@ JOBS: dict[str, Job] = {
     statistics.NAME: statistics.job,
     segments.NAME: segments.job,
     orderly.NAME: orderly.job,
+    campaigns.NAME: campaigns.job,
+    tables.NAME: tables.job,
     "rollup": rollup.job,
     "retention": retention.job,
 }
@@ -92,6 +96,8 @@ STEPWISE = frozenset(
         statistics.NAME,
         outages.NAME,
         segments.NAME,
+        campaigns.NAME,
+        tables.NAME,
     }
 )
 
@@ -137,6 +143,7 @@ class Schedule:
                 self._run(conn, name, day)
             self._act(conn)
             self._carry(conn)
+            self._run(conn, campaigns.NAME, day)
         if now - opened >= NIGHT and self._due("night", now, LATE, AFTER):
             self._night(conn, before, opened, bool(now - opened >= GRACE))
         if self._due("late", now, LATE, AFTER):
@@ -155,6 +162,7 @@ class Schedule:
         if now - opened >= UPKEEP and self._last.get("upkeep") != opened:
             self._last["upkeep"] = opened
             self._run(conn, "retention", day)
+            self._run(conn, tables.NAME, day)
 
     def _night(self, conn: Connection, day: dt.date, opened: np.datetime64, settled: bool) -> None:
         """Everything of the day that is over. What looks at a week of days is done when the curves have had their time, and no more: a late reading

@@ -22,7 +22,19 @@ import numpy as np
 import psycopg
 
 from headend import __version__
-from headend.store import audit, cluster, db, feed, leases, manifest, orderly, orders, partitions, pgtools
+from headend.store import (
+    audit,
+    campaigns,
+    cluster,
+    db,
+    feed,
+    leases,
+    manifest,
+    orderly,
+    orders,
+    partitions,
+    pgtools,
+)
 from headend.store.db import Connection, StoreError, own_transactions
 from headend.store.manifest import DUMP, Contents, Difference, Manifest
 from headend.store.migrate import detect, known, migrate
@@ -405,6 +417,7 @@ def _make_safe(
         conn.execute("UPDATE terminal SET online = false WHERE online")
         moved = orders.after_restore(conn, taken=dt.datetime.fromisoformat(made.taken), now=now, who=who)
         orderly.after_restore(conn, now=now, who=who)
+        campaigns.after_restore(conn, who=who)
         cluster.set_limits(conn, NO_TRIPS, who)
         audit.note(
             conn, "restore", "", {"taken": made.taken, "who": who, "rows": made.rows, "epoch": made.epoch}

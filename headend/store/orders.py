@@ -31,6 +31,7 @@ ACTIONS = {
     "read": ("", SURVEY),
     "clock": ("read", "set"),
     "purchase": ("read", "open", "recharge", "refund"),
+    "prices": ("read", "write"),
 }
 #: characters of an action: two dozen items by their names
 LONGEST_ACTION = 1000
@@ -192,6 +193,8 @@ def _sensible(wish: _Wish) -> None:
         )
     actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
     items = wish.kind == "read" and wish.action.startswith(ITEMS) and len(wish.action) <= LONGEST_ACTION
+    if (wish.kind, wish.action) == ("prices", "write") and not wish.writing.request.get("items"):
+        raise OrderError("a write of hours and prices says which; `headend prices write METER` works it out")
     if wish.action not in actions and not items:
         raise OrderError(
             f"no {wish.kind} action {wish.action!r}{' of a terminal' if wish.terminal else ''}; "
@@ -201,11 +204,11 @@ def _sensible(wish: _Wish) -> None:
 
 def _already_open(conn: Connection, wish: _Wish) -> AlreadyOpen:
     row = conn.execute(
-        "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %s AND kind = %s AND action <> 'read' AND is_open"
+        "SELECT order_id FROM orders JOIN meter USING (meter_id) WHERE asset = %(of)s AND kind = %(kind)s AND action <> 'read' AND is_open"
         if wish.asset
-        else "SELECT order_id FROM orders JOIN terminal USING (terminal_id) WHERE code = %s AND meter_id IS NULL "
+        else "SELECT order_id FROM orders JOIN terminal USING (terminal_id) WHERE code = %(of)s AND meter_id IS NULL "
         "AND action = 'write' AND is_open",
-        (wish.asset, wish.kind) if wish.asset else (wish.terminal,),
+        {"of": wish.asset or wish.terminal, "kind": wish.kind},
     ).fetchone()
     return AlreadyOpen(row["order_id"] if row else 0, "meter" if wish.asset else "terminal", wish.kind)
 
@@ -559,7 +562,7 @@ _BRIEF: Final = _ORDERS.replace(
     "o.*",
     "o.order_id, o.kind, o.action, o.meter_id, o.terminal_id, o.priority, o.state, o.is_open, o.reason, o.requested_by, o.requested_at, "
     "o.approved_by, o.approved_at, o.expires_at, o.epoch, o.sent_at, o.ended_at, o.outcome, o.result - 'held' AS result, o.request_key, "
-    "o.request - 'items' AS request, o.purchase_id, o.adds, o.replaces, o.not_before, o.batch_id, o.accepted",
+    "o.request - 'items' - 'held' AS request, o.purchase_id, o.adds, o.replaces, o.not_before, o.batch_id, o.accepted",
 )
 
 

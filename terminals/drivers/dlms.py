@@ -54,7 +54,7 @@ from terminals.drivers.driver import (
     Script,
 )
 from terminals.drivers.happening import Happening, News
-from terminals.drivers.without import NothingBehind
+from terminals.drivers.without import NoTables, NothingBehind
 
 #: Layouts kept: more meters than one collector has. The longest unused one goes, and is read again if needed.
 CACHE: Final = 65_536
@@ -93,7 +93,7 @@ class Layout:
     columns: tuple[tuple[str, int, int], ...]
 
 
-class DlmsDriver(NothingBehind):
+class DlmsDriver(NothingBehind, NoTables):
     """Implements terminals.drivers.driver.Driver.
 
     `Meter.address` is the wPort of the logical device. `Meter.secrets`: `password` (low level security;

@@ -8,11 +8,11 @@ has not failed, it has not got there yet.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -38,7 +38,7 @@ from protocols.errors import FrameError, Misuse, Refused
 from protocols.localtime import Times, from_local, local_fields
 from protocols.machine import AskMachine
 from protocols.reading import REGISTER_QUANTITIES, SLOT_QUANTITIES, Reads, empty_column, no_reads
-from terminals.drivers import events645
+from terminals.drivers import events645, tables645
 from terminals.drivers.driver import (
     ClockWay,
     EventsOf,
@@ -338,6 +338,14 @@ class Dlt645Driver(NoSession, NothingBehind):
 
     def news(self, meter: Meter) -> News:
         return News()  # a meter on a bus speaks when it is asked
+
+    # --- hours and prices ---
+
+    def tables(self, meter: Meter, keys: Collection[str] | None = None) -> Script[dict[str, Any]]:
+        return (yield from tables645.read(meter, keys))
+
+    def write_table(self, meter: Meter, key: str, value: Any, held: Mapping[str, Any]) -> Script[None]:
+        yield from tables645.write(self.machine, meter, key, value, held)
 
     # --- relay ---
 

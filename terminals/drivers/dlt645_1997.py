@@ -26,7 +26,7 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
-from terminals.drivers.without import NoEvents, NoSession, NothingBehind
+from terminals.drivers.without import NoEvents, NoSession, NoTables, NothingBehind
 
 DATE: Final = 0xC010
 TIME: Final = 0xC011
@@ -45,7 +45,7 @@ TOLERANCE: Final = dt.timedelta(seconds=60)
 NOT_POSSIBLE: Final = -1
 
 
-class Dlt645Driver1997(NoSession, NothingBehind, NoEvents):
+class Dlt645Driver1997(NoSession, NothingBehind, NoEvents, NoTables):
     """terminals.drivers.driver.Driver for DL/T 645-1997. `tolerance`: how late a point may be read and still bear its name."""
 
     name = "dlt645-1997"

@@ -8,9 +8,9 @@ DL/T 645-2007 through the terminal (PROXY, transparent forwarding).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
-from terminals.drivers import events698
+from terminals.drivers import events698, tables698
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
     ClockWay,
@@ -255,6 +255,21 @@ class Dlt698Driver:
     def news(self, meter: Meter) -> News:
         """Reports that were acknowledged, and bit ACD of its answers."""
         return self.station.ears.news(meter.terminal)
+
+    # --- hours and prices ---
+
+    def tables(self, meter: Meter, keys: Collection[str] | None = None) -> Script[dict[str, Any]]:
+        """Of DL/T 645, through the terminal; of the terminal's own metering its objects 4008-401B."""
+        if _itself(meter):
+            return (yield from tables698.read(keys))
+        return (yield from self.through(meter, self._meters.tables(meter, keys)))
+
+    def write_table(self, meter: Meter, key: str, value: Any, held: Mapping[str, Any]) -> Script[None]:
+        """The same; the terminal's own by SET, with what CONNECT has allowed."""
+        if _itself(meter):
+            yield from tables698.write(key, value)
+        else:
+            yield from self.through(meter, self._meters.write_table(meter, key, value, held))
 
     # --- relay ---
 

@@ -12,7 +12,7 @@ corrupt frames and lost links end the script.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol, TypeVar
@@ -173,6 +173,13 @@ class Driver(Protocol):
 
     def news(self, meter: Meter) -> News:
         """What the terminal before this meter has said unasked since the last call; each thing is told once."""
+
+    def tables(self, meter: Meter, keys: Collection[str] | None = None) -> Script[dict[str, Any]]:
+        """The time-of-use tables and prices that the meter holds, present and spare: the document of tariffs/timetable.py, or these keys of
+        it. Misuse: nobody reads them in this protocol."""
+
+    def write_table(self, meter: Meter, key: str, value: Any, held: Mapping[str, Any]) -> Script[None]:
+        """Write one key of it, no present one; `held`: the document as it stands. Refused: the meter says no. Misuse: no such way."""
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Send the command, valid in the meter until `expires`. Refused if the meter says no."""

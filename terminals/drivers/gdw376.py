@@ -10,9 +10,9 @@ Relay, read-back and the meter's clock go through the terminal to the meter (AFN
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,6 +259,16 @@ class Gdw376Driver(NoSession):
     def news(self, meter: Meter) -> News:
         """Bit ACD with EC1 and EC2 in whatever it answered, and records that it sent by itself."""
         return self.station.ears.news(meter.terminal)
+
+    # --- hours and prices ---
+
+    def tables(self, meter: Meter, keys: Collection[str] | None = None) -> Script[dict[str, Any]]:
+        """Of DL/T 645, through the terminal."""
+        return (yield from self.through(meter, self._meters.tables(meter, keys)))
+
+    def write_table(self, meter: Meter, key: str, value: Any, held: Mapping[str, Any]) -> Script[None]:
+        """The same."""
+        yield from self.through(meter, self._meters.write_table(meter, key, value, held))
 
     # --- relay ---
 

@@ -41,7 +41,7 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
-from terminals.drivers.without import NoEvents, NothingBehind
+from terminals.drivers.without import NoEvents, NoTables, NothingBehind
 
 #: How long after its instant a point may be read and still bear its name. No source gives a number: a minute is 7 % of a quarter-hour, and
 #: room for some hundred meters on one line.
@@ -61,7 +61,7 @@ class Unit:
     coil: Coil | None = None
 
 
-class ModbusDriver(NothingBehind, NoEvents):
+class ModbusDriver(NothingBehind, NoEvents, NoTables):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps, with
     "+UNIT:COIL" (coil.py) where a contactor cuts its supply off.
 

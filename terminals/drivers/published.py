@@ -22,13 +22,13 @@ from terminals.drivers.driver import (
     Retention,
     Script,
 )
-from terminals.drivers.without import NoEvents, NoSession, NothingBehind
+from terminals.drivers.without import NoEvents, NoSession, NoTables, NothingBehind
 
 #: `code` of a Refused that this driver decides: nothing is ever asked.
 NOT_POSSIBLE: Final = -1
 
 
-class PublishedDriver(NoSession, NothingBehind, NoEvents):
+class PublishedDriver(NoSession, NothingBehind, NoEvents, NoTables):
     """Implements terminals.drivers.driver.Driver. `Meter.address` is the meter's name in the topic.
 
     retention  how long a terminal may take to publish what it kept while it was cut off. No source gives one: a month, and what comes

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import numpy as np
 
 from protocols.errors import Misuse
@@ -40,3 +43,21 @@ class NoEvents:
 
     def news(self, meter: Meter) -> News:
         return News()
+
+
+class NoTables:
+    """Nobody has said how meters of this protocol keep time-of-use tables and prices."""
+
+    name: str
+
+    def tables(self, meter: Meter, keys: Collection[str] | None = None) -> Script[dict[str, Any]]:
+        """Misuse, always."""
+        raise Misuse(
+            f"meter {meter.address}: {self.name} has no tables of hours and prices that are read here"
+        )
+
+    def write_table(self, meter: Meter, key: str, value: Any, held: Mapping[str, Any]) -> Script[None]:
+        """Misuse, always."""
+        raise Misuse(
+            f"meter {meter.address}: {self.name} has no tables of hours and prices that are written here"
+        )

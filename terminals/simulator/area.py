@@ -80,14 +80,14 @@ class Area:
     """
 
     __slots__ = (
-        "_before", "_begin", "_freezes", "_last", "_neighbours", "_scenario", "_shelf", "_switches", "changes", "civil", "plan",
+        "_before", "_begin", "_freezes", "_last", "_neighbours", "_shelf", "_switches", "changes", "civil", "plan", "scenario",
     )  # fmt: skip
 
     def __init__(self, scenario: Scenario, plan: AreaPlan, shelf: Shelf | None = None) -> None:
         self.plan = plan
         self.changes = 0
         self.civil = int(np.datetime64(scenario.first_day, "us").astype(np.int64))
-        self._scenario = scenario
+        self.scenario = scenario
         self._begin: np.datetime64 = midnight(scenario.first_day, ZONE)
         self._last = -1
         self._shelf = Shelf(_ALONE) if shelf is None else shelf
@@ -108,7 +108,7 @@ class Area:
         return self._begin + np.timedelta64(day * DAY_US + us, "us")
 
     def date(self, day: int) -> dt.date:
-        return self._scenario.first_day + dt.timedelta(days=day)
+        return self.scenario.first_day + dt.timedelta(days=day)
 
     def day(self, day: int) -> SolvedDay | None:
         """The day-th day, or None: before history, or forgotten."""
@@ -202,7 +202,7 @@ def _solve(areas: Sequence[Area], day: int) -> None:
     if calm:
         befores = [area._before[day] for area in calm]
         solved = solve_days(
-            calm[0]._scenario,
+            calm[0].scenario,
             Grid.of([area.plan for area in calm]),
             day,
             opening=np.concatenate([opening for opening, _ in befores], axis=1),
@@ -217,5 +217,5 @@ def _solve(areas: Sequence[Area], day: int) -> None:
         switches = area._switches[day]
         area._take(
             day,
-            solve_day(area._scenario, area.plan, day, opening=opening, closed=closed, switches=switches),
+            solve_day(area.scenario, area.plan, day, opening=opening, closed=closed, switches=switches),
         )

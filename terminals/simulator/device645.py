@@ -22,9 +22,9 @@ from protocols.dlt645.exchange import (
     SecureRequest,
     WriteRequest,
 )
-from protocols.dlt645.security import AUTHENTICATE
+from protocols.dlt645.security import AUTHENTICATE, CLASS_1
 from protocols.dlt645.status import AUTHENTICATED
-from protocols.dlt645.words import SEALED
+from protocols.dlt645.words import SEALED, SIGNED
 from protocols.errors import FrameError
 from protocols.exchange import NEED_DATA, Send
 from protocols.localtime import as_datetime, from_local
@@ -36,6 +36,7 @@ from terminals.simulator.physics import DAY_US, NOT_SHOWN, SHOWN, SLOT_US
 from terminals.simulator.relay import CannotAct, Command, Contact
 from terminals.simulator.scenario import ZONE
 from terminals.simulator.standin import StandInEsam
+from terminals.simulator.tables645 import is_table
 from terminals.simulator.wallet import Refusal, Stage
 
 OTHER: Final = 0x01
@@ -190,7 +191,8 @@ class Device645:
     def _parameter(self, di: int, now: np.datetime64) -> bytes:
         local = as_datetime(self.meter.clock(now), ZONE).replace(tzinfo=None)
         weekday = local.isoweekday() % 7
-        status = self._status() | (AUTHENTICATED if self._esam.authenticated(now) else 0)
+        status = self._status() | self.meter.sets_in_use(now)
+        status |= AUTHENTICATED if self._esam.authenticated(now) else 0
         words = [0, 0, status, 0, 0, 0, 0]
         plain: dict[int, list[values.Typed]] = {
             0x04000101: [local.date(), weekday],
@@ -210,9 +212,12 @@ class Device645:
             **{0x04000A01 + number: [15] for number in records645.CLASSES},
             0x04001401: [0],
         }
-        if di not in plain:
+        if di in plain:
+            return values.encode(di, plain[di])
+        table = self.meter.tables(now).read(di)
+        if table is None:
             raise _Lacks
-        return values.encode(di, plain[di])
+        return table
 
     def _status(self) -> int:
         """Run status word 3: relay state, relay command state, amount-prepaid, keep-power."""
@@ -348,6 +353,8 @@ class Device645:
             self.meter.set_clock(now, utc)
 
     def _write(self, request: WriteRequest, now: np.datetime64) -> bytes:
+        if is_table(request.di) and self.meter.tables(now).takes(request.di):
+            return self._write_table(request, now)
         if not self._authorised(request):
             return self._device.refuse(NOT_AUTHORISED)
         try:
@@ -368,6 +375,21 @@ class Device645:
             return self._device.refuse(NO_DATA)
         self.meter.set_clock(now, from_local(np.array([local], dtype="datetime64[us]"), ZONE)[0])
         return self._device.answer()
+
+    def _write_table(self, request: WriteRequest, now: np.datetime64) -> bytes:
+        """Class 1 with the machine's MAC alone; class 2 with the password, or enciphered."""
+        if request.level in (SEALED, SIGNED) and not self._esam.authenticated(now):
+            return self._device.refuse(NOT_AUTHORISED)
+        of_class_1 = request.di in CLASS_1
+        if request.level == (SIGNED if of_class_1 else SEALED):
+            data = self._esam.open_parameter(request.di, request.data, enciphered=not of_class_1)
+        else:
+            data = request.data if self._authorised(request) and not of_class_1 else None
+        if data is None:
+            return self._device.refuse(NOT_AUTHORISED)
+        clock = as_datetime(self.meter.clock(now), ZONE).replace(tzinfo=None)
+        taken = self.meter.tables(now).write(request.di, data, clock)
+        return self._device.answer() if taken else self._device.refuse(OTHER)
 
     def _authorised(self, request: WriteRequest | ControlRequest) -> bool:
         return request.level == 2 and request.password == self.meter.password

@@ -6,6 +6,7 @@ neighbouring areas here: odd ones store day freezes under 23:59 of the day they 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from terminals.simulator.layout import Ints
 from terminals.simulator.meter import Meter
 from terminals.simulator.physics import NOT_SHOWN, SHOWN
 from terminals.simulator.scenario import ZONE
+from terminals.simulator.tables698 import Tables
 from terminals.simulator.told698 import No, Told698
 
 TASK_RECORDS: Final = 0x60120300
@@ -149,6 +151,9 @@ class Concentrator:
         self._line = line
         self._password = password.encode("ascii")
         self._drift = np.timedelta64(0, "us")
+        self._tables: Tables | None = None
+        #: whether who is connected has said the password
+        self._known = False
         #: object -> its event records, the oldest first: number, beginning, end, source.
         self.records: dict[int, list[tuple[Data, ...]]] = {}
 
@@ -180,7 +185,7 @@ class Concentrator:
         """The answer to a request at the instant `now` (UTC)."""
         answer = {
             (apdus.CONNECT, None): self._connect,
-            (apdus.RELEASE, None): lambda apdu, now: {"result": 0},
+            (apdus.RELEASE, None): self._release,
             (apdus.GET, apdus.NORMAL): self._get,
             (apdus.GET, apdus.LIST): self._get_list,
             (apdus.GET, apdus.RECORD): self._record,
@@ -199,7 +204,12 @@ class Concentrator:
     def _connect(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         auth: Chosen = apdu.fields["auth"]
         wrong = auth.choice > 1 or (auth.choice == 1 and auth.value != self._password)
+        self._known = auth.choice == 1 and not wrong
         return connect_fields(apdu, WRONG_PASSWORD if wrong else 0)
+
+    def _release(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
+        self._known = False
+        return {"result": 0}
 
     def _get(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         return {"result": self._own(apdu.fields["oad"], now)}
@@ -215,8 +225,18 @@ class Concentrator:
             return Result(oad, 0, Data(values.OCTET_STRING, bytes.fromhex(self.address)))
         if oad in TABLES:
             return Result(oad, 0, self.told.table(oad >> 16))
-        held = self.held.get_attribute(oad, now)
+        held = self.held.get_attribute(oad, now) or self._hours(now).get(oad)
         return Result(oad, UNDEFINED) if held is None else Result(oad, 0, held)
+
+    def _hours(self, now: np.datetime64) -> Tables:
+        if self._tables is None:  # of most terminals of a large fleet nobody ever asks
+            self._tables = Tables()
+        self._tables.settle(self._local(now))
+        return self._tables
+
+    def _local(self, now: np.datetime64) -> dt.datetime:
+        shown: dt.datetime = local_fields(np.array([self.clock(now)]), ZONE)[0].astype(dt.datetime)
+        return shown
 
     def _act(self, apdu: Apdu, now: np.datetime64) -> dict[str, Any]:
         item = apdu.fields["item"]
@@ -233,7 +253,11 @@ class Concentrator:
         if self.held.set(item.oad, item.data):
             return {"result": SetResult(item.oad, 0)}
         if item.oad != CLOCK:
-            return {"result": SetResult(item.oad, DENIED)}
+            tables = self._hours(now)
+            if not self._known or not tables.takes(item.oad):
+                return {"result": SetResult(item.oad, DENIED)}
+            taken = tables.set(item.oad, item.data, self._local(now))
+            return {"result": SetResult(item.oad, 0 if taken else MISMATCH)}
         if item.data.tag != values.DATE_TIME_S:
             raise _No(MISMATCH)
         try:

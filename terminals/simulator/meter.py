@@ -10,13 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.localtime import as_datetime
 from terminals.simulator.area import CURVE_DAYS, Area
 from terminals.simulator.diary import Diary, Entry
 from terminals.simulator.layout import Ints
 from terminals.simulator.physics import SLOT_US, SolvedDay
 from terminals.simulator.relay import CannotAct, Command, Contact, Relay, after
-from terminals.simulator.scenario import SLOTS
+from terminals.simulator.scenario import SLOTS, ZONE
 from terminals.simulator.state import ClockState
+from terminals.simulator.tables645 import Tables
 from terminals.simulator.wallet import Refusal, Stage, Wallet
 from terminals.simulator.witness import Act
 
@@ -66,6 +68,7 @@ class Meter:
         "_moves",
         "_see",
         "_settled",
+        "_tables",
         "area",
         "clock_as_made",
         "dead",
@@ -118,6 +121,7 @@ class Meter:
         self.wallet = wallet
         #: until when the wallet has been counted down
         self._settled: np.datetime64 | None = None
+        self._tables: Tables | None = None
         #: how far its load record reaches back; None: CURVE_DAYS
         self.kept: np.timedelta64 | None = None
 
@@ -144,6 +148,18 @@ class Meter:
     def diary(self) -> Diary:
         """What has happened to it."""
         return Diary() if self._diary is None else self._diary
+
+    def tables(self, now: np.datetime64) -> Tables:
+        """Its hours and prices, as they are by its own clock. None are kept of a meter that nobody has asked for them."""
+        if self._tables is None:
+            tariff = self.area.scenario.tariff
+            self._tables = Tables(tariff.hours, tariff.prices if self.prepaid else None)
+        self._tables.settle(as_datetime(self.clock(now), ZONE).replace(tzinfo=None))
+        return self._tables
+
+    def sets_in_use(self, now: np.datetime64) -> int:
+        """The bits of run status word 3 that say which set runs."""
+        return 0 if self._tables is None else self.tables(now).status
 
     def set_clock(self, now: np.datetime64, clock: np.datetime64) -> None:
         """Set by somebody: that is an event, and noted."""

@@ -104,6 +104,19 @@ class StandInEsam:
         wanted = _purchase_mac(key, di, purse.money) + _purchase_mac(key, di, purse.whose)
         return hmac.compare_digest(wanted, macs[0] + macs[1])
 
+    def open_parameter(self, di: int, data: bytes, *, enciphered: bool) -> bytes | None:
+        """What was written at level 98 (`enciphered`) or 99 -> the parameter's data, or None if the MAC is wrong. The authentication is
+        used up."""
+        session, self._session = self._session, None
+        if session is None or len(data) <= MAC_BYTES:
+            return None
+        body, mac = data[:-MAC_BYTES], data[-MAC_BYTES:]
+        key, name = _session_key(session), di.to_bytes(4, "little")
+        right = _keyed(key, name + b"MAC" + body if enciphered else b"sign" + name + body, MAC_BYTES)
+        if not hmac.compare_digest(mac, right):
+            return None
+        return _masked(key, name, body) if enciphered else body
+
 
 def _purchase_mac(key: bytes, di: int, part: bytes) -> bytes:
     return _keyed(key, b"purchase" + di.to_bytes(4, "little") + part, MAC_BYTES)

@@ -1,4 +1,4 @@
-"""Reading and writing what a terminal holds: parameters, archive, tasks.
+"""Reading and writing what a terminal holds: parameters, archive, tasks; the same way a meter's tables (prices.py).
 
 A write is an order with every item as it was and as it shall become. What the terminal holds is read again before the first byte; if it
 is not what was approved, nothing is sent. Then piece by piece: written once, read back, compared; at the first that is not as it
@@ -7,6 +7,7 @@ should be nothing more is written. What was interrupted is found out about by re
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -73,10 +74,10 @@ class WritingAct:
         within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         """Piece by piece, each read back before the next. `within`: what each writing happens in; TooLate: not a byte of it has left."""
-        items = self.items(job.order)
+        items, end = self.items(job.order), self.end(job)
         done = 0
         for piece in _pieces(items, book.most):
-            if as_datetime(job.now()) >= job.order["expires_at"]:
+            if as_datetime(job.now()) >= end:
                 await self._stop(job, f"its time ran out after {done} of {len(items)}")
                 return
             try:
@@ -103,8 +104,7 @@ class WritingAct:
                 )
                 return
             done += len(piece)
-        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job), **self.kept(before)})
-        await job.step(Event.PROVE, f"{done} written, each read back as approved")
+        await self.written(job, done, before)
 
     async def _stop(self, job: Job, why: str) -> None:
         """An end before the end: what was taken is read, for a piece may have been taken in part."""
@@ -113,9 +113,9 @@ class WritingAct:
 
     async def find_out(self, job: Job) -> None:
         items = self.items(job.order)
-        found = await self._read(job, [item.key for item in items])
-        wrong = [item.key for item in items if not self.proves(found.held.get(item.key), item)]
-        result = {"read_back_at": _now(job), "not_as_approved": wrong}
+        found = await self._read(job, self.again(items))
+        wrong = [item.key for item in items if not self.stands(job, found, item)]
+        result = {"read_back_at": _now(job), "not_as_approved": wrong} | self.told(found)
         if wrong:
             right = len(items) - len(wrong)
             detail = f"read back: {right} of {len(items)} as approved; not so: {', '.join(wrong[:10])}{' …' if wrong[10:] else ''}"
@@ -147,8 +147,30 @@ class WritingAct:
         """Whether what was read back is what was written."""
         return bool(held == item.becomes)
 
+    def end(self, job: Job) -> dt.datetime:
+        """From then on nothing more is written."""
+        end: dt.datetime = job.order["expires_at"]
+        return end
+
+    async def written(self, job: Job, done: int, before: Found) -> None:
+        """All has been written, and each piece read back."""
+        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job), **self.kept(before)})
+        await job.step(Event.PROVE, f"{done} written, each read back as approved")
+
     def kept(self, before: Found) -> dict[str, Any]:
         """What the order remembers of what stood there before; the request of these kinds has it."""
+        return {}
+
+    def again(self, items: Sequence[Item]) -> Sequence[str] | None:
+        """What is read to find out what became of a write; None: all there is."""
+        return [item.key for item in items]
+
+    def stands(self, job: Job, found: Found, item: Item) -> bool:
+        """Whether it is there as approved, however long after it was written."""
+        return self.proves(found.held.get(item.key), item)
+
+    def told(self, found: Found) -> dict[str, Any]:
+        """What of it stands in the order's result."""
         return {}
 
 

@@ -66,7 +66,7 @@ def planned(store_dsn: str, store: Connection, clock: Moving, tmp_path: Path) ->
     return look
 
 
-QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11"]
+QUARTER = ["prepaid 11", "lineloss 11", "anomalies 11", "campaigns 11"]
 NIGHT = ["settle 10", "instalments 10", "lineloss 10", "splits 10", "anomalies 10", "billing 10"]
 #: with the night's work until the curves have had their time, and then once more; the lines whose turn it is once
 SUSPECTS, PLACES = "suspects 10", "places 10"
@@ -77,9 +77,9 @@ EARLY, LATE, WHOLE, AFTERWARDS = (
     ["vee-late 10", "vee 10", "statistics 10"],
     ["vee-late 11"],
 )
-HOUR, RETENTION = (
+HOUR, UPKEEP = (
     ["clocks 11", "wallets 11", "online 11", "outages 11", "orderly 10", "rollup 11"],
-    "retention 11",
+    ["retention 11", "tables 11"],
 )
 
 
@@ -91,7 +91,7 @@ def test_each_quarter_hour_and_each_hour_once(planned: Callable[[str], list[str]
         PLACES,
         *WHOLE,
         *HOUR,
-        RETENTION,
+        *UPKEEP,
     ]  # at the start at once
     assert planned("2026-03-11 10:05") == []
     assert planned("2026-03-11 10:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
@@ -108,7 +108,7 @@ def test_the_night_begins_when_the_freezes_have_had_their_time(planned: Callable
     assert planned("2026-03-11 00:35") == [*NIGHT, SUSPECTS]
     assert planned("2026-03-11 00:36") == QUARTER
     assert planned("2026-03-11 01:06") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR]
-    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR, RETENTION]  # once a day
+    assert planned("2026-03-11 03:00") == [*QUARTER, *NIGHT, SUSPECTS, *EARLY, *HOUR, *UPKEEP]  # once a day
     # the curve's points have had their time as well
     assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR]
     assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
@@ -124,7 +124,7 @@ def test_a_day_is_looked_at_as_a_whole_until_that_was_done(
             raise RuntimeError("no")
 
         patch.setitem(schedule.JOBS, "vee", fails)
-        assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, RETENTION]
+        assert planned("2026-03-11 04:06") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, *UPKEEP]
     # the figures of the day have been made
     assert planned("2026-03-11 05:06") == [*QUARTER, *NIGHT, *LATE, *HOUR]
     assert planned("2026-03-11 06:06") == [*QUARTER, *NIGHT, *AFTERWARDS, *HOUR]
@@ -164,7 +164,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
         raise RuntimeError("no")
 
     monkeypatch.setitem(schedule.JOBS, "prepaid", fails)
-    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, RETENTION]
+    assert planned("2026-03-11 10:00") == [*QUARTER, *NIGHT, SUSPECTS, PLACES, *WHOLE, *HOUR, *UPKEEP]
     jobs = table(store, "SELECT job, ok FROM job_run ORDER BY run_id")
     assert jobs == [
         ("prepaid", False),
@@ -173,6 +173,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
             for name in (
                 "lineloss",
                 "anomalies",
+                "campaigns",
                 "settle",
                 "instalments",
                 "lineloss",
@@ -191,6 +192,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
                 "orderly",
                 "rollup",
                 "retention",
+                "tables",
             )
         ),
     ]
