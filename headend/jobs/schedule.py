@@ -220,7 +220,7 @@ class Schedule:
             return f"{batch.manifest['billed']} billed, {batch.changed} new or changed, {batch.manifest['exceptions']} exceptions"
 
         try:
-            run("billing", job, conn, self.zone, self.clock, day)
+            run("billing", job, conn, self.zone, self.clock, day, stepwise=True)
         except psycopg.OperationalError:
             raise
         except Exception:

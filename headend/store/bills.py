@@ -6,15 +6,19 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from psycopg.rows import tuple_row
 
 from headend.store import feed
-from headend.store.db import Connection
+from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
+
+#: how long a run waits for another of the same span: one whose process was killed is given up by the server within moments
+PATIENCE: Final = "5s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,18 @@ class Bill:
     amount_fen: int
     lines: Sequence[dict[str, str]]
     inputs_hash: bytes
+
+
+def alone(conn: Connection, first: dt.date, last: dt.date) -> None:
+    """Nobody else bills this span until the caller's transaction ends. StoreError: somebody does."""
+    conn.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+    try:
+        conn.execute("SELECT pg_advisory_xact_lock(hashtext('billing'), hashtext(%s))", (f"{first}/{last}",))
+    except psycopg.errors.LockNotAvailable:
+        raise StoreError(
+            f"another run bills {first} to {last} now; wait until it has ended: the same data give the same bills"
+        ) from None
+    conn.execute("SET LOCAL lock_timeout = DEFAULT")
 
 
 def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:
