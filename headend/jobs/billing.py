@@ -119,22 +119,23 @@ def run_span(
     own: the connection must not be in one. A batch that is not released leaves its files, and no bill. StoreError: another run bills this span, or
     the disk does not take the files."""
     stem = f"billing-{first}" if first == last else f"billing-{first}--{last}"
-    desk = None
+    desk = Desk(folder, stem)
     try:
-        desk = Desk(folder, stem)
-        with FileSet(desk, folder, stem, SHEETS) as files, own_transactions(run.conn):
+        with (
+            own_transactions(run.conn),
+            bills.alone(run.conn, first, last),
+            FileSet(desk, stem, SHEETS) as files,
+        ):
             with run.conn.transaction() as whole:
-                bills.alone(run.conn, first, last)
                 batch = _make(run, first, last, desk, files, gates or Gates(), tile)
                 if not batch.released:
                     raise psycopg.Rollback(whole)
             files.publish()
             return batch
     except OSError as error:
-        finished = desk.kept() if desk else 0
         raise StoreError(
             f"{error.filename or folder} cannot be written: {error.strerror}; the files that were there stand. Make room, or name another folder, "
-            f"and run {stem} again: {finished} tiles are finished and kept"
+            f"and run {stem} again: {desk.kept()} tiles are finished and kept"
         ) from None
 
 
@@ -181,7 +182,7 @@ def _make(
             "total_amount_fen": counts.fen,
         }
     )
-    return Batch(files.folder, manifest, changed, tiles, kept)
+    return Batch(desk.folder, manifest, changed, tiles, kept)
 
 
 def _bills(piece: Piece) -> list[Stored]:

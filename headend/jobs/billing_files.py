@@ -51,7 +51,9 @@ class Desk:
     """The finished tiles of a span."""
 
     def __init__(self, folder: Path, stem: str) -> None:
-        self.place = folder / f".{stem}"
+        self.folder, self.place = folder, folder / f".{stem}"
+
+    def open(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True)
 
     def find(self, number: int, inputs: str) -> Piece | None:
@@ -126,9 +128,10 @@ class _Sheet:
 class FileSet:
     """The files of a span as they are made: `add` and `rows`, then `seal` while nothing is decided yet, then `publish`."""
 
-    def __init__(self, desk: Desk, folder: Path, stem: str, sheets: Mapping[str, Sequence[str]]) -> None:
-        self._desk, self.folder, self._stem = desk, folder, stem
-        self._manifest = folder / f"{stem}.manifest.json"
+    def __init__(self, desk: Desk, stem: str, sheets: Mapping[str, Sequence[str]]) -> None:
+        desk.open()
+        self._desk, self._folder, self._stem = desk, desk.folder, stem
+        self._manifest = self._folder / f"{stem}.manifest.json"
         self._sealed = desk.place / f"manifest.{os.getpid()}.part"
         self._kept: set[str] = set()
         self._stack = ExitStack()
@@ -156,22 +159,22 @@ class FileSet:
 
     def seal(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """The files with their names, and the manifest on the disk but not in its place. Returns it, with the files."""
-        told = [sheet.seal(self.folder / f"{self._stem}-{name}") for name, sheet in self._sheets.items()]
+        told = [sheet.seal(self._folder / f"{self._stem}-{name}") for name, sheet in self._sheets.items()]
         manifest = {**manifest, "files": told}
         with self._sealed.open("wb") as out:
             out.write((json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
             out.flush()
             os.fsync(out.fileno())
-        _sync(self.folder)
+        _sync(self._folder)
         self._kept = _names(self._manifest) | {file["name"] for file in told}
         return manifest
 
     def publish(self) -> None:
         """The set is there from now on, and what it was made of is not needed any more."""
         self._sealed.replace(self._manifest)
-        _sync(self.folder)
+        _sync(self._folder)
         mine = re.compile(rf"{re.escape(self._stem)}-({'|'.join(self._sheets)})\.[0-9a-f]{{{DIGITS}}}\.csv")
-        for path in self.folder.iterdir():
+        for path in self._folder.iterdir():
             if mine.fullmatch(path.name) and path.name not in self._kept:
                 path.unlink(missing_ok=True)
         self._desk.clear()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,16 +34,24 @@ class Bill:
     inputs_hash: bytes
 
 
-def alone(conn: Connection, first: dt.date, last: dt.date) -> None:
-    """Nobody else bills this span until the caller's transaction ends. StoreError: somebody does."""
-    conn.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+@contextmanager
+def alone(conn: Connection, first: dt.date, last: dt.date) -> Iterator[None]:
+    """Nobody else bills this span meanwhile, here or on another machine. StoreError: somebody does. The connection must not be in a transaction."""
+    name = f"{first}/{last}"
     try:
-        conn.execute("SELECT pg_advisory_xact_lock(hashtext('billing'), hashtext(%s))", (f"{first}/{last}",))
+        with conn.transaction():
+            conn.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+            # the session's: it outlives this transaction, and ends with the process
+            conn.execute("SELECT pg_advisory_lock(hashtext('billing'), hashtext(%s))", (name,))
     except psycopg.errors.LockNotAvailable:
         raise StoreError(
             f"another run bills {first} to {last} now; wait until it has ended: the same data give the same bills"
         ) from None
-    conn.execute("SET LOCAL lock_timeout = DEFAULT")
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute("SELECT pg_advisory_unlock(hashtext('billing'), hashtext(%s))", (name,))
 
 
 def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:

@@ -319,6 +319,17 @@ def own_server() -> Iterator[Embedded]:
     shutil.rmtree(server.place, ignore_errors=True)
 
 
+def kill_server(server: Embedded) -> None:
+    """kill -9, and wait until nobody of it is left."""
+    with psycopg.connect(server.dsn, autocommit=True) as conn:
+        backends = [row[0] for row in conn.execute("SELECT pid FROM pg_stat_activity").fetchall()]
+    os.kill(int((server.data / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
+    end = time.monotonic() + PATIENCE
+    while any(Path(f"/proc/{pid}").exists() for pid in backends):
+        assert time.monotonic() < end, "the server does not die"
+        time.sleep(0.01)
+
+
 def test_the_database_is_killed(own_server: Embedded, tmp_path: Path) -> None:
     with psycopg.connect(own_server.dsn, autocommit=True) as admin:
         admin.execute("CREATE DATABASE bills TEMPLATE template0")
@@ -330,9 +341,7 @@ def test_the_database_is_killed(own_server: Embedded, tmp_path: Path) -> None:
         wanted = office.afresh(conn)
     gate = office.gate(4)
     process = office.start()
-    until((office.work / "3").exists, process)
-    os.kill(int((own_server.data / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
-    until(lambda: waits_at(gate), process)
+    until(lambda: waits_at_and(gate, lambda: kill_server(own_server)), process)
     assert process.wait(PATIENCE) == 1
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert line.startswith("headend: the database broke off: ")
