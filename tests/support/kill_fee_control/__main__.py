@@ -14,6 +14,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psycopg
+
 from headend.store.db import StoreError
 from headend.store.embedded import Embedded
 from tests.support.kill_fee_control import meter
@@ -157,18 +159,17 @@ async def run(server: Embedded, folder: Path, given: argparse.Namespace) -> int:
             try:
                 said, _, _ = await stage.tell(case, LEAD)
                 killed[case.victim] += 1
-            except Breach as breach:
+            except (Breach, AssertionError, psycopg.Error) as breach:
                 wrong += 1
                 said = f"BREACH in {folder}/story-{stage.told}: {breach}"
             print(f"{number}/{len(cases)} {case.name} ({time.monotonic() - since:.0f} s): {said}", flush=True)
         who = ", ".join(f"{n} × {name}" for name, n in sorted(killed.items()))
+        seconds = time.monotonic() - begun
+        right = (
+            "" if wrong else "; one trip, one payment, nothing verified unread, chain and money right in each"
+        )
         print(
-            f"kill-fee-control: seed {given.seed}, {len(cases)} stories, a kill -9 in each ({who}), {time.monotonic() - begun:.0f} s: {wrong} breaches"
-            + (
-                ""
-                if wrong
-                else "; one trip, one payment, nothing verified unread, chain and money right in each"
-            )
+            f"kill-fee-control: seed {given.seed}, {len(cases)} stories, a kill -9 in each ({who}), {seconds:.0f} s: {wrong} breaches{right}"
         )
         return wrong
     finally:
