@@ -28,6 +28,7 @@ def check(town: Town, who: Customer) -> str:
             *_orders(conn, town),
             *_payments(conn, town, who),
             *_balance(conn, who),
+            *_notices(conn),
             *_chain(conn),
             *_money(conn, town),
         ]
@@ -109,7 +110,7 @@ def _payments(conn: Connection, town: Town, who: Customer) -> Iterator[str]:
 
 
 def _balance(conn: Connection, who: Customer) -> Iterator[str]:
-    """The running balance, from the stored curve by a few plain integers; and each level was told once, on the way down."""
+    """The running balance, from the stored curve by a few plain integers."""
     rows = table(conn, "SELECT provisional_low_fen, provisional_high_fen, newest_reading, valid FROM balance")
     if len(rows) != 1 or not rows[0][3]:
         yield f"the balance: {rows}"
@@ -131,10 +132,20 @@ def _balance(conn: Connection, who: Customer) -> Iterator[str]:
         left = who.opening_fen + PAID_FEN - fen(cost)
         if not low - 1 <= left <= high + 1 or high - low > 1:
             yield f"the balance is {low} to {high} fen, and {left} by the curve"
-    told = [row[0] for row in table(conn, "SELECT level FROM notice ORDER BY notice_id")]
-    order = ["warn1", "warn2", "stop"]
-    if told != [level for level in order if level in told] or "stop" not in told:
-        yield f"the customer was told {told}"
+
+
+def _notices(conn: Connection) -> Iterator[str]:
+    """Each level was told on the way down, once; and once more, if it still holds, after a payment that was taken back."""
+    rows = table(
+        conn,
+        "SELECT (SELECT count(*) FROM payment p WHERE p.paid_at >= n.at), level FROM notice n ORDER BY notice_id",
+    )
+    for stretch in {after for after, _ in rows}:
+        told = [level for after, level in rows if after == stretch]
+        if told != [level for level in ("warn1", "warn2", "stop") if level in told]:
+            yield f"the customer was told {told}"
+    if "stop" not in [level for _, level in rows]:
+        yield "the customer was not told that he is cut off"
 
 
 def _chain(conn: Connection) -> Iterator[str]:
