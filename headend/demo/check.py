@@ -504,11 +504,12 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
     rows = {}
     for file in manifest["files"]:
         with (folder / file["name"]).open(encoding="utf-8") as handle:
-            rows[file["name"]] = list(csv.DictReader(handle))
-        if (file["rows"], file["bytes"]) != (len(rows[file["name"]]), (folder / file["name"]).stat().st_size):
+            found = list(csv.DictReader(handle))
+        if (file["rows"], file["bytes"]) != (len(found), (folder / file["name"]).stat().st_size):
             return None
+        rows[file["name"].split(".")[0]] = found
     accounts, exceptions, corrections = (
-        rows[f"billing-{DAY}-{name}.csv"] for name in ("accounts", "exceptions", "corrections")
+        rows[f"billing-{DAY}-{name}"] for name in ("accounts", "exceptions", "corrections")
     )
     fen = sum(_fen(row["amount_yuan"]) for row in accounts)
     energy = sum(Decimal(row["energy_kwh"]) for row in accounts)
