@@ -13,6 +13,7 @@ from headend.jobs import billing
 from headend.jobs.billing import Batch, Gates
 from headend.jobs.frame import Run
 from headend.store import bills, openings
+from headend.store.billed import TILE
 from headend.store.db import StoreError
 
 
@@ -43,6 +44,13 @@ def command() -> None:
     type=click.FloatRange(0),
     help="How many per cent a bill may lie off the account's last one, by day; what lies further off is held back.",
 )
+@click.option(
+    "--tile",
+    type=click.IntRange(1),
+    default=TILE,
+    show_default=True,
+    help="Accounts worked on at once: fewer take less memory, and less has to be done again after a kill.",
+)
 @json_option
 @pass_app
 def run_(
@@ -52,22 +60,35 @@ def run_(
     out: Path | None,
     most: float | None,
     change: float | None,
+    tile: int,
     as_json: bool,
 ) -> None:
-    """Write lines, accounts, exceptions, corrections and a manifest with control totals and SHA-256. Exit code 1: not released."""
+    """Write lines, accounts, exceptions, corrections and a manifest with control totals and SHA-256. Exit code 1: not released.
+
+    A run that broke off is run again by the same command and goes on at the tile where it was; a tile for which other readings have come is done
+    anew. A reader goes by the manifest: it names one whole set, the old one or the new one."""
     first = first or last
     if last >= app.today():
         raise StoreError(f"{last} is not over yet: its closing register does not exist")
     if first > last:
         raise StoreError(f"--from {first} lies after --date {last}")
-    batch = _batch(app, first, last, out, Gates(most, change))
+    batch = _batch(app, first, last, out, Gates(most, change), tile)
     m = batch.manifest
     if as_json:
-        print_json({**m, "folder": str(batch.folder), "bills_new_or_changed": batch.changed})
+        print_json(
+            {
+                **m,
+                "folder": str(batch.folder),
+                "bills_new_or_changed": batch.changed,
+                "tiles": batch.tiles,
+                "tiles_kept": batch.kept,
+            }
+        )
     else:
         click.echo(
             f"{m['billed']} of {m['accounts']} accounts billed, {m['total_energy_kwh']} kWh, {m['total_amount_yuan']} yuan; "
             f"{m['exceptions']} exceptions; {batch.changed} bills new or changed"
+            + (f"; {batch.kept} of {batch.tiles} tiles were finished already" if batch.kept else "")
         )
         for file in m["files"]:
             click.echo(f"  {batch.folder / file['name']}  {file['rows']} rows  sha256 {file['sha256']}")
@@ -78,17 +99,18 @@ def run_(
         )
 
 
-def _batch(app: App, first: dt.date, last: dt.date, out: Path | None, gates: Gates) -> Batch:
-    """A batch that is not released leaves its files, and no bill."""
+def _batch(
+    app: App, first: dt.date, last: dt.date, out: Path | None, gates: Gates, tile: int = TILE
+) -> Batch:
     app.conn.rollback()
-    with app.conn.transaction() as whole:
-        batch = billing.run_span(
-            Run(app.conn, app.zone, app.clock.now()), first, last, out or app.settings.home / "export", gates
-        )
-        if not batch.released:
-            raise psycopg.Rollback(whole)
-    app.conn.commit()
-    return batch
+    folder = out or app.settings.home / "export"
+    try:
+        return billing.run_span(Run(app.conn, app.zone, app.clock.now()), first, last, folder, gates, tile)
+    except psycopg.OperationalError as error:
+        raise StoreError(
+            f"the database broke off: {str(error).strip().splitlines()[0]}; `headend doctor` looks into it. Then run the same command again: "
+            f"it goes on at the tile where it was, and the files in {folder} are the old ones until all are there"
+        ) from None
 
 
 @command.command()
@@ -106,9 +128,7 @@ def correct(app: App, since: dt.date | None, out: Path | None, as_json: bool) ->
     done = []
     for first, last, change in spans:
         batch = _batch(app, first, last, out, Gates(change=change))
-        name = next(
-            file["name"] for file in batch.manifest["files"] if file["name"].endswith("-corrections.csv")
-        )
+        name = next(file["name"] for file in batch.manifest["files"] if "-corrections." in file["name"])
         done.append(
             {
                 "first_day": first, "last_day": last, "changed": batch.changed, "corrections": batch.manifest["corrections"],

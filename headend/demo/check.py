@@ -464,9 +464,10 @@ def _billing(g: _Ground) -> Iterator[Check]:
         "JOIN installation i USING (point_id) JOIN meter m USING (meter_id)"
     ).fetchall()
     asset_of = {row["number"]: row["asset"] for row in rows}
-    with (folder / f"billing-{DAY}-accounts.csv").open(encoding="utf-8") as handle:
+    names = {file["name"].split(".")[0]: file["name"] for file in manifest["files"]}
+    with (folder / names[f"billing-{DAY}-accounts"]).open(encoding="utf-8") as handle:
         billed = {row["customer"]: _fen(row["amount_yuan"]) for row in csv.DictReader(handle)}
-    with (folder / f"billing-{DAY}-lines.csv").open(encoding="utf-8") as handle:
+    with (folder / names[f"billing-{DAY}-lines"]).open(encoding="utf-8") as handle:
         lines: dict[str, int] = {}
         for row in csv.DictReader(handle):
             lines[row["customer"]] = lines.get(row["customer"], 0) + _fen(row["amount_yuan"])
@@ -503,11 +504,12 @@ def _totals(folder: Path, manifest: dict[str, Any]) -> tuple[int, ...] | None:
     rows = {}
     for file in manifest["files"]:
         with (folder / file["name"]).open(encoding="utf-8") as handle:
-            rows[file["name"]] = list(csv.DictReader(handle))
-        if (file["rows"], file["bytes"]) != (len(rows[file["name"]]), (folder / file["name"]).stat().st_size):
+            found = list(csv.DictReader(handle))
+        if (file["rows"], file["bytes"]) != (len(found), (folder / file["name"]).stat().st_size):
             return None
+        rows[file["name"].split(".")[0]] = found
     accounts, exceptions, corrections = (
-        rows[f"billing-{DAY}-{name}.csv"] for name in ("accounts", "exceptions", "corrections")
+        rows[f"billing-{DAY}-{name}"] for name in ("accounts", "exceptions", "corrections")
     )
     fen = sum(_fen(row["amount_yuan"]) for row in accounts)
     energy = sum(Decimal(row["energy_kwh"]) for row in accounts)

@@ -1,7 +1,8 @@
 """The nightly billing batch: determinants and lines of every account for a span of whole days.
 
 The file set is a function of registers, archive and tariffs alone: run again over the same data it is the same byte for byte. It is made a
-tile of accounts at a time, and becomes files with their own names when all of it is there.
+tile of accounts at a time; a run that broke off goes on at the first tile that is not finished, or for which other things are read now
+(`billing_files.py`). Bills and files come about together when all tiles are there: bills by one commit, files by the manifest after it.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 
+from headend import __version__
 from headend.jobs import determinants
+from headend.jobs.billing_files import Desk, FileSet, Piece, text
 from headend.jobs.determinants import ACTIVE, Grounds, Source
 from headend.jobs.frame import Run
 from headend.jobs.settle import KEPT
@@ -27,6 +30,7 @@ from headend.store import bills, blocks, tariffs
 from headend.store.billed import TILE, Billed, stream
 from headend.store.bills import Bill as Stored
 from headend.store.blocks import Why
+from headend.store.db import StoreError, own_transactions
 from protocols.reading import MISSING
 from tariffs import billing
 from tariffs.charge import Problem
@@ -80,11 +84,14 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a batch produced: files by name, the last of them the manifest that seals them; bills that are new or changed."""
+    """What a batch produced: files by name, the last of them the manifest that seals them; bills that are new or changed; tiles, and how many of
+    them a run that broke off had finished."""
 
     folder: Path
     manifest: dict[str, Any]
     changed: int
+    tiles: int
+    kept: int
 
     @property
     def released(self) -> bool:
@@ -99,64 +106,111 @@ class _Counts:
     refused: int = 0  # accounts without a bill
     energy: int = 0
     fen: int = 0
-    changed: int = 0
+
+    def add(self, facts: dict[str, int]) -> None:
+        for name in ("accounts", "billed", "exceptions", "energy", "fen"):
+            setattr(self, name, getattr(self, name) + facts[name])
+        self.refused += facts["accounts"] - facts["billed"]
 
 
 def run_span(
     run: Run, first: dt.date, last: dt.date, folder: Path, gates: Gates | None = None, tile: int = TILE
 ) -> Batch:
-    """Bill local days first..last (both included), keep the bills (a changed one as a further revision) and write the files, in the caller's
-    transaction."""
-    gates = gates or Gates()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Bill local days first..last (both included), keep the bills (a changed one as a further revision) and write the files, in a transaction of its
+    own: the connection must not be in one. A batch that is not released leaves its files, and no bill. StoreError: another run bills this span, or
+    the disk does not take the files."""
     stem = f"billing-{first}" if first == last else f"billing-{first}--{last}"
+    desk = Desk(folder, stem)
+    try:
+        with (
+            own_transactions(run.conn),
+            bills.alone(run.conn, first, last),
+            FileSet(desk, stem, SHEETS) as files,
+        ):
+            with run.conn.transaction() as whole:
+                batch = _make(run, first, last, desk, files, gates or Gates(), tile)
+                if not batch.released:
+                    raise psycopg.Rollback(whole)
+            files.publish()
+            return batch
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or folder} cannot be written: {error.strerror}; the files that were there stand. Make room, or name another folder, "
+            f"and run {stem} again: {desk.kept()} tiles are finished and kept"
+        ) from None
+
+
+def _make(
+    run: Run, first: dt.date, last: dt.date, desk: Desk, files: FileSet, gates: Gates, size: int
+) -> Batch:
+    """Everything but the last step: bills in the transaction, files sealed and not published."""
     plans, counts = tariffs.load(run.conn), _Counts()
-    with ExitStack() as stack:
-        sheets = {
-            name: stack.enter_context(_Sheet(folder / f"{stem}-{name}.csv", columns))
-            for name, columns in SHEETS.items()
+    changed = tiles = kept = 0
+    for number, who in enumerate(stream(run.conn, first, last, run.zone, size)):
+        tile = _Tile(run, who, gates)
+        tile.read(plans)
+        inputs = tile.inputs()
+        piece = desk.find(number, inputs)
+        if piece is None:
+            piece, made = tile.piece(), [tile.bills[row] for row in sorted(tile.bills)]
+            desk.keep(number, inputs, piece)
+        else:
+            made = _bills(piece)
+            kept += 1
+        tiles += 1
+        files.add(piece)
+        counts.add(dict(piece.facts["counts"]))
+        changed += bills.save(run.conn, made, now=run.now)
+    bills.note_batch(run.conn, first, last, gates.change, now=run.now)
+    changed += bills.take_back(run.conn, first, last, now=run.now)
+    corrected = bills.corrections(run.conn, first, last)
+    files.rows("corrections", [_correction(row) for row in corrected])
+    manifest = files.seal(
+        {
+            "first_day": first.isoformat(),
+            "last_day": last.isoformat(),
+            "zone": str(run.zone),
+            "accounts": counts.accounts,
+            "billed": counts.billed,
+            "without_bill": counts.refused,
+            "exceptions": counts.exceptions,
+            "gates": {"exceptions_percent": gates.exceptions, "change_percent": gates.change},
+            "released": gates.exceptions is None
+            or 100 * counts.refused <= gates.exceptions * counts.accounts,
+            "corrections": len(corrected),
+            "corrections_fen": sum(row["amount_fen"] - row["before_fen"] for row in corrected),
+            "total_energy_kwh": _decimal(counts.energy),
+            "total_amount_yuan": yuan_text(counts.fen),
+            "total_amount_fen": counts.fen,
         }
-        for who in stream(run.conn, first, last, run.zone, tile):
-            work = _Tile(run, who, gates)
-            work.unpriced(plans)
-            for tariff, segments, rows in _groups(plans, who):
-                work.bill(tariff, segments, rows)
-            work.write(sheets, counts)
-        bills.note_batch(run.conn, first, last, gates.change, now=run.now)
-        counts.changed += bills.take_back(run.conn, first, last, now=run.now)
-        corrected = bills.corrections(run.conn, first, last)
-        sheets["corrections"].rows(map(_correction, corrected), len(corrected))
-    told = [sheet.told() for sheet in sheets.values()]
-    released = gates.exceptions is None or 100 * counts.refused <= gates.exceptions * counts.accounts
-    manifest = {
-        "first_day": first.isoformat(),
-        "last_day": last.isoformat(),
-        "zone": str(run.zone),
-        "accounts": counts.accounts,
-        "billed": counts.billed,
-        "without_bill": counts.refused,
-        "exceptions": counts.exceptions,
-        "gates": {"exceptions_percent": gates.exceptions, "change_percent": gates.change},
-        "released": released,
-        "corrections": len(corrected),
-        "corrections_fen": sum(row["amount_fen"] - row["before_fen"] for row in corrected),
-        "total_energy_kwh": _decimal(counts.energy),
-        "total_amount_yuan": yuan_text(counts.fen),
-        "total_amount_fen": counts.fen,
-        "files": told,
-    }
-    # the manifest comes last: a set with a manifest is whole
-    _replace(
-        folder / f"{stem}.manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
     )
-    return Batch(folder, manifest, counts.changed)
+    return Batch(desk.folder, manifest, changed, tiles, kept)
+
+
+def _bills(piece: Piece) -> list[Stored]:
+    """The bills of a tile that was finished, from its rows."""
+    lines: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in _csv(piece.sheets["lines"]):
+        lines.setdefault(tuple(row[:6]), []).append(dict(zip(LINE_COLUMNS[6:], row[6:], strict=True)))
+    made = []
+    for account, row in zip(piece.facts["billed"], _csv(piece.sheets["accounts"]), strict=True):
+        first, last = (dt.date.fromisoformat(day) for day in row[4:6])
+        *_, yuan, digest = row
+        fen = int(yuan.replace(".", ""))
+        made.append(Stored(account, first, last, fen, lines.get(tuple(row[:6]), []), bytes.fromhex(digest)))
+    return made
+
+
+def _csv(body: bytes) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(body.decode(), newline=""))
 
 
 def correct_cut_short(run: Run, day: dt.date, folder: Path) -> int:
-    """Bill spans again in which somebody came or went and the archive learnt it after they were billed, in the caller's transaction: how many.
+    """Bill spans again in which somebody came or went and the archive learnt it after they were billed: how many.
 
     As far back as meters keep day freezes; what is older `headend billing correct --since` does."""
     spans = bills.cut_short(run.conn, day - KEPT)
+    run.conn.commit()
     for first, last, change in spans:
         run_span(run, first, last, folder, Gates(change=change))
     return len(spans)
@@ -184,61 +238,94 @@ def _groups(plans: dict[str, Tariff], who: Billed) -> Iterator[tuple[Tariff, tup
         yield tariff, tariff.spans(first, last + dt.timedelta(days=1), cuts), np.array(rows, dtype=np.int64)
 
 
-class _Sheet:
-    """One file as it grows, under another name until it is whole."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Accounts that share a plan and its segments, and what was read for them."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path = path
-        self._part = path.with_name(path.name + ".part")
-        self._columns = columns
-        self._rows = 0
-        self._out: TextIO | None = None
-
-    def __enter__(self) -> _Sheet:
-        self._out = self._part.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._out, lineterminator="\n")
-        self._writer.writerow(self._columns)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._out is not None
-        self._out.close()
-        if kind is None:
-            self._part.replace(self.path)
-        else:
-            self._part.unlink()
-
-    def rows(self, rows: Iterable[Sequence[Any]], count: int) -> None:
-        self._writer.writerows(rows)
-        self._rows += count
-
-    def told(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        with self.path.open("rb") as body:
-            digest = hashlib.file_digest(body, "sha256").hexdigest()
-        return {
-            "name": self.path.name,
-            "rows": self._rows,
-            "bytes": self.path.stat().st_size,
-            "sha256": digest,
-        }
+    tariff: Tariff
+    segments: tuple[Segment, ...]
+    rows: I64
+    grounds: Grounds
 
 
 @dataclass(slots=True)
 class _Tile:
-    """The results of a tile of accounts as they come together: rows of the three files by account."""
+    """A tile of accounts: first what is read for it, then what becomes of that, rows of the three files by account."""
 
     run: Run
     who: Billed
     gates: Gates
+    groups: list[_Group] = field(default_factory=list)
     assets: dict[int, str] = field(default_factory=dict)
+    #: (fen, days) of each account's last bill, where a gate asks for it
+    before: dict[int, tuple[int, int]] = field(default_factory=dict)
     lines: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
     accounts: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     exceptions: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
     bills: dict[int, Stored] = field(default_factory=dict)
     energy: int = 0
 
-    def unpriced(self, plans: dict[str, Tariff]) -> None:
+    def read(self, plans: dict[str, Tariff]) -> None:
+        """All that the tile rests on."""
+        self._unpriced(plans)
+        for tariff, segments, rows in _groups(plans, self.who):
+            days = [*(segment.begin for segment in segments), segments[-1].end]
+            grounds = Source(self.run, self.who, rows, tariff, days).of(segments)
+            self.groups.append(_Group(tariff, segments, rows, grounds))
+            wanted = np.setdiff1d(grounds.meter[grounds.meter > 0], np.fromiter(self.assets, dtype=np.int64))
+            if len(wanted):
+                self.assets.update(zip(wanted.tolist(), blocks.assets(self.run.conn, wanted), strict=True))
+            if self.gates.change is not None:
+                first = self.who.first[rows[0]].item()
+                self.before |= bills.before(self.run.conn, self.who.account_id[rows], first)
+
+    def inputs(self) -> str:
+        """The hash of all that was read, and of who reads it."""
+        digest = hashlib.sha256(f"{__version__} {self.gates.change}".encode())
+        who = self.who
+        for value in (who.account_id, who.customer, who.point, who.tariff, who.first, who.last):
+            _absorb(digest, value)
+        for group in self.groups:
+            grounds = group.grounds
+            _absorb(digest, (group.tariff.name, group.tariff.rounding, group.segments))
+            given = [getattr(grounds.given, column.name) for column in fields(grounds.given)]
+            for value in (
+                group.rows,
+                *given,
+                grounds.why,
+                grounds.meter,
+                grounds.registers,
+                grounds.multiplier,
+            ):
+                _absorb(digest, value)
+        _absorb(digest, who.siblings)  # whose point a line of another account's contract names
+        _absorb(digest, sorted(self.assets.items()))
+        _absorb(digest, sorted(self.before.items()))
+        _absorb(digest, self.exceptions)
+        return digest.hexdigest()
+
+    def piece(self) -> Piece:
+        """What becomes of it, in the accounts' order."""
+        for group in self.groups:
+            self._bill(group)
+        order = range(len(self.who))
+        rows = {
+            "lines": [line for row in order for line in self.lines.get(row, ())],
+            "accounts": [self.accounts[row] for row in order if row in self.accounts],
+            "exceptions": [line for row in order for line in self.exceptions.get(row, ())],
+        }
+        made = [self.bills[row] for row in order if row in self.bills]
+        counts = {
+            "accounts": len(self.who), "billed": len(made), "exceptions": len(rows["exceptions"]), "energy": self.energy,
+            "fen": sum(bill.amount_fen for bill in made),
+        }  # fmt: skip
+        return Piece(
+            {name: text(found) for name, found in rows.items()},
+            {name: len(found) for name, found in rows.items()},
+            {"counts": counts, "billed": [bill.account_id for bill in made]},
+        )
+
+    def _unpriced(self, plans: dict[str, Tariff]) -> None:
         """Accounts whose plan has no price on their first day: one of them must not stop the others."""
         who = self.who
         for row, (name, first) in enumerate(zip(who.tariff.tolist(), who.first.tolist(), strict=True)):
@@ -246,10 +333,9 @@ class _Tile:
                 names = (who.customer[row], who.point[row], "", str(who.first[row]), str(who.last[row]))
                 self.exceptions[row] = [(*names, "no", f"the tariff {name} has no price on {first}")]
 
-    def bill(self, tariff: Tariff, segments: Sequence[Segment], rows: I64) -> None:
+    def _bill(self, group: _Group) -> None:
         """Bill accounts of one plan and one span."""
-        days = [*(segment.begin for segment in segments), segments[-1].end]
-        grounds = Source(self.run, self.who, rows, tariff, days).of(segments)
+        tariff, segments, rows, grounds = group.tariff, group.segments, group.rows, group.grounds
         result = billing.bill(tariff, segments, grounds.given)
         names = self._names(tariff, rows, grounds)
         hashes = inputs_hashes(*determinants.inputs(tariff, segments, grounds))
@@ -262,9 +348,6 @@ class _Tile:
 
     def _names(self, tariff: Tariff, rows: I64, grounds: Grounds) -> list[tuple[str, ...]]:
         who = self.who
-        wanted = np.setdiff1d(grounds.meter[grounds.meter > 0], np.fromiter(self.assets, dtype=np.int64))
-        if len(wanted):
-            self.assets.update(zip(wanted.tolist(), blocks.assets(self.run.conn, wanted), strict=True))
         first, last = (str(column[rows[0]]) for column in (who.first, who.last))
         return [
             (who.customer[row], who.point[row], self._meters(*pair), tariff.name, first, last)
@@ -294,10 +377,9 @@ class _Tile:
         if self.gates.change is None:
             return held
         first, last = (column[rows[0]].item() for column in (self.who.first, self.who.last))
-        before = bills.before(self.run.conn, self.who.account_id[rows], first)
         days = (last - first).days + 1
         for k in np.flatnonzero(result.computed).tolist():
-            found = before.get(int(self.who.account_id[rows[k]]))
+            found = self.before.get(int(self.who.account_id[rows[k]]))
             if found is not None:
                 fen, length = found
                 # |new/days - old/length| > share * |old/length|, in whole numbers but for the clerk's own per cent
@@ -366,23 +448,14 @@ class _Tile:
                 int(self.who.account_id[row]), first, last, fen, kept, bytes.fromhex(hashes[k])
             )
 
-    def write(self, sheets: dict[str, _Sheet], counts: _Counts) -> None:
-        """To the files and the store, in the accounts' order."""
-        order = range(len(self.who))
-        for name, found in (("lines", self.lines), ("exceptions", self.exceptions)):
-            rows = [line for row in order for line in found.get(row, ())]
-            sheets[name].rows(rows, len(rows))
-        sheets["accounts"].rows(
-            [self.accounts[row] for row in order if row in self.accounts], len(self.accounts)
-        )
-        kept = [self.bills[row] for row in order if row in self.bills]
-        counts.accounts += len(self.who)
-        counts.billed += len(kept)
-        counts.refused += len(self.who) - len(kept)
-        counts.exceptions += sum(len(found) for found in self.exceptions.values())
-        counts.energy += self.energy
-        counts.fen += sum(bill.amount_fen for bill in kept)
-        counts.changed += bills.save(self.run.conn, kept, now=self.run.now)
+
+def _absorb(digest: Any, value: Any) -> None:
+    """Into a hash: an array with its type and shape, anything else as Python writes it."""
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    else:
+        digest.update(repr(value).encode())
 
 
 def decimals(units: I64) -> list[str]:
@@ -412,9 +485,3 @@ def _signed(values: I64, texts: list[str]) -> list[str]:
 def _decimal(units: int) -> str:
     sign = "-" if units < 0 else ""
     return f"{sign}{abs(units) // 10_000}.{abs(units) % 10_000:04d}"
-
-
-def _replace(path: Path, body: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(body)
-    part.replace(path)

@@ -277,7 +277,7 @@ class Schedule:
             )
 
         try:
-            run("billing", job, conn, self.zone, self.clock, day)
+            run("billing", job, conn, self.zone, self.clock, day, stepwise=True)
         except psycopg.OperationalError:
             raise
         except Exception:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from psycopg.rows import tuple_row
 
 from headend.store import feed
-from headend.store.db import Connection
+from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
+
+#: how long a run waits for another of the same span: one whose process was killed is given up by the server within moments
+PATIENCE: Final = "5s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,26 @@ class Bill:
     amount_fen: int
     lines: Sequence[dict[str, str]]
     inputs_hash: bytes
+
+
+@contextmanager
+def alone(conn: Connection, first: dt.date, last: dt.date) -> Iterator[None]:
+    """Nobody else bills this span meanwhile, here or on another machine. StoreError: somebody does. The connection must not be in a transaction."""
+    name = f"{first}/{last}"
+    try:
+        with conn.transaction():
+            conn.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+            # the session's: it outlives this transaction, and ends with the process
+            conn.execute("SELECT pg_advisory_lock(hashtext('billing'), hashtext(%s))", (name,))
+    except psycopg.errors.LockNotAvailable:
+        raise StoreError(
+            f"another run bills {first} to {last} now; wait until it has ended: the same data give the same bills"
+        ) from None
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute("SELECT pg_advisory_unlock(hashtext('billing'), hashtext(%s))", (name,))
 
 
 def save(conn: Connection, bills: Sequence[Bill], *, now: Any) -> int:

@@ -54,7 +54,13 @@ IDLE = 300.0
 
 def _kwargs(idle: float) -> dict[str, Any]:
     options = f"{OPTIONS} -c idle_in_transaction_session_timeout={int(idle * 1000)}"
-    return {"row_factory": dict_row, "options": options, "connect_timeout": 10, "application_name": "headend"}
+    # a fallback: whoever runs several processes may tell them apart by PGAPPNAME or the DSN
+    return {
+        "row_factory": dict_row,
+        "options": options,
+        "connect_timeout": 10,
+        "fallback_application_name": "headend",
+    }
 
 
 def connect(dsn: str, idle: float = IDLE) -> Connection:

@@ -39,7 +39,7 @@ SAMPLE: Final = 20_000
 #: what is told apart, by what does it
 STAGES: Final = {
     "accounts, terms, tariffs": "stream", "registers and determinants": "Source", "bills": "bill", "hashes of the inputs": "inputs_hashes",
-    "lines and rows": "_Tile.bill", "files": "_Sheet.rows", "bills kept": "save",
+    "lines and rows": "_Tile.piece", "tiles kept": "Desk.keep", "files": "FileSet.add", "bills kept": "save",
 }  # fmt: skip
 
 
@@ -100,7 +100,6 @@ def _bill(dsn: str, accounts: int, folder: Path) -> list[str]:
             with _timed() as spent:
                 begin = time.perf_counter()
                 batch = billing.run_span(Run(conn, CHINA, now), DAY, DAY, folder)
-                conn.commit()
                 seconds = time.perf_counter() - begin
             size = sum(path.stat().st_size for path in folder.iterdir())
             told = batch.manifest
@@ -146,7 +145,8 @@ def _timed() -> Iterator[Counter[str]]:
     places = [
         (billing, "Source", "Source"), (billing.Source, "of", "Source"), (billing.billing, "bill", "bill"),
         (billing, "inputs_hashes", "inputs_hashes"),
-        (billing._Tile, "bill", "_Tile.bill"), (billing._Sheet, "rows", "_Sheet.rows"), (billing.bills, "save", "save"),
+        (billing._Tile, "piece", "_Tile.piece"), (billing.Desk, "keep", "Desk.keep"), (billing.FileSet, "add", "FileSet.add"),
+        (billing.bills, "save", "save"),
     ]  # fmt: skip
     kept = [(where, name, getattr(where, name)) for where, name, _ in places]
     billing.stream = streamed
@@ -163,7 +163,7 @@ def _timed() -> Iterator[Counter[str]]:
 
 def _loop(folder: Path, accounts: int) -> str:
     """The same money by a loop over the determinants file, on a sample."""
-    name = next(path for path in folder.iterdir() if path.name.endswith("-accounts.csv"))
+    name = next(path for path in folder.iterdir() if "-accounts." in path.name)
     with name.open(encoding="utf-8") as body:
         rows = list(
             csv.DictReader(

@@ -46,18 +46,21 @@ def batch(
     last: dt.date = LAST,
     **more: Any,
 ) -> Batch:
-    with conn.transaction():
-        found = billing.run_span(run(conn, now), first, last, folder, **more)
     conn.commit()
-    return found
+    return billing.run_span(run(conn, now), first, last, folder, **more)
 
 
 def files(found: Batch) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in found.folder.iterdir()}
+    """The set, by its manifest."""
+    (manifest,) = found.folder.glob("*.manifest.json")
+    told = json.loads(manifest.read_bytes())
+    assert told == found.manifest
+    names = [manifest.name, *(file["name"] for file in told["files"])]
+    return {name: (found.folder / name).read_bytes() for name in names}
 
 
 def sheet(found: Batch, name: str) -> list[dict[str, str]]:
-    told = next(file for file in found.manifest["files"] if file["name"].endswith(f"-{name}.csv"))
+    told = next(file for file in found.manifest["files"] if f"-{name}." in file["name"])
     return list(csv.DictReader(io.StringIO((found.folder / told["name"]).read_text(encoding="utf-8"))))
 
 
@@ -283,9 +286,8 @@ def test_what_a_year_had_brought_before_the_head_end_began(store: Connection, tm
 def test_nobody(store: Connection, tmp_path: Path) -> None:
     found = batch(store, tmp_path, first=LAST)
     assert (found.changed, found.manifest["accounts"], found.manifest["total_amount_yuan"]) == (0, 0, "0.00")
-    assert set(files(found)) == {
-        f"billing-2026-03-03{end}"
-        for end in ("-lines.csv", "-accounts.csv", "-exceptions.csv", "-corrections.csv", ".manifest.json")
+    assert {name.split(".")[0] for name in files(found)} == {
+        f"billing-2026-03-03{end}" for end in ("-lines", "-accounts", "-exceptions", "-corrections", "")
     }
 
 

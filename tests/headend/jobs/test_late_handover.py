@@ -9,6 +9,7 @@ customer's are 5 to 8, 4,332.8, 4,333 fen. One fen more than before, for two bil
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
@@ -139,14 +140,14 @@ def test_what_is_older_than_meters_remember_recompute_gives_back(store: Connecti
 
 def test_a_bill_that_was_cut_short(store: Connection, tmp_path: Path) -> None:
     here, _ = household(store, prepaid=False)
-    with store.transaction():
-        billing.run_span(run(store, "2026-03-09 00:40"), FIRST, dt.date(2026, 3, 8), tmp_path)
+    store.commit()
+    billing.run_span(run(store, "2026-03-09 00:40"), FIRST, dt.date(2026, 3, 8), tmp_path)
     account = here.account or 0
     day = dt.date(2026, 3, 20)
     assert owed.of_account(store, account, day, SHANGHAI).total_fen == EIGHT
     new = handed_over(store, here, prepaid=False)
-    with store.transaction():
-        assert billing.correct_cut_short(run(store, "2026-03-10 00:40"), dt.date(2026, 3, 9), tmp_path) == 1
+    store.commit()
+    assert billing.correct_cut_short(run(store, "2026-03-10 00:40"), dt.date(2026, 3, 9), tmp_path) == 1
     assert owed.of_account(store, account, day, SHANGHAI).total_fen == FOUR
     assert owed.of_account(store, new, day, SHANGHAI).total_fen == FOUR
     assert table(
@@ -158,18 +159,22 @@ def test_a_bill_that_was_cut_short(store: Connection, tmp_path: Path) -> None:
         (account, "2026-03-01", "2026-03-08", 2, 0, True),
         (new, "2026-03-05", "2026-03-08", 1, FOUR, False),
     ]
-    with store.transaction():
-        assert billing.correct_cut_short(run(store, "2026-03-10 01:40"), dt.date(2026, 3, 9), tmp_path) == 0
-    body = (tmp_path / "billing-2026-03-01--2026-03-08-corrections.csv").read_text(encoding="utf-8")
+    store.commit()
+    assert billing.correct_cut_short(run(store, "2026-03-10 01:40"), dt.date(2026, 3, 9), tmp_path) == 0
+    manifest = json.loads(
+        (tmp_path / "billing-2026-03-01--2026-03-08.manifest.json").read_text(encoding="utf-8")
+    )
+    (name,) = [told["name"] for told in manifest["files"] if "corrections" in told["name"]]
+    body = (tmp_path / name).read_text(encoding="utf-8")
     assert "old,P1,2026-03-01,2026-03-08,2,86.66,0.00,-86.66," in body
 
 
 def test_the_nights_job_does_it_by_itself(store: Connection, store_dsn: str, tmp_path: Path) -> None:
     here, _ = household(store, prepaid=False)
     for day in range(1, 9):
-        with store.transaction():
-            date = dt.date(2026, 3, day)
-            billing.run_span(run(store, "2026-03-09 00:40"), date, date, tmp_path)
+        store.commit()
+        date = dt.date(2026, 3, day)
+        billing.run_span(run(store, "2026-03-09 00:40"), date, date, tmp_path)
     new = handed_over(store, here, prepaid=False)
     Schedule(store_dsn, SHANGHAI, parse("system", SHANGHAI), tmp_path)._bill(store, dt.date(2026, 3, 8))
     day = dt.date(2026, 3, 20)
