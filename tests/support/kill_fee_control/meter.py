@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from tests.support.household import is_peak
 PLAN: Final = Plan(
     dead=0, missing=0, thieves=0, excursions=0, unbalanced=0, prepaid=1, lost=0.0, garbled=0.0, events=0
 )
+#: seed of a fleet in which somebody takes no more than validation believes behind a ratio: 10 A
+FLEET: Final = 7
 DAY: Final = "2026-03-11"
 #: the quarter-hour whose reading shows that nothing is left; one costs the customer about this, so that he is warned twice before
 EMPTY_AT: Final = "10:30"
@@ -62,6 +65,19 @@ class Customer:
     meter: Meter
     ct: int
     opening_fen: int
+
+
+def calmest(meters: Sequence[Meter]) -> Meter:
+    """The customer whose dearest quarter-hour of two days is the least."""
+    ends = np.arange(
+        at(DAY) - np.timedelta64(1, "D"), at(DAY) + np.timedelta64(1, "D"), np.timedelta64(15, "m")
+    )
+
+    def most(meter: Meter) -> int:
+        totals = [int(found[0]) for end in ends if (found := meter.registers(end)) is not None]
+        return int(np.diff(totals).max())
+
+    return min((meter for meter in meters if meter.has_relay and meter.phases == 1), key=most)
 
 
 def customer(meter: Meter) -> Customer:

@@ -77,7 +77,7 @@ def prepare(server: Embedded, seed: int, folder: Path, endpoint: str) -> tuple[s
     clock = ScaledClock(at(START), time.time() + 10_000, 1.0)
     made = meter.fleet(seed, folder / "template", clock)
     asyncio.run(_once(made))
-    who = meter.customer(made.terminals[0].meters[2])
+    who = meter.customer(meter.calmest(made.terminals[0].meters))
     with psycopg.connect(server.dsn, autocommit=True) as admin:
         admin.execute("CREATE DATABASE morning TEMPLATE template0")
     with db.connect(psycopg.conninfo.make_conninfo(server.dsn, dbname="morning")) as conn:
