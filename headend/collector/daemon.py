@@ -27,6 +27,7 @@ import structlog
 from headend.clock import Clock
 from headend.collector.database import Database
 from headend.collector.drivers import drivers
+from headend.collector.ending import end
 from headend.collector.gaps import Kept, open_gaps
 from headend.collector.gather import Gather
 from headend.collector.limits import Allowances, Starts
@@ -233,17 +234,13 @@ class Daemon:
             log.info("stopping")
             if listener is not None:
                 await listener.close()
-            for held in list(self._held.values()):
-                held.task.cancel()
-            await asyncio.gather(*(held.task for held in self._held.values()), return_exceptions=True)
+            await end(held.task for held in self._held.values())
             await self._roster.close()
             with contextlib.suppress(TimeoutError):
                 # a disk that is full or slow as well: the rest is read again after the next start
                 async with asyncio.timeout(10):
                     await self._writer.flush()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             if subscriber is not None:
                 await subscriber.leave()
             with contextlib.suppress(psycopg.Error):
