@@ -23,7 +23,8 @@ DUE_DAYS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What was billed up to its last day. `name` is its number for the bank. An instalment of a debt is due on its day, and bears no penalty: no
+    """What was billed up to its last day. `name` is its number for the bank; `made`: the local day of its first
+    revision, where that is known. An instalment of a debt is due on its day, and bears no penalty: no
     source says that one does."""
 
     name: str
@@ -31,6 +32,14 @@ class Bill:
     last_day: dt.date
     amount_fen: int
     instalment: bool = False
+    made: dt.date | None = None
+
+    @property
+    def due(self) -> dt.date:
+        """The last day on which nothing is added: of a bill that was made only after it, as much later."""
+        usual = self.last_day + dt.timedelta(days=DUE_DAYS)
+        late = self.made is not None and self.made > usual
+        return self.made + dt.timedelta(days=DUE_DAYS) if late and self.made else usual
 
     @property
     def opens(self) -> dt.date:
@@ -135,7 +144,7 @@ def arrears(bills: Sequence[Bill], paid: Mapping[dt.date, int], day: dt.date, ru
         _Account(
             bill,
             () if bill.instalment else rules,
-            bill.last_day + dt.timedelta(days=DUE_DAYS),
+            bill.due,
             bill.amount_fen,
         )
         for bill in sorted(whole(bills), key=lambda bill: (bill.last_day, bill.first_day))

@@ -306,14 +306,14 @@ class _Fit:
         rest = self._held.get("rest")
         if rest and rest[0] & 0x7F != 0x7F:
             used.add(rest[1])
-        return used | {number for *_, number in self._coming()}
+        return used | {number for *_, number in self._since(self._today)}
 
     def _since(self, day: dt.date) -> list[list[int]]:
         """Holidays of the meter from then on; those that are over mean nothing any more."""
         return [list(row) for row in self._held.get("holidays") or () if dt.date(*row[:3]) >= day]
 
     def _coming(self) -> list[list[int]]:
-        """Those before the switch."""
+        """Public holidays before the switch."""
         return [row for row in self._since(self._today) if dt.date(*row[:3]) < self._at]
 
     def _numbers(

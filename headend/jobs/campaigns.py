@@ -172,6 +172,8 @@ class _Campaign:
         """Writes of what was approved. The order is approved by the person who did."""
         conn = self.run.conn
         for row in self._rows("approved", most=most) if most else ():
+            if not self._runs():
+                return
             try:
                 order = self._request(row, "write", self.row["requested_by"], Writing(row["request"]))
                 self._approve(order, row["approved_by"])
@@ -180,6 +182,18 @@ class _Campaign:
                 self._move(row, "failed", f"not asked for: {why}")
             else:
                 self._move(row, "writing", write_order=order)
+                if not self._runs():  # stopped between the order and the row that names it
+                    self._withdraw(order)
+
+    def _runs(self) -> bool:
+        """Whether nobody has stopped it meanwhile."""
+        return bool(campaigns.one(self.run.conn, self.row["campaign_id"])["state"] == "running")
+
+    def _withdraw(self, order: int) -> None:
+        try:
+            orders.cancel(self.run.conn, order, who=f"job:{NAME}", now=self.run.now)
+        except NoSuchStep:
+            self.run.conn.rollback()  # it is on the wire
 
     def _approve(self, order: int, who: str) -> None:
         try:
@@ -189,6 +203,8 @@ class _Campaign:
 
     def _ask(self, most: int) -> None:
         for row in self._rows("listed", most=most):
+            if not self._runs():
+                return
             try:
                 order = self._request(row, "read", f"job:{NAME}", None)
             except orders.OrderError as why:

@@ -306,18 +306,27 @@ def _notify(run: Run, running: Running, levels: list[str]) -> int:
             running.assessment.likely == MISSING, from_fen(running.ledger_fen), running.assessment.likely
         )
     )
-    for k, level in enumerate(levels):
-        if level not in ("warn1", "warn2", "stop"):
+    for k, reached in enumerate(levels):
+        if reached not in ("warn1", "warn2", "stop"):
             continue
         fen = int(likely[k])
         left = yuan_text(fen)
-        zh, en = (
-            _announced(run, running.terms[int(running.who.account_id[k])]) if level == "stop" else ("", "")
-        )
+        account = int(running.who.account_id[k])
+        terms = running.terms[account]
+        # where nobody is stopped none is announced: it must not stand as the notice of a stop when that changes
+        level = "warn2" if reached == "stop" and not terms.trips else reached
+        zh = en = ""
+        until = None
+        if level == "stop":
+            until = notices.promised(run.conn, account) or as_datetime(run.now) + dt.timedelta(
+                days=terms.grace_days
+            )
+            zh, en = _announced(run, until)
         told += notices.write(
             run.conn,
-            int(running.who.account_id[k]),
+            account,
             level=level,
+            until=until,
             balance_fen=fen,
             text_zh=f"尊敬的{running.who.name[k]}(户号{running.who.customer[k]}),您的电费余额为{left}元,请及时充值。"
             + zh,
@@ -328,13 +337,11 @@ def _notify(run: Run, running: Running, levels: list[str]) -> int:
     return told
 
 
-def _announced(run: Run, terms: Terms) -> tuple[str, str]:
-    """What a stop notice says besides the balance."""
-    if not terms.trips:
-        return "余额不足。", " The balance is below the level that was agreed."
-    if not terms.grace_days:
+def _announced(run: Run, until: dt.datetime) -> tuple[str, str]:
+    """What a stop notice says besides the balance. `until`: what it promises; a repeat promises what the first one did."""
+    over = until.astimezone(run.zone)
+    if until <= as_datetime(run.now):
         return "余额不足,将按规定停电。", " Supply will be stopped."
-    over = as_datetime(run.now, run.zone) + dt.timedelta(days=terms.grace_days)
     return (
         f"余额不足,宽限至{over:%Y-%m-%d %H:%M},逾期未缴将按规定停电。",
         f" Supply will be stopped unless it is paid by {over:%Y-%m-%d %H:%M}.",
@@ -362,7 +369,7 @@ def act(run: Run) -> tuple[int, int, list[str]]:
             level = below[row["account_id"]]
             if row["level"] == "stop" and level is not None and row["high_fen"] < level and last != "trip":
                 days = terms[row["account_id"]].grace_days
-                over = grace.until(row["told_at"], days, row["granted"], run.zone)
+                over = grace.until(row["told_at"], days, row["promised"], row["granted"], run.zone)
                 if (
                     closed is not None
                     or row["noticed_at"] is None

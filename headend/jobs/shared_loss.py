@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from headend.jobs.frame import Run
 from headend.store import blocks, splits, tariffs
+from headend.store.blocks import Why
 from protocols.localtime import midnight
 from protocols.reading import MISSING
 from tariffs.money import share
@@ -83,13 +84,17 @@ def _counted(run: Run, points: Sequence[int], first: dt.date, end: dt.date) -> _
         run.conn, first, run.zone, last=end - _DAY, points=np.array(points, dtype=np.int64)
     ).by_point()
     energy = np.full((len(points), days + 1), MISSING)
-    energy[:, 0] = 0
     held, counted, _ = blocks.counted(run.conn, rows, midnights, run.zone, ["active_import"])
     if len(held):
         at = np.array([points.index(point) for point in held.tolist()], dtype=np.int64)
-        place, none = np.arange(len(held)), np.zeros(len(held), dtype=np.int64)
-        for k in range(1, days + 1):
-            energy[at, k] = counted["active_import"].between(place, none, np.full(len(held), k)).energy
+        place, known = np.arange(len(held)), counted["active_import"].why == Why.KNOWN
+        # from each point's own first midnight that is known, for differences alone are used: who came within the span has none before
+        begin = np.where(known.any(axis=1), known.argmax(axis=1), days + 1)
+        for k in range(days + 1):
+            moved = (
+                counted["active_import"].between(place, np.minimum(begin, k), np.full(len(held), k)).energy
+            )
+            energy[at, k] = np.where(begin <= k, moved, MISSING)
     return _Counted({point: k for k, point in enumerate(points)}, energy)
 
 

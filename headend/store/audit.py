@@ -210,7 +210,18 @@ def _rows(conn: Connection) -> Broken | None:
             WHERE a.kind = 'delivery' AND (d.notice_id IS NULL OR audit_body(d)::text <> a.body)
             UNION ALL
             SELECT a.seq, a.kind, a.ref, e.plan_id IS NULL FROM audit a LEFT JOIN orderly_event e ON e.orderly_event_id = a.ref::bigint
-            WHERE a.kind = 'orderly' AND (e.plan_id IS NULL OR NOT to_jsonb(e) @> a.body::jsonb)) told ORDER BY seq LIMIT 1
+            WHERE a.kind = 'orderly' AND (e.plan_id IS NULL OR NOT to_jsonb(e) @> a.body::jsonb)
+            UNION ALL
+            SELECT a.seq, a.kind, a.ref, t.terms_id IS NULL FROM audit a LEFT JOIN fee_terms t ON t.terms_id = a.ref::bigint
+            WHERE a.kind = 'terms' AND (t.terms_id IS NULL OR NOT to_jsonb(t) @> a.body::jsonb)
+            UNION ALL
+            SELECT a.seq, a.kind, a.ref, true FROM audit a WHERE a.kind = 'debt'
+              AND NOT EXISTS (SELECT FROM debt d WHERE d.debt_id = a.ref::int AND to_jsonb(d) @> a.body::jsonb)
+              AND NOT EXISTS (SELECT FROM debt_act d WHERE d.debt_id = a.ref::int AND to_jsonb(d) @> a.body::jsonb)
+            UNION ALL  -- a grant that was revoked says so in a further record
+            SELECT a.seq, a.kind, a.ref, g.grace_id IS NULL FROM audit a LEFT JOIN grace g ON g.grace_id = a.ref::bigint
+            WHERE a.kind = 'grace' AND (g.grace_id IS NULL OR NOT to_jsonb(g) @> (a.body::jsonb - 'revoked_by' - 'revoked_at'))) told
+            ORDER BY seq LIMIT 1
         """
     ).fetchone()
     if row is None:

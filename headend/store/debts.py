@@ -99,6 +99,7 @@ def agree(conn: Connection, number: int, *, who: str, reason: str, now: Any, zon
             raise StoreError(f"debt {number} {'was given up' if 'end' in acts else 'holds already'}")
         if row["who"] == who:
             raise StoreError(f"{who} has recorded debt {number}; another person must agree")
+        _reachable(row)
         if row["kind"] == ARREARS:
             _owing(conn, row["account_id"], row["amount_fen"], row["prepaid"], today, zone)
         void = _agree(conn, number, row["account_id"], who, reason, now, today)
@@ -262,17 +263,26 @@ def _person(who: str, reason: str) -> None:
 def _hold(conn: Connection, account: int) -> bool:
     """The account, until the transaction ends; whether it is prepaid."""
     row = conn.execute(
-        "SELECT prepaid FROM account WHERE account_id = %s FOR NO KEY UPDATE", (account,)
+        "SELECT prepaid, fee_control FROM account WHERE account_id = %s FOR NO KEY UPDATE", (account,)
     ).fetchone()
     if row is None:
         raise StoreError(f"no account {account}")
+    _reachable(row)
     return bool(row["prepaid"])
+
+
+def _reachable(row: Mapping[str, Any]) -> None:
+    """StoreError: the money is in the meter's wallet, where no instalment can be taken out of it."""
+    if row["prepaid"] and row["fee_control"] != "master":
+        raise StoreError(
+            f"this account's money is kept by the {row['fee_control']}: no instalment can be taken out of it there; collect the debt otherwise"
+        )
 
 
 def _locked(conn: Connection, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """A debt with its account held, and what was done about it."""
     row = conn.execute(
-        "SELECT d.*, a.prepaid FROM debt d JOIN account a USING (account_id) WHERE debt_id = %s FOR NO KEY UPDATE OF a", (number,)
+        "SELECT d.*, a.prepaid, a.fee_control FROM debt d JOIN account a USING (account_id) WHERE debt_id = %s FOR NO KEY UPDATE OF a", (number,)
     ).fetchone()  # fmt: skip
     if row is None:
         raise UnknownDebt(number)

@@ -20,13 +20,17 @@ class UnknownGrace(StoreError):
 
 
 def until(
-    told_at: dt.datetime | None, days: int, granted: dt.date | None, zone: ZoneInfo
+    told_at: dt.datetime | None,
+    days: int,
+    promised: dt.datetime | None,
+    granted: dt.date | None,
+    zone: ZoneInfo,
 ) -> dt.datetime | None:
     """The first moment at which a trip may be asked for. `told_at`: the first stop notice since the balance reached the level; None: nobody can
-    say. `granted`: the last local day of what was granted."""
+    say. `promised`: what the notices say. `granted`: the last local day of what was granted."""
     if told_at is None:
         return None
-    over = told_at + dt.timedelta(days=days)
+    over = max(told_at + dt.timedelta(days=days), promised or told_at)
     if granted is None:
         return over
     return max(over, as_datetime(midnight(granted + dt.timedelta(days=1), zone)))

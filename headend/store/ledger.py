@@ -440,7 +440,8 @@ def save_balances(conn: Connection, computed: Balances, *, now: Any) -> None:
                CASE WHEN g THEN NULL WHEN k = 'stop' THEN coalesce(o.stop_since, %(now)s) ELSE o.stop_since END
         FROM unnest(%(a)s::int[], %(l)s::bigint[], %(e)s::bigint[], %(lo)s::bigint[], %(hi)s::bigint[], %(r)s::timestamptz[],
                     %(v)s::boolean[], %(w)s::text[], %(k)s::text[], %(g)s::boolean[]) AS u(a, l, e, lo, hi, r, v, w, k, g)
-        LEFT JOIN balance o ON o.account_id = a
+        -- one that was not ours to compute for a week begins anew
+        LEFT JOIN balance o ON o.account_id = a AND o.as_of > %(now)s - interval '7 days'
         ORDER BY a
         ON CONFLICT (account_id) DO UPDATE SET as_of = excluded.as_of, ledger_fen = excluded.ledger_fen,
             ledger_entry_id = excluded.ledger_entry_id, provisional_low_fen = excluded.provisional_low_fen,
@@ -501,12 +502,13 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
     open (bypassed, load not known). `newest_order` is the newest relay order of all."""
     return conn.execute(
         """
-        SELECT a.account_id, m.asset, b.level, told_at(a.account_id) AS noticed_at, n.told_at, o.action AS last_action, o.state AS last_state,
+        SELECT a.account_id, m.asset, b.level, told_at(a.account_id) AS noticed_at, n.told_at, n.promised,
+               o.action AS last_action, o.state AS last_state,
                o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
                (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
-                   AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen
+                   AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind IN ('reversal', 'debt', 'deferral'))), 0)::bigint AS high_fen
         FROM account a JOIN balance b USING (account_id)
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         JOIN meter m USING (meter_id)
@@ -514,8 +516,8 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
                            AND sent_at IS NOT NULL
                              AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
                            ORDER BY order_id DESC LIMIT 1) o ON true
-        LEFT JOIN LATERAL (SELECT min(notice_reached(notice)) FILTER (WHERE at >= b.stop_since) AS told_at FROM notice
-                           WHERE notice.account_id = a.account_id AND level = 'stop') n ON true
+        LEFT JOIN LATERAL (SELECT min(notice_reached(notice)) AS told_at, max(until) AS promised FROM notice
+                           WHERE notice.account_id = a.account_id AND level = 'stop' AND at >= b.stop_since) n ON true
         WHERE a.prepaid AND a.fee_control = 'master' AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
           AND (%(accounts)s::int[] IS NULL OR a.account_id = ANY(%(accounts)s)) AND (b.level = 'stop' OR o.action = 'trip')
           AND NOT EXISTS (SELECT FROM orders p WHERE p.meter_id = i.meter_id AND p.kind = 'relay' AND p.is_open)

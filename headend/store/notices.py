@@ -54,23 +54,46 @@ class Report:
 
 
 def write(
-    conn: Connection, account_id: int, *, level: str, balance_fen: int, text_zh: str, text_en: str, now: Any
+    conn: Connection,
+    account_id: int,
+    *,
+    level: str,
+    balance_fen: int,
+    text_zh: str,
+    text_en: str,
+    now: Any,
+    until: dt.datetime | None = None,
 ) -> bool:
     """Record a notice unless the same level was told since the last payment, or, of a stop, since the balance was last good, and announce it
-    to whoever sends. True if it is new."""
+    to whoever sends. One that reached nobody in WAITS is written again. `until`: before which a notice of the stop promises that nothing
+    happens. True if it is new."""
     new = conn.execute(
         """
-        INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en)
-        SELECT %(account)s, %(level)s, %(now)s, %(fen)s, %(zh)s, %(en)s WHERE NOT EXISTS (
+        INSERT INTO notice (account_id, level, at, balance_fen, text_zh, text_en, until)
+        SELECT %(account)s, %(level)s, %(now)s, %(fen)s, %(zh)s, %(en)s, %(until)s WHERE NOT EXISTS (
             SELECT FROM notice n WHERE n.account_id = %(account)s AND n.level = %(level)s AND n.at > coalesce(
                 (SELECT max(paid_at) FROM payment p WHERE p.account_id = %(account)s), '-infinity')
-              AND (n.level <> 'stop' OR n.at >= coalesce((SELECT stop_since FROM balance b WHERE b.account_id = %(account)s), '-infinity')))
+              AND (n.level <> 'stop' OR n.at >= coalesce((SELECT stop_since FROM balance b WHERE b.account_id = %(account)s), '-infinity'))
+              AND (n.at > %(since)s OR notice_reached(n) IS NOT NULL))
         """,
         {
             "account": account_id, "level": level, "now": as_datetime(now), "fen": balance_fen, "zh": text_zh, "en": text_en,
+            "until": until, "since": as_datetime(now) - WAITS,
         },
     ).rowcount  # fmt: skip
     return _announce(conn, account_id) if new else False
+
+
+def promised(conn: Connection, account_id: int) -> dt.datetime | None:
+    """Until when the notices of this stop have promised that nothing happens."""
+    row = conn.execute(
+        "SELECT max(n.until) AS until FROM notice n JOIN balance b USING (account_id) "
+        "WHERE account_id = %s AND n.level = 'stop' AND n.at >= b.stop_since",
+        (account_id,),
+    ).fetchone()
+    assert row is not None
+    until: dt.datetime | None = row["until"]
+    return until
 
 
 def write_once(

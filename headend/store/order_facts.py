@@ -167,7 +167,9 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         stop_below_fen=fee_terms.stop_below(conn, {account["account_id"]: terms})[account["account_id"]]
         if account and terms
         else None,
-        grace_until=grace.until(account["told_at"], terms.grace_days, account["granted"], cluster.zone(conn))
+        grace_until=grace.until(
+            account["told_at"], terms.grace_days, account["promised"], account["granted"], cluster.zone(conn)
+        )
         if account and terms
         else None,
         noticed_at=account["noticed_at"] if account else None,
@@ -197,10 +199,12 @@ def _account(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
                b.provisional_high_fen
                  + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                              AND e.entry_id > b.ledger_entry_id
-                             AND (e.amount_fen > 0 OR e.kind = 'reversal')), 0)::bigint AS high_fen,
+                             AND (e.amount_fen > 0 OR e.kind IN ('reversal', 'debt', 'deferral'))), 0)::bigint AS high_fen,
                told_at(a.account_id) AS noticed_at,
                (SELECT min(notice_reached(n)) FROM notice n
                 WHERE n.account_id = a.account_id AND n.level = 'stop' AND n.at >= b.stop_since) AS told_at,
+               (SELECT max(n.until) FROM notice n
+                WHERE n.account_id = a.account_id AND n.level = 'stop' AND n.at >= b.stop_since) AS promised,
                (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted
         FROM installation i JOIN account a USING (point_id) LEFT JOIN balance b USING (account_id)
         WHERE i.meter_id = %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s

@@ -41,7 +41,8 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
     if row["prepaid"]:
         return Owed(True, row["fen"], Arrears((), max(0, row["fen"])))
     bills = conn.execute(
-        "SELECT * FROM (SELECT DISTINCT ON (last_day, first_day) first_day, last_day, amount_fen, taken_back FROM bill "
+        "SELECT * FROM (SELECT DISTINCT ON (last_day, first_day) first_day, last_day, amount_fen, taken_back, "
+        "min(at) OVER (PARTITION BY last_day, first_day) AS made FROM bill "
         "WHERE account_id = %s ORDER BY last_day, first_day, revision DESC) newest WHERE NOT taken_back",
         (account_id,),
     ).fetchall()
@@ -63,7 +64,13 @@ def of_account(conn: Connection, account_id: int, day: dt.date, zone: ZoneInfo) 
     found = arrears.arrears(
         [
             *(
-                Bill(bill_name(b["first_day"], b["last_day"]), b["first_day"], b["last_day"], b["amount_fen"])
+                Bill(
+                    bill_name(b["first_day"], b["last_day"]),
+                    b["first_day"],
+                    b["last_day"],
+                    b["amount_fen"],
+                    made=b["made"].astimezone(zone).date(),
+                )
                 for b in bills
             ),
             *instalments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +47,19 @@ def test_the_penalty_by_hand() -> None:
     assert arrears([month(1, 1_005)], {}, dt.date(2026, 5, 31), RESIDENTS).penalty_fen == 101
     assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), OTHERS).penalty_fen > 10_000
     assert arrears([month(1, 10_000)], {}, dt.date(2028, 1, 10), CAPPED).penalty_fen == 10_000
+
+
+def test_a_bill_that_is_made_after_it_was_due_is_due_as_much_later() -> None:
+    """January's, made on 10 March: due on 30 March, so until 2 April three days. Made in time it makes no difference when."""
+    bill = month(1, 100_000)
+    late, early = (replace(bill, made=day(text)) for text in ("03-10", "02-05"))
+    assert arrears([late], {}, day("03-30"), RESIDENTS).penalty_fen == 0
+    assert arrears([late], {}, day("04-02"), RESIDENTS).penalty_fen == 300
+    assert (
+        arrears([early], {}, day("04-02"), RESIDENTS).penalty_fen
+        == arrears([bill], {}, day("04-02"), RESIDENTS).penalty_fen
+        == 4_100
+    )
 
 
 @given(st.integers(0, 10**9), st.integers(0, 800), st.integers(0, 800))

@@ -50,7 +50,9 @@ ALTER TABLE balance ADD COLUMN stop_since timestamptz;
 COMMENT ON COLUMN balance.stop_since IS 'when the stop level was reached; kept until the balance is good again, whatever is not known in between';
 
 ALTER TABLE notice DROP CONSTRAINT notice_level_check, ADD CONSTRAINT notice_level_check CHECK (level IN ('warn1', 'warn2', 'stop', 'instalment')),
-    ADD COLUMN ref text NOT NULL DEFAULT '';
+    ADD COLUMN ref text NOT NULL DEFAULT '',
+    ADD COLUMN until timestamptz;
+COMMENT ON COLUMN notice.until IS 'stop: before which it promises that supply goes on; kept, whatever the terms become';
 COMMENT ON COLUMN notice.ref IS 'instalment: debt/the day since which it is behind; told once';
 
 -- What is owed besides the supply (欠费分期), and how it is paid off. Neither a debt nor what was done about it is ever changed.

@@ -147,16 +147,10 @@ def test_arrears_of_a_prepaid_customer(counter: Counter) -> None:
 
 
 def billed(conn: Connection, account: int, *months: tuple[int, int]) -> None:
-    save_bills(
-        conn,
-        [
-            Bill(
-                account, dt.date(2026, m, 1), dt.date(2026, m, 31 if m == 1 else 28), fen, [], bytes([m]) * 32
-            )
-            for m, fen in months
-        ],
-        now=at("2026-03-02 00:00"),
-    )
+    for m, fen in months:
+        last = dt.date(2026, m, 31 if m == 1 else 28)
+        made = [Bill(account, dt.date(2026, m, 1), last, fen, [], bytes([m]) * 32)]
+        save_bills(conn, made, now=at(f"2026-{m + 1:02}-02 00:00"))
     conn.commit()
 
 

@@ -109,7 +109,8 @@ def test_the_capacity_is_charged_on_the_older_account_and_the_other_says_so(
         "P1": [("capacity", Decimal("2500.00"), "Basic charge by capacity")],
         "P2": [("capacity", Decimal("0.00"), "Basic charge: charged once, on the account at P1")],
     }
-    body = (tmp_path / "billing-2026-03-01--2026-03-31-lines.csv").read_text(encoding="utf-8")
+    (file,) = tmp_path.glob("billing-2026-03-01--2026-03-31-lines.*.csv")
+    body = file.read_text(encoding="utf-8")
     assert "基本电费:并入计量点P1户计收,本户不重复计收" in body
 
 
@@ -174,6 +175,17 @@ def test_nothing_is_lost_by_rounding(store: Connection, tmp_path: Path) -> None:
     found = quantities(store, tmp_path)
     assert sum(found.values()) == 93
     assert abs(found["P1"] - Decimal("50.0769")) <= Decimal("0.0002")
+
+
+def test_who_comes_within_the_month_shares_from_his_first_day(store: Connection, tmp_path: Path) -> None:
+    """Nine days are all P1's, 27 kWh; 66 of the other 22 days as 700 : 350."""
+    older, newer = works(store, since="2026-03-10 00:00")
+    store.execute(
+        "UPDATE loss_role SET valid_from = %s WHERE point_id = %s", (moment("2026-03-10 00:00"), newer.point)
+    )
+    used(store, older, {"2026-03-01": 0, "2026-03-10": 300, "2026-04-01": 1_000})
+    used(store, newer, {"2026-03-10": 0, "2026-04-01": 350})
+    assert near(quantities(store, tmp_path), P1=71, P2=22)
 
 
 def test_a_register_that_is_not_known_waits_for_it(store: Connection, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from headend.control.order_state import State
 from headend.jobs import prepaid
-from headend.store import audit, fee_terms, grace, ledger, orders
+from headend.store import audit, fee_terms, grace, ledger, order_facts, orders
 from headend.store.db import Connection, StoreError
+from protocols.localtime import as_datetime
 from tests.support.arrears import NOW, broke, fence
 from tests.support.house import SHANGHAI, Place, at, one, place, table
 from tests.support.household import home, run
@@ -139,6 +140,8 @@ def test_a_little_money_does_not_begin_the_week_anew_and_a_good_balance_does(sto
     pay(store, 1, "2026-03-12 10:00", "1")  # still below zero
     round_(store, "2026-03-12 10:05")
     assert stop_told(store) == ["03-11 10:05", "03-12 10:05"]
+    told = [text for (text,) in table(store, "SELECT text_zh FROM notice WHERE level = 'stop'")]
+    assert ["宽限至2026-03-18 10:05" in text for text in told] == [True, True]  # both promise what is kept
     told = table(store, "SELECT stop_since FROM balance")
     assert told == [(at("2026-03-11 10:05").item().replace(tzinfo=dt.UTC),)]
     pay(store, 2_000, "2026-03-13 10:00", "2")
@@ -161,6 +164,31 @@ def test_not_knowing_is_no_good_balance(store: Connection) -> None:
     assert one(store, "SELECT stop_since FROM balance") == at("2026-03-11 10:05").item().replace(
         tzinfo=dt.UTC
     )
+
+
+def test_what_a_notice_has_promised_is_kept_whatever_the_terms_become(store: Connection) -> None:
+    short(store)
+    store.execute('UPDATE cluster SET limits = \'{"reading_age": 40000000, "balance_age": 40000000}\'')
+    round_(store, "2026-03-11 10:05")
+    change(store, grace_days=0)
+    round_(store, "2026-03-12 10:05")
+    assert asked(store) == 0
+    facts, _ = order_facts.facts(store, "1", at("2026-03-12 10:05"))
+    assert facts.grace_until == as_datetime(at("2026-03-18 10:05"))
+
+
+def test_who_was_told_that_nobody_is_stopped_is_told_anew_when_that_changes(store: Connection) -> None:
+    change(store, trips=False, grace_days=0)
+    short(store)
+    round_(store, "2026-03-11 10:05")
+    assert stop_told(store) == []
+    assert one(store, "SELECT level FROM notice") == "warn2"
+    change(store, trips=True, grace_days=0)
+    prepaid.act(run(store, "2026-03-11 11:00"))
+    assert asked(store) == 0
+    round_(store, "2026-03-11 11:05")
+    assert stop_told(store) == ["03-11 11:05"]
+    assert "将按规定停电" in one(store, "SELECT text_zh FROM notice WHERE level = 'stop'")
 
 
 # --- terms -----------------------------------------------------------------------------------------------------------

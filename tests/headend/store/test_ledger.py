@@ -23,6 +23,7 @@ from headend.store.ledger import (
     UnknownCustomer,
 )
 from tests.support.house import at, one, place, table
+from tests.support.notices import deliver_all
 
 DAY = dt.date(2026, 3, 11)
 NOW = at("2026-03-11 10:00")
@@ -182,6 +183,10 @@ def test_one_notice_a_level_until_a_payment(store: Connection) -> None:
     pay(store, paid_at=at("2026-03-11 10:20"))
     assert [tell("stop", "2026-03-11 10:30"), tell("stop", "2026-03-11 10:45")] == [True, False]
     assert one(store, "SELECT count(*) FROM notice") == 3
+    # one that reached nobody in a month is written again; one that did is not
+    assert [tell("stop", "2026-04-11 10:29"), tell("stop", "2026-04-11 10:31")] == [False, True]
+    deliver_all(store, at("2026-04-11 10:32"))
+    assert not tell("stop", "2026-06-11 10:32")
 
 
 def take_back(conn: Connection, serial: str = "1", fen: int = 500, by: str = "R") -> ledger.Reversal:

@@ -81,6 +81,17 @@ def test_money_that_was_taken_back_buys_nothing(store: Connection, cut_off: Plac
     assert one(store, "SELECT count(*) FROM orders WHERE action = 'permit'") == 0
 
 
+def test_a_debt_that_is_put_off_is_no_payment(store: Connection, cut_off: Place) -> None:
+    store.execute(
+        "INSERT INTO ledger_entry (account_id, kind, period, revision, amount_fen, inputs_hash, detail, at) "
+        "SELECT %s, k, '1', 1, f, '', '{}', now() FROM (VALUES ('debt', -50000), ('deferral', 50000)) v (k, f)",
+        (cut_off.account,),
+    )
+    store.commit()
+    assert high(store) == -110
+    assert after(store, cut_off) == ([], [])
+
+
 def test_other_peoples_payments_are_not_looked_at(store: Connection, cut_off: Place) -> None:
     pay(store, 500)
     assert reclose.after_payment(store, [(cut_off.account or 0) + 1], now=NOW) == ([], [])
