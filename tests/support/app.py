@@ -74,7 +74,7 @@ def desk(store_dsn: str, store: Connection) -> Iterator[Desk]:
 def settle(conn: Connection) -> None:
     """Wait until the feed shows all that is committed: a transaction anywhere in the server, of another test, holds it back."""
     conn.commit()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         row = conn.execute(
             "SELECT coalesce(max(xid), '0'::xid8) < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM feed"
