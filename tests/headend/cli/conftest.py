@@ -123,6 +123,10 @@ def fleet(servers: Any, garbage: int, tmp_path_factory: pytest.TempPathFactory) 
                         "--head-end", f"127.0.0.1:{listen}")
         )  # fmt: skip
         assert shell("init").code == 0
+        # before the first notice: what one has promised is kept
+        assert (
+            shell("prepaid", "terms", "--grace-days", "0", "--reason", "a test of what comes after").code == 0
+        )
         until((simulator / "ready.json").exists, 30)
         babbler(folder / "garbage", garbage)
         for archive in (simulator / "archive", folder / "garbage"):

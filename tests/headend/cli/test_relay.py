@@ -30,7 +30,6 @@ def broke(fleet):
     assert "delivered by visit A-17" in " ".join(shown.out.split())
     # he was told a moment ago; a notice is evidence, and dating it back would be found by the audit
     assert fleet("relay", "limits", "notice_before=0").code == 0
-    assert fleet("prepaid", "terms", "--grace-days", "0", "--reason", "a test").code == 0
     return meter
 
 

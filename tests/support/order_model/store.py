@@ -322,7 +322,9 @@ class Store:
         assert row is not None
         try:
             size = batches.release(self.conn, row["batch_id"], who=who, why="x", now=self.now)
-            assert size >= batch.asked  # the store counts all that the requester asks for that day, lists and single ones
+            assert (
+                size >= batch.asked
+            )  # the store counts all that the requester asks for that day, lists and single ones
         except StoreError:
             self.conn.rollback()
             return False
