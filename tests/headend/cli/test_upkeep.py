@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,16 @@ def test_a_backup_is_rehearsed_restored_and_the_doctor_knows(
             admin.execute(
                 f"DROP DATABASE IF EXISTS {psycopg.conninfo.conninfo_to_dict(beside)['dbname']} WITH (FORCE)".encode()
             )
-    said = shell("restore", str(folder), "--home", str(tmp_path / "new"))
-    if server_kind == "timescaledb":
-        assert "name a server with --into" in said.line
-    else:
-        assert said.code == 0
-        assert shell("--home", str(tmp_path / "new"), "check", HEADEND_DSN="").code == 0
-        assert "is not empty" in shell("restore", str(folder), "--home", str(tmp_path / "new")).line
+    with tempfile.TemporaryDirectory(prefix="headend-test-", dir="/tmp") as top:
+        Path(top).chmod(0o755)  # else root's server is placed under /var/lib/headend, and stays there
+        new = f"{top}/new"
+        said = shell("restore", str(folder), "--home", new)
+        if server_kind == "timescaledb":
+            assert "name a server with --into" in said.line
+        else:
+            assert (said.code, said.err) == (0, "")
+            assert shell("--home", new, "check", HEADEND_DSN="").code == 0
+            assert "is not empty" in shell("restore", str(folder), "--home", new).line
     (folder / "manifest.json").write_text("{")
     assert "cannot be read" in shell("rehearse", str(folder)).line
     assert finding(shell, "rehearsal")[0] == "wrong"
