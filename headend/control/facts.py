@@ -27,7 +27,9 @@ class Facts:
     grace_until                 until when the customer has grace: days since the stop notice, and what a person granted
     noticed_at                  when the customer was told that supply will stop, by what limits.notice_counts asks for; None: never
     stopped                     the kill switch: '' while trips may go on, else who stopped them and why
-    keep_power                  whether the meter itself is in keep-power, as read back last; told and not read back counts as being in it
+    keep_power                  whether the meter itself, or the terminal whose rounds cut it off, is in keep-power, as read back last; told and not
+                                read back counts as being in it
+    cuts_also                   other meters that the same switch cuts off, by the archive; None: the meter hangs nowhere
     no_trip                     why the customer's organisation trips nobody today or tomorrow; '' if nothing is declared
     validated_until             the newest local day that validation has been through
     doubts                      what validation holds against readings under the balance; '' for nothing
@@ -72,6 +74,7 @@ class Facts:
     noticed_at: dt.datetime | None
     stopped: str | None
     keep_power: bool | None
+    cuts_also: tuple[str, ...] | None
     no_trip: str | None
     validated_until: dt.date | None
     doubts: str | None

@@ -174,7 +174,8 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         else None,
         noticed_at=account["noticed_at"] if account else None,
         stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
-        keep_power=keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False),
+        keep_power=_kept(conn, trip),
+        cuts_also=_cuts_also(conn, trip),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),
         validated_until=_validated(conn),
         doubts=_doubts(conn, trip.meter_id, day - dt.timedelta(days=limits.doubt_days)),
@@ -244,6 +245,43 @@ def _fall(
     assert row is not None
     usual = row["usual"] if row["days"] >= limits.usual_days else None
     return usual, row["settled"] + account["since_fen"]
+
+
+def _kept(conn: Connection, trip: Trip) -> bool | None:
+    """Of the meter itself, or of the terminal where its rounds cut off."""
+    route = _switched_by(conn, trip)
+    if route is not None and any(part.startswith("round") for part in route["switch"]):
+        return terminal_keeps_power(conn, route["terminal_id"])
+    return keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False)
+
+
+def _switched_by(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
+    return conn.execute(
+        "SELECT terminal_id, switch FROM installation WHERE meter_id = %s AND valid_from <= %s AND valid_to > %s",
+        (trip.meter_id, trip.now, trip.now),
+    ).fetchone()
+
+
+def _cuts_also(conn: Connection, trip: Trip) -> tuple[str, ...] | None:
+    """Whom else the archive gives what cuts this meter off. An import refuses that; who else writes to the archive may not."""
+    route = _switched_by(conn, trip)
+    if route is None:
+        return None
+    rows = conn.execute(
+        """
+        SELECT m.asset FROM installation i JOIN meter m USING (meter_id)
+        WHERE i.terminal_id = %(terminal)s AND i.meter_id <> %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+          AND EXISTS (SELECT FROM unnest(i.switch) theirs JOIN unnest(%(switch)s::text[]) ours
+                      ON split_part(theirs, '/', 1) = split_part(ours, '/', 1)) ORDER BY m.asset
+        """,
+        {
+            "terminal": route["terminal_id"],
+            "meter": trip.meter_id,
+            "switch": route["switch"],
+            "now": trip.now,
+        },
+    ).fetchall()
+    return tuple(row["asset"] for row in rows)
 
 
 def keeps_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | None]:

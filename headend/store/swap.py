@@ -19,7 +19,7 @@ import numpy as np
 
 from headend.store import archive, intake
 from headend.store.archive import Summary
-from headend.store.archive.cells import plan_names
+from headend.store.archive.cells import listed
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection, StoreError
 from headend.store.exchanges import Exchange, Said
@@ -33,7 +33,7 @@ CODE: Final = "active_import"
 #: what is said of a new meter where nothing is said: as the old one
 COLUMNS: Final = (
     "meter", "point", "area", "role", "terminal", "protocol", "address", "phases", "ct", "pt", "accuracy", "from", "password", "pn", "plans",
-    "digits",
+    "digits", "switch",
 )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _held(conn: Connection, what: Swap, now: np.datetime64) -> dict[str, Any]:
     row = conn.execute(
         """
         SELECT m.meter_id, p.code AS point, t.code AS terminal, t.protocol, i.address, m.phases, i.ct, i.pt, m.accuracy::text AS accuracy,
-               i.pn, i.plans, m.digits, i.valid_from, i.valid_to = 'infinity' AS hangs
+               i.pn, i.plans, m.digits, i.switch, i.valid_from, i.valid_to = 'infinity' AS hangs
         FROM meter m LEFT JOIN installation i ON i.meter_id = m.meter_id AND i.valid_from <= %(at)s AND i.valid_to > %(at)s
         LEFT JOIN point p USING (point_id) LEFT JOIN terminal t USING (terminal_id) WHERE m.asset = %(old)s
         """,
@@ -151,7 +151,7 @@ def _write(path: Path, what: Swap, held: Mapping[str, Any]) -> None:
     """meters.csv of one row. Area and role are the point's, and stay."""
     row = {name: "" if held.get(name) is None else str(held[name]) for name in COLUMNS}
     row |= {
-        "meter": what.new, "area": "", "role": "", "plans": plan_names(held["plans"]), "password": "",
+        "meter": what.new, "area": "", "role": "", "plans": listed(held["plans"]), "switch": listed(held["switch"]), "password": "",
         "from": as_datetime(what.at).isoformat(), **what.more,
     }  # fmt: skip
     with path.open("w", encoding="utf-8", newline="") as handle:

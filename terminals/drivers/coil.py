@@ -7,6 +7,7 @@ watch, closing cannot be left to the customer (permit is Refused), and what prov
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from terminals.drivers.driver import RelayAction, RelayAnswer, Script
 
 #: `code` of a Refused that the driver decides: the meter has no such thing.
 NOT_POSSIBLE: Final = -1
-_PLACE: Final = re.compile(r"([0-9]{1,3}):([0-9]{1,5})(/trips)?")
+_PLACE: Final = re.compile(r"coil ([0-9]{1,3}):([0-9]{1,5})(/trips)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,13 @@ class Coil:
         return bits.on[0] == self.trips
 
 
-def coil_of(text: str) -> Coil:
-    """UNIT:COIL, or UNIT:COIL/trips. Misuse says what is wrong with it."""
-    found = _PLACE.fullmatch(text)
-    if not found or not 1 <= int(found[1]) <= 255 or int(found[2]) > 0xFFFF:
+def coil_of(switch: Sequence[str]) -> Coil | None:
+    """One that is named there; None: no switch is. Misuse: it is no coil."""
+    if not switch:
+        return None
+    found = _PLACE.fullmatch(switch[0])
+    if len(switch) > 1 or not found or not 1 <= int(found[1]) <= 255 or int(found[2]) > 0xFFFF:
         raise Misuse(
-            f"address: {text!r} is no coil such as 9:0 (unit 9, coil 0, on: supply) or 9:0/trips (on: no supply)"
+            f"switch: {' + '.join(switch)!r} is no coil such as coil 9:0 (unit 9, coil 0, on: supply) or coil 9:0/trips (on: no supply)"
         )
     return Coil(int(found[1]), int(found[2]), found[3] is not None)

@@ -170,7 +170,7 @@ class Control376:
         if term is None:
             yield Order(address, afn, parts, password(whom))
         else:
-            stamp, delay = _stamped(whom, term)
+            stamp, delay = stamped(whom, term)
             yield Order(address, afn, parts, password(whom), stamp=stamp, delay=delay)
 
     def _command(self, name: str, value: Mapping[str, Any]) -> tuple[int, tuple[Any, ...]]:
@@ -207,7 +207,7 @@ def _part(afn: int, function: int, point: int, values: Sequence[Typed]) -> tuple
     return afn, ((ident([point], [function]), [encode(afn, function, values, uplink=False)]),)
 
 
-def _stamped(whom: Meter, term: Term) -> tuple[dt.datetime, int]:
+def stamped(whom: Meter, term: Term) -> tuple[dt.datetime, int]:
     """Tp: local time of sending and permitted delay, so that they end together where the command does, or before. Misuse: it is over."""
     left = term.until - term.now
     if left <= np.timedelta64(0, "us"):

@@ -125,52 +125,52 @@ class Control698:
     ) -> Script[None]:
         """What stands there is read first where a part of it stays. With `term` every command carries a time tag."""
         what, where = split(name)
-        tag = None if term is None else _tag(whom, term)
+        within = None if term is None else tag(whom, term)
         if name == "keep-power":
-            yield Act(_method(KEEP, KEEP_ON if value["on"] else KEEP_OFF), Data(values.NULL), tag)
+            yield Act(_method(KEEP, KEEP_ON if value["on"] else KEEP_OFF), Data(values.NULL), within)
         elif what.startswith("on.") and what[3:] in OBJECTS and len(where) == 1:
-            yield from self._switch(what[3:], where[0], value, tag)
+            yield from self._switch(what[3:], where[0], value, within)
         elif what == "alarms" and len(where) == 1:
             held: Data = yield Get(ALARMS)
             minutes = [Data(values.UNSIGNED, each) for each in value["alarm_minutes"]]
-            yield Set(ALARMS, values.array(*minutes, *held.value[len(minutes) :]), tag)
+            yield Set(ALARMS, values.array(*minutes, *held.value[len(minutes) :]), within)
         elif what in _SAID and what in OBJECTS and len(where) == 1 + (what == "period"):
-            yield from _put(what, where, value, tag)
+            yield from _put(what, where, value, within)
         else:
             if what not in _SAID or what in OBJECTS:
                 raise unknown(name)
             (oad,) = _needs(name, what, where)
-            yield Set(oad, _SAID[what](value), tag)
+            yield Set(oad, _SAID[what](value), within)
 
     def _switch(
-        self, control: str, group: int, value: Mapping[str, Any], tag: TimeTag | None
+        self, control: str, group: int, value: Mapping[str, Any], within: TimeTag | None
     ) -> Script[None]:
         oi, whose = OBJECTS[control], Data(values.OI, _oi(group))
         if not value["on"]:
-            yield Act(_method(oi, SWITCH_OFF), whose, tag)
+            yield Act(_method(oi, SWITCH_OFF), whose, within)
             return
         if control == "reduction":  # its own method is what switches it on
-            yield Act(_method(oi, OWN), values.structure(whose, _reduction(value)), tag)
+            yield Act(_method(oi, OWN), values.structure(whose, _reduction(value)), within)
             return
         if control == "period":  # which scheme, before it is on
             plan = values.structure(
                 _bits(value["periods"]), Data(values.UNSIGNED, value["scheme"] - 1 + self._first)
             )
-            yield Act(_method(oi, OWN), values.structure(whose, plan), tag)
-        yield Act(_method(oi, SWITCH_ON), whose, tag)
+            yield Act(_method(oi, OWN), values.structure(whose, plan), within)
+        yield Act(_method(oi, SWITCH_ON), whose, within)
 
 
-def _put(what: str, where: Sequence[int], value: Mapping[str, Any], tag: TimeTag | None) -> Script[None]:
+def _put(what: str, where: Sequence[int], value: Mapping[str, Any], within: TimeTag | None) -> Script[None]:
     """A group's plan, added where there is none."""
     oi = OBJECTS[what]
     plans: Data = yield Get(oi << 16 | PLANS << 8)
     held = _plan(plans, _oi(where[0]))
     plan = _schemes(held, where[1], value["setpoints_w"]) if what == "period" else _SAID[what](value).value
     unit = values.structure(Data(values.OI, _oi(where[0])), *plan)
-    yield Act(_method(oi, ADD if held is None else UPDATE), unit, tag)
+    yield Act(_method(oi, ADD if held is None else UPDATE), unit, within)
 
 
-def _tag(whom: Meter, term: Term) -> TimeTag:
+def tag(whom: Meter, term: Term) -> TimeTag:
     """Misuse: it is over."""
     left = int((term.until - term.now) // np.timedelta64(1, "s"))
     if left <= 0:

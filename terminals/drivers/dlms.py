@@ -107,7 +107,6 @@ class DlmsDriver(NothingBehind, NoTables):
     name = "dlms"
     events_of: EventsOf = "meter"
     clock_ways = frozenset((ClockWay.WRITE,))
-    command_ends = False
     retention = Retention(
         curve=dt.timedelta(seconds=model.LOAD_ENTRIES * model.LOAD_PERIOD),
         day_freeze=dt.timedelta(seconds=model.DAY_ENTRIES * model.DAY_PERIOD),
@@ -240,6 +239,9 @@ class DlmsDriver(NothingBehind, NoTables):
         return News()
 
     # --- relay ---
+
+    def relay_clock(self, meter: Meter) -> None:
+        return None
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Disconnect or reconnect (IC 70), after reading what the control mode makes of it.

@@ -100,7 +100,6 @@ class Dlt645Driver(NoSession, NothingBehind):
     name = "dlt645-2007"
     events_of: EventsOf = "meter"
     clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
-    command_ends = True
 
     def __init__(
         self,
@@ -349,6 +348,10 @@ class Dlt645Driver(NoSession, NothingBehind):
 
     # --- relay ---
 
+    def relay_clock(self, meter: Meter) -> Script[np.datetime64]:
+        """Its own."""
+        return self.clock(meter)
+
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """1CH: sealed by the cipher machine where there is one, else at level 02 with the secrets `password` and `operator`.
 
@@ -367,7 +370,7 @@ class Dlt645Driver(NoSession, NothingBehind):
     def relay_state(self, meter: Meter) -> Script[RelayState]:
         """Run status word 3 and the present total power."""
         status: ReadAnswer = yield Read(meter.address, STATUS_3)
-        power: ReadAnswer = yield Read(meter.address, POWER)
+        load = yield from self.power(meter)
         word = decode(STATUS_3, status.data)[0].value
         if not isinstance(word, int):
             raise FrameError("run status word 3: missing")
@@ -376,9 +379,14 @@ class Dlt645Driver(NoSession, NothingBehind):
             open=is_open,
             permitted=is_open and not word & COMMAND_OPEN,
             keep_power=bool(word & KEEP_POWER),
-            load_kw=float(quantity_values(POWER, power.data).get("active_power", np.nan)),
+            load_kw=load,
             detail=f"run status word 3 {word:04X}H",
         )
+
+    def power(self, meter: Meter) -> Script[float]:
+        """The present total power in kW, NaN if it shows none."""
+        answer: ReadAnswer = yield Read(meter.address, POWER)
+        return float(quantity_values(POWER, answer.data).get("active_power", np.nan))
 
 
 def _plain_control(meter: Meter, action: int, expires: np.datetime64) -> Script[ControlAnswer]:

@@ -50,7 +50,6 @@ class Dlt645Driver1997(NoSession, NothingBehind, NoEvents, NoTables):
 
     name = "dlt645-1997"
     clock_ways = frozenset({ClockWay.BROADCAST})
-    command_ends = True
 
     def __init__(self, *, wakeup: int = 4, tolerance: dt.timedelta = TOLERANCE) -> None:
         self.retention = Retention(tolerance, tolerance, tolerance, sampled=True)
@@ -126,6 +125,10 @@ class Dlt645Driver1997(NoSession, NothingBehind, NoEvents, NoTables):
         """Misuse: no source has the password that a write to C010 and C011 would need."""
         raise Misuse(f"the clock of {meter.address} can be told by broadcast only")
         yield
+
+    def relay_clock(self, meter: Meter) -> Script[np.datetime64]:
+        """Its own."""
+        return self.clock(meter)
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         raise _no_relay()

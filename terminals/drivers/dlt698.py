@@ -40,7 +40,7 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
-from terminals.drivers import events698, tables698
+from terminals.drivers import events698, rounds698, tables698
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
     ClockWay,
@@ -56,6 +56,7 @@ from terminals.drivers.driver import (
     T,
 )
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.rounds import ALARM_MINUTES, reached, rounds_of, term
 from terminals.drivers.station698 import Station698
 from terminals.drivers.through import through
 
@@ -71,6 +72,8 @@ PRESENT: Final = (0x00100200, 0x00200200, 0x20000200, 0x20010200, 0x20040200, 0x
 BRIDGE: Final = 4
 #: How long the range is open behind its last point: whether its end belongs to it is said nowhere, a minute later nothing is stored.
 BEHIND: Final = np.timedelta64(1, "m")
+#: of a reading that is not kept
+NOBODYS: Final = np.datetime64(0, "us")
 NEVER: Final = np.empty(0, "datetime64[us]")
 
 #: Seconds that the terminal may take with one meter, and milliseconds between two bytes of its answer: what a published frame asks for
@@ -132,13 +135,13 @@ class Dlt698Driver:
     `port`, 8 hex digits, where the meter hangs.
 
     curve_kept, freezes_kept, months_kept   how long the terminal keeps records: its schemes decide, so these are cautious defaults
+    alarm_minutes              the terminal warns so long before a round trips
     machine                    as in Dlt645Driver
     """
 
     name = "dlt698"
     events_of: EventsOf = "meter"
     clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
-    command_ends = True
 
     def __init__(
         self,
@@ -149,10 +152,12 @@ class Dlt698Driver:
         curve_kept: dt.timedelta = dt.timedelta(days=10),
         freezes_kept: dt.timedelta = dt.timedelta(days=31),
         months_kept: dt.timedelta = dt.timedelta(days=366),
+        alarm_minutes: int = ALARM_MINUTES,
         machine: security.CipherMachine | None = None,
     ) -> None:
         self.retention = Retention(curve_kept, freezes_kept, months_kept)
         self._curve, self._day, self._month = curve, day, month
+        self._alarm = alarm_minutes
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
         #: the terminal itself
         self.station = Station698()
@@ -273,15 +278,36 @@ class Dlt698Driver:
 
     # --- relay ---
 
+    def relay_clock(self, meter: Meter) -> Script[np.datetime64]:
+        """Who judges the end of a command: the terminal where its rounds cut the meter off, else the meter."""
+        return self.station.clock(meter) if rounds_of(meter.switch) else self.clock(meter)
+
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
-        """1CH of DL/T 645 through the terminal. NotReached: what became of it is unknown. Misuse: the terminal itself has no relay here."""
-        _behind(meter)
-        return (yield from self.through(meter, self._meters.relay(meter, action, expires)))
+        """1CH of DL/T 645 through the terminal; or its rounds, as rounds698. NotReached: what became of it is unknown. Misuse: the terminal's own
+        metering, of which the archive names no round."""
+        mine = rounds_of(meter.switch)
+        if not mine:
+            _behind(meter)
+            return (yield from self.through(meter, self._meters.relay(meter, action, expires)))
+        until = yield from term(self.station.clock(meter), action, expires)
+        return (yield from rounds698.command(meter, mine, action, until, self._alarm))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
-        """The meter's own run status word and power, through the terminal."""
-        _behind(meter)
-        return (yield from self.through(meter, self._meters.relay_state(meter)))
+        """The meter's own run status word and power, through the terminal; or of rounds what the terminal says, and that power."""
+        mine = rounds_of(meter.switch)
+        if not mine:
+            _behind(meter)
+            return (yield from self.through(meter, self._meters.relay_state(meter)))
+        own = _itself(meter)
+        load = yield from reached(
+            self._power(meter) if own else self.through(meter, self._meters.power(meter))
+        )
+        return (yield from rounds698.seen(meter, mine, load))
+
+    def _power(self, meter: Meter) -> Script[float]:
+        """kW of the terminal's own metering."""
+        reads = yield from self.registers(meter, NOBODYS)
+        return float(reads.columns["active_power"][0]) if "active_power" in reads.columns else np.nan
 
     def through(self, meter: Meter, script: Script[T]) -> Script[T]:
         """Of DL/T 645, frame by frame inside PROXY requests. Misuse: the terminal itself has no such line to itself."""

@@ -39,6 +39,7 @@ class Meter:
     secrets   password, operator code, ...; never printed
     terminal  the address of the terminal it hangs behind, where the protocol addresses the terminal; else ''
     point     its point number (测量点号) in that terminal; 0 where there is none
+    switch    what cuts its supply off: rounds of that terminal ('round 1'), or a coil on its line ('coil 9:0'); nothing: its own relay
     """
 
     key: int
@@ -48,6 +49,7 @@ class Meter:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     terminal: str = ""
     point: int = 0
+    switch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +115,12 @@ class ClockWay(Enum):
 
 
 class Driver(Protocol):
-    """One protocol's way of doing each task. Stateless but for what terminals said unasked; all times are arguments.
-
-    command_ends  a relay command carries its end, judged by the meter's clock; else it acts when it arrives
-    """
+    """One protocol's way of doing each task. Stateless but for what terminals said unasked; all times are arguments."""
 
     name: str
     retention: Retention
     events_of: EventsOf
     clock_ways: frozenset[ClockWay]
-    command_ends: bool
 
     @property
     def behind(self) -> Driver | None:
@@ -180,6 +178,10 @@ class Driver(Protocol):
 
     def write_table(self, meter: Meter, key: str, value: Any, held: Mapping[str, Any]) -> Script[None]:
         """Write one key of it, no present one; `held`: the document as it stands. Refused: the meter says no. Misuse: no such way."""
+
+    def relay_clock(self, meter: Meter) -> Script[np.datetime64] | None:
+        """The clock by which a relay command ends, as a UTC instant: the meter's own, or its terminal's where a round of that cuts it off. None: a
+        command carries no end and acts when it arrives."""
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Send the command, valid in the meter until `expires`. Refused if the meter says no."""

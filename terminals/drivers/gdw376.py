@@ -4,7 +4,8 @@ Curves and freezes are the terminal's own records (AFN 0D), present values what 
 a *meter* has: a terminal that denies, leaves out a unit or fills it with EE has not read its meter yet, or never will, and says the
 same in both cases. So nothing is ever `absent` here: a point stays owed until the terminal must have overwritten it.
 
-Relay, read-back and the meter's clock go through the terminal to the meter (AFN 10 F1) as DL/T 645 frames.
+Relay, read-back and the meter's clock go through the terminal to the meter (AFN 10 F1) as DL/T 645 frames; where rounds (轮次) of the terminal cut
+the customer off, the terminal itself is told (AFN 05 F1, F2).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
-from terminals.drivers import events376
+from terminals.drivers import events376, rounds376
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import (
     ClockWay,
@@ -51,6 +52,7 @@ from terminals.drivers.driver import (
     T,
 )
 from terminals.drivers.happening import Happening, News
+from terminals.drivers.rounds import ALARM_MINUTES, reached, rounds_of, term
 from terminals.drivers.station376 import Station376, password
 from terminals.drivers.through import through
 from terminals.drivers.without import NoSession
@@ -80,6 +82,7 @@ class Gdw376Driver(NoSession):
     curve_kept, freeze_kept, month_kept  what a terminal keeps is its own; no public source gives a number, so these are cautious defaults
     master               MSA, which the terminal echoes
     port                 of the terminal on which the meters hang; 31, the carrier module, by convention
+    alarm_minutes        the terminal warns so long before a round trips
     meter_seconds        the terminal waits for a forwarded frame's answer, 1-127
     machine              as in Dlt645Driver, for relay commands
 
@@ -89,7 +92,6 @@ class Gdw376Driver(NoSession):
     name = "gdw376"
     events_of: EventsOf = "terminal"
     clock_ways = frozenset((ClockWay.BROADCAST, ClockWay.WRITE))
-    command_ends = True
 
     def __init__(
         self,
@@ -106,6 +108,7 @@ class Gdw376Driver(NoSession):
         master: int = 1,
         port: int = 31,
         meter_seconds: int = 10,
+        alarm_minutes: int = ALARM_MINUTES,
         machine: security.CipherMachine | None = None,
     ) -> None:
         self.retention = Retention(curve_kept, freeze_kept, month_kept)
@@ -117,6 +120,7 @@ class Gdw376Driver(NoSession):
         self._functions = functions_per_request
         self._port = port
         self._seconds = meter_seconds
+        self._alarm = alarm_minutes
         self._meters = Dlt645Driver(wakeup=0, machine=machine)
         #: the terminal itself
         self.station = Station376(master=master)
@@ -272,13 +276,25 @@ class Gdw376Driver(NoSession):
 
     # --- relay ---
 
+    def relay_clock(self, meter: Meter) -> Script[np.datetime64]:
+        """Who judges the end of a command: the terminal where its rounds cut the meter off, else the meter."""
+        return self.station.clock(meter) if rounds_of(meter.switch) else self.clock(meter)
+
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
-        """DL/T 645 1CH through the terminal; as Dlt645Driver. NotReached, FrameError: what the meter did is not known."""
-        return (yield from self.through(meter, self._meters.relay(meter, action, expires)))
+        """DL/T 645 1CH through the terminal, as Dlt645Driver; or its rounds, as rounds376. NotReached, FrameError: what was done is not known."""
+        mine = rounds_of(meter.switch)
+        if not mine:
+            return (yield from self.through(meter, self._meters.relay(meter, action, expires)))
+        until = yield from term(self.station.clock(meter), action, expires)
+        return (yield from rounds376.command(self.station, meter, mine, action, until, self._alarm))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
-        """Run status word 3 and the present power, read from the meter through the terminal."""
-        return (yield from self.through(meter, self._meters.relay_state(meter)))
+        """Run status word 3 and the present power, read from the meter through the terminal; or of rounds what the terminal says, and that power."""
+        mine = rounds_of(meter.switch)
+        if not mine:
+            return (yield from self.through(meter, self._meters.relay_state(meter)))
+        load = yield from reached(self.through(meter, self._meters.power(meter)))
+        return (yield from rounds376.seen(self.station, meter, mine, load))
 
     # --- inside ---
 

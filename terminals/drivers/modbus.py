@@ -30,7 +30,7 @@ from protocols.reading import (
     empty_column,
     no_reads,
 )
-from terminals.drivers.coil import NOT_POSSIBLE, Coil, coil_of
+from terminals.drivers.coil import NOT_POSSIBLE, coil_of
 from terminals.drivers.driver import (
     ClockWay,
     Meter,
@@ -48,29 +48,26 @@ from terminals.drivers.without import NoEvents, NoTables, NothingBehind
 TOLERANCE: Final = dt.timedelta(seconds=60)
 #: what proves that a contactor is open
 _LOAD: Final = ("active_power",)
-_ADDRESS: Final = re.compile(r"([0-9]{1,3})@([a-z0-9-]+)(?:\+(.+))?")
+_ADDRESS: Final = re.compile(r"([0-9]{1,3})@([a-z0-9-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A meter's address, taken apart: "17@sdm630" is unit 17, which has the register map sdm630; in "17@sdm630+9:0" coil 0 of unit 9
-    switches its supply."""
+    """A meter's address, taken apart: "17@sdm630" is unit 17, which has the register map sdm630."""
 
     number: int
     table: MeterMap
-    coil: Coil | None = None
 
 
 class ModbusDriver(NothingBehind, NoEvents, NoTables):
-    """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps, with
-    "+UNIT:COIL" (coil.py) where a contactor cuts its supply off.
+    """Implements terminals.drivers.driver.Driver. `Meter.address` is UNIT@MODEL, a model of protocols/modbus/maps; `Meter.switch` a coil (coil.py)
+    where a contactor cuts its supply off.
 
     line       "tcp" (Modbus TCP) or "rtu" (the frames of the serial line, whatever carries them)
     tolerance  see TOLERANCE
     """
 
     clock_ways: frozenset[ClockWay] = frozenset()
-    command_ends = False
 
     def __init__(self, line: LineName, *, tolerance: dt.timedelta = TOLERANCE) -> None:
         self.name = f"modbus-{line}"
@@ -151,26 +148,31 @@ class ModbusDriver(NothingBehind, NoEvents, NoTables):
 
     # --- a contactor beside it ---
 
+    def relay_clock(self, meter: Meter) -> None:
+        return None
+
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
-        """Write the coil; `expires` is the sender's to watch. Refused: the address names none, a coil has no such thing, or nobody could
+        """Write the coil; `expires` is the sender's to watch. Refused: the archive names none, a coil has no such thing, or nobody could
         prove a trip, because the register map has no power."""
-        unit = unit_of(meter.address)
-        if unit.coil is None:
-            raise _without(meter, "relay; a contactor's coil is named in its address, such as 17@sdm630+9:0")
+        unit, coil = unit_of(meter.address), coil_of(meter.switch)
+        if coil is None:
+            raise _without(
+                meter, "relay; the archive names a contactor's coil as its switch, such as coil 9:0"
+            )
         if action is RelayAction.TRIP and not _blocks(unit.table, _LOAD):
             raise _without(meter, "active power, so that a trip could not be proved")
-        return (yield from unit.coil.command(action))
+        return (yield from coil.command(action))
 
     def relay_state(self, meter: Meter) -> Script[RelayState]:
         """The coil, and the meter's power as load (NaN if its map has none)."""
-        unit = unit_of(meter.address)
-        if unit.coil is None:
+        unit, coil = unit_of(meter.address), coil_of(meter.switch)
+        if coil is None:
             raise _without(meter, "relay")
-        is_open = yield from unit.coil.open()
+        is_open = yield from coil.open()
         told = yield from _values(unit, _LOAD)
         return RelayState(
             is_open, permitted=False, keep_power=False, load_kw=float(told.get("active_power", np.nan)),
-            detail=f"coil {unit.coil.number} of unit {unit.coil.unit}",
+            detail=f"coil {coil.number} of unit {coil.unit}",
         )  # fmt: skip
 
 
@@ -179,8 +181,8 @@ def unit_of(address: str) -> Unit:
     """UNIT@MODEL. Misuse says what is wrong with it."""
     found = _ADDRESS.fullmatch(address)
     if not found or not 1 <= int(found[1]) <= 255:
-        raise Misuse(f"address: {address!r} is not UNIT@MODEL or UNIT@MODEL+UNIT:COIL, such as 1@sdm630")
-    return Unit(int(found[1]), meter_map(found[2]), None if found[3] is None else coil_of(found[3]))
+        raise Misuse(f"address: {address!r} is not UNIT@MODEL, such as 1@sdm630")
+    return Unit(int(found[1]), meter_map(found[2]))
 
 
 def _without(meter: Meter, what: str) -> Refused:

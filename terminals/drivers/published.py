@@ -37,7 +37,6 @@ class PublishedDriver(NoSession, NothingBehind, NoEvents, NoTables):
 
     name = "mqtt"
     clock_ways: frozenset[ClockWay] = frozenset()
-    command_ends = False
     retention = Retention(curve=dt.timedelta(days=31), day_freeze=dt.timedelta(days=62))
 
     def known(self, meter: Meter) -> str:
@@ -88,6 +87,9 @@ class PublishedDriver(NoSession, NothingBehind, NoEvents, NoTables):
     def write_clock(self, meter: Meter, now: np.datetime64) -> Script[None]:
         raise _deaf()
         yield
+
+    def relay_clock(self, meter: Meter) -> None:
+        return None
 
     def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
         """Refused: no topic for commands is defined, and a broker may deliver one hours later or twice."""

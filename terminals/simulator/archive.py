@@ -61,7 +61,7 @@ def write(directory: Path, world: World, endpoints: Mapping[int, str]) -> None:
     _table(
         directory / "meters.csv",
         ("meter", "point", "area", "role", "terminal", "protocol", "address", "phases", "ct", "pt",
-         "accuracy", "from", "password", "pn"),
+         "accuracy", "from", "password", "pn", "switch"),
         _meters(world),
     )  # fmt: skip
     _table(
@@ -119,7 +119,7 @@ def _meters(world: World) -> Iterable[Sequence[Any]]:
                 plan.asset(meter), point_code(plan.area, meter), area_code(plan.area),
                 "receive" if meter else "supply", terminal_code(plan.area), plan.protocol,
                 plan.address(meter), plan.phases(meter), 1 if meter else plan.ct, 1, 0.01 if meter else 0.005,
-                since, secrets[meter], meter + 1 if plan.protocol == "gdw376" else "",
+                since, secrets[meter], meter + 1 if plan.protocol == "gdw376" else "", plan.switch(meter),
             )  # fmt: skip
 
 

@@ -99,8 +99,9 @@ class Concentrator:
                 return device.confirm() if self.told.tell(units) else device.deny()
             case 0x05 if [unit.function for unit in units] == [_SET_CLOCK]:
                 return self._set_clock(device, units[0], now())
-            case 0x05 if len(units) == 1:
-                return device.confirm() if self.held.act(units[0], now()) else device.deny()
+            case 0x05 if units:
+                done = [self.held.act(unit, now()) for unit in units]
+                return device.confirm() if all(done) else device.deny()
             case 0x10 if [unit.function for unit in units] == [1]:
                 return device.answer([(ident([0], [1]), [self._forward(units[0], now)])])
             case _:

@@ -41,7 +41,7 @@ class DeviceModbus:
 
     def __init__(self, meter: Meter, line: LineName) -> None:
         self.meter = meter
-        unit, _, model = meter.address.partition("+")[0].partition("@")
+        unit, _, model = meter.address.partition("@")
         self._device = Device(int(unit), line)
         self._table = meter_map(model)
 

@@ -1,4 +1,4 @@
-"""Load control of a Q/GDW 376.1 concentrator: AFN 04 and 0A F17, F18, F41-F49; AFN 05 F9-F33; AFN 0C F5, F6, F17, F23."""
+"""Load control of a Q/GDW 376.1 concentrator: AFN 04 and 0A F17, F18, F41-F49; AFN 05 F1, F2 and F9-F33; AFN 0C F5, F6, F17, F23."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ON: Final[Mapping[int, str]] = {
 OFF: Final[Mapping[int, str]] = {
     17: "period", 18: "factory-rest", 19: "suspension", 20: "reduction", 23: "monthly-energy", 24: "purchase",
 }  # fmt: skip
-KEEP, END_KEEP = 25, 33
+TRIP, PERMIT, KEEP, END_KEEP = 1, 2, 25, 33
 SETTING, DOING, POWER_NOW, LEFT = 5, 6, 17, 23
 _PERIOD, _PURCHASE, _ALARM = 41, 47, 49
 _ADD: Final = 0x55
@@ -73,6 +73,13 @@ class Held376(Held):
             self.keep(now, half_hours)
         elif unit.function == END_KEEP:
             self.end_keep()
+        elif unit.function == TRIP:
+            alarm, limit = _values(unit.values)
+            if limit or not self.trip(unit.point, now, alarm):  # nobody asks for an end here
+                return False
+        elif unit.function == PERMIT:
+            if not self.permit(unit.point):
+                return False
         elif unit.function in ON:
             self.switch_on(ON[unit.function], unit.point, now, unit.data)
         elif unit.function in OFF:
@@ -111,7 +118,11 @@ class Held376(Held):
 
     def _doing(self, now: np.datetime64) -> Iterator[Typed]:
         groups = self.groups(now)
-        yield from (0, 0, sum(1 << group - 1 for group in groups))
+        yield from (
+            sum(1 << number - 1 for number in self.commanded(now)),
+            0,
+            sum(1 << group - 1 for group in groups),
+        )
         for group in groups:
             rule = self.rule(group, now) if group == ALL else None
             holding = self.holding if group == ALL else None

@@ -1,4 +1,4 @@
-"""Load control of a DL/T 698.45 concentrator: objects 8001, 8100-8108 and the aggregate groups 2301-2308."""
+"""Load control of a DL/T 698.45 concentrator: objects 8000, 8001, 8100-8108 and the aggregate groups 2301-2308."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from protocols.dlt698 import values
 from protocols.dlt698.values import Data
 from terminals.simulator.holding import ALL, ENERGY, POWER, ROUNDS, Held
 
-KEEP: Final = 0x8001
+REMOTE, KEEP = 0x8000, 0x8001
 OBJECTS: Final[Mapping[int, str]] = {
     0x8103: "period", 0x8104: "factory-rest", 0x8105: "suspension", 0x8106: "reduction", 0x8107: "purchase", 0x8108: "monthly-energy",
 }  # fmt: skip
 GROUPS: Final = 0x2301
+#: Relay outputs: round n is element n.
+RELAYS: Final = 0xF2050200
 #: What can be set as it is: 8100-8102, and of a group sliding time and rounds.
 _SETS: Final = (0x81000200, 0x81010200, 0x81020200)
 _OF_GROUP: Final = (13, 14, 15)
@@ -43,6 +45,9 @@ class Held698(Held):
         oi, attribute, group = oad >> 16, oad >> 8 & 0xFF, (oad >> 16) - GROUPS + 1
         if oad in _SETS:
             return self._data(f"set.{oad:08X}")
+        if (oi, attribute) == (REMOTE, 3):
+            out = self.commanded(now)
+            return _bits("".join("01"[number in out] for number in range(1, 9)))
         if (oi, attribute) == (KEEP, 2):
             return Data(values.ENUM, int(self.kept(now)))
         if oi in OBJECTS and attribute == 2:
@@ -97,6 +102,12 @@ class Held698(Held):
 
     def _act(self, oi: int, method: int, data: Data, now: np.datetime64) -> bool:
         control = OBJECTS.get(oi, "")
+        if (oi, method) == (REMOTE, 129):
+            done = [self._trip(relay.value, now) for relay in data.value]
+            return all(done)
+        if (oi, method) == (REMOTE, 130):
+            done = [self._permit(relay.value) for relay in data.value]
+            return all(done)
         if (oi, method) == (KEEP, 127):
             self.keep(now, 0)
         elif (oi, method) == (KEEP, 128):
@@ -120,6 +131,15 @@ class Held698(Held):
         else:
             return False
         return True
+
+    def _trip(self, told: Sequence[Data], now: np.datetime64) -> bool:
+        """Without end, and nothing that closes by itself: nobody asks for more here."""
+        relay, alarm, limit, again = (each.value for each in told)
+        return not limit and not again and self.trip(_round(relay), now, alarm)
+
+    def _permit(self, told: Sequence[Data]) -> bool:
+        relay, how = (each.value for each in told)
+        return how == 0 and self.permit(_round(relay))
 
     def _bought(self, group: int, plan: Sequence[Data]) -> None:
         """What is left of purchases, in 1e-4; the same purchase again adds nothing."""
@@ -197,6 +217,13 @@ class Held698(Held):
     def _data(self, name: str) -> Data | None:
         raw = self.get(name)
         return None if raw is None else values.decode(raw)
+
+
+def _round(relay: int) -> int:
+    """ValueError: no relay output."""
+    if relay & ~0xFF != RELAYS:
+        raise ValueError(relay)
+    return relay & 0xFF
 
 
 def _group(data: Data) -> int:

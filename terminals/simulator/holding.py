@@ -2,8 +2,9 @@
 
 While the power of its area is above the setpoint it warns, then trips the next of its rounds, minute by minute; when nothing is to be held any more
 every round gives supply back by itself. Customer c of the area hangs on round (c - 1) % 4 + 1, beside his own meter's relay. It acts for
-aggregate group 1, which is its whole area; other groups keep what they were told. Rounds that are open do not outlive the process; what
-they did is no act of a meter's relay, so acts.csv does not name it.
+aggregate group 1, which is its whole area; other groups keep what they were told. Rounds that its controls opened do not outlive the process;
+those that a command tripped do, until another permits closing, and the customer closes his breaker at once. What rounds did is no act of a
+meter's relay, so acts.csv does not name it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Rule:
 class Held(ABC):
     """What a terminal was told, as bytes by name, kept on disk; a protocol says what they mean.
 
-    `set.*` parameters, `on.CONTROL.GROUP` what came with switching on, `from.GROUP` when and at what power a reduction began, `keep`.
+    `set.*` parameters, `on.CONTROL.GROUP` what came with switching on, `from.GROUP` when and at what power a reduction began, `keep`,
+    `trip.ROUND` when a round that was told to trip does.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -80,6 +82,27 @@ class Held(ABC):
     def kept(self, now: np.datetime64) -> bool:
         raw = self.get("keep")
         return raw is not None and (not any(raw) or bool(now < _instant(raw)))
+
+    # --- rounds by command ---
+
+    def trip(self, number: int, now: np.datetime64, alarm: int) -> bool:
+        """After so many minutes of warning. False: there is no such round, or the terminal keeps power."""
+        if not 1 <= number <= ROUNDS or self.kept(now):
+            return False
+        if self.get(f"trip.{number}") is None:
+            self.put(f"trip.{number}", _number(now + alarm * _MINUTE))
+        return True
+
+    def permit(self, number: int) -> bool:
+        if not 1 <= number <= ROUNDS:
+            return False
+        self.drop(f"trip.{number}")
+        return True
+
+    def commanded(self, now: np.datetime64) -> set[int]:
+        """Rounds that are out by command."""
+        due = {int(name[5:]): _instant(self.get(name) or bytes(8)) for name in self.names("trip.")}
+        return set() if self.kept(now) else {number for number, at in due.items() if at <= now}
 
     # --- on and off ---
 
@@ -174,6 +197,7 @@ class Holding:
         self.held = held
         held.holding = self
         self.tripped: set[int] = set()
+        self.commanded: set[int] = set()
         self.warned: np.datetime64 | None = None
         self._meters = meters
         self._open: list[Meter] = []
@@ -193,7 +217,14 @@ class Holding:
         if last is None or now <= last:
             self._look(now)
             return
-        if self.tripped or self.warned is not None or self.held.names("on."):
+        held = self.held
+        if (
+            self.tripped
+            or self.commanded
+            or self.warned is not None
+            or held.names("on.")
+            or held.names("trip.")
+        ):
             first = max(last, now - _MEMORY) - _EPOCH
             minute = _EPOCH + (first // _MINUTE + 1) * _MINUTE
             while minute < now:
@@ -202,9 +233,15 @@ class Holding:
             self._look(now)
 
     def _look(self, at: np.datetime64) -> None:
+        self.commanded = self.held.commanded(at)
+        self._hold(at)
+        self._switch(at)
+
+    def _hold(self, at: np.datetime64) -> None:
         rule = self.held.rule(ALL, at)
         if rule is None:
-            self._give_back(at)
+            self.tripped.clear()
+            self.warned = None
             return
         waiting = [number for number in self.held.rounds(ALL) if number not in self.tripped]
         if not waiting or self.power_w(at) <= rule.watts:
@@ -214,23 +251,23 @@ class Holding:
             self.warned = at
         delay = rule.alarms[waiting[0] - 1] if waiting[0] <= len(rule.alarms) else 0
         if at >= self.warned + delay * _MINUTE:
-            self._trip(waiting[0], at)
+            self.tripped.add(waiting[0])
+            self.warned = None
 
-    def _trip(self, number: int, at: np.datetime64) -> None:
-        self.tripped.add(number)
-        self.warned = None
+    def _switch(self, at: np.datetime64) -> None:
+        """Breakers follow their rounds, where the meter's own relay lets anything flow."""
+        out = self.tripped | self.commanded
+        if not out and not self._open:
+            return
         for meter in self._meters[1:]:
-            if (meter.index - 1) % ROUNDS + 1 == number and not meter.relay.open:
+            cut = (meter.index - 1) % ROUNDS + 1 in out
+            if cut and meter not in self._open and not meter.relay.open:
                 meter.area.switch(at, meter.index, closed=False)
                 self._open.append(meter)
-
-    def _give_back(self, at: np.datetime64) -> None:
-        self.tripped.clear()
-        self.warned = None
-        for meter in self._open:
-            if not meter.relay.open:
-                meter.area.switch(at, meter.index, closed=True)
-        self._open.clear()
+            elif not cut and meter in self._open:
+                self._open.remove(meter)
+                if not meter.relay.open:
+                    meter.area.switch(at, meter.index, closed=True)
 
 
 def _number(at: np.datetime64) -> bytes:

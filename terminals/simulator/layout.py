@@ -102,9 +102,12 @@ class AreaPlan:
     def address(self, meter: int) -> str:
         """What the protocol calls this meter."""
         if self.protocol.startswith("modbus"):
-            unit = meter + 1  # the supply meter, behind current transformers, has no contactor
-            return f"{unit}@{MODELS[self.phases(meter)]}" + (f"+{unit}:{CONTACTOR}" if meter else "")
+            return f"{meter + 1}@{MODELS[self.phases(meter)]}"
         return str(17 + meter) if self.protocol == "dlms" else self.asset(meter)
+
+    def switch(self, meter: int) -> str:
+        """What cuts its supply off, as the archive has it; '': its own relay. The supply meter of an area has no contactor."""
+        return f"coil {meter + 1}:{CONTACTOR}" if meter and self.protocol.startswith("modbus") else ""
 
 
 def lay_out(scenario: Scenario) -> tuple[Faults, tuple[AreaPlan, ...]]:

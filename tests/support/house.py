@@ -71,12 +71,15 @@ def place(
     endpoint: str = "127.0.0.1:1",
     protocol: str = "dlt645",
     password: str = "",
+    pn: int | None = None,
+    switch: Sequence[str] = (),
+    login: str | None = None,
 ) -> Place:
     """Install a meter; areas, terminals and points appear when first named. Commits."""
     begin, end = moment(since, zone), "infinity" if until is None else moment(until, zone)
     area_id = _id(conn, "area", "code", area, name=area, capacity_kva=400)
     comes = link in ("dial-in", "mqtt")
-    login = terminal if comes else None
+    login = terminal if comes else login
     terminal_id = _id(
         conn, "terminal", "code", terminal, name=terminal, protocol=protocol, link=link,
         endpoint=None if comes else endpoint, login=login,
@@ -84,11 +87,11 @@ def place(
     meter_id = _id(conn, "meter", "asset", asset, phases=phases, accuracy=accuracy)
     point_id = _id(conn, "point", "code", point or f"P{asset}")
     conn.execute(
-        "INSERT INTO installation (meter_id, point_id, terminal_id, address, ct, pt, secrets, valid_from, valid_to) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)",
+        "INSERT INTO installation (meter_id, point_id, terminal_id, address, ct, pt, secrets, pn, switch, valid_from, valid_to) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s)",
         (
             meter_id, point_id, terminal_id, address or asset.zfill(12), ct, pt,
-            f'{{"password": "{password}"}}' if password else "{}", begin, end,
+            f'{{"password": "{password}"}}' if password else "{}", pn, list(switch), begin, end,
         ),
     )  # fmt: skip
     conn.execute(

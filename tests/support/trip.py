@@ -38,6 +38,7 @@ def facts(**changes: Any) -> Facts:
         "noticed_at": NOW - dt.timedelta(minutes=30),
         "stopped": "",
         "keep_power": False,
+        "cuts_also": (),
         "no_trip": "",
         "validated_until": dt.date(2026, 3, 10),
         "doubts": "",

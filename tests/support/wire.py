@@ -26,9 +26,11 @@ from terminals.bus import Bus
 from terminals.drivers.driver import Driver, Meter
 from terminals.links.tcp import connect
 from terminals.pace import Pace, Timing
+from terminals.simulator.codes import ADDRESSED, terminal_address
 from terminals.simulator.fleet import Fleet
 from terminals.simulator.meter import Meter as Simulated
 from terminals.simulator.scenario import Group, Plan, small
+from terminals.simulator.terminal import Terminal
 from terminals.simulator.witness import read_acts
 from tests.support.arrears import trusted, without_grace
 from tests.support.house import SHANGHAI, Place, at, place
@@ -119,13 +121,16 @@ class Wire:
     database: Database
     folder: Path
     fence: Fence
+    terminal: Terminal
 
     async def carry_out(self, driver: Driver, order: int) -> dict[str, Any]:
         """Let the order go as far as it goes now; returns it."""
         (row,) = installed(self.conn, self.clock.now(), [self.where.terminal])
         (waiting,) = [o for o in orders.work(self.conn, [self.where.terminal]) if o["order_id"] == order]
         self.conn.commit()
-        meter = Meter(row.meter_id, row.address, SHANGHAI, row.phases, row.secrets)
+        meter = Meter(
+            row.meter_id, row.address, SHANGHAI, row.phases, row.secrets, row.terminal, row.pn, row.switch
+        )
         recorder = Recorder(self.where.terminal, row.protocol, driver, self.clock.now)
         commands = Commands(self.database, self.clock, driver, self.fence, lambda: None, recorder)
         await commands.carry_out(self.bus, meter, waiting)
@@ -167,14 +172,15 @@ async def bare_wire(
         endpoint = fleet.endpoints[0]
         where = place(
             store, meter.asset, address=meter.address, protocol=protocol, endpoint=endpoint, customer="9001",
-            password=meter.password,
+            password=meter.password, pn=meter.index + 1 if protocol == "gdw376" else None,
+            login=terminal_address(protocol, 0) if protocol in ADDRESSED else None, switch=list(filter(None, [meter.area.plan.switch(2)])),
         )  # fmt: skip
         epoch = leases.claim(store, OWNER, quota=1, seconds=LEASE)[where.terminal]
         store.commit()
         host, port = endpoint.rsplit(":", 1)
         bus = Bus(await connect(host, int(port), 2.0), pace=Pace(QUICK))
         fence = Fence(OWNER, where.terminal, epoch)
-        yield Wire(store, clock, where, meter, bus, database_of, tmp_path, fence)
+        yield Wire(store, clock, where, meter, bus, database_of, tmp_path, fence, fleet.terminals[0])
         await bus.close()
     finally:
         await fleet.stop()

@@ -24,16 +24,19 @@ class RelayAct:
     """headend.collector.job.Act."""
 
     async def look(self, job: Job) -> Looked:
-        """By how much the meter's clock is ahead of ours; negative if it is behind. Asked before anything is sent: a meter that is
+        """By how much the clock that ends the command is ahead of ours; negative if it is behind. Asked before anything is sent: a meter that is
         silent now is not told to act.
 
-        None: the meter has no usable clock. Supply is given back all the same, but nobody is cut off by a command whose end the
-        meter cannot see. Where a command has no end (a coil), who must answer is the relay itself."""
-        if not job.desk.driver.command_ends:
-            await job.session.run(job.desk.driver.relay_state(job.whom))
-            return Looked()
+        None: there is no usable clock. Supply is given back all the same, but nobody is cut off by a command whose end the other side cannot
+        see. Where a command has no end (a coil), or somebody else's switch cuts the meter off, who must answer is the switch."""
+        driver = job.desk.driver
+        clock = driver.relay_clock(job.whom)
         try:
-            shown = await job.session.run(job.desk.driver.clock(job.whom))
+            if clock is None or job.whom.switch:
+                await job.session.run(driver.relay_state(job.whom))
+            if clock is None:
+                return Looked()
+            shown = await job.session.run(clock)
         except ProtocolError:
             if job.order["action"] == "trip":
                 raise

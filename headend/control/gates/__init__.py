@@ -25,13 +25,14 @@ from headend.control.gates import (
     quarantine,
     second_person,
     stopped,
+    switch,
     terminal_cap,
     validation,
 )
 
 #: in the order in which a person would ask
 GATES = (
-    stopped, protected, keep_power, calendar, balance, validation, fall, notice, grace, cap, quarantine, second_person, not_before, expiry,
+    stopped, protected, switch, keep_power, calendar, balance, validation, fall, notice, grace, cap, quarantine, second_person, not_before, expiry,
 )  # fmt: skip
 WRITE_GATES = (terminal_cap, second_person, expiry)
 CONTROL_GATES = (stopped, behind, control_cap, second_person, not_before, expiry)

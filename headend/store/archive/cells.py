@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from headend.plans import CURVE, DAY, PLANS
@@ -101,9 +102,28 @@ def plans(value: str) -> tuple[int, ...]:
     return tuple(sorted({_PLAN_NAMES[name] for name in names}))
 
 
-def plan_names(ids: list[int] | tuple[int, ...]) -> str:
-    """The way back."""
-    return " ".join(PLANS[k].name for k in ids)
+def listed(values: Sequence[int | str]) -> str:
+    """The way back from `plans` and from `switch`."""
+    if values and isinstance(values[0], str):
+        return "+".join(map(str, values))
+    return " ".join(PLANS[int(k)].name for k in values)
+
+
+#: what cuts a meter's supply off where its own relay does not: a control round (轮次) of its terminal, or a coil on its line
+_SWITCH: Final = re.compile(r"round [1-8]|coil [1-9][0-9]{0,2}:(?:0|[1-9][0-9]{0,4})(?:/trips)?")
+
+
+def switch(value: str) -> tuple[str, ...]:
+    """`round 1+round 2`, or `coil 9:0` or `coil 9:0/trips` (unit and coil, and whether it is energised to cut off); none: its own relay."""
+    parts = tuple(sorted({part.strip() for part in value.split("+")})) if value else ()
+    for part in parts:
+        if not _SWITCH.fullmatch(part):
+            raise ValueError(
+                f"{part!r} is neither a round of the terminal, such as round 1, nor a coil, such as coil 9:0 or coil 9:0/trips"
+            )
+    if len({part[:4] for part in parts}) > 1 or (len(parts) > 1 and parts[0].startswith("coil")):
+        raise ValueError(f"{value!r} is more than one coil, or a coil and a round")
+    return parts
 
 
 def password(value: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from headend.store.archive.cells import plan_names
+from headend.store.archive.cells import listed
 from headend.store.archive.complaint import Spot
 
 What = Literal["new", "changed", "ended", "left alone"]
@@ -44,7 +44,7 @@ def show(name: str, value: Any) -> str:
         case float():
             text = f"{value:g}"
         case _:
-            text = plan_names(value) if name == "plans" else str(value)
+            text = listed(value) if isinstance(value, tuple) else str(value)
     return text
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
-from headend.store.archive.cells import plan_names
+from headend.store.archive.cells import listed
 from headend.store.archive.kinds import KINDS, Kind
 from headend.store.archive.stored import OBJECT_CODE, OBJECT_JOINS, refer
 from headend.store.db import Connection, StoreError
@@ -73,7 +73,7 @@ SELECTS: Mapping[str, str] = {
     **{kind.name: _of_things(kind) for kind in EXPORTED if kind.name not in ("meters", "roles", "customers")},
     "meters": (
         "SELECT m.asset AS meter, p.code AS point, a.code AS area, own.role, t.code AS terminal, t.protocol, i.address, m.phases, i.ct, "
-        'i.pt, m.accuracy::text::numeric AS accuracy, i.valid_from AS "from", i.secrets AS password, i.pn, i.plans, m.digits, '
+        'i.pt, m.accuracy::text::numeric AS accuracy, i.valid_from AS "from", i.secrets AS password, i.pn, i.plans, m.digits, i.switch, '
         """nullif(i.valid_to, 'infinity') AS "to" FROM installation i JOIN meter m USING (meter_id) JOIN point p USING (point_id) """
         f"JOIN terminal t USING (terminal_id) {_OWN} LEFT JOIN area a ON a.area_id = own.area_id "
         "WHERE i.valid_from <= %(now)s AND i.valid_to > %(now)s ORDER BY m.asset"
@@ -128,7 +128,7 @@ def _value(value: Any, zone: ZoneInfo) -> Any:
         case dict():
             return value.get("password", "")
         case list():
-            return plan_names(value)
+            return listed(value)
         case Decimal():
             return value.normalize() if value != value.to_integral_value() else Decimal(int(value))
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from headend.store.archive import roles, things
@@ -20,7 +20,8 @@ from headend.store.archive.stored import Thing
 METERS = KINDS["meters"]
 #: the columns of an installation
 PLACE = tuple(
-    METERS.column(name) for name in ("point", "terminal", "address", "pn", "ct", "pt", "password", "plans")
+    METERS.column(name)
+    for name in ("point", "terminal", "address", "pn", "ct", "pt", "password", "plans", "switch")
 )
 
 #: points of a terminal (Q/GDW 376.1: DA1 DA2)
@@ -57,16 +58,27 @@ _ADDRESSES: dict[str, Callable[[str], str]] = {
 
 
 def _modbus(text: str, last: int) -> str:
-    """UNIT@MODEL, and UNIT:COIL where a coil switches the supply; which models there are, the driver says: a map may be added without
-    touching the archive."""
-    found = re.fullmatch(r"([0-9]{1,3})@[a-z0-9-]{1,40}(?:\+([0-9]{1,3}):([0-9]{1,5})(?:/trips)?)?", text)
-    if (
-        found
-        and all(1 <= int(unit) <= last for unit in found.group(1, 2) if unit)
-        and int(found[3] or 0) <= 0xFFFF
-    ):
+    """UNIT@MODEL; which models there are, the driver says: a map may be added without touching the archive."""
+    found = re.fullmatch(r"([0-9]{1,3})@[a-z0-9-]{1,40}", text)
+    if found and 1 <= int(found[1]) <= last:
         return ""
-    return f"is not UNIT@MODEL, nor UNIT@MODEL+UNIT:COIL[/trips] with a contactor; units 1 to {last} (Modbus)"
+    return f"is not UNIT@MODEL, such as 17@sdm630, with a unit from 1 to {last} (Modbus)"
+
+
+#: protocol -> what else than a meter's own relay may cut its supply off
+_SWITCHES = {"gdw376": "round", "dlt698": "round", "modbus-tcp": "coil", "modbus-rtu": "coil"}
+
+
+def _switch(protocol: str, parts: tuple[str, ...]) -> str:
+    """Why these cannot cut off what hangs behind a terminal of this protocol; '' if they can."""
+    for part in parts:
+        kind, _, place = part.partition(" ")
+        if _SWITCHES.get(protocol) != kind:
+            return f"a {kind} cuts off nobody behind a terminal that speaks {protocol}"
+        unit, _, coil = place.partition("/")[0].partition(":")
+        if kind == "coil" and (int(unit) > (247 if protocol == "modbus-rtu" else 255) or int(coil) > 0xFFFF):
+            return f"{part}: units are 1 to 247 (RTU) or 255 (TCP), coils 0 to 65535"
+    return ""
 
 
 def meters(desk: Desk, rows: list[Row]) -> None:
@@ -117,6 +129,7 @@ def _place(desk: Desk, asset: str, row: Row) -> tuple[Cells, Cells]:
     values, left = desk.judge(PLACE, held, row)
     if held is None:
         values["password"], values["plans"] = values["password"] or {}, values["plans"] or OWED
+        values["switch"] = values["switch"] or ()
         missing = [
             c.name
             for c in PLACE
@@ -172,8 +185,12 @@ def _against(start: dt.datetime, *spans: Span | None) -> list[Span]:
 
 def _route_fits(desk: Desk, row: Row, values: dict[str, Any]) -> bool:
     """The terminal is there, speaks the meter's protocol and can reach its address. Only what the row brings is looked at."""
-    terminal, address = values["terminal"], values["address"]
-    if terminal != row.cells.get("terminal") and address != row.cells.get("address"):
+    terminal, address, parts = values["terminal"], values["address"], values["switch"]
+    if (
+        terminal != row.cells.get("terminal")
+        and address != row.cells.get("address")
+        and "switch" not in row.cells
+    ):
         return True
     protocols = desk.stored.protocols
     if terminal not in protocols:
@@ -192,7 +209,10 @@ def _route_fits(desk: Desk, row: Row, values: dict[str, Any]) -> bool:
         desk.complaints.add(
             row.spot, "pn", f"must be from 1 to {LAST_POINT}: a Q/GDW 376.1 terminal knows its meters by it"
         )
-    return not why and not lacks
+    cannot = _switch(means, parts)
+    if cannot:
+        desk.complaints.add(row.spot, "switch", cannot)
+    return not (why or lacks or cannot)
 
 
 def _tell_ended(desk: Desk, said: dict[str, Row]) -> None:
@@ -229,21 +249,32 @@ def ratios(desk: Desk, rows: list[Row]) -> None:
         desk.tally.row("ratios", point, row.spot, new=False, cells=cells, left=left)
 
 
-def crossed(desk: Desk, taken: dict[tuple[str, Any], str], rows: list[Row], column: str) -> None:
-    """Two meters that answer to one address (or have one number) behind one terminal would be read as each other.
+def claims(values: Mapping[str, Any], column: str) -> tuple[Any, ...]:
+    """What a meter behind a terminal has for itself alone in this column: its address, its number, each thing that cuts it off."""
+    if column == "switch":
+        return tuple(part.partition("/")[0] for part in values["switch"])
+    return () if values[column] is None else (values[column],)
 
-    `taken`: (terminal, address) -> meter that has it in the store and keeps it."""
-    said: dict[tuple[str, Any], Spot] = {}
+
+def crossed(desk: Desk, taken: dict[tuple[str, str], str], rows: list[Row], column: str) -> None:
+    """Two meters that answer to one address (or have one number) behind one terminal would be read as each other, and with one switch one would
+    be cut off for the other.
+
+    `taken`: (terminal, claim) -> meter that has it in the store and keeps it."""
+    said: dict[tuple[str, str], Spot] = {}
     for row in rows:
         span = desk.stored.hung.get(row.cells["meter"])
-        if span is None or not span.open or span.values[column] is None:
+        if span is None or not span.open:
             continue
-        terminal, value = key = (span.values["terminal"], span.values[column])
-        if said.setdefault(key, row.spot) != row.spot:
-            desk.complaints.add(
-                row.spot, column, f"{value!r} behind {terminal} stands in {said[key]} already"
-            )
-        elif taken.get(key, span.of) != span.of:
-            desk.complaints.add(
-                row.spot, column, f"{value!r} behind {terminal} belongs to meter {taken[key]} in the store"
-            )
+        for value in claims(span.values, column):
+            terminal, _ = key = (span.values["terminal"], str(value))
+            if said.setdefault(key, row.spot) != row.spot:
+                desk.complaints.add(
+                    row.spot, column, f"{value!r} behind {terminal} stands in {said[key]} already"
+                )
+            elif taken.get(key, span.of) != span.of:
+                desk.complaints.add(
+                    row.spot,
+                    column,
+                    f"{value!r} behind {terminal} belongs to meter {taken[key]} in the store",
+                )

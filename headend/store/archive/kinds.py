@@ -17,6 +17,7 @@ from headend.store.archive.cells import (
     password,
     phases,
     plans,
+    switch,
     text,
     whole,
     yes_no,
@@ -167,7 +168,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             Column("phases", phases, type="smallint"), Column("ct", whole(1, 10_000), store="-"), Column("pt", whole(1, 10_000), store="-"),
             Column("accuracy", accuracy, type="real"), _from(needed=True),
             _comm("password", password, needed=False, store="-"), _comm("pn", maybe(whole(1, 32_767)), needed=False, store="-"),
-            _comm("plans", plans, needed=False, store="-"), Column("digits", whole(4, 9), needed=False, type="smallint", blank=6), _to(),
+            _comm("plans", plans, needed=False, store="-"), Column("digits", whole(4, 9), needed=False, type="smallint", blank=6),
+            _comm("switch", switch, needed=False, store="-"), _to(),
         ), code="asset"),
         Kind("ratios", "point", "installation", (
             Column("point", text, refers="point", store="-"), Column("ct", whole(1, 10_000), store="-"),

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -114,20 +114,29 @@ def _work_out(desk: Desk, said: dict[str, list[Row]], tariffs: set[str] | None) 
                 things.all_of(desk, kind, given)
 
 
+#: column -> whether an installation has a claim of it for itself; as hang.claims
+_HELD: Final = {
+    "address": "i.address = u.value",
+    "pn": "i.pn::text = u.value",
+    "switch": "u.value IN (SELECT split_part(part, '/', 1) FROM unnest(i.switch) part)",
+}
+
+
 def _check_routes(conn: Connection, desk: Desk, given: list[Row]) -> None:
-    """Addresses and numbers behind each terminal, of the meters as they shall hang."""
+    """What each meter behind a terminal has for itself, of the meters as they shall hang."""
     leaving = [span.id for span in desk.ended.get("installation", [])]
-    for column in ("address", "pn"):
+    for column, held in _HELD.items():
         wanted = [
-            (span.values["terminal"], str(span.values[column]))
+            (span.values["terminal"], str(claim))
             for span in desk.begun.get("installation", [])
-            if span.open and span.values[column] is not None
+            if span.open
+            for claim in hang.claims(span.values, column)
         ]
-        taken: dict[tuple[str, Any], str] = {}
+        taken: dict[tuple[str, str], str] = {}
         if wanted:
             found = conn.execute(
-                f"SELECT t.code, i.{column} AS value, m.asset FROM unnest(%s::text[], %s::text[]) u(terminal, value) "
-                f"JOIN terminal t ON t.code = u.terminal JOIN installation i ON i.terminal_id = t.terminal_id AND i.{column}::text = u.value "
+                "SELECT t.code, u.value, m.asset FROM unnest(%s::text[], %s::text[]) u(terminal, value) "
+                f"JOIN terminal t ON t.code = u.terminal JOIN installation i ON i.terminal_id = t.terminal_id AND {held} "
                 "AND i.valid_to = 'infinity' JOIN meter m USING (meter_id) WHERE i.installation_id <> ALL(%s::int[])",
                 (*map(list, zip(*wanted, strict=True)), leaving),
             )

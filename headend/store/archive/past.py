@@ -46,7 +46,7 @@ class History:
 
 _INSTALLED = (
     "SELECT i.valid_from, nullif(i.valid_to, 'infinity') AS valid_to, "
-    "m.asset AS meter, p.code AS point, t.code AS terminal, i.address, i.pn, i.ct, i.pt, i.plans "
+    "m.asset AS meter, p.code AS point, t.code AS terminal, i.address, i.pn, i.ct, i.pt, i.plans, i.switch "
     "FROM installation i JOIN meter m USING (meter_id) JOIN point p USING (point_id) JOIN terminal t USING (terminal_id) WHERE "
 )
 _ROLE = (

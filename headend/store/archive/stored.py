@@ -165,7 +165,7 @@ def _terminals(conn: Connection, stored: Stored, rows: dict[str, list[Row]]) -> 
 
 
 def _installations(conn: Connection, stored: Stored, meters: set[str], points: set[str]) -> None:
-    names = ("point", "terminal", "address", "pn", "ct", "pt", "password", "plans")
+    names = ("point", "terminal", "address", "pn", "ct", "pt", "password", "plans", "switch")
     found = _tuples(
         conn,
         """
@@ -179,7 +179,7 @@ def _installations(conn: Connection, stored: Stored, meters: set[str], points: s
                                 ORDER BY valid_from DESC LIMIT 1) latest
         )
         SELECT i.installation_id, m.asset, i.valid_from, nullif(i.valid_to, 'infinity'),
-               p.code, t.code, i.address, i.pn, i.ct, i.pt, i.secrets, i.plans
+               p.code, t.code, i.address, i.pn, i.ct, i.pt, i.secrets, i.plans, i.switch
         FROM wanted JOIN installation i USING (installation_id) JOIN meter m USING (meter_id) JOIN point p USING (point_id)
         JOIN terminal t USING (terminal_id) ORDER BY i.valid_from
         """,
@@ -187,7 +187,7 @@ def _installations(conn: Connection, stored: Stored, meters: set[str], points: s
         list(points),
     )
     for id, asset, start, end, *values in found:
-        values[-1] = tuple(values[-1])
+        values[-2:] = map(tuple, values[-2:])
         span = Span(asset, dict(zip(names, values, strict=True)), start, end, id)
         stored.hung[asset] = stored.on[values[0]] = span
     begun = _tuples(

@@ -68,7 +68,12 @@ def _cast(field: Field, k: int) -> str:
     return CASTS.get(field.column, "{}").format(f"u.f{k}")
 
 
-CASTS = {"plans": "{}::smallint[]", "secrets": "{}::jsonb", "valid_to": "coalesce({}, 'infinity')"}
+CASTS = {
+    "plans": "{}::smallint[]",
+    "switch": "{}::text[]",
+    "secrets": "{}::jsonb",
+    "valid_to": "coalesce({}, 'infinity')",
+}
 
 
 #: so many rows are worth a walk through the whole table that they are compared with
@@ -148,14 +153,16 @@ def _install(conn: Connection, spans: list[Span]) -> None:
     fields = (
         Field("meter_id", "text", "meter", "asset"), Field("point_id", "text", "point"), Field("terminal_id", "text", "terminal"),
         Field("address", "text"), Field("pn", "smallint"), Field("ct", "integer"), Field("pt", "integer"), Field("secrets", "text"),
-        Field("plans", "text"), *DATES,
+        Field("plans", "text"), Field("switch", "text"), *DATES,
     )  # fmt: skip
     rows = []
     for span in spans:
         v = span.values
-        plans = "{" + ",".join(map(str, v["plans"])) + "}"
+        plans, switch = (
+            "{" + ",".join(f'"{each}"' for each in v[name]) + "}" for name in ("plans", "switch")
+        )
         rows.append(
-            (span.of, v["point"], v["terminal"], v["address"], v["pn"], v["ct"], v["pt"], json.dumps(v["password"]), plans,
+            (span.of, v["point"], v["terminal"], v["address"], v["pn"], v["ct"], v["pt"], json.dumps(v["password"]), plans, switch,
              span.start, span.end)
         )  # fmt: skip
     _insert(conn, "installation", fields, rows)

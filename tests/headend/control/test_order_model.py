@@ -34,7 +34,7 @@ def test_no_trip_leaves_that_must_not() -> None:
 #: without it -> a word of what the rules then say
 FOUND = {
     "stopped": "kill switch", "protected": "protected", "keep_power": "keep-power", "calendar": "day", "balance": "balance",
-    "validation": "validated",
+    "validation": "validated", "switch": "somebody else",
     "fall": "fall", "notice": "notice", "grace": "granted grace",
     "cap": "cap", "quarantine": "batch", "second_person": "one person", "not_before": "before its time",
     "expiry": "expired",

@@ -26,10 +26,9 @@ from headend.store.orders import Fence
 from headend.store.purchases import PaymentCarried
 from terminals.bus import Bus
 from terminals.drivers.dlt645 import Dlt645Driver
-from terminals.drivers.driver import Driver, Meter
+from terminals.drivers.driver import Meter
 from terminals.links.tcp import connect
 from terminals.pace import Pace
-from terminals.simulator.codes import terminal_address
 from terminals.simulator.standin import StandInMachine
 from terminals.simulator.wallet import Limits, Wallet
 from tests.headend.safety.test_fee_control import Died, Strike, Struck
@@ -391,8 +390,6 @@ async def test_through_a_terminal(bare_wire: Wire, protocol: str) -> None:
     """The same frames, carried by the terminal in front of the meter."""
     wire, conn = bare_wire, bare_wire.conn
     conn.execute("UPDATE account SET fee_control = 'meter'")
-    login = terminal_address(protocol, 0)
-    conn.execute("UPDATE terminal SET login = %s", (login,))
     conn.commit()
     wire.meter.wallet = Wallet(PRICES, Limits(alarm1=0, alarm2=0))
     now = wire.clock.now()
@@ -408,18 +405,5 @@ async def test_through_a_terminal(bare_wire: Wire, protocol: str) -> None:
     )
     (order,), _ = purchases.ask_waiting(conn, now=now, who="job:purchase")
     driver = drivers("terminals.simulator.standin:StandInMachine")[protocol]
-    assert (await through(wire, driver, order))["state"] == "verified"
+    assert (await wire.carry_out(driver, order))["state"] == "verified"
     assert [(record.count, record.fen) for record in wire.meter.wallet.records] == [(1, 800)]
-
-
-async def through(wire: Wire, driver: Driver, order: int) -> dict[str, Any]:
-    (row,) = installed(wire.conn, wire.clock.now(), [wire.where.terminal])
-    (waiting,) = [o for o in orders.work(wire.conn, [wire.where.terminal]) if o["order_id"] == order]
-    wire.conn.commit()
-    meter = Meter(
-        row.meter_id, row.address, SHANGHAI, row.phases, row.secrets, row.terminal, wire.meter.index + 1
-    )
-    recorder = Recorder(wire.where.terminal, row.protocol, driver, wire.clock.now)
-    commands = Commands(wire.database, wire.clock, driver, wire.fence, lambda: None, recorder)
-    await commands.carry_out(wire.bus, meter, waiting)
-    return wire.order(order)

@@ -196,7 +196,7 @@ async def test_a_coil_is_proved_by_itself_and_by_the_meters_power(wire: Any) -> 
 async def test_a_silent_contactor_is_not_told_to_trip_and_a_late_command_is_not_written(wire: Any) -> None:
     class Silent(ModbusDriver):
         def relay_state(self, meter: Meter) -> Script[RelayState]:
-            return super().relay_state(Meter(meter.key, "77@sdm120+77:0", meter.zone))
+            return super().relay_state(Meter(meter.key, "77@sdm120", meter.zone, switch=("coil 77:0",)))
 
     class Slow(ModbusDriver):
         def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:

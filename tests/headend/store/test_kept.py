@@ -68,6 +68,24 @@ def test_an_earlier_schema_comes_to_todays(version: int, database: str, tmp_path
         works(store)
 
 
+def test_a_coil_in_an_address_becomes_the_meters_switch(database: str, tmp_path: Path) -> None:
+    kept.make(database, 30, tmp_path)
+    with psycopg.connect(database, options="-c timezone=UTC") as conn:
+        (first, other) = conn.execute(
+            "UPDATE installation SET address = a.address FROM (VALUES (1, '17@sdm630+9:0/trips'), (2, '18@sdm630')) a(n, address), "
+            "(SELECT installation_id, row_number() OVER (ORDER BY installation_id) AS n FROM installation) i "
+            "WHERE a.n = i.n AND installation.installation_id = i.installation_id RETURNING installation.installation_id"
+        ).fetchall()
+        conn.commit()
+        migrate(conn)
+        found = conn.execute(
+            "SELECT address, switch FROM installation WHERE installation_id = ANY(%s) ORDER BY address",
+            ([first[0], other[0]],),
+        ).fetchall()
+        assert found == [("17@sdm630", ["coil 9:0/trips"]), ("18@sdm630", [])]
+        assert conn.execute("SELECT count(*) FROM installation WHERE switch <> '{}'").fetchone() == (1,)
+
+
 def works(conn: db.Connection) -> None:
     """The ledger explains a day, the feed tells its rows, and the same readings again are no news; new ones are."""
     curve = coverage.day_matrix(conn, CURVE, TODAY, now=NOW, zone=ZONE)

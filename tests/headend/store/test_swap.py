@@ -56,6 +56,15 @@ def test_the_points_energy_is_whole_across_it(store: Connection) -> None:
     assert area == [("receive", True)]  # the point is to its area what it was
 
 
+def test_what_cuts_it_off_stays_where_it_is(store: Connection) -> None:
+    """The breaker is the point's, whichever meter hangs there."""
+    place(store, OLD, protocol="gdw376", pn=3, login="33010001", switch=("round 2",), customer="C1")
+    exchanged(store)
+    assert table(
+        store, "SELECT asset, i.pn, i.switch FROM installation i JOIN meter USING (meter_id) ORDER BY asset"
+    ) == [(OLD, 3, ["round 2"]), (NEW, 3, ["round 2"])]
+
+
 def test_who_said_so_is_the_evidence(store: Connection) -> None:
     place(store, OLD)
     exchanged(store)

@@ -251,7 +251,9 @@ def test_keep_power_that_was_told_or_read_back_stands_against_a_trip(store: Conn
     told("end-keep-power", ("answer", None), ("prove", seen(False)))
     assert on() is False
     told("close", ("answer", None), ("prove", seen(True)))  # somebody else has switched it on
-    with pytest.raises(Refused, match="keep_power: the meter is in keep-power"):
+    with pytest.raises(
+        Refused, match="keep_power: the meter, or the terminal that switches it, is in keep-power"
+    ):
         ask(store)
 
 

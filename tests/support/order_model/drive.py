@@ -17,7 +17,8 @@ NEWEST = 10
 WEIGHTS = {
     "heal": 8, "request": 14, "approve": 14, "send": 16, "speak": 12, "minutes": 5, "hour": 0.5, "tomorrow": 1, "balance": 2, "notice": 2,
     "protect": 1, "grace": 0.5,
-    "calendar": 0.4, "spare": 0.5, "validate": 2, "doubt": 1, "exchange": 0.1, "fall": 1, "keep": 0.7, "pay": 0.7, "stop": 0.6, "release": 2,
+    "calendar": 0.4, "spare": 0.5, "validate": 2, "doubt": 1, "exchange": 0.1, "fall": 1, "keep": 0.7, "pay": 0.7, "stop": 0.6,
+    "share": 0.5, "release": 2,
     "lease": 1, "cancel": 0.5, "expire": 1,
 }  # fmt: skip
 #: one of these may happen between an approval and the sending
@@ -145,6 +146,10 @@ class Driver:
         if home.keep_power and self.rng.random() < 0.5 and not self.backend.open(home):
             home.keep_power = False
             self.backend.changed("keep", home)
+
+        if home.shared and self.rng.random() < 0.5:
+            home.shared = False
+            self.backend.changed("share", home)
 
     def _later(self, chance: float) -> dt.datetime | None:
         if self.rng.random() >= chance:
@@ -300,6 +305,11 @@ class Driver:
         if not self.backend.open(home):
             home.keep_power = self.rng.random() < 0.3
             self.backend.changed("keep", home)
+
+    def share(self) -> None:
+        home = self.home()
+        home.shared = self.rng.random() < 0.3
+        self.backend.changed("share", home)
 
     def pay(self) -> None:
         home = self.home()

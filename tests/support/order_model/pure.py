@@ -149,7 +149,8 @@ class Pure:
             grace_until=dt.datetime.combine(home.grace + DAY, dt.time(), ZONE) if known and home.grace
             else min(home.notices, default=None) if known else None,
             noticed_at=max(notices, default=None) if known else None, stopped="by somebody" if world.stopped else "",
-            keep_power=home.keep_power, no_trip="exams" if spared else "", validated_until=world.validated,
+            keep_power=home.keep_power, cuts_also=("another",) if home.shared else (),
+            no_trip="exams" if spared else "", validated_until=world.validated,
             doubts="vee-spike" if home.doubt else "", same_since=home.same_since,
             usual_day_fen=home.usual if known else None, fall_fen=home.fall if known else None, fall_accepted_by=accepted_by,
             batch_size=order.batch.asked, batch_usual=sorted(before)[(len(before) - 1) // 2] if len(before) >= self.limits.batch_history else None,

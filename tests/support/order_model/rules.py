@@ -28,6 +28,8 @@ def _broken(world: World, order: Order, home: Home, epoch: int) -> Iterator[str]
         yield "protected, or nobody knows"
     if home.keep_power:
         yield "keep-power"
+    if home.shared:
+        yield "with a switch that cuts off somebody else, too"
     if world.calendar.get(today) != "workday" or world.calendar.get(today + DAY) != "workday":
         yield "on a day off, its eve, or an unknown day"
     if now.hour < 8 or now.hour >= 17:

@@ -218,6 +218,24 @@ class Store:
         seen = {"open": False, "permitted": False, "keep_power": home.keep_power, "load_kw": 0.0}
         orders.step(self.conn, order, Event.PROVE, fence=fence, now=self.now, result={"relay": seen})
 
+    def _share(self, home: Home, here: Place) -> None:
+        """As only somebody could write who goes past the import."""
+        self.conn.execute(
+            "INSERT INTO meter (asset, phases, accuracy) VALUES (%(asset)s, 1, 0.01) ON CONFLICT DO NOTHING",
+            {"asset": f"X{home.number}"},
+        )
+        self.conn.execute("INSERT INTO point (code) VALUES (%s) ON CONFLICT DO NOTHING", (f"X{home.number}",))
+        self.conn.execute(
+            "INSERT INTO installation (meter_id, point_id, terminal_id, address, ct, pt, switch, valid_from) SELECT m.meter_id, p.point_id, %s, "
+            "'x', 1, 1, '{coil 9:0}', '2026-01-01' FROM meter m, point p WHERE m.asset = %s AND p.code = m.asset "
+            "AND NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.meter_id)",
+            (here.terminal, f"X{home.number}"),
+        )
+        self.conn.execute(
+            "UPDATE installation SET switch = %s WHERE meter_id = %s",
+            (["coil 9:0/trips"] if home.shared else [], here.meter),
+        )
+
     def _fall(self, home: Home, here: Place) -> None:
         self._balance(home, here)
 

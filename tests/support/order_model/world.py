@@ -40,6 +40,7 @@ class Home:
     last_paid: dt.datetime | None = None
     grace: dt.date | None = None  # granted by a person up to this day
     keep_power: bool = False
+    shared: bool = False  # the archive gives what cuts it off to another meter, too
     doubt: bool = False
     same_since: dt.datetime = BEGIN - dt.timedelta(days=60)
     epoch: int = 1

@@ -10,7 +10,7 @@ from terminals.simulator.scenario import Scenario
 COLUMNS = {
     "areas": "area,name,capacity_kva",
     "terminals": "terminal,name,protocol,link,endpoint,login",
-    "meters": "meter,point,area,role,terminal,protocol,address,phases,ct,pt,accuracy,from,password,pn",
+    "meters": "meter,point,area,role,terminal,protocol,address,phases,ct,pt,accuracy,from,password,pn,switch",
     "customers": "customer,name,phone,point,tariff,prepaid,protected",
     "payments": "customer,yuan,channel,serial,at",
 }

@@ -56,8 +56,7 @@ async def run(link, row, work):
 def test_the_archive_calls_them_by_unit_and_model(fleet):
     rows = rows_of(fleet, 0)
     assert [row["address"] for row in rows] == [
-        f"{k + 1}@{'abb-b23' if row['phases'] == '3' else 'sdm120'}{f'+{k + 1}:0' if k else ''}"
-        for k, row in enumerate(rows)
+        f"{k + 1}@{'abb-b23' if row['phases'] == '3' else 'sdm120'}" for k, row in enumerate(rows)
     ]
     assert {row["protocol"] for row in rows} == {"modbus-tcp"}
     assert {row["password"] for row in rows} == {""}

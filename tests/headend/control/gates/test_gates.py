@@ -91,6 +91,7 @@ EDGES: dict[str, list[tuple[dict[str, Any], dict[str, Any] | None]]] = {
     ],
     "stopped": [({"stopped": None}, None), ({"stopped": "by 李敏: x"}, {"stopped": ""})],
     "keep_power": [({"keep_power": None}, None), ({"keep_power": True}, {"keep_power": False})],
+    "switch": [({"cuts_also": None}, None), ({"cuts_also": ("M2",)}, {"cuts_also": ()})],
     "validation": [
         ({"validated_until": None}, None),
         ({"validated_until": dt.date(2026, 3, 9)}, {"validated_until": dt.date(2026, 3, 10)}),
@@ -149,12 +150,14 @@ def test_each_gate_alone(gate: str) -> None:
 def test_what_each_new_gate_says() -> None:
     """Whoever is refused reads it: names, numbers and the next step."""
     told = {r.gate: r.why for r in gates.ask(facts(
-        stopped="by 李敏: x", keep_power=True, no_trip="exam days", doubts="vee-spike on 2026-03-10", fall_fen=12_345, batch_size=31, batch_usual=10,
+        stopped="by 李敏: x", cuts_also=("M2", "M3"), keep_power=True,
+        no_trip="exam days", doubts="vee-spike on 2026-03-10", fall_fen=12_345, batch_size=31, batch_usual=10,
         not_before=NOW + SECOND, trips_line_day=50,
     ), LIMITS)}  # fmt: skip
     assert told == {
         "stopped": "trips are stopped: by 李敏: x",
-        "keep_power": "the meter is in keep-power; `headend relay end-keep-power` ends it",
+        "switch": "the same switch cuts off meter M2; the archive must say which one it belongs to",
+        "keep_power": "the meter, or the terminal that switches it, is in keep-power; `headend relay end-keep-power` ends the meter's",
         "calendar": "exam days",
         "validation": "validation has doubts about readings under the balance: vee-spike on 2026-03-10",
         "fall": "the balance has fallen by 123.45 yuan since yesterday began, more than 5 usual days of 20.00 yuan; "
@@ -168,7 +171,8 @@ def test_what_each_new_gate_says() -> None:
 #: what is not known, or just not so -> how the gate says it: the next step is in the sentence
 SENTENCES: list[tuple[dict[str, Any], str]] = [
     ({"stopped": None}, "nobody can say whether trips are stopped"),
-    ({"keep_power": None}, "nobody can say whether the meter is in keep-power"),
+    ({"keep_power": None}, "nobody can say whether the meter, or the terminal that switches it, is in keep-power"),
+    ({"cuts_also": None}, "the meter hangs nowhere, so nobody can say whom its switch cuts off"),
     ({"protected": None}, "no account is known for this meter, so nobody can say that the customer is not protected"),
     ({"day_kind": None}, "the calendar does not know 2026-03-11 and the day after; load it with `headend init`"),
     ({"next_day_kind": None}, "the calendar does not know 2026-03-11 and the day after; load it with `headend init`"),

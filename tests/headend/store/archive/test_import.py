@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +262,12 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
     hung = "{m},P{m},A1,receive,{t},{p},{a},3,1,1,0.01,2026-03-01,"
     good = [
         ("M4", "T4", "modbus-tcp", "255@sdm630"),
-        ("M5", "T5", "modbus-rtu", "247@dtsu666+12:3/trips"),
+        ("M5", "T5", "modbus-rtu", "247@dtsu666"),
         ("M6", "T6", "mqtt", "表-6"),
     ]
-    no_unit = "is not UNIT@MODEL, nor UNIT@MODEL+UNIT:COIL[/trips] with a contactor; units 1 to {} (Modbus)"
+    no_unit = "is not UNIT@MODEL, such as 17@sdm630, with a unit from 1 to {} (Modbus)"
     bad = [
-        ("T5", "modbus-rtu", "1@sdm630+248:0", no_unit.format(247)),
+        ("T5", "modbus-rtu", "1@sdm630+9:0", no_unit.format(247)),
         ("T4", "modbus-tcp", "256@sdm630", no_unit.format(255)),
         ("T5", "modbus-rtu", "248@sdm630", no_unit.format(247)),
         ("T5", "modbus-rtu", "1", no_unit.format(247)),
@@ -292,6 +292,77 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
         (m, p, a) for m, _, p, a in good
     ]
     assert archive.terminals(store)[2].login == "柳林-6"
+
+
+SWITCHED = {
+    "terminals": ["T1,x,gdw376,dial-out,10.0.0.7:4059,33010001", "T4,网关,modbus-rtu,serial,serial:///dev/ttyS1?baud=9600,",
+                  "T5,x,dlt645,dial-out,10.0.0.8:1,"],
+    "meters": [
+        "M1,P1,A1,receive,T1,gdw376,000000000001,3,1,1,0.01,2026-03-01,,1,round 3 + round 1",
+        "M2,P2,A1,receive,T1,gdw376,000000000002,3,1,1,0.01,2026-03-01,,2,",
+        "M4,P4,A1,receive,T4,modbus-rtu,17@sdm630,3,1,1,0.01,2026-03-01,,,coil 9:0/trips",
+    ],
+}  # fmt: skip
+
+
+def with_switches(folder: Write, *more: str, rows: Sequence[str] = SWITCHED["meters"]) -> Path:
+    path = folder(areas=["A1,x,400"], terminals=SWITCHED["terminals"], meters=[], customers=None)
+    header = HEADERS["meters"] + ",pn,switch"
+    (path / "meters.csv").write_text("\n".join([header, *rows, *more, ""]), encoding="utf-8")
+    return path
+
+
+def test_what_cuts_a_meter_off_is_kept_told_and_taken_back(
+    store: Connection, folder: Write, tmp_path: Path
+) -> None:
+    bring(store, with_switches(folder))
+    now = at("2026-03-11 10:00")
+    assert {m.asset: m.switch for m in archive.installed(store, now)} == {
+        "M1": ("round 1", "round 3"), "M2": (), "M4": ("coil 9:0/trips",),
+    }  # fmt: skip
+    archive.export(store, tmp_path / "out", now=now, zone=SHANGHAI)
+    told = (tmp_path / "out" / "meters.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[-2] for line in told] == ["switch", "round 1+round 3", "", "coil 9:0/trips"]
+    again = bring(store, tmp_path / "out")
+    assert again.changed["meters"] == again.new["meters"] == 0
+    # another breaker from a day on: the stay before keeps the old one
+    later = "M1,P1,A1,receive,T1,gdw376,000000000001,3,1,1,0.01,2026-03-10,,1,round 2"
+    assert bring(store, with_switches(folder, rows=[later])).changed["meters"] == 1
+    assert [one_of(store, day) for day in ("2026-03-09 10:00", "2026-03-11 10:00")] == [
+        ("round 1", "round 3"),
+        ("round 2",),
+    ]
+
+
+def one_of(store: Connection, when: str) -> tuple[str, ...]:
+    return next(m.switch for m in archive.installed(store, at(when)) if m.asset == "M1")
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("M7,P7,A1,receive,T1,gdw376,000000000007,3,1,1,0.01,2026-03-01,,7,round 3", "'round 3' behind T1 belongs to meter M1 in the store"),
+        ("M7,P7,A1,receive,T4,modbus-rtu,18@sdm630,3,1,1,0.01,2026-03-01,,,coil 9:0", "'coil 9:0' behind T4 belongs to meter M4 in the store"),
+        ("M7,P7,A1,receive,T1,gdw376,000000000007,3,1,1,0.01,2026-03-01,,7,coil 9:0", "a coil cuts off nobody behind a terminal that speaks gdw376"),
+        ("M7,P7,A1,receive,T5,dlt645,000000000007,3,1,1,0.01,2026-03-01,,,round 1", "a round cuts off nobody behind a terminal that speaks dlt645"),
+        ("M7,P7,A1,receive,T4,modbus-rtu,18@sdm630,3,1,1,0.01,2026-03-01,,,coil 248:0",
+         "coil 248:0: units are 1 to 247 (RTU) or 255 (TCP), coils 0 to 65535"),
+        ("M7,P7,A1,receive,T1,gdw376,000000000007,3,1,1,0.01,2026-03-01,,7,round 9",
+         "'round 9' is neither a round of the terminal, such as round 1, nor a coil, such as coil 9:0 or coil 9:0/trips"),
+        ("M7,P7,A1,receive,T4,modbus-rtu,18@sdm630,3,1,1,0.01,2026-03-01,,,coil 8:0+coil 9:1",
+         "'coil 8:0+coil 9:1' is more than one coil, or a coil and a round"),
+    ],
+)  # fmt: skip
+def test_a_switch_that_cannot_be(store: Connection, folder: Write, row: str, why: str) -> None:
+    bring(store, with_switches(folder))
+    (found,) = complaints(store, with_switches(folder, rows=[row]))
+    assert (found.column, found.reason) == ("switch", why)
+
+
+def test_one_switch_for_two_meters_of_one_file(store: Connection, folder: Write) -> None:
+    twice = "M3,P3,A1,receive,T1,gdw376,000000000003,3,1,1,0.01,2026-03-01,,3,round 1"
+    (found,) = complaints(store, with_switches(folder, twice))
+    assert str(found) == "meters.csv:5: switch: 'round 1' behind T1 stands in line 2 already"
 
 
 def test_two_terminals_with_one_login(store: Connection, folder: Write) -> None:

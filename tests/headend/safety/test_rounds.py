@@ -1,0 +1,164 @@
+"""A customer whom a terminal's round (轮次) cuts off: real terminals, real frames, and what proves that he is, or is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headend.store import orders
+from protocols.errors import FrameError
+from terminals.drivers.dlt698 import Dlt698Driver
+from terminals.drivers.driver import Driver, Meter, RelayAction, RelayAnswer, RelayState, Script
+from terminals.drivers.gdw376 import Gdw376Driver
+from tests.support.house import one, place
+from tests.support.wire import Wire, ask
+
+BOTH = pytest.mark.parametrize("protocol", ["gdw376", "dlt698"], indirect=True)
+DRIVERS: dict[str, Any] = {"gdw376": Gdw376Driver, "dlt698": Dlt698Driver}
+
+
+@pytest.fixture
+def switched(wire: Wire) -> Wire:
+    """The second customer of the area hangs on round 2."""
+    assert wire.meter.index == 2
+    wire.conn.execute("UPDATE installation SET switch = '{round 2}' WHERE meter_id = %s", (wire.where.meter,))
+    wire.conn.commit()
+    return wire
+
+
+def driver_of(wire: Wire, **options: Any) -> Driver:
+    driver: Driver = DRIVERS[wire.meter.area.plan.protocol](**options)
+    return driver
+
+
+def out(wire: Wire) -> set[int]:
+    """Rounds that are out by command."""
+    assert wire.terminal.holding is not None
+    return wire.terminal.holding.held.commanded(wire.clock.now())
+
+
+@BOTH
+async def test_it_warns_trips_is_proved_and_gives_back(switched: Wire) -> None:
+    driver = driver_of(switched)
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    trip = await switched.carry_out(driver, order)
+    assert trip["state"] == "pending"
+    assert "relay still closed" in trip["outcome"]
+    assert out(switched) == set()
+    switched.clock.pass_(minutes=3)
+    trip = await switched.carry_out(driver, order)
+    assert (trip["state"], trip["outcome"]) == ("verified", "relay read back open, load 0.0000 kW")
+    assert trip["result"]["relay"]["detail"] == "rounds tripped by command: 2 of 2"
+    assert out(switched) == {2}
+    assert switched.acts == []  # his meter's own relay had no part in it
+    back = await switched.carry_out(
+        driver, ask(switched.conn, switched.where, switched.clock.now(), "permit")
+    )
+    assert back["state"] == "verified", back["outcome"]
+    assert out(switched) == set()
+
+
+@BOTH
+@pytest.mark.parametrize("hours", [5, -5])
+async def test_the_command_ends_by_the_terminals_own_clock(switched: Wire, hours: int) -> None:
+    """However wrong it is, and whatever the meter's own says."""
+    if switched.terminal.concentrator is not None:
+        switched.terminal.concentrator.wander(np.timedelta64(hours, "h"))
+    else:
+        switched.terminal.wander(np.timedelta64(hours, "h"))
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    trip = await switched.carry_out(driver_of(switched, alarm_minutes=0), order)
+    assert trip["state"] == "verified", trip["outcome"]
+
+
+@BOTH
+async def test_a_terminal_in_keep_power_is_not_told_to_trip(switched: Wire) -> None:
+    assert switched.terminal.holding is not None
+    switched.terminal.holding.held.keep(switched.clock.now(), 0)
+    trip = await switched.carry_out(
+        driver_of(switched), ask(switched.conn, switched.where, switched.clock.now())
+    )
+    assert trip["state"] == "failed"
+    assert "is in keep-power; `headend control end-keep-power` ends it" in trip["outcome"]
+    assert switched.terminal.holding.held.names("trip.") == []
+
+
+@BOTH
+async def test_a_lost_answer_is_found_out_and_nothing_is_sent_again(switched: Wire) -> None:
+    sent = []
+
+    class Confused(DRIVERS[switched.meter.area.plan.protocol]):  # type: ignore[misc]
+        def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
+            sent.append(action)
+            yield from super().relay(meter, action, expires)
+            raise FrameError("no sense in it")
+
+    driver = Confused(alarm_minutes=0)
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    assert (await switched.carry_out(driver, order))["state"] == "unknown"
+    assert (await switched.carry_out(driver, order))["state"] == "verified"
+    assert sent == [RelayAction.TRIP]
+
+
+@BOTH
+async def test_a_round_that_is_out_proves_nothing_while_power_flows(switched: Wire) -> None:
+    """Fed past its breaker, or another breaker's round: somebody must go there."""
+
+    class Fed(DRIVERS[switched.meter.area.plan.protocol]):  # type: ignore[misc]
+        def relay_state(self, meter: Meter) -> Script[RelayState]:
+            seen = yield from super().relay_state(meter)
+            return RelayState(seen.open, seen.permitted, seen.keep_power, 1.25, seen.detail)
+
+    trip = await switched.carry_out(
+        Fed(alarm_minutes=0), ask(switched.conn, switched.where, switched.clock.now())
+    )
+    assert (trip["state"], trip["outcome"]) == (
+        "failed",
+        "relay open but load 1.2500 kW: bypassed or welded; send somebody",
+    )
+
+
+@BOTH
+async def test_a_meter_that_is_silent_behind_its_breaker_is_no_proof(switched: Wire) -> None:
+    """The terminal says that the round is out; nobody measures that nothing flows."""
+    switched.conn.execute(
+        "UPDATE installation SET address = '999999999999' WHERE meter_id = %s", (switched.where.meter,)
+    )
+    switched.conn.commit()
+    driver = driver_of(switched, alarm_minutes=0)
+    trip = await switched.carry_out(driver, ask(switched.conn, switched.where, switched.clock.now()))
+    assert (trip["state"], trip["outcome"]) == ("pending", "relay still open, load not known")
+    assert out(switched) == {2}
+
+
+@BOTH
+async def test_close_and_keep_power_are_not_a_rounds(switched: Wire) -> None:
+    driver = driver_of(switched)
+    for action, word in (("close", "order permit"), ("keep-power", "the whole terminal's")):
+        order = await switched.carry_out(
+            driver, ask(switched.conn, switched.where, switched.clock.now(), action)
+        )
+        assert order["state"] == "failed"
+        assert word in order["outcome"]
+    assert switched.acts == []
+
+
+@BOTH
+async def test_a_round_that_the_archive_gives_to_two_meters_trips_nobody(switched: Wire) -> None:
+    where, now = switched.where, switched.clock.now()
+    other = place(
+        switched.conn, "OTHER", terminal="T1", address="999999999998", protocol=switched.meter.area.plan.protocol, pn=9,
+        switch=("round 1", "round 2"),
+        customer="9009",
+    )  # fmt: skip
+    assert other.terminal == where.terminal
+    with pytest.raises(
+        orders.Refused, match="the same switch cuts off meter OTHER; the archive must say which one"
+    ):
+        orders.request(
+            switched.conn, kind="relay", action="trip", asset=where.asset, reason="arrears", who="job:prepaid", now=now,
+            expires=now + np.timedelta64(4, "h"),
+        )  # fmt: skip
+    assert one(switched.conn, "SELECT count(*) FROM orders WHERE sent_at IS NOT NULL") == 0
