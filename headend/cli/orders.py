@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import rich_click as click
 from click.exceptions import Exit
 from rich.markup import escape
 
-from headend.cli.common import App, json_option, pass_app, person_option, print_json
+from headend.cli.common import App, json_option, pass_app, person_option, print_json, yuan
 from headend.cli.tables import spelled
 from headend.control import gates
 from headend.control.load_steps import steps
@@ -34,6 +34,13 @@ def wait_for(app: App, order_id: int, seconds: float) -> dict[str, Any]:
         time.sleep(0.1)
 
 
+#: kind -> how a value of one of its keys is said
+_SPELLED: Final[Mapping[str, Callable[[str, Any], str]]] = {
+    "prices": spelled,
+    "limits": lambda _, fen: yuan(fen),
+}
+
+
 def show(app: App, order: dict[str, Any]) -> None:
     """One order and its history."""
     whom = f"meter {order['asset']}" if order["asset"] else f"terminal {order['terminal']}"
@@ -44,7 +51,9 @@ def show(app: App, order: dict[str, Any]) -> None:
     )
     for item in order["request"].get("items", ()):
         was, becomes = (
-            spelled(item["key"], item[side]) if order["kind"] == "prices" else _short(item[side])
+            _SPELLED[order["kind"]](item["key"], item[side])
+            if order["kind"] in _SPELLED
+            else _short(item[side])
             for side in ("was", "becomes")
         )
         app.console.print(

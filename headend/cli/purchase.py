@@ -10,6 +10,7 @@ import rich_click as click
 
 from headend.cli import orders as order_commands
 from headend.cli.common import App, Yuan, json_option, pass_app, person_option, print_json, yuan
+from headend.cli.limits import limits
 from headend.jobs import wallets as job
 from headend.jobs.frame import Run, run
 from headend.jobs.schedule import JOBS
@@ -339,5 +340,6 @@ def _left(one: cards.Card) -> tuple[int | None, str]:
         return None, str(why)
 
 
+command.add_command(limits)
 command.add_command(order_commands.approve)
 command.add_command(order_commands.cancel)

@@ -86,7 +86,7 @@ class Commands:
                 looked = await act.look(job)
                 asked = clock.now()
                 left, refusals = await self._desk.database.call(
-                    self._begin(order, whom.address, looked.against, looked.kept)
+                    self._begin(order, whom, looked.against, looked.kept)
                 )
                 if refusals:
                     log.warning(
@@ -104,7 +104,7 @@ class Commands:
         log.warning("order of a terminal that is a mere line now", order=order["order_id"], state=str(state))
         if state is State.APPROVED:
             why = Refusal("route", "the archive says now that the terminal only passes bytes on")
-            await self._desk.database.call(self._begin(order, whom.address, [why]))
+            await self._desk.database.call(self._begin(order, whom, [why]))
 
     def _speaker(self, order: dict[str, Any]) -> Driver | Station:
         if order["meter_id"] is not None:
@@ -124,7 +124,7 @@ class Commands:
     def _begin(
         self,
         order: dict[str, Any],
-        address: str,
+        whom: Meter,
         found: Sequence[Refusal],
         kept: Mapping[str, Any] | None = None,
     ) -> Callable[[Connection], tuple[float, list[Refusal]]]:
@@ -135,7 +135,14 @@ class Commands:
             left = leases.left(conn, fence.owner, fence.terminal_id, fence.epoch)
             now = self._desk.clock.now()
             return left, orders.begin(
-                conn, order["order_id"], fence=fence, now=now, address=address, found=found, kept=kept
+                conn,
+                order["order_id"],
+                fence=fence,
+                now=now,
+                address=whom.address,
+                switch=whom.switch,
+                found=found,
+                kept=kept,
             )
 
         return work

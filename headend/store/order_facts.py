@@ -53,13 +53,14 @@ def ask_gates(
 ) -> list[Refusal]:
     """What the gates of this order, which needs a second person, say now. `accepted`: gate -> who takes its doubt upon himself."""
     until, who, limits = row["expires_at"], row["requested_by"], cluster.limits(conn)
-    if row["kind"] == "relay":
+    if row["kind"] in ("relay", "limits"):
         trip = Trip(
             row["meter_id"], at, until, who, approved_by, sending, row["not_before"], row["batch_id"],
             row["order_id"] is not None,
             {**row["accepted"], **(accepted or {})}.get("fall"), buckets,
         )  # fmt: skip
-        return gates.ask(facts_of(conn, trip), limits)
+        ask = gates.ask if row["kind"] == "relay" else gates.ask_limits
+        return ask(facts_of(conn, trip), limits)
     if row["kind"] == "control":
         return gates.ask_control(_control(conn, row, at, approved_by, sending=sending), limits)
     today = conn.execute(

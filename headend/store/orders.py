@@ -32,6 +32,7 @@ ACTIONS = {
     "clock": ("read", "set"),
     "purchase": ("read", "open", "recharge", "refund"),
     "prices": ("read", "write"),
+    "limits": ("write",),
 }
 #: characters of an action: two dozen items by their names
 LONGEST_ACTION = 1000
@@ -193,6 +194,8 @@ def _sensible(wish: _Wish) -> None:
         )
     actions = (ACTIONS if wish.asset else TERMINAL_ACTIONS).get(wish.kind, ())
     items = wish.kind == "read" and wish.action.startswith(ITEMS) and len(wish.action) <= LONGEST_ACTION
+    if wish.kind == "limits" and not wish.writing.request.get("items"):
+        raise OrderError("a write of limits says which; `headend purchase limits METER` works it out")
     if (wish.kind, wish.action) == ("prices", "write") and not wish.writing.request.get("items"):
         raise OrderError("a write of hours and prices says which; `headend prices write METER` works it out")
     if wish.action not in actions and not items:
@@ -423,13 +426,14 @@ def begin(
     fence: Fence,
     now: Any,
     address: str | None = None,
+    switch: Sequence[str] | None = None,
     found: Sequence[Refusal] = (),
     kept: Mapping[str, Any] | None = None,
 ) -> list[Refusal]:
     """approved -> sending, committed before the first byte leaves; or refused, if a gate says no now. Commits.
 
-    `address` is where the frame will go: refused if the meter or terminal is not the one there any more. `found`: what the line itself
-    has shown against it. `kept`: goes into the order's result.
+    `address` is where the frame will go, `switch` what it will work: refused if the meter or terminal is not the one there any more. `found`: what
+    the line itself has shown against it. `kept`: goes into the order's result.
     What comes before its time is refused, and the order stays as it is. StaleOwner if the lease is not ours, NoSuchStep if the order is
     not approved (any more)."""
     with conn.transaction():
@@ -439,7 +443,7 @@ def begin(
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
-        refusals = [*_elsewhere(conn, row, at, address), *found]
+        refusals = [*_elsewhere(conn, row, at, address, switch), *found]
         buckets: Buckets | None = None
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
             if row["kind"] == "relay":
@@ -681,9 +685,11 @@ def _note(
     feed.publish(conn, "order", [(str(order_id), None)])
 
 
-def _elsewhere(conn: Connection, row: dict[str, Any], at: dt.datetime, address: str | None) -> list[Refusal]:
-    """Whether who was meant is still where the order goes: the meter behind this terminal, at this address, not installed anew; the
-    terminal itself at this address."""
+def _elsewhere(
+    conn: Connection, row: dict[str, Any], at: dt.datetime, address: str | None, switch: Sequence[str] | None
+) -> list[Refusal]:
+    """Whether who was meant is still where the order goes: the meter behind this terminal, at this address, with this switch, not installed anew;
+    the terminal itself at this address."""
     if row["meter_id"] is None:
         there = conn.execute(
             "SELECT FROM terminal WHERE terminal_id = %s AND coalesce(login, '') = coalesce(%s, login, '')",
@@ -694,10 +700,10 @@ def _elsewhere(conn: Connection, row: dict[str, Any], at: dt.datetime, address: 
         return [Refusal("route", "the archive gives the terminal another address now")]
     there = conn.execute(
         "SELECT FROM installation WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s AND valid_from <= %(asked)s "
-        "AND valid_to > %(now)s AND address = coalesce(%(address)s, address)",
+        "AND valid_to > %(now)s AND address = coalesce(%(address)s, address) AND switch = coalesce(%(switch)s::text[], switch)",
         {
             "meter": row["meter_id"], "terminal": row["terminal_id"], "asked": row["requested_at"], "now": at,
-            "address": address,
+            "address": address, "switch": None if switch is None else list(switch),
         },
     ).fetchone()  # fmt: skip
     if there is not None:

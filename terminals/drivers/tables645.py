@@ -14,12 +14,10 @@ from typing import Any, Final
 
 from protocols.bcd import from_bcd, to_bcd
 from protocols.dlt645 import security
-from protocols.dlt645.exchange import Read, ReadAnswer, Secure, SecureAnswer
-from protocols.dlt645.requests import Write
-from protocols.dlt645.words import PASSWORD_ERROR, SEALED, SIGNED
+from protocols.dlt645.exchange import Read, ReadAnswer
 from protocols.errors import FrameError, Misuse, Refused
-from protocols.machine import AskMachine
 from terminals.drivers.driver import Meter, Script
+from terminals.drivers.parameter645 import write_parameter
 
 STATUS_3: Final = 0x04000503
 #: bits of run status word 3: whether the second set runs
@@ -78,7 +76,7 @@ def write(
         yield from _write_holidays(machine, meter, value, held)
         return
     di = _di(key, held["sets"])
-    yield from _write(machine, meter, di, _encoded(key, value, held))
+    yield from write_parameter(machine, meter, di, _encoded(key, value, held))
 
 
 # --- one key ---
@@ -279,7 +277,7 @@ def _write_holidays(
             raw = b"".join(to_bcd(part, 1) for part in (table, day, month, year - 2000))
         there = yield from _raw(meter, HOLIDAY | number)
         if there is None or (there != raw and not (raw == NO_HOLIDAY and _holiday(there) is None)):
-            yield from _write(machine, meter, HOLIDAY | number, raw)
+            yield from write_parameter(machine, meter, HOLIDAY | number, raw)
 
 
 # --- the wire ---
@@ -294,41 +292,3 @@ def _raw(meter: Meter, di: int) -> Script[bytes | None]:
         return None
     filler = answer.data.count(0xFF) == len(answer.data) or answer.data.count(0xEE) == len(answer.data)
     return None if filler else answer.data
-
-
-def _write(machine: security.CipherMachine | None, meter: Meter, di: int, data: bytes) -> Script[None]:
-    password = meter.secrets.get("password")
-    sealed = machine is not None and meter.secrets.get("relay") != "password"
-    if sealed and (di in security.CLASS_1 or password is None):
-        assert machine is not None
-        yield from _sealed(machine, meter, di, data)
-        return
-    if password is None:
-        raise Misuse(
-            f"parameter {di:08X}: there is no cipher machine and meter {meter.address} has no password configured"
-        )
-    operator = meter.secrets.get("operator", "00000000")
-    try:
-        yield Write(meter.address, di, data, 2, password, operator)
-    except Refused as refused:
-        if refused.code & PASSWORD_ERROR:
-            raise Refused(f"{refused}; parameter {di:08X} at level 02", code=refused.code) from None
-        raise
-
-
-def _sealed(machine: security.CipherMachine, meter: Meter, di: int, data: bytes) -> Script[None]:
-    """03H 070000FF, then 14H: class 1 in clear text with a MAC (level 99), class 2 enciphered (98). The machine keeps the keys."""
-    operator = meter.secrets.get("operator", "00000000")
-    challenge: security.Challenge = yield AskMachine(
-        machine, security.Authenticate(security.dispersion_of(meter.address))
-    )
-    known: SecureAnswer = yield Secure(meter.address, security.AUTHENTICATE, challenge.encode(), operator)
-    session = security.session_of(challenge, known.data)
-    if di in security.CLASS_1:
-        mac: bytes = yield AskMachine(machine, security.SignParameter(session, di, data))
-        yield Write(
-            meter.address, di, security.Sealed(data, mac).encode(len(data)), SIGNED, operator=operator
-        )
-    else:
-        sealed: security.Sealed = yield AskMachine(machine, security.SealParameter(session, di, data))
-        yield Write(meter.address, di, sealed.encode(), SEALED, operator=operator)

@@ -66,6 +66,12 @@ class WalletWay(Protocol):
     def carry(self, meter: Meter, purchase: Purchase) -> Script[None]:
         """Offer the purchase, once. Refused: the meter did not take it; Repeated: it has taken one with this count."""
 
+    def limits(self, meter: Meter) -> Script[Mapping[str, int]]:
+        """Around.settings alone."""
+
+    def set_limit(self, meter: Meter, name: str, fen: int) -> Script[None]:
+        """Write one of them. Refused: the meter says no, or has no such limit; Misuse: nobody may."""
+
     def bar(self, meter: Meter) -> Script[None]:
         """From now on the meter takes no purchase that was sent before: what it says of its wallet then stays true."""
 
@@ -91,6 +97,12 @@ class WalletBehind:
 
     def carry(self, meter: Meter, purchase: Purchase) -> Script[None]:
         yield from self.through(meter, self.way.carry(meter, purchase))
+
+    def limits(self, meter: Meter) -> Script[Mapping[str, int]]:
+        return (yield from self.through(meter, self.way.limits(meter)))
+
+    def set_limit(self, meter: Meter, name: str, fen: int) -> Script[None]:
+        yield from self.through(meter, self.way.set_limit(meter, name, fen))
 
     def bar(self, meter: Meter) -> Script[None]:
         yield from self.through(meter, self.way.bar(meter))

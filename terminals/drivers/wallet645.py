@@ -7,17 +7,19 @@ the utility's cipher machine over what it says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
 from protocols.dlt645 import security
 from protocols.dlt645.exchange import Read, ReadAnswer, Secure
 from protocols.dlt645.status import RELAY_OPEN
-from protocols.dlt645.values import decode, quantity_values
+from protocols.dlt645.values import decode, encode, quantity_values
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.machine import AskMachine
 from terminals.drivers.dlt645 import STATUS_3, authenticate
 from terminals.drivers.driver import Meter, Script
+from terminals.drivers.parameter645 import write_parameter
 from terminals.drivers.wallet import Around, Purchase, Repeated, Wallet
 
 REMAINING: Final = 0x00900200
@@ -70,12 +72,21 @@ class Wallet645:
     def around(self, meter: Meter) -> Script[Around]:
         registers = yield from self._registers(meter)
         status = yield from _number(meter, STATUS_3)
-        settings = {}
+        settings = yield from self.limits(meter)
+        return Around(registers, None if status is None else bool(status & RELAY_OPEN), settings)
+
+    def limits(self, meter: Meter) -> Script[Mapping[str, int]]:
+        found = {}
         for name, di in SETTINGS.items():
             fen = yield from _fen(meter, di)
             if fen is not None:
-                settings[name] = fen
-        return Around(registers, None if status is None else bool(status & RELAY_OPEN), settings)
+                found[name] = fen
+        return found
+
+    def set_limit(self, meter: Meter, name: str, fen: int) -> Script[None]:
+        """04001001 and 04001002 are of class 1, the others of class 2."""
+        di = SETTINGS[name]
+        yield from write_parameter(self._machine, meter, di, encode(di, [Decimal(fen).scaleb(-2)]))
 
     def _registers(self, meter: Meter) -> Script[tuple[int, ...] | None]:
         raw = yield from _read(meter, ENERGIES)

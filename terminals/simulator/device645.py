@@ -353,8 +353,9 @@ class Device645:
             self.meter.set_clock(now, utc)
 
     def _write(self, request: WriteRequest, now: np.datetime64) -> bytes:
-        if is_table(request.di) and self.meter.tables(now).takes(request.di):
-            return self._write_table(request, now)
+        limit = request.di in wallet645.LIMITS and self.meter.wallet is not None
+        if limit or (is_table(request.di) and self.meter.tables(now).takes(request.di)):
+            return self._write_parameter(request, now)
         if not self._authorised(request):
             return self._device.refuse(NOT_AUTHORISED)
         try:
@@ -376,20 +377,25 @@ class Device645:
         self.meter.set_clock(now, from_local(np.array([local], dtype="datetime64[us]"), ZONE)[0])
         return self._device.answer()
 
-    def _write_table(self, request: WriteRequest, now: np.datetime64) -> bytes:
-        """Class 1 with the machine's MAC alone; class 2 with the password, or enciphered."""
-        if request.level in (SEALED, SIGNED) and not self._esam.authenticated(now):
-            return self._device.refuse(NOT_AUTHORISED)
-        of_class_1 = request.di in CLASS_1
-        if request.level == (SIGNED if of_class_1 else SEALED):
-            data = self._esam.open_parameter(request.di, request.data, enciphered=not of_class_1)
-        else:
-            data = request.data if self._authorised(request) and not of_class_1 else None
+    def _write_parameter(self, request: WriteRequest, now: np.datetime64) -> bytes:
+        data = self._opened(request, now)
         if data is None:
             return self._device.refuse(NOT_AUTHORISED)
-        clock = as_datetime(self.meter.clock(now), ZONE).replace(tzinfo=None)
-        taken = self.meter.tables(now).write(request.di, data, clock)
+        if request.di in wallet645.LIMITS:
+            taken = wallet645.write(self.meter, request.di, data)
+        else:
+            clock = as_datetime(self.meter.clock(now), ZONE).replace(tzinfo=None)
+            taken = self.meter.tables(now).write(request.di, data, clock)
         return self._device.answer() if taken else self._device.refuse(OTHER)
+
+    def _opened(self, request: WriteRequest, now: np.datetime64) -> bytes | None:
+        """A parameter in clear text; None: nobody may. Class 1 with the machine's MAC alone; class 2 with the password, or enciphered."""
+        if request.level in (SEALED, SIGNED) and not self._esam.authenticated(now):
+            return None
+        of_class_1 = request.di in CLASS_1
+        if request.level == (SIGNED if of_class_1 else SEALED):
+            return self._esam.open_parameter(request.di, request.data, enciphered=not of_class_1)
+        return request.data if self._authorised(request) and not of_class_1 else None
 
     def _authorised(self, request: WriteRequest | ControlRequest) -> bool:
         return request.level == 2 and request.password == self.meter.password

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -18,6 +19,9 @@ from terminals.simulator.wallet import OTHER, Refusal
 #: SERR: the security module says no; nobody has authenticated.
 ESAM: Final = 0x0004
 AUTHENTICATION: Final = 0x0008
+LIMITS: Final = {
+    0x04001001: "alarm1", 0x04001002: "alarm2", 0x04001003: "overdraft", 0x04001004: "hoarding", 0x04001005: "permit",
+}  # fmt: skip
 _KINDS: Final = {security.OPEN_ACCOUNT: "open", security.RECHARGE: "recharge", security.REFUND: "refund"}
 
 
@@ -27,11 +31,9 @@ def read(meter: Meter, di: int, now: np.datetime64) -> bytes | None:
     if wallet is None or registers is None:
         return None
     remaining, overdrawn = wallet.shown(registers)
-    limits = wallet.limits
-    fen = {
-        0x00900200: remaining, 0x00900201: overdrawn, 0x04001001: limits.alarm1, 0x04001002: limits.alarm2,
-        0x04001003: limits.overdraft, 0x04001004: limits.hoarding, 0x04001005: limits.permit,
-    }.get(di)  # fmt: skip
+    told = {0x00900200: remaining, 0x00900201: overdrawn}
+    told |= {each: getattr(wallet.limits, name) for each, name in LIMITS.items()}
+    fen = told.get(di)
     if fen is not None:
         return values.encode(di, [_yuan(fen)])
     back = di & 0xFF
@@ -46,6 +48,19 @@ def read(meter: Meter, di: int, now: np.datetime64) -> bytes | None:
         di >> 8 & 0xFF
     )
     return None if amount is None else values.encode(di, [_yuan(amount)])
+
+
+def write(meter: Meter, di: int, data: bytes) -> bool:
+    """One limit. False: it is no amount."""
+    assert meter.wallet is not None
+    try:
+        amount = values.decode(di, data)[0].value
+    except FrameError:
+        return False
+    if not isinstance(amount, Decimal) or amount < 0:
+        return False
+    meter.wallet.limits = replace(meter.wallet.limits, **{LIMITS[di]: int(amount * 100)})
+    return True
 
 
 def secure(meter: Meter, esam: StandInEsam, di: int, data: bytes, now: np.datetime64) -> bytes:

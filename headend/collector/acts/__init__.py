@@ -7,6 +7,7 @@ from typing import Final
 
 from headend.collector.acts.clock import ClockAct
 from headend.collector.acts.control import ControlAct
+from headend.collector.acts.limits import LimitsAct
 from headend.collector.acts.prices import PricesAct
 from headend.collector.acts.purchase import PurchaseAct
 from headend.collector.acts.reading import ReadingAct
@@ -24,4 +25,5 @@ ACTS: Final[Mapping[str, Act]] = {
     "control": ControlAct(),
     "purchase": PurchaseAct(),
     "prices": PricesAct(),
+    "limits": LimitsAct(),
 }

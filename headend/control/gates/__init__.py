@@ -1,4 +1,4 @@
-"""The gates before a trip, before a write to a terminal, and before one that controls load, one a file.
+"""The gates before a trip, a write to a terminal, one that controls load, and one of a wallet's limits, one a file.
 
 Each looks at the facts and returns why not, or None. All are asked; every no is kept. Closing, permitting to close, keep-power and
 switching load control off pass no gate: giving supply back is always allowed.
@@ -36,6 +36,8 @@ GATES = (
 )  # fmt: skip
 WRITE_GATES = (terminal_cap, second_person, expiry)
 CONTROL_GATES = (stopped, behind, control_cap, second_person, not_before, expiry)
+#: limits by which a meter will cut off by itself
+LIMIT_GATES = (stopped, protected, second_person, expiry)
 #: whose no a person can lift, so that the order waits for one; any other no ends it
 WAITS = frozenset({"fall", "quarantine", "second_person"})
 #: what the approver may take upon himself
@@ -52,6 +54,11 @@ def ask(facts: Facts, limits: Limits) -> list[Refusal]:
 def ask_write(facts: WriteFacts, limits: Limits) -> list[Refusal]:
     """The same for a write to a terminal."""
     return _noes((gate.__name__, gate.why_not(facts, limits)) for gate in WRITE_GATES)
+
+
+def ask_limits(facts: Facts, limits: Limits) -> list[Refusal]:
+    """The same for a write of a wallet's limits."""
+    return _noes((gate.__name__, gate.why_not(facts, limits)) for gate in LIMIT_GATES)
 
 
 def ask_control(facts: ControlFacts, limits: Limits) -> list[Refusal]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from terminals.simulator.wallet import Limits, Wallet
 from tests.headend.collector.conftest import open_house as open_house  # noqa: PLC0414  the fixture
 from tests.headend.collector.test_prices import PLAN, opened
 from tests.support.cli import Said, Shell, environment
@@ -85,6 +86,41 @@ async def test_two_persons_change_a_meters_hours_and_take_it_back(open_house: Op
     assert {row["action"] for row in rows} == {"read", "write"}
     assert "held" not in rows[0]["result"]
     assert "take-back" not in (await headend("prices", "list")).out
+
+
+async def test_two_persons_change_a_wallets_limits(open_house: Open) -> None:
+    house, asset = await opened(open_house, "dlt645")
+    assert house.fleet is not None
+    (meter,) = [m for m in house.fleet.terminals[0].meters if m.asset == asset]
+    meter.wallet = Wallet((8_283, 6_183, 5_483, 3_083), Limits(alarm1=2_000, alarm2=500, overdraft=1_000))
+    meter.purchase(house.clock.now(), "open", 650, 1, "9001")
+    headend = shell(house)
+    shown = await headend("purchase", "limits", asset, "alarm1=30")
+    assert shown.code == 0, shown
+    assert "alarm1 20.00 30.00 alarm2 5.00" in " ".join(shown.out.replace("│", " ").split())
+    for wrong, line in (
+        (("alarm2=7",), "6.50 yuan are left: the meter would cut the customer off at 7.00"),
+        (("alarm2=40",), "alarm2 would be 40.00, above alarm1 20.00"),
+        (("alarm=1",), "'alarm=1' is not NAME=YUAN; names are alarm1, alarm2"),
+        (("alarm1=30", "--yes"), "--yes needs --reason"),
+        (("alarm1=20", "--yes", "--reason", "x"), "holds them so already"),
+    ):
+        said = await headend("purchase", "limits", asset, *wrong)
+        assert (said.code != 0, line in said.line) == (True, True), said
+    asked = await headend(
+        "purchase", "limits", asset, "alarm1=30", "overdraft=0", "--yes", "--reason", "notice 8", "--person", "陈晓", "--json",
+    )  # fmt: skip
+    number = str(asked.json()["order_id"])
+    assert asked.json()["state"] == "wanted"
+    said = await headend("purchase", "approve", number, "--person", "李敏", "--wait", "60")
+    assert said.code == 0, said
+    assert "2 written, each read back as approved" in " ".join(said.out.split())
+    assert "alarm1: 20.00 → 30.00" in said.out
+    assert meter.wallet.limits == Limits(alarm1=3_000, alarm2=500, overdraft=0)
+    rules = await headend("purchase", "rules", "alarm1=30", "alarm2=4", "--json")
+    assert rules.code == 0, rules
+    told = (await headend("purchase", "limits", asset, "--json")).json()
+    assert told["items"] == [{"key": "alarm2", "was": 500, "becomes": 400}]
 
 
 async def test_a_campaign_is_begun_shown_approved_stopped_and_resumed(open_house: Open) -> None:
