@@ -30,7 +30,7 @@ JOB_STEPS: Final = (
 PAY_STEPS: Final = (
     ("the payment is booked", "payment"), ("orders are voided and asked for", "orders"), ("the permit is committed", "audit"),
 )  # fmt: skip
-#: what must be there before the lock is taken: their transactions before that would wait for it as well
+#: the customer must have been told before the lock is taken: what the CRM reports would wait for it as well, and we are the CRM
 ONCE_TOLD: Final = ("orders", "audit")
 
 
@@ -73,9 +73,7 @@ class Case:
     async def _at_the_lock(self, town: Town) -> str:
         who = SERVER if self.phase == "pay" else JOBS
         if who == JOBS and self.table in ONCE_TOLD:
-            await town.until(
-                lambda: "stop" in town.levels(), PATIENCE, "the customer is not told that he is cut off"
-            )
+            await town.until(town.told, PATIENCE, "the customer is not told that he is cut off")
         lock = psycopg.connect(town.dsn)
         try:
             lock.execute(f"LOCK TABLE {self.table} IN SHARE ROW EXCLUSIVE MODE".encode())

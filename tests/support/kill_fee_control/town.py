@@ -284,12 +284,17 @@ class Town:
     def levels(self) -> Sequence[str]:
         return [row["level"] for row in self.ask("SELECT level FROM notice ORDER BY notice_id") or ()]
 
+    def told(self) -> bool:
+        """Whether the CRM has reported that the customer knows of being cut off."""
+        return bool(self.ask("SELECT FROM notice n WHERE level = 'stop' AND notice_reached(n) IS NOT NULL"))
+
     # -- what persons do
 
     def deliver(self) -> None:
         """The CRM sends what it is told to, and says so."""
         try:
             with db.connect(self.dsn) as conn:
+                conn.execute("SET lock_timeout = '2s'")  # whoever holds a lock here may wait for us
                 deliver_all(conn, self.clock.now())
         except (psycopg.OperationalError, StoreError):
             pass  # the database is away: it comes again
