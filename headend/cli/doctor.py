@@ -16,7 +16,7 @@ from headend import __version__, timesync
 from headend.cli.common import App, json_option, pass_app, print_json
 from headend.clock import SystemClock
 from headend.collector import spool
-from headend.store import calendar, clocks, duties, fleet, health, notices, orderly, refused
+from headend.store import calendar, clocks, duties, fleet, health, notices, orderly, reclose, refused
 from headend.store.db import StoreError
 from protocols.localtime import as_datetime
 
@@ -64,6 +64,7 @@ def command(app: App, as_json: bool) -> None:
         ("backup", _backup),
         ("rehearsal", _rehearsal),
         ("notices", _notices),
+        ("supply", _supply),
     ):
         checks.append(_checked(app, name, look))
         if checks[-1][:2] == ("wrong", "database"):
@@ -258,6 +259,18 @@ def _orderly(app: App) -> tuple[str, str]:
             f"plans are over, and terminals have not let go: {waiting}; `headend orderly show {rows[0]['plan_id']}` says why",
         )
     return "ok", "nobody is held by a plan that is over"
+
+
+def _supply(app: App) -> tuple[str, str]:
+    """Whoever has paid must have supply again."""
+    assets = reclose.waiting(app.conn, now=app.clock.now())
+    if not assets:
+        return "ok", "nobody who has paid waits for a person to give supply back"
+    some = ", ".join(assets[:3]) + (" …" if len(assets) > 3 else "")
+    return (
+        "wrong",
+        f"{len(assets)} have paid and have no supply: {some}; `headend relay list --meter {assets[0]}` says why, `headend relay close` closes",
+    )
 
 
 def _saved(app: App, kind: str, longest: dt.timedelta, remedy: str) -> tuple[str, str]:

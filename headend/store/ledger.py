@@ -499,10 +499,10 @@ def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = No
     are included, those taken back are not. `accounts`: only these.
 
     `last_*` is the newest relay order of the meter that did something: it was sent and has not failed, or it failed with the relay
-    open (bypassed, load not known). `newest_order` is the newest relay order of all."""
+    open (bypassed, load not known). `newest_order` is the newest relay order of all. `switch`: what cuts the meter off, as the archive has it."""
     return conn.execute(
         """
-        SELECT a.account_id, m.asset, b.level, told_at(a.account_id) AS noticed_at, n.told_at, n.promised,
+        SELECT a.account_id, m.asset, i.switch, b.level, told_at(a.account_id) AS noticed_at, n.told_at, n.promised,
                o.action AS last_action, o.state AS last_state,
                o.order_id AS last_order,
                (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,

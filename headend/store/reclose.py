@@ -23,8 +23,27 @@ def due(row: Mapping[str, Any]) -> bool:
     return bool(row["last_action"] == "trip" and row["high_fen"] >= 0)
 
 
+class ByHand(StoreError):
+    """What cut the customer off knows no permit: somebody must close, who knows that nobody is at the line."""
+
+    def __init__(self, asset: str) -> None:
+        super().__init__(f"a coil knows no key: a person orders `headend relay close {asset} --reason paid`")
+
+
+def waiting(conn: Connection, *, now: Any) -> list[str]:
+    """Meters whose customers have money again and have no supply yet, where nothing is under way: a person must close, or the last try failed."""
+    rows = [row for row in ledger.to_act_on(conn, now=now) if due(row)]
+    return [row["asset"] for row in rows if by_hand(row) or row["newest_order"] != row["last_order"]]
+
+
+def by_hand(row: Mapping[str, Any]) -> bool:
+    return any(part.startswith("coil") for part in row["switch"])
+
+
 def ask(conn: Connection, row: Mapping[str, Any], *, who: str, now: Any) -> int:
-    """Ask for the permit to close, which commits; the order. The same again is the same order. StoreError."""
+    """Ask for the permit to close, which commits; the order. The same again is the same order. StoreError: ByHand, or that of the order."""
+    if by_hand(row):
+        raise ByHand(row["asset"])
     return orders.request(
         conn,
         kind="relay",

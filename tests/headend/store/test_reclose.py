@@ -68,6 +68,35 @@ def test_enough_is_enough(store: Connection, cut_off: Place) -> None:
     assert after(store, cut_off) == ([], [])  # it is under way
 
 
+def test_behind_a_coil_somebody_must_close(store: Connection, cut_off: Place) -> None:
+    """Nothing tells a coil to wait for a key, and nothing closes on whoever works at the line."""
+    store.execute("UPDATE installation SET switch = '{coil 9:0}'")
+    store.commit()
+    assert reclose.waiting(store, now=NOW) == []
+    pay(store, 500)
+    assert after(store, cut_off) == (
+        [],
+        ["1: a coil knows no key: a person orders `headend relay close 1 --reason paid`"],
+    )
+    assert one(store, "SELECT count(*) FROM orders WHERE action = 'permit'") == 0
+    assert reclose.waiting(store, now=NOW) == ["1"]
+    orders.request(
+        store, kind="relay", action="close", asset="1", reason="paid", who="陈晓", now=NOW, expires=NOW + np.timedelta64(1, "h")
+    )  # fmt: skip
+    assert reclose.waiting(store, now=NOW) == []  # it is under way
+
+
+def test_a_permit_that_failed_is_tried_again_and_told_of(store: Connection, cut_off: Place) -> None:
+    pay(store, 500)
+    assert reclose.waiting(store, now=NOW) == []  # the next quarter-hour asks
+    (order,), _ = after(store, cut_off)
+    owner = fence(store, cut_off)
+    assert orders.begin(store, order, fence=owner, now=NOW) == []
+    orders.step(store, order, Event.REJECT, fence=owner, now=NOW, detail="the meter refused")
+    assert reclose.waiting(store, now=NOW) == ["1"]
+    assert len(after(store, cut_off)[0]) == 1
+
+
 def test_money_that_was_taken_back_buys_nothing(store: Connection, cut_off: Place) -> None:
     pay(store, 500)
     assert high(store) == 390
