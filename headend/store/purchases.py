@@ -125,7 +125,7 @@ def waiting(
         f"""
         WITH next AS (
             SELECT DISTINCT ON (p.account_id) p.*, a.fee_control FROM purchase p JOIN account a USING (account_id)
-            WHERE {_STANDING} AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+            WHERE {_STANDING} AND a.prepaid AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
               AND (%(accounts)s::int[] IS NULL OR p.account_id = ANY(%(accounts)s))
             ORDER BY p.account_id, p.purchase_id)
         SELECT n.purchase_id, n.account_id, n.amount_fen AS fen, c.number AS customer, m.asset, i.meter_id, i.terminal_id,

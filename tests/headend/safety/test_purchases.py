@@ -24,6 +24,7 @@ from headend.store.db import Connection
 from headend.store.ledger import Name
 from headend.store.orders import Fence
 from headend.store.purchases import PaymentCarried
+from protocols.localtime import as_datetime
 from terminals.bus import Bus
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Driver, Meter
@@ -241,6 +242,31 @@ async def test_what_was_proved_absent_may_be_taken_back(house: House) -> None:
     house.take_back(1, 5_000)
     await house.rounds(2)
     assert (house.standing(), house.taken) == ([(5_000, "reversed")], [])
+
+
+# --- whose wallet it is ---
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "UPDATE account SET valid_to = %(now)s",  # moved out, and somebody else may have moved in
+        "UPDATE account SET fee_control = 'master'",  # counted down by us from now on
+        "UPDATE account SET prepaid = false",
+    ],
+)
+async def test_what_was_asked_for_goes_into_no_wallet_that_is_the_customers_no_more(
+    house: House, meanwhile: str
+) -> None:
+    house.pay(5_000)
+    (order,) = house.ask()
+    house.conn.execute(meanwhile, {"now": as_datetime(house.wire.clock.now())})
+    house.conn.commit()
+    house.wire.clock.pass_(minutes=15)
+    await house.collect()
+    assert (house.wire.order(order)["state"], house.taken) == ("refused", [])
+    await house.rounds(2)
+    assert house.taken == []
 
 
 # --- wallets that are not where the ledger thinks ---
