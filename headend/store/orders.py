@@ -722,7 +722,9 @@ def _not_his(conn: Connection, row: dict[str, Any], at: dt.datetime) -> list[Ref
     ).fetchone()
     if his is not None:
         return []
-    return [Refusal("whose", "it is not the wallet of who has paid any more, or the purchase is in it already")]
+    return [
+        Refusal("whose", "it is not the wallet of who has paid any more, or the purchase is in it already")
+    ]
 
 
 def _sentence(refusals: list[Refusal]) -> str:
