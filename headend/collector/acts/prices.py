@@ -69,7 +69,7 @@ class PricesAct(WritingAct):
             keys=[item.key for item in self.items(job.order)], switches=found.held, clock_ahead=ahead,
         )  # fmt: skip
 
-    async def written(self, job: Job, done: int, before: Found) -> None:
+    async def written(self, job: Job, done: int) -> None:
         """Everything is read once more: what no key of the order names must not have moved either."""
         wanted = {
             **job.order["request"]["held"],
