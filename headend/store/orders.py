@@ -394,6 +394,13 @@ def withdraw(conn: Connection, order_id: int, *, who: str, now: Any, why: str) -
     _move(conn, _lock(conn, order_id), Event.CANCEL, who, as_datetime(now), why)
 
 
+def give_up(
+    conn: Connection, order_id: int, *, who: str, now: Any, why: str, result: dict[str, Any] | None = None
+) -> None:
+    """An order of which no reading tells what became of it ends as not done, in the caller's transaction: a person says so."""
+    _move(conn, _lock(conn, order_id), Event.DISPROVE, who, as_datetime(now), why, result)
+
+
 def void_paid(
     conn: Connection, account_id: int, *, now: Any, who: str, why: str = "the customer has paid"
 ) -> list[int]:
@@ -734,5 +741,5 @@ def _sentence(refusals: list[Refusal]) -> str:
 __all__ = [
     "ACTIONS", "ITEMS", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
     "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
-    "expire", "facts", "get", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
+    "expire", "facts", "get", "give_up", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
 ]  # fmt: skip

@@ -157,7 +157,7 @@ def proved(conn: Connection, meter_id: int) -> int:
         """
         SELECT greatest(coalesce(s.count, 0), coalesce((
                    SELECT max((o.request ->> 'count')::int) FROM orders o WHERE o.meter_id = %(meter)s AND o.kind = 'purchase'
-                   AND o.action IN ('open', 'recharge') AND o.state = 'verified' AND o.requested_at > coalesce(s.at, '-infinity')), 0)) AS count
+                   AND o.action IN ('open', 'recharge') AND o.state = 'verified' AND o.ended_at > coalesce(s.at, '-infinity')), 0)) AS count
         FROM (SELECT 1) one LEFT JOIN LATERAL (
             SELECT count, at FROM wallet_start WHERE meter_id = %(meter)s ORDER BY wallet_start_id DESC LIMIT 1) s ON true
         """,
@@ -287,9 +287,9 @@ def refund(conn: Connection, purchase_id: int, *, reason: str, who: str, now: An
 
 def settle(
     conn: Connection, asset: str, *, count: int, carried: Sequence[int], why: str, who: str, now: Any
-) -> None:
+) -> list[int]:
     """A person's word on a wallet: it stands at `count`, and these purchases are in it, by whatever way they came there (a card, a restored
-    backup). From it on counts go on; commits. StoreError."""
+    backup). From it on counts go on; commits. Returns the refunds of it that were unknown, and are given up by it. StoreError."""
     meter = conn.execute(
         "SELECT m.meter_id, a.account_id FROM meter m JOIN installation i USING (meter_id) JOIN account a USING (point_id) "
         "WHERE m.asset = %(asset)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s AND a.valid_from <= %(now)s AND a.valid_to > %(now)s",
@@ -299,9 +299,12 @@ def settle(
         raise StoreError(f"no account is open behind meter {asset}")
     with conn.transaction():
         conn.execute("SELECT FROM purchase WHERE account_id = %s FOR UPDATE", (meter["account_id"],))
+        given_up = _give_up(conn, meter["meter_id"], who=who, why=why, now=now)
+        # one of them that is unknown in another meter, or in a terminal, will not be sent again
         open_order = conn.execute(
-            "SELECT order_id FROM orders WHERE meter_id = %s AND kind = 'purchase' AND action <> 'read' AND is_open",
-            (meter["meter_id"],),
+            "SELECT order_id FROM orders WHERE is_open AND (meter_id = %s AND kind = 'purchase' AND action <> 'read' "
+            "OR purchase_id = ANY(%s) AND state <> 'unknown')",
+            (meter["meter_id"], list(carried)),
         ).fetchone()
         if open_order is not None:
             raise CannotPurchase(
@@ -328,6 +331,20 @@ def settle(
             (meter["meter_id"], meter["account_id"], count, as_datetime(now), who, why),
         )
     conn.commit()
+    return given_up
+
+
+def _give_up(conn: Connection, meter_id: int, *, who: str, why: str, now: Any) -> list[int]:
+    """Refunds of a wallet of which no reading tells whether they came out: as long as they are open nothing can be carried into it. They end
+    as not done, for nobody has seen that they were."""
+    rows = conn.execute(
+        "SELECT order_id FROM orders WHERE meter_id = %s AND kind = 'purchase' AND action = 'refund' AND state = 'unknown' FOR UPDATE",
+        (meter_id,),
+    ).fetchall()
+    for row in rows:
+        said = f"nobody can tell whether it came out; given up by {who}: {why}"
+        orders.give_up(conn, row["order_id"], who=who, now=now, why=said, result={FOREIGN: True})
+    return [row["order_id"] for row in rows]
 
 
 # --- what is shown ---
