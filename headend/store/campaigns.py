@@ -168,13 +168,15 @@ def approve(conn: Connection, campaign: int, shown: str, *, who: str, now: Any) 
                 if ready
                 else f"campaign {campaign}: no meter is ready; `headend prices campaign show {campaign}` tells how far it is"
             )
-        conn.execute(
-            "UPDATE price_campaign_meter SET state = 'approved', approved_by = %s, approved_at = %s WHERE campaign_id = %s AND state = 'ready'",
-            (who, as_datetime(now), campaign),
-        )
-        _log(conn, campaign, f"{len(ready)} meters approved by {who}: {shown}")
+        # those that were shown alone: the job may have worked out more since
+        many = conn.execute(
+            "UPDATE price_campaign_meter SET state = 'approved', approved_by = %s, approved_at = %s "
+            "WHERE campaign_id = %s AND state = 'ready' AND meter_id = ANY(%s)",
+            (who, as_datetime(now), campaign, [row["meter_id"] for row in ready]),
+        ).rowcount
+        _log(conn, campaign, f"{many} meters approved by {who}: {shown}")
     conn.commit()
-    return len(ready)
+    return many
 
 
 def stop(conn: Connection, campaign: int, *, who: str, why: str, now: Any) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from headend.jobs import campaigns as job
 from headend.jobs.frame import Run
-from headend.store import campaigns, cluster, orders
+from headend.store import campaigns, cluster, db, orders
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
 from tests.support.house import SHANGHAI, at, moment, one, place, table
@@ -122,6 +122,31 @@ def test_from_the_list_to_the_last_meter(store: Connection) -> None:
     ]
     store.commit()
     assert go(store) == "no campaign runs"
+
+
+def test_what_becomes_ready_while_somebody_approves_was_not_shown_to_him(
+    store: Connection, store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet(store, 2)
+    number = begin(store)
+    go(store)
+    answered(store, document=held(), most=1)
+    go(store)
+    shown = campaigns.digest(campaigns.meters(store, number, ["ready"]))
+    store.commit()
+    assert states(store, number) == {"reading": 1, "ready": 1, "unreached": 1}
+    digest = campaigns.digest
+
+    def meanwhile(rows: Any) -> str:
+        """The job works out the other one between the look and the word."""
+        with db.connect(store_dsn) as other:
+            answered(other, document=held())
+            go(other)
+        return digest(rows)
+
+    monkeypatch.setattr(campaigns, "digest", meanwhile)
+    assert campaigns.approve(store, number, shown, who="李敏", now=NOW) == 1
+    assert states(store, number) == {"approved": 1, "ready": 1, "unreached": 1}
 
 
 def test_the_first_failures_stop_it_and_what_was_not_sent_is_withdrawn(store: Connection) -> None:
