@@ -202,12 +202,15 @@ def _ask_terminal(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
         """
         SELECT count(DISTINCT a.account_id) AS accounts,
                EXISTS (SELECT FROM orders o WHERE o.terminal_id = %(terminal)s AND o.kind = 'control' AND o.purchase_id IS NOT NULL
-                       AND o.state = 'verified') AS begun
+                       AND o.state = 'verified') AS begun,
+               (SELECT request #> '{set,purchase}' FROM orders o WHERE o.terminal_id = %(terminal)s AND o.kind = 'control'
+                AND o.state = 'verified' AND o.request #> '{set,purchase}' IS NOT NULL AND coalesce((o.request ->> 'group')::int, 1) = %(group)s
+                ORDER BY o.ended_at DESC, o.order_id DESC LIMIT 1) AS stands
         FROM account a JOIN installation i USING (point_id)
         WHERE i.terminal_id = %(terminal)s AND a.fee_control = 'terminal' AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
         """,
-        {"terminal": one.terminal_id, "now": as_datetime(now)},
+        {"terminal": one.terminal_id, "now": as_datetime(now), "group": GROUP},
     ).fetchone()
     assert row is not None
     try:
@@ -215,8 +218,12 @@ def _ask_terminal(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
             raise CannotPurchase(
                 f"{row['accounts']} accounts are to be executed by terminal {one.terminal}; a terminal counts for one customer"
             )
-        alarm = (wallet_rules.rules(conn).alarm1 or 0) * LI
-        bought = Purchase(one.purchase_id, one.fen * LI, alarm, 0, by="amount")
+        alarm, trip = (wallet_rules.rules(conn).alarm1 or 0) * LI, 0
+        if row[
+            "begun"
+        ]:  # the limits that stand there are raised by a write alone, and what was paid does not wait for one
+            alarm, trip = min(alarm, row["stands"]["alarm"]), min(trip, row["stands"]["trip"])
+        bought = Purchase(one.purchase_id, one.fen * LI, alarm, trip, by="amount")
         # the first one switches it on
         control = ControlOrder((bought,), on=() if row["begun"] else ("purchase",), group=GROUP)
         return orders.request(

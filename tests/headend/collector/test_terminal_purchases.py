@@ -11,7 +11,7 @@ from headend.control.load_control import ControlOrder, Purchase, document
 from headend.control.order_state import State
 from headend.jobs import wallets
 from headend.jobs.frame import Run
-from headend.store import ledger, orders, purchases
+from headend.store import ledger, orders, purchases, wallet_rules
 from headend.store.purchases import PaymentCarried
 from protocols.localtime import local_day
 from tests.headend.collector.test_load_control import BOTH, approve, done, found, lost, opened, told
@@ -174,6 +174,26 @@ async def test_what_was_lost_on_the_way_is_offered_again(open_house: Open, proto
     (third,) = ask(house)
     await done(house, third)
     assert (left(house, protocol), standing(house)) == (5_700, ["carried", "carried"])
+
+
+@BOTH
+async def test_another_warning_level_keeps_no_payment_out(open_house: Open, protocol: str) -> None:
+    """What only adds may not raise the terminal's limits, whatever is wanted by now, or somebody has set there: that is a write."""
+    house = await opened(open_house, protocol)
+    number = await carried_once(house)
+    wallet_rules.set_rules(house.conn, {"alarm1": 2_000})
+    house.conn.commit()
+    pay(house, number, 700, "2")
+    (second,) = ask(house)
+    await done(house, second)
+    lower = ControlOrder((Purchase(900_000, 1_000, -50, -100, by="amount"),))
+    by_hand = order_of_control(house, "write", document(lower))
+    approve(house, by_hand)
+    await done(house, by_hand)
+    pay(house, number, 300, "3")
+    (third,) = ask(house)
+    await done(house, third)
+    assert (left(house, protocol), standing(house)) == (5_000 + 700 + 100 + 300, ["carried"] * 3)
 
 
 async def test_two_customers_of_one_terminal_are_nobodys(open_house: Open) -> None:
