@@ -151,6 +151,23 @@ def waiting(
     return [Waiting(**row) for row in rows]
 
 
+def late(conn: Connection, *, now: Any, since: dt.datetime) -> list[dict[str, Any]]:
+    """The oldest purchase of each wallet that was paid before `since` and is not in it, with its newest order, were there one. By whose they are
+    as in `wallets.stuck`."""
+    return conn.execute(
+        f"""
+        SELECT DISTINCT ON (p.account_id) p.purchase_id, p.amount_fen, p.at, c.number AS customer, i.terminal_id,
+               CASE a.fee_control WHEN 'meter' THEN i.meter_id END AS meter_id, last.order_id, last.outcome
+        FROM purchase p JOIN account a USING (account_id) JOIN customer c USING (customer_id)
+        JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        LEFT JOIN LATERAL (SELECT * FROM orders o WHERE o.purchase_id = p.purchase_id ORDER BY o.order_id DESC LIMIT 1) last ON true
+        WHERE {_STANDING} AND p.at <= %(since)s AND a.prepaid AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        ORDER BY p.account_id, p.purchase_id
+        """,
+        {"now": as_datetime(now), "since": since, "by": list(EXECUTORS)},
+    ).fetchall()
+
+
 def proved(conn: Connection, meter_id: int) -> int:
     """How many purchases the wallet holds as far as we have proof of it: its count, were nothing put into it past us."""
     row = conn.execute(
