@@ -25,7 +25,7 @@ from protocols.localtime import as_datetime
 from tariffs.days import CalendarError, Days
 from tariffs.periods import PERIODS, REGISTERS, STEP
 from tariffs.plan import Tariff, Version
-from tariffs.timetable import CannotHold, Clash, clashes, counted, money, switched
+from tariffs.timetable import CannotHold, Clash, NoHours, clashes, counted, money, switched
 
 NAME: Final = "tables"
 RULE: Final = "tables"
@@ -127,7 +127,7 @@ class _Judge:
         wrong: dict[str, Any] = {}
         try:
             hours = self._hours(whose, version, held)
-        except CalendarError as why:
+        except (CalendarError, NoHours) as why:
             hours, wrong["why"] = [], str(why)
         except (KeyError, TypeError, IndexError, ValueError):
             hours, wrong["why"] = [], "the meter has no zone table, or names a day table that it has not got"

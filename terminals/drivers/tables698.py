@@ -28,6 +28,8 @@ OADS: Final[Mapping[str, int]] = {
 }  # fmt: skip
 COUNTS, STEP_COUNT, REST_WORD, REST_TABLE = 0x400C0200, 0x400D0200, 0x40120200, 0x40130200
 _COUNTED: Final = ("zones", "days", "slots", "tariffs", "holidays")
+#: the month of a holiday that is none
+_UNSET: Final = (0, 0xFF)
 #: a switch that never comes: a time whose every part is unset
 NEVER: Final = b"\xff" * clock.DATE_TIME_S
 
@@ -95,7 +97,7 @@ def _told(key: str, data: Data) -> Any:
     if key.endswith("steps"):
         return _steps(data)
     if key == "holidays":
-        return sorted(_holiday(row) for row in _rows(data))
+        return sorted(day for row in _rows(data) if (day := _holiday(row))[1] not in _UNSET)
     return [_numbers(row, 3) for row in _rows(data)]
 
 

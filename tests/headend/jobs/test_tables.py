@@ -93,6 +93,23 @@ def test_a_meter_that_counts_otherwise_is_found_with_both_tables_and_since_when(
     assert "0 otherwise than billed, 0 new, 1 over" in run(store)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"day 1": [[0, 0, 200]]}, {"zones": None}, {"holidays": [[2026, 2, 30, 1]]}]
+)
+def test_one_meters_nonsense_keeps_nobody_from_being_looked_at(
+    store: Connection, wrong: dict[str, Any]
+) -> None:
+    bad, worse = meter(store, "1"), meter(store, "2")
+    read(store, bad, held(**wrong))
+    read(store, worse, held())
+    assert run(store).startswith("2 meters compared, 2 otherwise than billed")
+    whys = [
+        findings.one(store, row["finding_id"])["evidence"].get("why")
+        for row in findings.listing(store, limit=9)
+    ]
+    assert [why is None for why in whys].count(True) == 1
+
+
 def test_who_was_never_read_comes_before_who_was_long_ago(store: Connection) -> None:
     for number in range(1, 5):
         meter(store, str(number))

@@ -198,6 +198,16 @@ def test_what_is_no_number_is_an_error_of_the_wire(key: str, data: Data) -> None
         only(tables698.read([key]))
 
 
+def test_a_holiday_that_was_never_set_is_none() -> None:
+    days = (bytes.fromhex("07ea050105"), b"\xff" * 5, bytes(5))
+    rows = [dlt698.structure(Data(dlt698.DATE, day), Data(dlt698.UNSIGNED, 2)) for day in days]
+    script = tables698.read(["holidays"])
+    next(script)
+    with pytest.raises(StopIteration) as told:
+        script.send(dlt698.array(*rows))
+    assert told.value.value == {"holidays": [[2026, 5, 1, 2]]}
+
+
 def test_a_terminals_own_tables_are_objects_and_want_its_password(table: Table) -> None:
     own = table.concentrator.address
     meter = Meter(99, own, table.meters[0].zone, 3, {"terminal_password": "00000000"}, own)
