@@ -235,6 +235,8 @@ def test_rules_are_checked(store: Connection) -> None:
         ({"tolerence": 1}, "unknown"),
         ({"alarm1": -1}, "at least 0"),
         ({"tolerance": None}, "needs a number"),
+        ({"age_hours": 10**12}, "at most"),  # a time that long ago is none
+        ({"alarm1": 10**8}, "at most"),  # more than a wallet shows
     ):
         with pytest.raises(StoreError, match=why):
             wallet_rules.set_rules(store, wrong)
