@@ -156,6 +156,14 @@ def propose(
     return Proposal(whose, at, version.valid_from, items, held)
 
 
+def outdated(conn: Connection, meter_id: int, tariff: str, *, since: dt.datetime, now: Any) -> str:
+    """Why what was worked out then for a meter, by that plan, is not what it should hold any more; '' if it is."""
+    if not contracts(conn, now, tariff=tariff, meters=[meter_id]):
+        return "its account is on this plan no more"
+    row = conn.execute("SELECT FROM tariff WHERE name = %s AND at > %s LIMIT 1", (tariff, since)).fetchone()
+    return "" if row is None else f"{tariff} was revised since the meter was read"
+
+
 def taking_back(whose: Contract, held: Mapping[str, Any], now: dt.datetime) -> Proposal:
     """The switches that are programmed and have not come yet, put off for ever; the zones' first, since by it alone hours change."""
     coming = [

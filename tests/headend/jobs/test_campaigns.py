@@ -12,9 +12,10 @@ import pytest
 
 from headend.jobs import campaigns as job
 from headend.jobs.frame import Run
-from headend.store import campaigns, cluster, db, orders
+from headend.store import campaigns, cluster, db, orders, tariffs
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
+from tests.headend.store.test_tariffs import FIRST, offered, put
 from tests.support.house import SHANGHAI, at, moment, one, place, table
 from tests.support.tables import held
 
@@ -147,6 +148,35 @@ def test_what_becomes_ready_while_somebody_approves_was_not_shown_to_him(
     monkeypatch.setattr(campaigns, "digest", meanwhile)
     assert campaigns.approve(store, number, shown, who="李敏", now=NOW) == 1
     assert states(store, number) == {"approved": 1, "ready": 1, "unreached": 1}
+
+
+def test_who_has_another_plan_by_now_is_not_told_the_one_that_was_approved(store: Connection) -> None:
+    """What was approved waits for its turn for weeks."""
+    fleet(store, 3)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    store.execute(
+        "UPDATE account SET tariff = 'zhejiang-residential-steps' FROM customer c WHERE c.customer_id = account.customer_id AND c.number = '902'"
+    )
+    store.commit()
+    assert go(store) == "campaign 1: 2 unreached, 2 writing"
+    assert {row["why"] for row in campaigns.causes(store, number)} >= {"its account is on this plan no more"}
+
+
+def test_a_plan_that_was_revised_since_is_not_written_as_it_was(store: Connection) -> None:
+    put(store, offered(FIRST, ("2026-04-01", "0.6"), name=PLAN), past=True)
+    fleet(store, 1)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    tariffs.put(
+        store, [offered(FIRST, ("2026-04-01", "0.7"), name=PLAN)], who="wang", reason="notice 8", now=NOW + np.timedelta64(1, "h"),
+        today=dt.date(2026, 3, 11),
+    )  # fmt: skip
+    store.commit()
+    assert go(store, NOW + np.timedelta64(2, "h")) == "campaign 1: 2 unreached"
+    assert {row["why"] for row in campaigns.causes(store, number)} >= {
+        f"{PLAN} was revised since the meter was read"
+    }
 
 
 def test_the_first_failures_stop_it_and_what_was_not_sent_is_withdrawn(store: Connection) -> None:
