@@ -133,6 +133,8 @@ def _events(conn: Connection, account_id: int) -> list[dict[str, Any]]:
 def _note(conn: Connection, account_id: int, event: dict[str, Any], who: str, now: Any) -> None:
     conn.execute(
         "INSERT INTO card_event (account_id, kind, at, register, energy, amount_fen, price, entry_id, who) "
-        "VALUES (%(account)s, %(kind)s, %(at)s, %(register)s, %(energy)s, %(amount_fen)s, %(price)s, %(entry_id)s, %(who)s)",
+        "VALUES (%(account)s, %(kind)s, %(at)s, %(register)s, %(energy)s, %(amount_fen)s, %(price)s, %(entry_id)s, %(who)s) "
+        # who waited for another one to convert it finds it converted
+        "ON CONFLICT (entry_id) DO NOTHING",
         {**event, "account": account_id, "at": as_datetime(now), "who": who},
     )
