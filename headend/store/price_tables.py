@@ -107,6 +107,19 @@ def newest(conn: Connection, meters: Sequence[int]) -> dict[int, Held]:
     return {row["meter_id"]: Held(**row) for row in rows}
 
 
+def asked(conn: Connection, meters: Sequence[int]) -> dict[int, dt.datetime]:
+    """When each of these meters was last asked for what it holds, whatever came of it."""
+    rows = conn.execute(
+        """
+        SELECT o.* FROM unnest(%s::int[]) AS m(meter_id) CROSS JOIN LATERAL (
+            SELECT meter_id, requested_at FROM orders o
+            WHERE o.meter_id = m.meter_id AND o.kind = 'prices' AND o.action = 'read' ORDER BY order_id DESC LIMIT 1) o
+        """,
+        (list(meters),),
+    ).fetchall()
+    return {row["meter_id"]: row["requested_at"] for row in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What would be written: items as an order's request has them, nothing if the meter holds it so already."""

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headend.jobs import tables as job
@@ -127,6 +128,22 @@ def test_who_was_never_read_comes_before_who_was_long_ago(store: Connection) -> 
     # whoever was asked once a day is not asked again that day
     run(store)
     assert len(asked(store)) == 1
+
+
+def test_a_meter_that_never_answers_takes_nobodys_turn(store: Connection) -> None:
+    """One is asked a night here. Who was asked in vain is asked again once all others have been."""
+    meter(store, "1", since="2025-01-01 00:00")
+    meter(store, "2", since="2025-06-01 00:00")
+    third = meter(store, "3")
+    read(store, third, held(**{"switch zones": "2026-03-11T00:00"}), "2026-02-20 09:00")
+    for night in range(6):
+        run(store, NOW + np.timedelta64(night, "D"), DAY + dt.timedelta(days=night))
+        store.execute(
+            "UPDATE orders SET state = 'expired', is_open = false, ended_at = requested_at WHERE is_open"
+        )
+        store.commit()
+    # what a switch has made unknown comes first, then who was never read, the oldest first
+    assert asked(store) == ["3", "1", "2", "3", "1", "2"]
 
 
 def test_after_a_switch_what_stands_there_is_not_known_until_it_is_read(store: Connection) -> None:
