@@ -126,10 +126,10 @@ def causes(conn: Connection, campaign: int) -> list[dict[str, Any]]:
 def meters(
     conn: Connection, campaign: int, states: Iterable[str], *, most: int | None = None, of: str = ""
 ) -> list[dict[str, Any]]:
-    """Its meters in these states, with their asset numbers."""
+    """Its meters in these states, with their asset numbers. Those that were written to in vain come last: their terminals are away."""
     return conn.execute(
         "SELECT p.*, m.asset FROM price_campaign_meter p JOIN meter m USING (meter_id) "
-        "WHERE campaign_id = %s AND state = ANY(%s) AND (%s = '' OR m.asset = %s) ORDER BY meter_id LIMIT %s",
+        "WHERE campaign_id = %s AND state = ANY(%s) AND (%s = '' OR m.asset = %s) ORDER BY write_order NULLS FIRST, meter_id LIMIT %s",
         (campaign, list(states), of, of, most),
     ).fetchall()
 

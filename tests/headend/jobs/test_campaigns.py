@@ -251,6 +251,20 @@ def test_an_offline_terminal_is_tried_again_until_it_is_too_late(store: Connecti
     assert "its turn did not come in time" in {row["why"] for row in campaigns.causes(store, number)}
 
 
+def test_terminals_that_are_away_take_nobodys_turn(store: Connection) -> None:
+    """Three are tried at first, and here all three are away: after them come the others, not these again."""
+    fleet(store)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    go(store)
+    assert answered(store, "expired", action="write", why="not sent by 18:00") == 3
+    go(store)
+    told = table(
+        store, "SELECT asset FROM orders JOIN meter USING (meter_id) WHERE action = 'write' ORDER BY order_id"
+    )
+    assert [row[0] for row in told] == ["001", "002", "003", "004", "005", "006"]
+
+
 @pytest.mark.parametrize("when", ["2026-03-11 00:10", "2026-03-11 23:20", "2026-03-11 23:45"])
 def test_near_midnight_nothing_is_asked_for(store: Connection, when: str) -> None:
     fleet(store, 1)
