@@ -44,6 +44,7 @@ def begin(
     organisation or day."""
     limits, local = cluster.limits(conn), as_datetime(now).astimezone(cluster.zone(conn)).replace(tzinfo=None)
     plan = tariffs.one(conn, tariff)
+    price_tables.check_day(at)
     try:
         plan.on(at)
     except LookupError as error:

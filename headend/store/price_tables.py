@@ -21,6 +21,10 @@ from tariffs.timetable import CannotHold, difference, wanted
 PROTOCOLS: Final = ("dlt645", "gdw376", "dlt698")
 
 
+#: a meter's dates have two digits of the year
+LAST: Final = dt.date(2099, 12, 31)
+
+
 class NoContract(StoreError):
     """Nobody pays for what the meter counts."""
 
@@ -152,6 +156,7 @@ def propose(
 
     StoreError: the meter cannot hold it, or the calendar does not know the days, or a switch is programmed already."""
     plan = plan or tariffs.one(conn, whose.tariff)
+    check_day(at)
     try:
         version = plan.on(at)
         days = calendar.days(conn, at, dt.date(at.year, 12, 31)) if version.by_kind else NO_DAYS
@@ -167,6 +172,12 @@ def propose(
     if noes:
         raise StoreError(f"meter {whose.asset}: {'; '.join(noes)}")
     return Proposal(whose, at, version.valid_from, items, held)
+
+
+def check_day(at: dt.date) -> None:
+    """StoreError: no meter can be told that day."""
+    if at > LAST:
+        raise StoreError(f"{at}: the dates of a meter end with {LAST.year}; name an earlier day")
 
 
 def outdated(conn: Connection, meter_id: int, tariff: str, *, since: dt.datetime, now: Any) -> str:

@@ -278,6 +278,7 @@ def test_what_cannot_begin(store: Connection) -> None:
     for wrong, why in (
         ({"tariff": "no-such"}, "no tariff 'no-such'"), ({"at": dt.date(2026, 3, 12)}, "less than 24 hours ahead"),
         ({"organisation": "nowhere"}, "no organisation 'nowhere'"), ({"at": dt.date(1999, 1, 1)}, "no version valid"),
+        ({"at": dt.date(2126, 4, 1)}, "the dates of a meter end with 2099"),
         ({"tariff": "hunan-large-industry"}, "no meter of an account on hunan-large-industry"),
     ):  # fmt: skip
         with pytest.raises(StoreError, match=why):
