@@ -16,11 +16,13 @@ from typing import Any, Final
 import numpy as np
 
 from protocols.reading import MISSING
-from tariffs.money import FEN
-from tariffs.registers import advance
+from tariffs.money import FEN, text_of
+from tariffs.registers import ROLL_OVER, advance
 
 #: below it the customer should buy, and very soon [1e-4 kWh]: defaults, no public text says how much
 LOW1, LOW2 = 500_000, 100_000
+#: what nobody asks for a kWh is a price that was mistyped [1e-4 yuan]
+DEAREST: Final = 100_0000
 LEVELS: Final = ("ok", "warn1", "warn2", "used-up")
 
 
@@ -49,11 +51,9 @@ class Image:
 
 def opened(register: int, price: int, energy: int = 0) -> Image:
     """An image begins with a register, a price, and what the meter shows as left."""
-    if price <= 0 or register < 0:
-        raise CardError(
-            f"a card begins with a register of at least 0 and a price above 0, not {register} and {price}"
-        )
-    return Image(energy, register, price)
+    if abs(energy) >= ROLL_OVER:
+        raise CardError(f"no card holds {text_of(energy)} kWh")
+    return Image(energy, _shown(register), _asked(price))
 
 
 def buy(image: Image, fen: int) -> Image:
@@ -71,17 +71,14 @@ def remaining(image: Image, register: int) -> int:
 
 def settle(image: Image, register: int, following: int | None = None) -> Image:
     """What was used up to this register is taken off. `following`: the register that counts from then on, of another meter."""
-    return replace(
-        image, energy=remaining(image, register), settled=register if following is None else following
-    )
+    left = remaining(image, _shown(register))
+    return replace(image, energy=left, settled=register if following is None else _shown(following))
 
 
 def reprice(image: Image, register: int, price: int) -> Image:
     """From this register on another price: what remains is worth what it was worth."""
-    if price <= 0:
-        raise CardError(f"a price must be above 0, not {price}")
     now = settle(image, register)
-    energy, rest = divmod(now.value, price)
+    energy, rest = divmod(now.value, _asked(price))
     return Image(energy, now.settled, price, rest)
 
 
@@ -107,6 +104,18 @@ def fold(events: Iterable[Mapping[str, Any]]) -> Image | None:
         else:
             image = reprice(image, event["register"], event["price"])
     return image
+
+
+def _shown(register: int) -> int:
+    if not 0 <= register < ROLL_OVER:
+        raise CardError(f"{text_of(register)} kWh: a register shows 0 to {text_of(ROLL_OVER - 1)}")
+    return register
+
+
+def _asked(price: int) -> int:
+    if not 0 < price <= DEAREST:
+        raise CardError(f"{text_of(price)} yuan: a kWh costs more than 0 and at most {text_of(DEAREST)} yuan")
+    return price
 
 
 def _used(image: Image, register: int) -> int:

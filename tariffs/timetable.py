@@ -42,6 +42,8 @@ _NATURAL: Final = {"sharp": 1, "peak": 2, "flat": 3, "valley": 4}
 #: this; it is how the word is told of.
 _REST_BIT: Final = (1, 2, 3, 4, 5, 6, 0)
 _KWH_CENT: Final = 100
+#: numbers of tariffs that a meter can have (DL/T 645-2007: 63), and 0
+TARIFFS: Final = 64
 _ONE_DAY: Final = dt.timedelta(days=1)
 
 
@@ -50,6 +52,10 @@ class CannotHold(ValueError):
 
     def __init__(self, plan: str, version: Version, why: str) -> None:
         super().__init__(f"tariff {plan}, version of {version.valid_from}: {why}")
+
+
+class NoHours(LookupError):
+    """What the meter tells of its tables means no hours: what is wrong with them."""
 
 
 class Clash(NamedTuple):
@@ -68,8 +74,8 @@ class Clash(NamedTuple):
 
 
 def counted(version: Version) -> NDArray[np.int8]:
-    """int8[64]: the period that tariff number n counts for the plan. What no register counts is the remainder's, as in a bill."""
-    found = np.full(64, version.remainder, dtype=np.int8)
+    """int8[TARIFFS]: the period that tariff number n counts for the plan. What no register counts is the remainder's, as in a bill."""
+    found = np.full(TARIFFS, version.remainder, dtype=np.int8)
     for k, period in enumerate(version.registers, start=1):
         if period is not None:
             found[k] = period
@@ -77,21 +83,38 @@ def counted(version: Version) -> NDArray[np.int8]:
 
 
 def table_of(held: Document, day: dt.date, side: str = "") -> int:
-    """The number of the day table that rules on a local day: a holiday's, else a day of rest's, else the zone's."""
-    for year, month, of, number in held.get("holidays") or ():
-        if (year, month, of) == (day.year, day.month, day.day):
-            return int(number)
+    """The number of the day table that rules on a local day: a holiday's, else a day of rest's, else the zone's. NoHours."""
+    for holiday, number in _holidays(held):
+        if holiday == day:
+            return number
     rest = held.get("rest")
     if rest and not rest[0] >> _REST_BIT[day.weekday()] & 1:
         return int(rest[1])
-    zones = sorted(held[f"{side}zones"])
+    zones = sorted(held.get(f"{side}zones") or ())
+    if not zones:
+        raise NoHours("the meter tells of no zone table (年时区表)")
     before = [number for month, of, number in zones if (month, of) <= (day.month, day.day)]
     return int(before[-1] if before else zones[-1][2])
 
 
+def _holidays(held: Document) -> list[tuple[dt.date, int]]:
+    """Public holidays and their day tables. NoHours: one is no day of one year."""
+    found = []
+    for year, month, day, number in held.get("holidays") or ():
+        try:
+            found.append((dt.date(year, month, day), int(number)))
+        except ValueError:
+            raise NoHours(
+                f"a public holiday (公共假日) of the meter, {year}-{month:02d}-{day:02d}, is no day"
+            ) from None
+    return found
+
+
 def minutes(slots: Sequence[Sequence[int]]) -> NDArray[np.int8]:
-    """int8[1440]: the tariff of each minute of a day with that table."""
+    """int8[1440]: the tariff of each minute of a day with that table. NoHours."""
     starts = sorted((hour * 60 + minute, tariff) for hour, minute, tariff in slots)
+    if wrong := [tariff for _, tariff in starts if not 0 <= tariff < TARIFFS]:
+        raise NoHours(f"a day table (日时段表) of the meter names tariff {wrong[0]}; there are {TARIFFS - 1}")
     day = np.full(DAY, starts[-1][1], dtype=np.int8)
     for start, tariff in starts:
         day[start:] = tariff
@@ -310,7 +333,7 @@ class _Fit:
 
     def _since(self, day: dt.date) -> list[list[int]]:
         """Holidays of the meter from then on; those that are over mean nothing any more."""
-        return [list(row) for row in self._held.get("holidays") or () if dt.date(*row[:3]) >= day]
+        return [[of.year, of.month, of.day, number] for of, number in _holidays(self._held) if of >= day]
 
     def _coming(self) -> list[list[int]]:
         """Public holidays before the switch."""

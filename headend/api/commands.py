@@ -112,7 +112,8 @@ def listing(
         str | None, Query(max_length=60, description="code: only commands to that terminal itself")
     ] = None,
     kind: Annotated[
-        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control", "prices"] | None,
+        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control", "purchase", "prices"]
+        | None,
         Query(),
     ] = None,
     open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,

@@ -28,13 +28,13 @@ def command() -> None:
 @click.option("--organisation", default="", help="Its code; only meters of it and of all below it.")
 @click.option(
     "--per-hour",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=None,
     help="Meters in an hour. Without: as `headend relay limits` has it.",
 )
 @click.option(
     "--stop-after",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=None,
     help="So many writes that failed stop it. Without: as above.",
 )

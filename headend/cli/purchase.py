@@ -153,10 +153,16 @@ def refund(app: App, purchase: int, reason: str, person: str) -> None:
 @person_option
 @pass_app
 def settle(app: App, meter: str, count: int, carried: tuple[int, ...], reason: str, person: str) -> None:
-    """A person's word on the wallet of METER, after a card, a restored backup or a meter set back: counts go on from here. Changes no meter."""
-    purchases.settle(
+    """A person's word on the wallet of METER, after a card, a restored backup or a meter set back: counts go on from here. Changes no meter.
+
+    A refund of it that is unknown, because nobody can tell whether it came out, is given up."""
+    given_up = purchases.settle(
         app.conn, meter, count=count, carried=carried, why=reason, who=person, now=app.clock.now()
     )
+    for order in given_up:
+        click.echo(
+            f"refund order {order} is given up: if it did come out, its money is still to be paid back"
+        )
     click.echo(f"the wallet of {meter} stands at {count}; {len(carried)} purchases are in it by your word")
 
 

@@ -174,6 +174,9 @@ class _Campaign:
         for row in self._rows("approved", most=most) if most else ():
             if not self._runs():
                 return
+            if why_not := self._outdated(row):
+                self._move(row, "unreached", why_not)
+                continue
             try:
                 order = self._request(row, "write", self.row["requested_by"], Writing(row["request"]))
                 self._approve(order, row["approved_by"])
@@ -184,6 +187,13 @@ class _Campaign:
                 self._move(row, "writing", write_order=order)
                 if not self._runs():  # stopped between the order and the row that names it
                     self._withdraw(order)
+
+    def _outdated(self, row: _Row) -> str:
+        """What was approved may have waited for its turn for weeks."""
+        read = orders.get(self.run.conn, row["read_order"])
+        return price_tables.outdated(
+            self.run.conn, row["meter_id"], row["request"]["tariff"], since=read["ended_at"], now=self.run.now
+        )
 
     def _runs(self) -> bool:
         """Whether nobody has stopped it meanwhile."""

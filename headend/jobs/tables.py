@@ -25,7 +25,7 @@ from protocols.localtime import as_datetime
 from tariffs.days import CalendarError, Days
 from tariffs.periods import PERIODS, REGISTERS, STEP
 from tariffs.plan import Tariff, Version
-from tariffs.timetable import CannotHold, Clash, clashes, counted, money, switched
+from tariffs.timetable import CannotHold, Clash, NoHours, clashes, counted, money, switched
 
 NAME: Final = "tables"
 RULE: Final = "tables"
@@ -48,12 +48,15 @@ _ONE_DAY: Final = dt.timedelta(days=1)
 def job(run: Run, day: dt.date) -> str:
     """Ask, and judge what is known; commits by itself."""
     judge = _Judge(run, day)
-    due: list[tuple[bool, dt.datetime, Contract]] = []
+    due: list[tuple[tuple[bool, bool, dt.datetime], Contract]] = []
     found: list[Found] = []
     looked: list[int] = []
+    tonight = 0  # asked already: by another run, or by somebody else
     whose = [c for c in price_tables.contracts(run.conn, run.now) if c.protocol in price_tables.PROTOCOLS]
     for tile in (whose[k : k + TILE] for k in range(0, len(whose), TILE)):
         known = price_tables.newest(run.conn, [c.meter_id for c in tile])
+        asked_at = price_tables.asked(run.conn, [c.meter_id for c in tile])
+        tonight += sum(when.astimezone(run.zone).date() >= day for when in asked_at.values())
         for each in tile:
             version = judge.version(each)
             held = known.get(each.meter_id)
@@ -61,12 +64,14 @@ def job(run: Run, day: dt.date) -> str:
                 continue
             stale = held is not None and judge.stale(held)
             if held is None or stale or judge.now - held.read_at >= MONTH:
-                due.append((not stale, held.read_at if held else each.since, each))
+                due.append((_turn(each, held, asked_at.get(each.meter_id), stale=stale), each))
             if held is not None and not stale:
                 looked.append(each.meter_id)
                 found += judge.of(each, version, held)
     run.conn.commit()
-    asked = _ask(run, day, sorted(due, key=lambda row: row[:2])[: len(whose) // SHARE + 1])
+    due.sort(key=lambda row: row[0])
+    share = max(0, len(whose) // SHARE + 1 - tonight)
+    asked = _ask(run, day, [each for _, each in due[:share]])
     with run.conn.transaction():
         new, gone = findings.save(run.conn, day, [RULE], found, now=run.now, ends=(RULE,), meters=looked)
     return f"{len(looked)} meters compared, {len(found)} otherwise than billed, {new} new, {gone} over; {asked} asked of {len(due)} due"
@@ -78,9 +83,19 @@ def matters(version: Version) -> bool:
     return len(np.unique(counted(version)[1 : len(REGISTERS) + 1])) > 1
 
 
-def _ask(run: Run, day: dt.date, due: Sequence[tuple[bool, dt.datetime, Contract]]) -> int:
+def _turn(
+    whose: Contract, held: Held | None, asked_at: dt.datetime | None, *, stale: bool
+) -> tuple[bool, bool, dt.datetime]:
+    """When it is asked: who was asked in vain after all others, or a few that never answer would take everybody's turn; then who has switched, then
+    the oldest reading."""
+    if asked_at is not None and (held is None or asked_at > held.read_at):
+        return True, False, asked_at
+    return False, not stale, held.read_at if held else whose.since
+
+
+def _ask(run: Run, day: dt.date, due: Sequence[Contract]) -> int:
     asked = 0
-    for _, _, each in due:
+    for each in due:
         try:
             orders.request(
                 run.conn, kind="prices", action="read", asset=each.asset, reason="compare hours and prices with the plan", who=WHO,
@@ -127,7 +142,7 @@ class _Judge:
         wrong: dict[str, Any] = {}
         try:
             hours = self._hours(whose, version, held)
-        except CalendarError as why:
+        except (CalendarError, NoHours) as why:
             hours, wrong["why"] = [], str(why)
         except (KeyError, TypeError, IndexError, ValueError):
             hours, wrong["why"] = [], "the meter has no zone table, or names a day table that it has not got"

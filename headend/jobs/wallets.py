@@ -31,6 +31,9 @@ READ_LASTS: Final = np.timedelta64(12 * 3600, "s")
 #: read orders of one run: a bus line reads some twenty wallets a minute, and relays go first anyway
 MOST: Final = 5_000
 
+#: what was paid so long ago belongs in the meter: a default without a source
+LATE: Final = dt.timedelta(hours=24)
+
 #: wallets looked at in one query: a second's work
 TILE: Final = 2_000
 
@@ -44,6 +47,7 @@ RULES: Final[dict[str, tuple[Severity, str, str]]] = {
     "card-low": ("info", "Little is left on the card", "卡表剩余电量不足"),
     "card-used-up": ("warning", "More was used than was bought by card, as far as we know", "卡表用电超过已购电量"),
     "card-register": ("warning", "The register does not follow from the last settled one", "卡表示数与上次结算示数不符"),
+    "wallet-late": ("alarm", "What was paid a day ago is not in the meter yet", "充值款项超过一天未到表"),
     "wallet-refused": ("alarm", "A purchase is not in the meter and waits for a person", "充值未成功, 待人工处理"),
 }  # fmt: skip
 
@@ -116,15 +120,23 @@ def _differences(run: Run) -> tuple[list[Finding], int]:
     for row in wallets.stuck(run.conn):  # one finding: the oldest purchase of a wallet holds the others up
         oldest_of.setdefault((row["terminal_id"], row["meter_id"]), row)
     for row in oldest_of.values():
-        numbers = {
-            "purchase": row["purchase_id"],
-            "yuan": yuan_text(row["amount_fen"]),
-            "order": row["order_id"],
-            "why": row["outcome"],
-        }
-        found.append(_finding("wallet-refused", row, numbers))
+        found.append(_finding("wallet-refused", row, _purchase(row)))
+    for row in purchases.late(run.conn, now=run.now, since=as_datetime(run.now) - LATE):
+        if (row["terminal_id"], row["meter_id"]) not in oldest_of:
+            paid = {"paid": row["at"].astimezone(run.zone).isoformat(timespec="minutes")}
+            found.append(_finding("wallet-late", row, _purchase(row) | paid))
     run.conn.commit()
     return found, silent
+
+
+def _purchase(row: dict[str, Any]) -> dict[str, Any]:
+    silent = "under way" if row["order_id"] else "not asked for; `headend purchase reconcile` says why not"
+    return {
+        "purchase": row["purchase_id"],
+        "yuan": yuan_text(row["amount_fen"]),
+        "order": row["order_id"],
+        "why": row["outcome"] or silent,
+    }
 
 
 def _cards(run: Run) -> list[Finding]:

@@ -44,6 +44,7 @@ def begin(
     organisation or day."""
     limits, local = cluster.limits(conn), as_datetime(now).astimezone(cluster.zone(conn)).replace(tzinfo=None)
     plan = tariffs.one(conn, tariff)
+    price_tables.check_day(at)
     try:
         plan.on(at)
     except LookupError as error:
@@ -126,10 +127,10 @@ def causes(conn: Connection, campaign: int) -> list[dict[str, Any]]:
 def meters(
     conn: Connection, campaign: int, states: Iterable[str], *, most: int | None = None, of: str = ""
 ) -> list[dict[str, Any]]:
-    """Its meters in these states, with their asset numbers."""
+    """Its meters in these states, with their asset numbers. Those that were written to in vain come last: their terminals are away."""
     return conn.execute(
         "SELECT p.*, m.asset FROM price_campaign_meter p JOIN meter m USING (meter_id) "
-        "WHERE campaign_id = %s AND state = ANY(%s) AND (%s = '' OR m.asset = %s) ORDER BY meter_id LIMIT %s",
+        "WHERE campaign_id = %s AND state = ANY(%s) AND (%s = '' OR m.asset = %s) ORDER BY write_order NULLS FIRST, meter_id LIMIT %s",
         (campaign, list(states), of, of, most),
     ).fetchall()
 
@@ -168,13 +169,15 @@ def approve(conn: Connection, campaign: int, shown: str, *, who: str, now: Any) 
                 if ready
                 else f"campaign {campaign}: no meter is ready; `headend prices campaign show {campaign}` tells how far it is"
             )
-        conn.execute(
-            "UPDATE price_campaign_meter SET state = 'approved', approved_by = %s, approved_at = %s WHERE campaign_id = %s AND state = 'ready'",
-            (who, as_datetime(now), campaign),
-        )
-        _log(conn, campaign, f"{len(ready)} meters approved by {who}: {shown}")
+        # those that were shown alone: the job may have worked out more since
+        many = conn.execute(
+            "UPDATE price_campaign_meter SET state = 'approved', approved_by = %s, approved_at = %s "
+            "WHERE campaign_id = %s AND state = 'ready' AND meter_id = ANY(%s)",
+            (who, as_datetime(now), campaign, [row["meter_id"] for row in ready]),
+        ).rowcount
+        _log(conn, campaign, f"{many} meters approved by {who}: {shown}")
     conn.commit()
-    return len(ready)
+    return many
 
 
 def stop(conn: Connection, campaign: int, *, who: str, why: str, now: Any) -> int:

@@ -66,13 +66,14 @@ def add(conn: Connection, customer: str, kind: str, *, who: str, now: Any, **tol
 
 
 def convert(conn: Connection, *, now: Any, account_id: int | None = None) -> int:
-    """Payments of open cards that have not become energy yet do so, at the price of this moment; reversals take it back at the present price.
-    In the caller's transaction. How many."""
+    """Payments of open cards that have not become energy yet do so, at the price of this moment; reversals of such take it back at the present
+    price. In the caller's transaction. How many."""
     rows = conn.execute(
         """
         SELECT e.entry_id, e.account_id, e.amount_fen FROM ledger_entry e JOIN account a USING (account_id)
         WHERE a.fee_control = 'card' AND e.kind IN ('payment', 'reversal') AND (%(account)s::int IS NULL OR e.account_id = %(account)s)
-          AND e.at >= (SELECT min(at) FROM card_event c WHERE c.account_id = e.account_id)
+          AND coalesce((SELECT paid.at FROM ledger_entry paid WHERE paid.entry_id = (e.detail ->> 'payment')::bigint), e.at)
+              >= (SELECT min(at) FROM card_event c WHERE c.account_id = e.account_id)
           AND NOT EXISTS (SELECT FROM card_event c WHERE c.entry_id = e.entry_id)
         ORDER BY e.entry_id FOR NO KEY UPDATE OF a
         """,
@@ -133,6 +134,8 @@ def _events(conn: Connection, account_id: int) -> list[dict[str, Any]]:
 def _note(conn: Connection, account_id: int, event: dict[str, Any], who: str, now: Any) -> None:
     conn.execute(
         "INSERT INTO card_event (account_id, kind, at, register, energy, amount_fen, price, entry_id, who) "
-        "VALUES (%(account)s, %(kind)s, %(at)s, %(register)s, %(energy)s, %(amount_fen)s, %(price)s, %(entry_id)s, %(who)s)",
+        "VALUES (%(account)s, %(kind)s, %(at)s, %(register)s, %(energy)s, %(amount_fen)s, %(price)s, %(entry_id)s, %(who)s) "
+        # who waited for another one to convert it finds it converted
+        "ON CONFLICT (entry_id) DO NOTHING",
         {**event, "account": account_id, "at": as_datetime(now), "who": who},
     )

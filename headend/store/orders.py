@@ -397,6 +397,13 @@ def withdraw(conn: Connection, order_id: int, *, who: str, now: Any, why: str) -
     _move(conn, _lock(conn, order_id), Event.CANCEL, who, as_datetime(now), why)
 
 
+def give_up(
+    conn: Connection, order_id: int, *, who: str, now: Any, why: str, result: dict[str, Any] | None = None
+) -> None:
+    """An order of which no reading tells what became of it ends as not done, in the caller's transaction: a person says so."""
+    _move(conn, _lock(conn, order_id), Event.DISPROVE, who, as_datetime(now), why, result)
+
+
 def void_paid(
     conn: Connection, account_id: int, *, now: Any, who: str, why: str = "the customer has paid"
 ) -> list[int]:
@@ -443,7 +450,7 @@ def begin(
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
-        refusals = [*_elsewhere(conn, row, at, address, switch), *found]
+        refusals = [*_elsewhere(conn, row, at, address, switch), *_not_his(conn, row, at), *found]
         buckets: Buckets | None = None
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
             if row["kind"] == "relay":
@@ -711,6 +718,28 @@ def _elsewhere(
     return [Refusal("route", "the meter was exchanged, moved or re-addressed since this was asked for")]
 
 
+def _not_his(conn: Connection, row: dict[str, Any], at: dt.datetime) -> list[Refusal]:
+    """Whether a purchase would go into a wallet that is not that of the customer who paid any more: he has moved out, or somebody else counts
+    his money down by now. A refund takes out what is there, whoever lives there."""
+    if row["purchase_id"] is None or row["action"] == "refund":
+        return []
+    his = conn.execute(
+        """
+        SELECT FROM purchase p JOIN account a USING (account_id) JOIN installation i USING (point_id)
+        WHERE p.purchase_id = %(purchase)s AND p.settled_at IS NULL AND a.prepaid AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+          AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+          AND CASE WHEN %(meter)s::int IS NULL THEN a.fee_control = 'terminal' AND i.terminal_id = %(terminal)s
+                   ELSE a.fee_control = 'meter' AND i.meter_id = %(meter)s END
+        """,
+        {"purchase": row["purchase_id"], "meter": row["meter_id"], "terminal": row["terminal_id"], "now": at},
+    ).fetchone()
+    if his is not None:
+        return []
+    return [
+        Refusal("whose", "it is not the wallet of who has paid any more, or the purchase is in it already")
+    ]
+
+
 def _sentence(refusals: list[Refusal]) -> str:
     return "; ".join(f"{r.gate}: {r.why}" for r in refusals)
 
@@ -718,5 +747,5 @@ def _sentence(refusals: list[Refusal]) -> str:
 __all__ = [
     "ACTIONS", "ITEMS", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
     "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
-    "expire", "facts", "get", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
+    "expire", "facts", "get", "give_up", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
 ]  # fmt: skip

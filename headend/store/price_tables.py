@@ -21,6 +21,10 @@ from tariffs.timetable import CannotHold, difference, wanted
 PROTOCOLS: Final = ("dlt645", "gdw376", "dlt698")
 
 
+#: a meter's dates have two digits of the year
+LAST: Final = dt.date(2099, 12, 31)
+
+
 class NoContract(StoreError):
     """Nobody pays for what the meter counts."""
 
@@ -107,6 +111,19 @@ def newest(conn: Connection, meters: Sequence[int]) -> dict[int, Held]:
     return {row["meter_id"]: Held(**row) for row in rows}
 
 
+def asked(conn: Connection, meters: Sequence[int]) -> dict[int, dt.datetime]:
+    """When each of these meters was last asked for what it holds, whatever came of it."""
+    rows = conn.execute(
+        """
+        SELECT o.* FROM unnest(%s::int[]) AS m(meter_id) CROSS JOIN LATERAL (
+            SELECT meter_id, requested_at FROM orders o
+            WHERE o.meter_id = m.meter_id AND o.kind = 'prices' AND o.action = 'read' ORDER BY order_id DESC LIMIT 1) o
+        """,
+        (list(meters),),
+    ).fetchall()
+    return {row["meter_id"]: row["requested_at"] for row in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What would be written: items as an order's request has them, nothing if the meter holds it so already."""
@@ -139,6 +156,7 @@ def propose(
 
     StoreError: the meter cannot hold it, or the calendar does not know the days, or a switch is programmed already."""
     plan = plan or tariffs.one(conn, whose.tariff)
+    check_day(at)
     try:
         version = plan.on(at)
         days = calendar.days(conn, at, dt.date(at.year, 12, 31)) if version.by_kind else NO_DAYS
@@ -154,6 +172,20 @@ def propose(
     if noes:
         raise StoreError(f"meter {whose.asset}: {'; '.join(noes)}")
     return Proposal(whose, at, version.valid_from, items, held)
+
+
+def check_day(at: dt.date) -> None:
+    """StoreError: no meter can be told that day."""
+    if at > LAST:
+        raise StoreError(f"{at}: the dates of a meter end with {LAST.year}; name an earlier day")
+
+
+def outdated(conn: Connection, meter_id: int, tariff: str, *, since: dt.datetime, now: Any) -> str:
+    """Why what was worked out then for a meter, by that plan, is not what it should hold any more; '' if it is."""
+    if not contracts(conn, now, tariff=tariff, meters=[meter_id]):
+        return "its account is on this plan no more"
+    row = conn.execute("SELECT FROM tariff WHERE name = %s AND at > %s LIMIT 1", (tariff, since)).fetchone()
+    return "" if row is None else f"{tariff} was revised since the meter was read"
 
 
 def taking_back(whose: Contract, held: Mapping[str, Any], now: dt.datetime) -> Proposal:

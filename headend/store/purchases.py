@@ -125,7 +125,7 @@ def waiting(
         f"""
         WITH next AS (
             SELECT DISTINCT ON (p.account_id) p.*, a.fee_control FROM purchase p JOIN account a USING (account_id)
-            WHERE {_STANDING} AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+            WHERE {_STANDING} AND a.prepaid AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
               AND (%(accounts)s::int[] IS NULL OR p.account_id = ANY(%(accounts)s))
             ORDER BY p.account_id, p.purchase_id)
         SELECT n.purchase_id, n.account_id, n.amount_fen AS fen, c.number AS customer, m.asset, i.meter_id, i.terminal_id,
@@ -151,13 +151,30 @@ def waiting(
     return [Waiting(**row) for row in rows]
 
 
+def late(conn: Connection, *, now: Any, since: dt.datetime) -> list[dict[str, Any]]:
+    """The oldest purchase of each wallet that was paid before `since` and is not in it, with its newest order, were there one. By whose they are
+    as in `wallets.stuck`."""
+    return conn.execute(
+        f"""
+        SELECT DISTINCT ON (p.account_id) p.purchase_id, p.amount_fen, p.at, c.number AS customer, i.terminal_id,
+               CASE a.fee_control WHEN 'meter' THEN i.meter_id END AS meter_id, last.order_id, last.outcome
+        FROM purchase p JOIN account a USING (account_id) JOIN customer c USING (customer_id)
+        JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        LEFT JOIN LATERAL (SELECT * FROM orders o WHERE o.purchase_id = p.purchase_id ORDER BY o.order_id DESC LIMIT 1) last ON true
+        WHERE {_STANDING} AND p.at <= %(since)s AND a.prepaid AND a.fee_control = ANY(%(by)s) AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
+        ORDER BY p.account_id, p.purchase_id
+        """,
+        {"now": as_datetime(now), "since": since, "by": list(EXECUTORS)},
+    ).fetchall()
+
+
 def proved(conn: Connection, meter_id: int) -> int:
     """How many purchases the wallet holds as far as we have proof of it: its count, were nothing put into it past us."""
     row = conn.execute(
         """
         SELECT greatest(coalesce(s.count, 0), coalesce((
                    SELECT max((o.request ->> 'count')::int) FROM orders o WHERE o.meter_id = %(meter)s AND o.kind = 'purchase'
-                   AND o.action IN ('open', 'recharge') AND o.state = 'verified' AND o.requested_at > coalesce(s.at, '-infinity')), 0)) AS count
+                   AND o.action IN ('open', 'recharge') AND o.state = 'verified' AND o.ended_at > coalesce(s.at, '-infinity')), 0)) AS count
         FROM (SELECT 1) one LEFT JOIN LATERAL (
             SELECT count, at FROM wallet_start WHERE meter_id = %(meter)s ORDER BY wallet_start_id DESC LIMIT 1) s ON true
         """,
@@ -202,12 +219,15 @@ def _ask_terminal(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
         """
         SELECT count(DISTINCT a.account_id) AS accounts,
                EXISTS (SELECT FROM orders o WHERE o.terminal_id = %(terminal)s AND o.kind = 'control' AND o.purchase_id IS NOT NULL
-                       AND o.state = 'verified') AS begun
+                       AND o.state = 'verified') AS begun,
+               (SELECT request #> '{set,purchase}' FROM orders o WHERE o.terminal_id = %(terminal)s AND o.kind = 'control'
+                AND o.state = 'verified' AND o.request #> '{set,purchase}' IS NOT NULL AND coalesce((o.request ->> 'group')::int, 1) = %(group)s
+                ORDER BY o.ended_at DESC, o.order_id DESC LIMIT 1) AS stands
         FROM account a JOIN installation i USING (point_id)
         WHERE i.terminal_id = %(terminal)s AND a.fee_control = 'terminal' AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND a.valid_from <= %(now)s AND a.valid_to > %(now)s
         """,
-        {"terminal": one.terminal_id, "now": as_datetime(now)},
+        {"terminal": one.terminal_id, "now": as_datetime(now), "group": GROUP},
     ).fetchone()
     assert row is not None
     try:
@@ -215,8 +235,12 @@ def _ask_terminal(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
             raise CannotPurchase(
                 f"{row['accounts']} accounts are to be executed by terminal {one.terminal}; a terminal counts for one customer"
             )
-        alarm = (wallet_rules.rules(conn).alarm1 or 0) * LI
-        bought = Purchase(one.purchase_id, one.fen * LI, alarm, 0, by="amount")
+        alarm, trip = (wallet_rules.rules(conn).alarm1 or 0) * LI, 0
+        if row[
+            "begun"
+        ]:  # the limits that stand there are raised by a write alone, and what was paid does not wait for one
+            alarm, trip = min(alarm, row["stands"]["alarm"]), min(trip, row["stands"]["trip"])
+        bought = Purchase(one.purchase_id, one.fen * LI, alarm, trip, by="amount")
         # the first one switches it on
         control = ControlOrder((bought,), on=() if row["begun"] else ("purchase",), group=GROUP)
         return orders.request(
@@ -287,9 +311,9 @@ def refund(conn: Connection, purchase_id: int, *, reason: str, who: str, now: An
 
 def settle(
     conn: Connection, asset: str, *, count: int, carried: Sequence[int], why: str, who: str, now: Any
-) -> None:
+) -> list[int]:
     """A person's word on a wallet: it stands at `count`, and these purchases are in it, by whatever way they came there (a card, a restored
-    backup). From it on counts go on; commits. StoreError."""
+    backup). From it on counts go on; commits. Returns the refunds of it that were unknown, and are given up by it. StoreError."""
     meter = conn.execute(
         "SELECT m.meter_id, a.account_id FROM meter m JOIN installation i USING (meter_id) JOIN account a USING (point_id) "
         "WHERE m.asset = %(asset)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s AND a.valid_from <= %(now)s AND a.valid_to > %(now)s",
@@ -299,9 +323,12 @@ def settle(
         raise StoreError(f"no account is open behind meter {asset}")
     with conn.transaction():
         conn.execute("SELECT FROM purchase WHERE account_id = %s FOR UPDATE", (meter["account_id"],))
+        given_up = _give_up(conn, meter["meter_id"], who=who, why=why, now=now)
+        # one of them that is unknown in another meter, or in a terminal, will not be sent again
         open_order = conn.execute(
-            "SELECT order_id FROM orders WHERE meter_id = %s AND kind = 'purchase' AND action <> 'read' AND is_open",
-            (meter["meter_id"],),
+            "SELECT order_id FROM orders WHERE is_open AND (meter_id = %s AND kind = 'purchase' AND action <> 'read' "
+            "OR purchase_id = ANY(%s) AND state <> 'unknown')",
+            (meter["meter_id"], list(carried)),
         ).fetchone()
         if open_order is not None:
             raise CannotPurchase(
@@ -328,6 +355,20 @@ def settle(
             (meter["meter_id"], meter["account_id"], count, as_datetime(now), who, why),
         )
     conn.commit()
+    return given_up
+
+
+def _give_up(conn: Connection, meter_id: int, *, who: str, why: str, now: Any) -> list[int]:
+    """Refunds of a wallet of which no reading tells whether they came out: as long as they are open nothing can be carried into it. They end
+    as not done, for nobody has seen that they were."""
+    rows = conn.execute(
+        "SELECT order_id FROM orders WHERE meter_id = %s AND kind = 'purchase' AND action = 'refund' AND state = 'unknown' FOR UPDATE",
+        (meter_id,),
+    ).fetchall()
+    for row in rows:
+        said = f"nobody can tell whether it came out; given up by {who}: {why}"
+        orders.give_up(conn, row["order_id"], who=who, now=now, why=said, result={FOREIGN: True})
+    return [row["order_id"] for row in rows]
 
 
 # --- what is shown ---

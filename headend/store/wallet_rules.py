@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from headend.store.db import Connection, StoreError
+from tariffs.purchase import MOST_FEN
 from tariffs.wallet import Rules
+
+#: hours of a year: older readings of a wallet say nothing of it
+LONGEST: Final = 24 * 366
 
 
 def rules(conn: Connection) -> Rules:
@@ -25,8 +29,11 @@ def parse_rules(stored: Mapping[str, Any]) -> Rules:
     for name, value in stored.items():
         if name not in known:
             raise StoreError(f"unknown wallet rule {name!r}; there are {', '.join(known)}")
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise StoreError(f"wallet rule {name}: {value!r} is no number of at least 0")
+        most = LONGEST if name == "age_hours" else MOST_FEN
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most
+        ):
+            raise StoreError(f"wallet rule {name}: {value!r} is no number of at least 0 and at most {most}")
         if value is None and getattr(Rules(), name) is not None:
             raise StoreError(f"wallet rule {name}: it needs a number")
         values[name] = value

@@ -77,7 +77,7 @@ def compared(conn: Connection, *, now: Any, after: int, limit: int) -> list[dict
                greatest(coalesce(s.count, 0), coalesce((
                    SELECT max((o.request ->> 'count')::int) FROM orders o WHERE o.meter_id = i.meter_id AND o.kind = 'purchase'
                    AND o.action IN ('open', 'recharge') AND o.state = 'verified' AND o.ended_at <= n.at
-                   AND o.requested_at > coalesce(s.at, '-infinity')), 0)) AS proved,
+                   AND o.ended_at > coalesce(s.at, '-infinity')), 0)) AS proved,
                coalesce((SELECT sum(CASE o.action WHEN 'refund' THEN -1 ELSE 1 END * (o.request ->> 'fen')::bigint) FROM orders o
                          WHERE o.meter_id = i.meter_id AND o.kind = 'purchase' AND o.action <> 'read' AND o.state = 'verified'
                          AND o.ended_at > t.at AND o.ended_at <= n.at), 0)::bigint AS bought_fen,

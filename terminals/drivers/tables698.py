@@ -28,6 +28,8 @@ OADS: Final[Mapping[str, int]] = {
 }  # fmt: skip
 COUNTS, STEP_COUNT, REST_WORD, REST_TABLE = 0x400C0200, 0x400D0200, 0x40120200, 0x40130200
 _COUNTED: Final = ("zones", "days", "slots", "tariffs", "holidays")
+#: the month of a holiday that is none
+_UNSET: Final = (0, 0xFF)
 #: a switch that never comes: a time whose every part is unset
 NEVER: Final = b"\xff" * clock.DATE_TIME_S
 
@@ -71,7 +73,7 @@ def _got(oad: int) -> Script[Data | None]:
 def _counts() -> Script[dict[str, int]]:
     data, steps = (yield from _got(COUNTS)), (yield from _got(STEP_COUNT))
     numbers = [0] * len(_COUNTED) if data is None else _numbers(data, len(_COUNTED))
-    return {**dict(zip(_COUNTED, numbers, strict=True)), "steps": 0 if steps is None else int(steps.value)}
+    return {**dict(zip(_COUNTED, numbers, strict=True)), "steps": 0 if steps is None else _whole(steps)}
 
 
 def _rest() -> Script[list[int] | None]:
@@ -81,7 +83,7 @@ def _rest() -> Script[list[int] | None]:
     if word.tag != values.BIT_STRING:
         raise FrameError("rest days: no bit string")
     bits = str(word.value)
-    return [sum(1 << n for n, bit in enumerate(bits) if bit == "1"), int(table.value)]
+    return [sum(1 << n for n, bit in enumerate(bits) if bit == "1"), _whole(table)]
 
 
 # --- values ---
@@ -95,7 +97,7 @@ def _told(key: str, data: Data) -> Any:
     if key.endswith("steps"):
         return _steps(data)
     if key == "holidays":
-        return sorted(_holiday(row) for row in _rows(data))
+        return sorted(day for row in _rows(data) if (day := _holiday(row))[1] not in _UNSET)
     return [_numbers(row, 3) for row in _rows(data)]
 
 
@@ -129,11 +131,17 @@ def _rows(data: Data) -> Sequence[Data]:
 def _numbers(data: Data, many: int) -> list[int]:
     if data.tag != values.STRUCTURE or len(data.value) != many:
         raise FrameError(f"table: a row that is no structure of {many}")
-    return [int(part.value) for part in data.value]
+    return [_whole(part) for part in data.value]
+
+
+def _whole(data: Data) -> int:
+    if type(data.value) is not int:
+        raise FrameError(f"table: {values.NAMES.get(data.tag, data.tag)} where a whole number must be")
+    return data.value
 
 
 def _list(data: Data) -> list[int]:
-    return [int(item.value) for item in _rows(data)]
+    return [_whole(item) for item in _rows(data)]
 
 
 def _steps(data: Data) -> dict[str, Any]:
@@ -162,7 +170,7 @@ def _holiday(row: Data) -> list[int]:
         raise FrameError("public holiday: no structure of date and table")
     day, number = row.value
     year, month, of, _ = struct.unpack(">HBBB", day.value)
-    return [year, month, of, int(number.value)]
+    return [year, month, of, _whole(number)]
 
 
 def _said_holiday(row: Sequence[int]) -> Data:

@@ -44,7 +44,11 @@ class Around:
     settings: Mapping[str, int] = field(default_factory=dict)
 
 
-class Repeated(Refused):
+class Declined(Refused):
+    """The meter was offered the purchase and says no. Who carried it may have done so twice, and this may be the answer to the second time."""
+
+
+class Repeated(Declined):
     """The meter says that it has taken a purchase with this count before."""
 
 
@@ -64,7 +68,7 @@ class WalletWay(Protocol):
         """What stands beside it."""
 
     def carry(self, meter: Meter, purchase: Purchase) -> Script[None]:
-        """Offer the purchase, once. Refused: the meter did not take it; Repeated: it has taken one with this count."""
+        """Offer the purchase, once. Declined: the meter says no; Repeated: it has taken one with this count; Refused: it was not even offered."""
 
     def limits(self, meter: Meter) -> Script[Mapping[str, int]]:
         """Around.settings alone."""

@@ -20,7 +20,7 @@ from protocols.machine import AskMachine
 from terminals.drivers.dlt645 import STATUS_3, authenticate
 from terminals.drivers.driver import Meter, Script
 from terminals.drivers.parameter645 import write_parameter
-from terminals.drivers.wallet import Around, Purchase, Repeated, Wallet
+from terminals.drivers.wallet import Around, Declined, Purchase, Repeated, Wallet
 
 REMAINING: Final = 0x00900200
 OVERDRAWN: Final = 0x00900201
@@ -108,7 +108,7 @@ class Wallet645:
             # in an error of one byte this bit is another one; then too the wallet is read, and says how it is
             if refused.code & SERR_REPEATED:
                 raise Repeated(str(refused), code=refused.code) from None
-            raise
+            raise Declined(str(refused), code=refused.code) from None
 
     def bar(self, meter: Meter) -> Script[None]:
         """A fresh authentication: MACs are made for one, and the one before it is over."""

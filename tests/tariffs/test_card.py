@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tariffs.card import CardError, Image, buy, fold, level, opened, remaining, reprice, settle
+from tariffs.registers import ROLL_OVER
 
 KWH = 10_000
 
@@ -58,6 +59,13 @@ def test_a_register_that_rolls_over_and_one_that_fell() -> None:
         lambda: opened(-1, 1),
         lambda: buy(opened(0, 1), 0),
         lambda: reprice(opened(0, 1), 0, 0),
+        lambda: opened(ROLL_OVER, 1),
+        lambda: opened(0, 1, -ROLL_OVER),
+        lambda: opened(0, 100_0001),
+        lambda: reprice(opened(0, 1), 10**20, 1),
+        lambda: settle(opened(0, 1), 10**20),
+        lambda: settle(opened(0, 1), 0, 10**20),
+        lambda: settle(opened(0, 1), 0, -1),
     ],
 )
 def test_what_cannot_be(wrong: Any) -> None:

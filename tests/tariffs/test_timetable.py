@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tariffs.days import CalendarError, Days
 from tariffs.plan import Tariff, Version, parse, shipped
-from tariffs.timetable import CannotHold, clashes, counted, difference, hours, switched, wanted
+from tariffs.timetable import CannotHold, NoHours, clashes, counted, difference, hours, switched, wanted
 from tests.support.tables import held, written
 
 AT = dt.date(2026, 4, 1)
@@ -230,3 +230,25 @@ def test_a_table_within_a_quarter_hour_is_seen(four: Tariff) -> None:
     (clash,) = clashes("four", four.versions[1], dict(after, **{"day 2": slots}), AT, AT)
     assert (clash.begin, clash.end) == (360, 361)
     assert np.count_nonzero(hours(after, AT, AT)[0] == 4) == 8 * 60
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"zones": None}, "no zone table"),
+        ({"zones": []}, "no zone table"),
+        ({"zones": [[1, 1, 9]], "day 9": [[0, 0, 200]]}, "tariff 200"),  # int8 holds 127
+        ({"day 1": [[0, 0, 99]]}, "tariff 99"),  # registers are 63
+        ({"holidays": [[2026, 2, 30, 1]]}, "2026-02-30, is no day"),
+        ({"holidays": [[65535, 5, 1, 1]]}, "65535-05-01, is no day"),  # each year, as DL/T 698.45 can say
+    ],
+)
+def test_tables_that_mean_no_hours_are_named(four: Tariff, wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(NoHours, match=why):
+        clashes(four.name, four.on(AT), held(**wrong), AT, END, YEAR)
+
+
+@pytest.mark.parametrize("month", [0, 13, 99])
+def test_holidays_that_are_none_are_named_before_anything_is_worked_out(four: Tariff, month: int) -> None:
+    with pytest.raises(NoHours, match="is no day"):
+        laid(four, held(holidays=[[2026, month, 1, 1]]))

@@ -17,6 +17,7 @@ from headend.collector.job import Job, Looked
 from headend.control import load_steps
 from headend.control.facts import Refusal
 from headend.store import leases
+from headend.store.purchases import FOREIGN
 from protocols.errors import ProtocolError
 from terminals.drivers.control import Term
 
@@ -44,12 +45,14 @@ class ControlAct(WritingAct):
             keys += [item.key for item in self.items(job.order)]
         found = await self._read(job, list(dict.fromkeys(keys))) if keys else Found({})
         against = [Refusal(gate, why) for gate, why in load_steps.against(action, request, found.held)]
-        return Looked(tuple(against), (ahead, found))
+        # what stood there before: of a purchase whose answer is lost it says whether another one has come over it
+        return Looked(tuple(against), (ahead, found), {"before": dict(found.held)})
 
     async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
         if not self.resolved_by_reading(job.order):
             await super().send(job, looked, asked, left)
             return
+        job.order["result"] |= looked.kept or {}
         ahead, found = looked.known
         until = validity(job, ahead, asked, left)
 
@@ -95,5 +98,11 @@ class ControlAct(WritingAct):
     def proves(self, held: Any, item: Item) -> bool:
         return load_steps.proves(held, item.becomes)
 
-    def kept(self, before: Found) -> dict[str, Any]:
-        return {"before": dict(before.held)}
+    def unproved(self, job: Job, found: Found) -> dict[str, Any]:
+        """A purchase that was proved absent is offered again, and its payment may be taken back. It is absent where the terminal names the same
+        newest one as before; where it names this one, another one or none, a person looks."""
+        if job.order["purchase_id"] is None:
+            return {}
+        newest = f"purchase.{job.order['request'].get('group', 1)}"
+        before = job.order["result"].get("before", {}).get(newest)
+        return {} if before and before == found.held.get(newest) else {FOREIGN: True}

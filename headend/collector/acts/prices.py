@@ -18,7 +18,7 @@ from headend.collector.job import Job, Looked, WireTrouble
 from headend.control import price_policy
 from headend.control.facts import Refusal
 from headend.control.order_state import Event
-from headend.store import cluster
+from headend.store import cluster, price_tables
 from protocols.errors import Misuse, Refused
 from protocols.localtime import as_datetime
 from terminals.drivers.driver import Driver, Meter, Script
@@ -64,12 +64,26 @@ class PricesAct(WritingAct):
         return Looked((*against, *(Refusal("prices", no) for no in noes)), found)
 
     async def _policy(self, job: Job, found: Found, ahead: float) -> list[str]:
-        return price_policy.why_not(
-            await job.desk.database.call(cluster.limits), now=_local(job), at=dt.datetime.fromisoformat(job.order["request"]["at"]),
-            keys=[item.key for item in self.items(job.order)], switches=found.held, clock_ahead=ahead,
+        order = job.order
+        limits, outdated = await job.desk.database.call(
+            lambda conn: (
+                cluster.limits(conn),
+                price_tables.outdated(
+                    conn,
+                    order["meter_id"],
+                    order["request"]["tariff"],
+                    since=order["requested_at"],
+                    now=job.now(),
+                ),
+            )
+        )
+        noes = price_policy.why_not(
+            limits, now=_local(job), at=dt.datetime.fromisoformat(order["request"]["at"]),
+            keys=[item.key for item in self.items(order)], switches=found.held, clock_ahead=ahead,
         )  # fmt: skip
+        return [outdated, *noes] if outdated else noes
 
-    async def written(self, job: Job, done: int, before: Found) -> None:
+    async def written(self, job: Job, done: int) -> None:
         """Everything is read once more: what no key of the order names must not have moved either."""
         wanted = {
             **job.order["request"]["held"],

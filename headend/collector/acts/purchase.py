@@ -20,7 +20,7 @@ from headend.control.wallet import REFUND, Proof, Seen, Wanted
 from headend.store import wallets
 from protocols.errors import Misuse, Refused
 from protocols.localtime import as_datetime
-from terminals.drivers.wallet import Purchase, Repeated, WalletWay
+from terminals.drivers.wallet import Declined, Purchase, Repeated, WalletWay
 
 
 class PurchaseAct:
@@ -51,6 +51,14 @@ class PurchaseAct:
             await job.session.run(_way(job).carry(job.whom, told), attempts=1)
         except Repeated as repeated:  # an earlier try has arrived after all, if the wallet says so too
             await job.step(Event.ANSWER, str(repeated), {"taken": True})
+        except (
+            Declined
+        ) as no:  # what lies between may have said it twice: whether it is in the wallet, the wallet says
+            said = {"serr": f"{no.code:04X}", "no": f"the meter refused: {no}"}
+            await job.step(Event.LOSE, said["no"], said)
+            job.order["result"] |= said
+            await _judge(job, answered=False)
+            return
         except Refused as refusal:
             await job.step(Event.REJECT, f"the meter refused: {refusal}", {"serr": f"{refusal.code:04X}"})
             return
@@ -103,7 +111,7 @@ async def _judge(job: Job, *, answered: bool) -> None:
     if says is Proof.THERE:
         await job.step(Event.PROVE, shown, result)
     elif says is Proof.ABSENT:
-        await job.step(Event.DISPROVE, f"not taken; {shown}", result)
+        await job.step(Event.DISPROVE, f"{job.order['result'].get('no', 'not taken')}; {shown}", result)
     elif says is Proof.FOREIGN:
         result["foreign"] = True
         await job.step(Event.DISPROVE, f"not what was to be, a person must look; {shown}", result)

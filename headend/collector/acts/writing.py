@@ -104,7 +104,7 @@ class WritingAct:
                 )
                 return
             done += len(piece)
-        await self.written(job, done, before)
+        await self.written(job, done)
 
     async def _stop(self, job: Job, why: str) -> None:
         """An end before the end: what was taken is read, for a piece may have been taken in part."""
@@ -119,7 +119,7 @@ class WritingAct:
         if wrong:
             right = len(items) - len(wrong)
             detail = f"read back: {right} of {len(items)} as approved; not so: {', '.join(wrong[:10])}{' …' if wrong[10:] else ''}"
-            await job.step(Event.DISPROVE, detail, result)
+            await job.step(Event.DISPROVE, detail, result | self.unproved(job, found))
         else:
             await job.step(Event.PROVE, f"read back: all {len(items)} as approved", result)
 
@@ -152,14 +152,10 @@ class WritingAct:
         end: dt.datetime = job.order["expires_at"]
         return end
 
-    async def written(self, job: Job, done: int, before: Found) -> None:
+    async def written(self, job: Job, done: int) -> None:
         """All has been written, and each piece read back."""
-        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job), **self.kept(before)})
+        await job.step(Event.ANSWER, f"{done} written", {"read_back_at": _now(job)})
         await job.step(Event.PROVE, f"{done} written, each read back as approved")
-
-    def kept(self, before: Found) -> dict[str, Any]:
-        """What the order remembers of what stood there before; the request of these kinds has it."""
-        return {}
 
     def again(self, items: Sequence[Item]) -> Sequence[str] | None:
         """What is read to find out what became of a write; None: all there is."""
@@ -171,6 +167,10 @@ class WritingAct:
 
     def told(self, found: Found) -> dict[str, Any]:
         """What of it stands in the order's result."""
+        return {}
+
+    def unproved(self, job: Job, found: Found) -> dict[str, Any]:
+        """The same where it was found not to be as approved."""
         return {}
 
 

@@ -38,3 +38,4 @@ def test_a_wallet_and_its_purchases(desk: Desk) -> None:
     assert (oldest["amount"]["fen"], oldest["standing"]) == (5_000, "waiting")
     command = desk.get(oldest["command"].removeprefix("/api/v1")).json()
     assert (command["kind"], command["action"]) == ("purchase", "open")
+    assert [c["id"] for c in desk.get("/commands?kind=purchase").json()["commands"]] == [command["id"]]

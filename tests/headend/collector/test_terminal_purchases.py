@@ -7,13 +7,15 @@ import re
 import numpy as np
 import pytest
 
+from headend.control.load_control import ControlOrder, Purchase, document
 from headend.control.order_state import State
 from headend.jobs import wallets
 from headend.jobs.frame import Run
-from headend.store import ledger, orders, purchases
+from headend.store import ledger, orders, purchases, wallet_rules
 from headend.store.purchases import PaymentCarried
 from protocols.localtime import local_day
 from tests.headend.collector.test_load_control import BOTH, approve, done, found, lost, opened, told
+from tests.headend.collector.test_load_control import ask as order_of_control
 from tests.support.collecting import House, Open
 from tests.support.house import SHANGHAI
 
@@ -92,6 +94,106 @@ def _entry(house: House, serial: str) -> int:
     row = house.conn.execute("SELECT entry_id FROM payment WHERE serial = %s", (serial,)).fetchone()
     assert row is not None
     return int(row["entry_id"])
+
+
+LOST = {
+    "gdw376": re.compile(rb"\x68\x4a.{5}\x04", re.DOTALL),
+    "dlt698": re.compile(rb"\x07\x01.\x81\x07", re.DOTALL),
+}
+
+
+async def carried_once(house: House) -> str:
+    """A customer whose first payment is in the terminal."""
+    number = customer(house)
+    pay(house, number, 5_000, "1")
+    (first,) = ask(house)
+    house.collect()
+    approve(house, first)
+    await done(house, first)
+    return number
+
+
+@BOTH
+async def test_a_purchase_that_another_one_covers_is_not_offered_again(
+    open_house: Open, protocol: str
+) -> None:
+    """Its answer was lost, and before anybody read the terminal a person put something in past us: its number is not to be seen any more."""
+    house = await opened(open_house, protocol)
+    number = await carried_once(house)
+    pay(house, number, 700, "2")
+    house.wire.lose_answer_to = LOST[protocol]
+    (second,) = ask(house)
+    await house.until(lambda: house.state(second) is State.UNKNOWN)
+    cash = ControlOrder((Purchase(900_000, 10_000, 0, 0, by="amount"),))
+    by_hand = order_of_control(house, "write", document(cash))
+    approve(house, by_hand)
+    await done(house, by_hand)
+    assert left(house, protocol) == 5_000 + 700 + 1_000
+    house.clock.time += np.timedelta64(5, "m")
+    row = await done(house, second, State.FAILED)
+    assert (row["result"]["foreign"], standing(house)) == (True, ["carried", "not told apart"])
+    house.clock.time += np.timedelta64(61, "m")
+    assert ask(house) == []
+    with pytest.raises(PaymentCarried):
+        purchases.void(house.conn, _entry(house, "2"), who="bank", now=house.clock.now())
+    house.conn.rollback()
+
+
+async def test_a_purchase_that_is_in_while_its_control_is_not_on_stays_paid(open_house: Open) -> None:
+    house = await opened(open_house, "gdw376")
+    held = told(house)
+    held.act = lambda unit, now: False
+    number = customer(house)
+    pay(house, number, 5_000, "1")
+    (first,) = ask(house)
+    house.collect()
+    approve(house, first)
+    await done(house, first, State.FAILED)
+    assert (left(house, "gdw376"), standing(house)) == (5_000, ["not told apart"])
+    with pytest.raises(PaymentCarried):
+        purchases.void(house.conn, _entry(house, "1"), who="bank", now=house.clock.now())
+    house.conn.rollback()
+
+
+@BOTH
+async def test_what_was_lost_on_the_way_is_offered_again(open_house: Open, protocol: str) -> None:
+    house = await opened(open_house, protocol)
+    number = await carried_once(house)
+    pay(house, number, 700, "2")
+    held = told(house)
+    put = held.put
+    held.put = lambda key, raw: None
+    house.wire.lose_answer_to = LOST[protocol]
+    (second,) = ask(house)
+    await house.until(lambda: house.state(second) is State.UNKNOWN)
+    held.put = put
+    house.clock.time += np.timedelta64(5, "m")
+    await done(house, second, State.FAILED)
+    assert standing(house) == ["carried", "waiting"]
+    house.clock.time += np.timedelta64(61, "m")
+    (third,) = ask(house)
+    await done(house, third)
+    assert (left(house, protocol), standing(house)) == (5_700, ["carried", "carried"])
+
+
+@BOTH
+async def test_another_warning_level_keeps_no_payment_out(open_house: Open, protocol: str) -> None:
+    """What only adds may not raise the terminal's limits, whatever is wanted by now, or somebody has set there: that is a write."""
+    house = await opened(open_house, protocol)
+    number = await carried_once(house)
+    wallet_rules.set_rules(house.conn, {"alarm1": 2_000})
+    house.conn.commit()
+    pay(house, number, 700, "2")
+    (second,) = ask(house)
+    await done(house, second)
+    lower = ControlOrder((Purchase(900_000, 1_000, -50, -100, by="amount"),))
+    by_hand = order_of_control(house, "write", document(lower))
+    approve(house, by_hand)
+    await done(house, by_hand)
+    pay(house, number, 300, "3")
+    (third,) = ask(house)
+    await done(house, third)
+    assert (left(house, protocol), standing(house)) == (5_000 + 700 + 100 + 300, ["carried"] * 3)
 
 
 async def test_two_customers_of_one_terminal_are_nobodys(open_house: Open) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from headend.jobs import campaigns as job
 from headend.jobs.frame import Run
-from headend.store import campaigns, cluster, orders
+from headend.store import campaigns, cluster, db, orders, tariffs
 from headend.store.db import Connection, StoreError
 from protocols.localtime import as_datetime
+from tests.headend.store.test_tariffs import FIRST, offered, put
 from tests.support.house import SHANGHAI, at, moment, one, place, table
 from tests.support.tables import held
 
@@ -124,6 +125,60 @@ def test_from_the_list_to_the_last_meter(store: Connection) -> None:
     assert go(store) == "no campaign runs"
 
 
+def test_what_becomes_ready_while_somebody_approves_was_not_shown_to_him(
+    store: Connection, store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet(store, 2)
+    number = begin(store)
+    go(store)
+    answered(store, document=held(), most=1)
+    go(store)
+    shown = campaigns.digest(campaigns.meters(store, number, ["ready"]))
+    store.commit()
+    assert states(store, number) == {"reading": 1, "ready": 1, "unreached": 1}
+    digest = campaigns.digest
+
+    def meanwhile(rows: Any) -> str:
+        """The job works out the other one between the look and the word."""
+        with db.connect(store_dsn) as other:
+            answered(other, document=held())
+            go(other)
+        return digest(rows)
+
+    monkeypatch.setattr(campaigns, "digest", meanwhile)
+    assert campaigns.approve(store, number, shown, who="李敏", now=NOW) == 1
+    assert states(store, number) == {"approved": 1, "ready": 1, "unreached": 1}
+
+
+def test_who_has_another_plan_by_now_is_not_told_the_one_that_was_approved(store: Connection) -> None:
+    """What was approved waits for its turn for weeks."""
+    fleet(store, 3)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    store.execute(
+        "UPDATE account SET tariff = 'zhejiang-residential-steps' FROM customer c WHERE c.customer_id = account.customer_id AND c.number = '902'"
+    )
+    store.commit()
+    assert go(store) == "campaign 1: 2 unreached, 2 writing"
+    assert {row["why"] for row in campaigns.causes(store, number)} >= {"its account is on this plan no more"}
+
+
+def test_a_plan_that_was_revised_since_is_not_written_as_it_was(store: Connection) -> None:
+    put(store, offered(FIRST, ("2026-04-01", "0.6"), name=PLAN), past=True)
+    fleet(store, 1)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    tariffs.put(
+        store, [offered(FIRST, ("2026-04-01", "0.7"), name=PLAN)], who="wang", reason="notice 8", now=NOW + np.timedelta64(1, "h"),
+        today=dt.date(2026, 3, 11),
+    )  # fmt: skip
+    store.commit()
+    assert go(store, NOW + np.timedelta64(2, "h")) == "campaign 1: 2 unreached"
+    assert {row["why"] for row in campaigns.causes(store, number)} >= {
+        f"{PLAN} was revised since the meter was read"
+    }
+
+
 def test_the_first_failures_stop_it_and_what_was_not_sent_is_withdrawn(store: Connection) -> None:
     fleet(store, 8)
     number = begin(store)
@@ -196,6 +251,20 @@ def test_an_offline_terminal_is_tried_again_until_it_is_too_late(store: Connecti
     assert "its turn did not come in time" in {row["why"] for row in campaigns.causes(store, number)}
 
 
+def test_terminals_that_are_away_take_nobodys_turn(store: Connection) -> None:
+    """Three are tried at first, and here all three are away: after them come the others, not these again."""
+    fleet(store)
+    number = begin(store)
+    campaigns.approve(store, number, ready(store, number), who="李敏", now=NOW)
+    go(store)
+    assert answered(store, "expired", action="write", why="not sent by 18:00") == 3
+    go(store)
+    told = table(
+        store, "SELECT asset FROM orders JOIN meter USING (meter_id) WHERE action = 'write' ORDER BY order_id"
+    )
+    assert [row[0] for row in told] == ["001", "002", "003", "004", "005", "006"]
+
+
 @pytest.mark.parametrize("when", ["2026-03-11 00:10", "2026-03-11 23:20", "2026-03-11 23:45"])
 def test_near_midnight_nothing_is_asked_for(store: Connection, when: str) -> None:
     fleet(store, 1)
@@ -209,6 +278,7 @@ def test_what_cannot_begin(store: Connection) -> None:
     for wrong, why in (
         ({"tariff": "no-such"}, "no tariff 'no-such'"), ({"at": dt.date(2026, 3, 12)}, "less than 24 hours ahead"),
         ({"organisation": "nowhere"}, "no organisation 'nowhere'"), ({"at": dt.date(1999, 1, 1)}, "no version valid"),
+        ({"at": dt.date(2126, 4, 1)}, "the dates of a meter end with 2099"),
         ({"tariff": "hunan-large-industry"}, "no meter of an account on hunan-large-industry"),
     ):  # fmt: skip
         with pytest.raises(StoreError, match=why):

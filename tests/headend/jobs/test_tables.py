@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headend.jobs import tables as job
@@ -93,6 +94,23 @@ def test_a_meter_that_counts_otherwise_is_found_with_both_tables_and_since_when(
     assert "0 otherwise than billed, 0 new, 1 over" in run(store)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"day 1": [[0, 0, 200]]}, {"zones": None}, {"holidays": [[2026, 2, 30, 1]]}]
+)
+def test_one_meters_nonsense_keeps_nobody_from_being_looked_at(
+    store: Connection, wrong: dict[str, Any]
+) -> None:
+    bad, worse = meter(store, "1"), meter(store, "2")
+    read(store, bad, held(**wrong))
+    read(store, worse, held())
+    assert run(store).startswith("2 meters compared, 2 otherwise than billed")
+    whys = [
+        findings.one(store, row["finding_id"])["evidence"].get("why")
+        for row in findings.listing(store, limit=9)
+    ]
+    assert [why is None for why in whys].count(True) == 1
+
+
 def test_who_was_never_read_comes_before_who_was_long_ago(store: Connection) -> None:
     for number in range(1, 5):
         meter(store, str(number))
@@ -110,6 +128,22 @@ def test_who_was_never_read_comes_before_who_was_long_ago(store: Connection) -> 
     # whoever was asked once a day is not asked again that day
     run(store)
     assert len(asked(store)) == 1
+
+
+def test_a_meter_that_never_answers_takes_nobodys_turn(store: Connection) -> None:
+    """One is asked a night here. Who was asked in vain is asked again once all others have been."""
+    meter(store, "1", since="2025-01-01 00:00")
+    meter(store, "2", since="2025-06-01 00:00")
+    third = meter(store, "3")
+    read(store, third, held(**{"switch zones": "2026-03-11T00:00"}), "2026-02-20 09:00")
+    for night in range(6):
+        run(store, NOW + np.timedelta64(night, "D"), DAY + dt.timedelta(days=night))
+        store.execute(
+            "UPDATE orders SET state = 'expired', is_open = false, ended_at = requested_at WHERE is_open"
+        )
+        store.commit()
+    # what a switch has made unknown comes first, then who was never read, the oldest first
+    assert asked(store) == ["3", "1", "2", "3", "1", "2"]
 
 
 def test_after_a_switch_what_stands_there_is_not_known_until_it_is_read(store: Connection) -> None:

@@ -136,7 +136,7 @@ def test_a_card_has_put_something_in(store: Connection, home: Place) -> None:
 
 
 def test_nothing_is_said_while_a_purchase_is_under_way(store: Connection, home: Place) -> None:
-    pay(store, 5_000, "1")
+    pay(store, 5_000, "1", "2026-03-11 09:00")
     (order,), _ = purchases.ask_waiting(store, now=at("2026-03-11 10:00"), who="test")
     store.execute(
         "UPDATE orders SET state = 'unknown', sent_at = %s WHERE order_id = %s",
@@ -165,8 +165,8 @@ def test_overdrawn_limits_and_silence(store: Connection, home: Place) -> None:
 
 
 def test_what_the_meter_refused_is_a_finding_until_it_is_in(store: Connection, home: Place) -> None:
-    pay(store, 5_000, "1")
-    (order,), _ = purchases.ask_waiting(store, now=at(THEN), who="test")
+    pay(store, 5_000, "1", "2026-03-11 09:00")
+    (order,), _ = purchases.ask_waiting(store, now=at("2026-03-11 09:00"), who="test")
     store.execute(
         "UPDATE orders SET state = 'failed', is_open = false, outcome = 'the meter refused: hoarding', result = %s WHERE order_id = %s",
         (json.dumps({"serr": "0040"}), order),
@@ -178,6 +178,40 @@ def test_what_the_meter_refused_is_a_finding_until_it_is_in(store: Connection, h
     }  # fmt: skip
     purchases.again(store, 1, who="李敏", now=at(NOW))
     assert found(store) == {}
+
+
+def test_what_was_paid_a_day_ago_and_is_not_in_the_meter_is_a_finding(store: Connection, home: Place) -> None:
+    """Whatever the reason: here no meter could hold the customer's number, so it is not even asked for."""
+    store.execute("UPDATE customer SET number = 'A9001'")
+    store.commit()
+    ledger.pay(
+        store, customer="A9001", channel="counter", accounting_date=DAY, serial="1", amount_fen=700, paid_at=at(THEN), now=at(THEN)
+    )  # fmt: skip
+    assert job.act(Run(store, SHANGHAI, at(THEN)))[0] == 0
+    assert found(store, "2026-03-11 11:59") == {}
+    said = found(store)
+    assert said["wallet-late"] == {
+        "customer": "A9001", "purchase": 1, "yuan": "7.00", "paid": "2026-03-10T12:00+08:00", "order": None,
+        "why": "not asked for; `headend purchase reconcile` says why not",
+    }  # fmt: skip
+
+
+def test_an_order_that_comes_to_nothing_each_day_is_late_and_one_that_a_person_must_see_is_only_that(
+    store: Connection, home: Place
+) -> None:
+    pay(store, 700, "1")
+    pay(store, 800, "2")
+    (order,), _ = purchases.ask_waiting(store, now=at(THEN), who="test")
+    orders.expire(store, now=at(NOW), who="test")
+    said = found(store)
+    assert (set(said), said["wallet-late"]["purchase"]) == ({"wallet-late"}, 1)
+    assert "not sent by" in str(said["wallet-late"]["why"])
+    store.execute(
+        "UPDATE orders SET state = 'failed', sent_at = requested_at, result = %s WHERE order_id = %s",
+        (json.dumps({"serr": "0040"}), order),
+    )
+    store.commit()
+    assert set(found(store)) == {"wallet-refused"}
 
 
 def test_a_refund_that_is_proved_takes_the_payment_back_once(store: Connection, home: Place) -> None:
@@ -201,6 +235,8 @@ def test_rules_are_checked(store: Connection) -> None:
         ({"tolerence": 1}, "unknown"),
         ({"alarm1": -1}, "at least 0"),
         ({"tolerance": None}, "needs a number"),
+        ({"age_hours": 10**12}, "at most"),  # a time that long ago is none
+        ({"alarm1": 10**8}, "at most"),  # more than a wallet shows
     ):
         with pytest.raises(StoreError, match=why):
             wallet_rules.set_rules(store, wrong)

@@ -136,6 +136,17 @@ async def test_what_has_changed_since_it_was_approved_is_asked_again(
     assert not await changed(wire)
 
 
+async def test_the_plan_of_somebody_else_is_not_written(bare_wire: Wire) -> None:
+    """Approved, and before it was sent the customer went over to another plan."""
+    wire = bare_wire
+    order, _ = await approved(wire)
+    wire.conn.execute("UPDATE account SET tariff = 'zhejiang-residential-steps'")
+    wire.conn.commit()
+    done = await wire.carry_out(driver(), order)
+    assert (done["state"], done["outcome"]) == ("refused", "prices: its account is on this plan no more")
+    assert not await changed(wire)
+
+
 async def changed(wire: Wire) -> bool:
     found = await held(wire)
     return any(found[key] for key in ("switch zones", "switch days"))

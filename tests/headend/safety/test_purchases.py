@@ -24,13 +24,14 @@ from headend.store.db import Connection
 from headend.store.ledger import Name
 from headend.store.orders import Fence
 from headend.store.purchases import PaymentCarried
+from protocols.localtime import as_datetime
 from terminals.bus import Bus
 from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Meter
 from terminals.links.tcp import connect
 from terminals.pace import Pace
 from terminals.simulator.standin import StandInMachine
-from terminals.simulator.wallet import Limits, Wallet
+from terminals.simulator.wallet import OTHER, Limits, Refusal, Wallet
 from tests.headend.safety.test_fee_control import Died, Strike, Struck
 from tests.support.house import SHANGHAI
 from tests.support.wire import LEASE, QUICK, Wire
@@ -242,6 +243,31 @@ async def test_what_was_proved_absent_may_be_taken_back(house: House) -> None:
     assert (house.standing(), house.taken) == ([(5_000, "reversed")], [])
 
 
+# --- whose wallet it is ---
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "UPDATE account SET valid_to = %(now)s",  # moved out, and somebody else may have moved in
+        "UPDATE account SET fee_control = 'master'",  # counted down by us from now on
+        "UPDATE account SET prepaid = false",
+    ],
+)
+async def test_what_was_asked_for_goes_into_no_wallet_that_is_the_customers_no_more(
+    house: House, meanwhile: str
+) -> None:
+    house.pay(5_000)
+    (order,) = house.ask()
+    house.conn.execute(meanwhile, {"now": as_datetime(house.wire.clock.now())})
+    house.conn.commit()
+    house.wire.clock.pass_(minutes=15)
+    await house.collect()
+    assert (house.wire.order(order)["state"], house.taken) == ("refused", [])
+    await house.rounds(2)
+    assert house.taken == []
+
+
 # --- wallets that are not where the ledger thinks ---
 
 
@@ -291,6 +317,42 @@ async def test_what_the_meter_refuses_waits_for_a_person(house: House) -> None:
     purchases.again(house.conn, row["purchase_id"], who="李敏", now=house.wire.clock.now())
     await house.rounds(1)
     assert (house.standing(), house.taken) == ([(5_000, "carried")], [(1, 5_000)])
+
+
+async def test_a_no_to_what_the_meter_has_taken_is_no_proof(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies between may say it twice: the second time the meter knows the authentication no more, and its no is all that comes back."""
+    take = Wallet.take
+
+    def twice(*told: Any) -> None:
+        take(*told)
+        raise Refusal(OTHER, "no such authentication")
+
+    house.pay(5_000)
+    house.ask()
+    with monkeypatch.context() as patch:
+        patch.setattr(Wallet, "take", twice)
+        await house.collect()
+    assert (house.taken, house.standing()) == ([(1, 5_000)], [(5_000, "carried")])
+    with pytest.raises(PaymentCarried):
+        house.take_back(1, 5_000)
+
+
+async def test_a_no_is_read_back_before_the_payment_may_go_back(house: House) -> None:
+    house.wallet.limits = Limits(alarm1=0, alarm2=0, hoarding=4_000)
+    house.pay(5_000)
+    house.ask()
+    house.strike.nth, house.strike.how, house.strike.sent = 7, "after", 0  # the first that reads it back
+    await house.collect()
+    assert house.standing() == [(5_000, "under way")]
+    with pytest.raises(PaymentCarried):
+        house.take_back(1, 5_000)
+    await house.collect()
+    assert house.standing() == [(5_000, "refused by the meter")]
+    assert "hoarding" in orders.listing(house.conn, limit=1, kind="purchase")[0]["outcome"]
+    house.take_back(1, 5_000)
+    assert house.standing() == [(5_000, "reversed")]
 
 
 async def test_without_a_cipher_machine_nothing_is_sent(house: House) -> None:

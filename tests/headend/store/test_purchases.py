@@ -144,7 +144,10 @@ def test_a_bank_is_told_that_the_money_is_in_the_meter(store: Connection, bought
         back()
     assert refused.value.code is Code.CONSUMED
     store.rollback()
-    store.execute("UPDATE orders SET state = 'verified', is_open = false WHERE order_id = %s", (order,))
+    store.execute(
+        "UPDATE orders SET state = 'verified', is_open = false, ended_at = now() WHERE order_id = %s",
+        (order,),
+    )
     store.commit()
     refund = purchases.refund(store, 2, reason="moved out", who="李敏", now=NOW)
     store.execute("UPDATE orders SET state = 'verified', is_open = false WHERE order_id = %s", (refund,))
@@ -164,3 +167,85 @@ def test_who_knows_of_wallets() -> None:
         "gdw376",
         "dlt698",
     }
+
+
+# --- a person's word on a wallet ---
+
+
+def settle(conn: Connection, count: int, *carried: int, when: str = "2026-03-11 10:00") -> list[int]:
+    return purchases.settle(
+        conn, "410000010003", count=count, carried=carried, why="looked at", who="李敏", now=at(when)
+    )
+
+
+def test_what_may_still_be_sent_is_not_said_to_be_in_it(store: Connection, bought: purchases.Waiting) -> None:
+    """A terminal's first purchase waits for its second person: approved after somebody had typed it in by hand, it would be there twice."""
+    store.execute("UPDATE account SET fee_control = 'terminal'")
+    store.execute("UPDATE terminal SET protocol = 'gdw376', login = '33000001'")
+    store.commit()
+    (order,), _ = purchases.ask_waiting(store, now=NOW, who="job")
+    assert orders.get(store, order)["state"] == "wanted"
+    with pytest.raises(CannotPurchase, match=f"order {order} .* still open"):
+        settle(store, 0, bought.purchase_id)
+    orders.cancel(store, order, who="李敏", now=NOW)
+    settle(store, 0, bought.purchase_id)
+    assert purchases.one(store, bought.purchase_id)["standing"] == "carried"
+    assert purchases.ask_waiting(store, now=NOW, who="job") == ([], [])
+
+
+def ended(
+    conn: Connection, order: int, state: str, when: str = "2026-03-11 10:05", result: str = "{}"
+) -> None:
+    """As its collector would have said."""
+    conn.execute(
+        "UPDATE orders SET state = %s, is_open = false, sent_at = %s, ended_at = %s, result = %s::jsonb WHERE order_id = %s",
+        (state, moment(when), moment(when), result, order),
+    )
+    conn.commit()
+
+
+def test_counts_go_on_from_what_was_settled_while_the_job_was_at_work(
+    store: Connection, bought: purchases.Waiting
+) -> None:
+    """The job's time is that of its beginning, and the person spoke after it."""
+    settle(store, 4, when="2026-03-11 10:01")
+    order = purchases.ask(store, bought, who="job", now=NOW)
+    assert orders.get(store, order)["request"]["count"] == 5
+    ended(store, order, "verified")
+    assert purchases.proved(store, bought.meter_id) == 5
+
+
+def test_a_refund_that_nobody_can_tell_of_ends_by_a_persons_word(
+    store: Connection, bought: purchases.Waiting
+) -> None:
+    """As much was used as was to come out: no reading tells, and what is paid from then on could not be carried."""
+    ended(store, purchases.ask(store, bought, who="job", now=NOW), "verified")
+    refund = purchases.refund(store, bought.purchase_id, reason="moved out", who="王芳", now=NOW)
+    orders.approve(store, refund, who="陈晓", now=NOW)
+    with pytest.raises(CannotPurchase, match="still open"):
+        settle(store, 1, when="2026-03-11 11:00")
+    store.execute(
+        "UPDATE orders SET state = 'unknown', sent_at = %s WHERE order_id = %s",
+        (moment("2026-03-11 10:10"), refund),
+    )
+    store.commit()
+    assert settle(store, 1, when="2026-03-11 12:00") == [refund]
+    row = orders.get(store, refund)
+    assert (row["state"], row["events"][-1]["who"]) == ("failed", "李敏")
+    assert "nobody can tell" in row["outcome"]
+    assert purchases.refunded(store) == []
+    with pytest.raises(purchases.PaymentCarried):
+        reverse(store)
+    store.rollback()
+    ledger.pay(
+        store,
+        customer="9001",
+        channel="counter",
+        accounting_date=DAY,
+        serial="2",
+        amount_fen=700,
+        paid_at=NOW,
+        now=NOW,
+    )
+    (order,), _ = purchases.ask_waiting(store, now=at("2026-03-11 12:15"), who="job")
+    assert orders.get(store, order)["request"]["count"] == 2

@@ -10,8 +10,10 @@ import pytest
 
 from protocols.dlt645 import values
 from protocols.dlt645.exchange import Read, ReadAnswer, Write
+from protocols.dlt698 import values as dlt698
+from protocols.dlt698.values import Data
 from protocols.errors import FrameError, Misuse, Refused
-from terminals.drivers import tables645
+from terminals.drivers import tables645, tables698
 from terminals.drivers.dlms import DlmsDriver
 from terminals.drivers.driver import Meter
 from terminals.simulator.scenario import ZONE
@@ -168,6 +170,42 @@ def test_a_table_that_is_none_is_an_error_of_the_wire(raw: bytes) -> None:
     script.send(ReadAnswer(meter.address, tables645.STATUS_3, bytes(2)))
     with pytest.raises(FrameError, match=r"no entries of three|is not BCD"):
         script.send(ReadAnswer(meter.address, 0x04020000, raw or b"\x01"))
+
+
+TEXT = Data(dlt698.VISIBLE_STRING, "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "data"),
+    [
+        ("counts", dlt698.structure(*[TEXT] * 5)),
+        ("counts", dlt698.structure(*[dlt698.array()] * 5)),
+        ("zones", dlt698.array(dlt698.structure(*[Data(dlt698.FLOAT32, 1.5)] * 3))),
+        ("prices", dlt698.array(TEXT)),
+        ("holidays", dlt698.array(dlt698.structure(Data(dlt698.DATE, bytes(5)), TEXT))),
+    ],
+)
+def test_what_is_no_number_is_an_error_of_the_wire(key: str, data: Data) -> None:
+    """Any other exception would end the terminal's reading, again and again until the order's time is over."""
+
+    def only(script: Any) -> None:
+        """Whatever is asked for, this is the answer."""
+        next(script)
+        while True:
+            script.send(data)
+
+    with pytest.raises(FrameError, match="where a whole number must be"):
+        only(tables698.read([key]))
+
+
+def test_a_holiday_that_was_never_set_is_none() -> None:
+    days = (bytes.fromhex("07ea050105"), b"\xff" * 5, bytes(5))
+    rows = [dlt698.structure(Data(dlt698.DATE, day), Data(dlt698.UNSIGNED, 2)) for day in days]
+    script = tables698.read(["holidays"])
+    next(script)
+    with pytest.raises(StopIteration) as told:
+        script.send(dlt698.array(*rows))
+    assert told.value.value == {"holidays": [[2026, 5, 1, 2]]}
 
 
 def test_a_terminals_own_tables_are_objects_and_want_its_password(table: Table) -> None:
