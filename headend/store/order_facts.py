@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from headend.control import gates
 from headend.control.facts import ControlFacts, Facts, Limits, Refusal, WriteFacts
-from headend.store import batches, cluster, fee_terms, grace, no_trip, trip_buckets, trip_stop
+from headend.store import batches, cluster, fee_terms, no_trip, trip_buckets, trip_stop
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
 from headend.store.trip_buckets import Buckets
@@ -167,7 +167,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         stop_below_fen=fee_terms.stop_below(conn, {account["account_id"]: terms})[account["account_id"]]
         if account and terms
         else None,
-        grace_until=grace.until(
+        grace_until=fee_terms.grace_until(
             account["told_at"], terms.grace_days, account["promised"], account["granted"], cluster.zone(conn)
         )
         if account and terms
