@@ -229,16 +229,29 @@ def ratios(desk: Desk, rows: list[Row]) -> None:
         desk.tally.row("ratios", point, row.spot, new=False, cells=cells, left=left)
 
 
-def crossed(desk: Desk, taken: dict[tuple[str, Any], str], rows: list[Row], column: str) -> None:
-    """Two meters that answer to one address (or have one number) behind one terminal would be read as each other.
+def coil(address: str | None) -> str | None:
+    """The coil that a Modbus address names, however it is written."""
+    found = re.search(r"@.*\+([0-9]+):([0-9]+)", address or "")
+    return f"coil {int(found[1])}:{int(found[2])}" if found else None
+
+
+def crossed(
+    desk: Desk,
+    taken: dict[tuple[str, Any], str],
+    rows: list[Row],
+    column: str,
+    what: Callable[[Any], Any] = lambda value: value,
+) -> None:
+    """Two meters that answer to one address (or have one number) behind one terminal would be read as each other; `what`: two that have this of it in
+    common.
 
     `taken`: (terminal, address) -> meter that has it in the store and keeps it."""
     said: dict[tuple[str, Any], Spot] = {}
     for row in rows:
         span = desk.stored.hung.get(row.cells["meter"])
-        if span is None or not span.open or span.values[column] is None:
+        if span is None or not span.open or what(span.values[column]) is None:
             continue
-        terminal, value = key = (span.values["terminal"], span.values[column])
+        terminal, value = key = (span.values["terminal"], what(span.values[column]))
         if said.setdefault(key, row.spot) != row.spot:
             desk.complaints.add(
                 row.spot, column, f"{value!r} behind {terminal} stands in {said[key]} already"

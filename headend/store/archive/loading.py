@@ -133,3 +133,20 @@ def _check_routes(conn: Connection, desk: Desk, given: list[Row]) -> None:
             )
             taken = {(row["code"], row["value"]): row["asset"] for row in found}
         hang.crossed(desk, taken, given, column)
+    _check_coils(conn, desk, given, leaving)
+
+
+def _check_coils(conn: Connection, desk: Desk, given: list[Row], leaving: list[int | None]) -> None:
+    """A contactor cuts one customer off: who shared its coil would go with him."""
+    begun = [span.values for span in desk.begun.get("installation", []) if span.open]
+    terminals = {values["terminal"] for values in begun if hang.coil(values["address"])}
+    if terminals:
+        found = conn.execute(
+            "SELECT t.code, i.address, m.asset FROM installation i JOIN terminal t USING (terminal_id) JOIN meter m USING (meter_id) "
+            "WHERE t.code = ANY(%s) AND i.valid_to = 'infinity' AND i.installation_id <> ALL(%s::int[])",
+            (sorted(terminals), leaving),
+        )
+        taken: dict[tuple[str, Any], str] = {
+            (row["code"], hang.coil(row["address"])): row["asset"] for row in found
+        }
+        hang.crossed(desk, taken, given, "address", hang.coil)

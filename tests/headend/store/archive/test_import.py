@@ -294,6 +294,39 @@ def test_meters_without_memory_and_terminals_that_publish(store: Connection, fol
     assert archive.terminals(store)[2].login == "柳林-6"
 
 
+def test_a_contactor_cuts_off_one_customer(store: Connection, folder: Write) -> None:
+    """Whoever shared its coil would be cut off with him, past every gate that looks at his own account."""
+    terminals = ["T4,网关,modbus-tcp,dial-out,10.0.0.8:502,", "T5,网关,modbus-tcp,dial-out,10.0.0.9:502,"]
+    hung = "{m},P{m},A1,receive,{t},modbus-tcp,{a},3,1,1,0.01,2026-03-01,"
+
+    def files(*meters: tuple[str, str, str]) -> dict[str, Any]:
+        rows = [hung.format(m=m, t=t, a=a) for m, t, a in meters]
+        return {"areas": ["A1,x,400"], "terminals": terminals, "meters": rows, "customers": None}
+
+    found = complaints(
+        store, folder(**files(("M4", "T4", "1@sdm630+9:3"), ("M5", "T4", "2@sdm630+09:003/trips")))
+    )
+    assert [str(c) for c in found] == ["meters.csv:3: address: 'coil 9:3' behind T4 stands in line 2 already"]
+    # another coil, and the same numbers behind another terminal, are others'
+    bring(
+        store,
+        folder(
+            **files(("M4", "T4", "1@sdm630+9:3"), ("M5", "T4", "2@sdm630+9:4"), ("M6", "T5", "1@sdm630+9:3"))
+        ),
+    )
+    found = complaints(store, folder(**files(("M7", "T4", "3@sdm630+9:3"))))
+    assert [str(c) for c in found] == [
+        "meters.csv:2: address: 'coil 9:3' behind T4 belongs to meter M4 in the store"
+    ]
+    # the meter beside it is exchanged: the contactor stays
+    other = (
+        hung.format(m="M8", t="T4", a="7@sdm630+9:3")
+        .replace("PM8", "PM4")
+        .replace("2026-03-01", "2026-03-10")
+    )
+    bring(store, folder(**{**files(), "meters": [other]}))
+
+
 def test_two_terminals_with_one_login(store: Connection, folder: Write) -> None:
     two = ["T8,x,dlms,dial-in,,3301", "T9,x,dlms,dial-in,,3301"]
     found = complaints(store, folder(**only(terminals=two)))
