@@ -248,11 +248,15 @@ def why_not(one: Candidate) -> list[tuple[str, str]]:
     return found
 
 
-def stays(one: Candidate, setpoint_w: int) -> list[tuple[str, str]]:
-    """Every reason against telling a participant's terminal now what was approved: a terminal may be offline, and no curve is asked for again."""
-    found = [
-        (code, behind) for code, behind in why_not(one) if code not in ("offline", "no-curve", "other-plan")
-    ]
+#: what speaks against calling somebody, and not against holding one who was called: his terminal's state, and what was known when he was
+_PASSING: Final = ("offline", "no-curve", "other-plan")
+
+
+def stays(one: Candidate, setpoint_w: int, *, held: bool = False) -> list[tuple[str, str]]:
+    """Every reason against telling a participant's terminal now what was approved, or, once it is told, against leaving it so: a terminal may be
+    offline, and no curve is asked for again. One that keeps power holds nobody."""
+    passing = (*_PASSING, "keep-power", "no-terminal") if held else _PASSING
+    found = [(code, behind) for code, behind in why_not(one) if code not in passing]
     if one.minimum_w is not None and setpoint_w < one.minimum_w:
         found.append(("no-minimum", f"it is {one.minimum_w / 1000:g} kW by now, above the setpoint"))
     return found

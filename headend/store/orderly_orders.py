@@ -8,6 +8,7 @@ reason. Switching off passes no gate, and is asked for until it is proven.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -76,7 +77,7 @@ def carry_out(conn: Connection, *, now: np.datetime64) -> Done:
     conn.commit()
     for number in _numbers(conn, "p.state = 'running'"):
         try:
-            done.on += _switch_on(conn, number, now, spacing, done)
+            _go_on(conn, number, now, spacing, done)
         except StoreError as error:  # one plan's trouble must not keep others held
             conn.rollback()
             done.notes.append(f"plan {number}: {error}")
@@ -115,31 +116,38 @@ def settle(conn: Connection, number: int, *, who: str, now: np.datetime64) -> in
                 row["on_open"] = False
             except NoSuchStep:  # it went out at this moment; the next run finds out
                 conn.rollback()
-        if (
-            not (row["touched"] or row["off_attempt"])
-            or (row["on_open"] and row["on_state"] != "unknown")
-            or row["off_state"] == "verified"
-            or row["off_open"]
-            or row["taken_over"]
-        ):
-            continue
-        if row["off_at"] is not None and as_datetime(now) < row["off_at"] + RELEASE_AGAIN:
-            continue
-        attempt = row["off_attempt"] + 1
-        order, why = None, ""
-        try:
-            order = orders.request(
-                conn, kind="control", action="release", terminal=row["terminal"], reason=f"orderly use, plan {number}: {row['name']}", who=who,
-                now=now, expires=now + RELEASE_LASTS, writing=Writing(document(orderly.RELEASE)), priority=URGENT,
-                request_key=_key(number, row, "off", attempt),
-            )  # fmt: skip
-        except StoreError as error:  # the archive says that nobody can be told there: one terminal's trouble is not everybody's
-            conn.rollback()
-            why = str(error)
-        _told(conn, number, row["terminal_id"], "off", attempt, now, order, why)
-        asked += order is not None
+        if row["touched"] or row["off_attempt"]:
+            asked += _let_go(conn, number, row, who, now)
     conn.commit()
     return asked
+
+
+def _let_go(conn: Connection, number: int, row: dict[str, Any], who: str, now: np.datetime64) -> int:
+    """1: a release was asked for. 0: it is proven, or under way, or must wait. Commits."""
+    if (
+        (row["on_open"] and row["on_state"] != "unknown")
+        or row["off_state"] == "verified"
+        or row["off_open"]
+        or row["taken_over"]
+    ):
+        return 0
+    if row["off_at"] is not None and as_datetime(now) < row["off_at"] + RELEASE_AGAIN:
+        return 0
+    attempt = row["off_attempt"] + 1
+    order, why = None, ""
+    try:
+        order = orders.request(
+            conn, kind="control", action="release", terminal=row["terminal"], reason=f"orderly use, plan {number}: {row['name']}", who=who,
+            now=now, expires=now + RELEASE_LASTS, writing=Writing(document(orderly.RELEASE)), priority=URGENT,
+            request_key=_key(number, row, "off", attempt),
+        )  # fmt: skip
+    except (
+        StoreError
+    ) as error:  # the archive says that nobody can be told there: one terminal's trouble is not everybody's
+        conn.rollback()
+        why = str(error)
+    _told(conn, number, row["terminal_id"], "off", attempt, now, order, why)
+    return int(order is not None)
 
 
 def _remember(conn: Connection, number: int, row: dict[str, Any], now: np.datetime64) -> None:
@@ -158,32 +166,53 @@ def _key(number: int, row: dict[str, Any], act: str, attempt: int) -> str:
     return f"{orders.ORDERLY}{number}:{row['terminal']}:{act}:{attempt}"
 
 
-def _switch_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.timedelta, done: Done) -> int:
-    """Ask for the orders of a running plan that are still to be asked for."""
+def _go_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.timedelta, done: Done) -> None:
+    """What a running plan must do now: let go of whoever may not be called any more, and tell whoever is still to be told."""
     rows = _participants(conn, number)
     due = [row for row in rows if _due(row, as_datetime(now))]
     waiting = [row for row in rows if row["on_state"] in ("wanted", "approved")]
-    if not (due or waiting):
-        return 0
+    held = [row for row in rows if (row["touched"] or row["off_attempt"]) and not row["released"]]
+    if not (due or waiting or held):
+        return
     plan_row = conn.execute("SELECT * FROM orderly_plan WHERE plan_id = %s", (number,)).fetchone()
     assert plan_row is not None
     plan = read(plan_row["document"])
     against = _against(conn, number, plan, due + waiting, now)
+    leaving = _against(conn, number, plan, held, now, held=True)
     stopped = trip_stop.why(trip_stop.state(conn))
     conn.commit()
     for row in waiting:
         if why := against[row["terminal_id"]]:
             _take_back(conn, row, why, now)
             done.notes.append(f"{row['terminal']}: {why}")
+    for row in held:
+        why = leaving[row["terminal_id"]]
+        # a release by hand that came to nothing is asked for again, too
+        if (why or row["off_attempt"]) and _let_go(conn, number, row, WHO, now):
+            done.off += 1
+            done.notes.append(f"{row['terminal']}: let go{': ' if why else ''}{why}")
     if stopped != "":
-        return 0
+        return
     for row in waiting:
         if row["on_state"] == "wanted" and not against[row["terminal_id"]]:  # killed before it was approved
             _approve(conn, plan_row, row["on_order"], now)
+    # another plan's terminals are let go by that first
+    _switch_on(conn, plan_row, plan, [row for row in due if not row["let_go"]], against, now, spacing, done)
+
+
+def _switch_on(
+    conn: Connection,
+    plan_row: dict[str, Any],
+    plan: Plan,
+    due: list[dict[str, Any]],
+    against: Mapping[int, str],
+    now: np.datetime64,
+    spacing: dt.timedelta,
+    done: Done,
+) -> None:
+    """Ask for the orders that are due, one after the other; `against`: who may not be called any more."""
     asked = 0
     for row in due:
-        if row["let_go"]:
-            continue  # of another plan, and that first
         terminal, attempt, why = row["terminal_id"], row["on_attempt"] + 1, against[row["terminal_id"]]
         order = None
         if not why:
@@ -193,13 +222,15 @@ def _switch_on(conn: Connection, number: int, now: np.datetime64, spacing: dt.ti
                 conn.rollback()
                 continue
         # remembered before it can be sent, so that whoever withdraws the plan finds it
-        _told(conn, number, terminal, "on", attempt, now, order, "" if order is not None else why)
+        _told(
+            conn, plan_row["plan_id"], terminal, "on", attempt, now, order, "" if order is not None else why
+        )
         if not why and order is not None:
             why = _approve(conn, plan_row, order, now)
             asked += not why
         if why:
             done.notes.append(f"{row['terminal']}: {why}")
-    return asked
+    done.on += asked
 
 
 def _ask(
@@ -266,10 +297,18 @@ def _due(row: dict[str, Any], at: dt.datetime) -> bool:
 
 
 def _against(
-    conn: Connection, number: int, plan: Plan, due: list[dict[str, Any]], now: np.datetime64
+    conn: Connection,
+    number: int,
+    plan: Plan,
+    rows: list[dict[str, Any]],
+    now: np.datetime64,
+    *,
+    held: bool = False,
 ) -> dict[int, str]:
-    """terminal_id -> why its participant may not be called any more; '': he may."""
-    named = tuple(sorted({row["customer"] for row in due}))
+    """terminal_id -> why its participant may not be called any more, or held; '': he may."""
+    if not rows:
+        return {}
+    named = tuple(sorted({row["customer"] for row in rows}))
     only = replace(
         plan, organisation="", line="", own={}, calls=(Call("customers", named, Setpoint("minimum")),)
     )
@@ -278,12 +317,12 @@ def _against(
         for one in candidates(conn, only, now, cluster.zone(conn), number=number, curves=False)
     }
     found = {}
-    for row in due:
+    for row in rows:
         one = known.get((row["customer_id"], row["terminal_id"]))
         if one is None or list(one.points) != row["points"]:
             found[row["terminal_id"]] = "what hangs behind the terminal is not what was approved"
         else:
-            reasons = orderly.stays(one.candidate, row["setpoint_w"])
+            reasons = orderly.stays(one.candidate, row["setpoint_w"], held=held)
             found[row["terminal_id"]] = "; ".join(
                 f"{orderly.REASONS[code][0]} {behind}".strip() for code, behind in reasons
             )

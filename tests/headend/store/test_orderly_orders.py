@@ -419,6 +419,45 @@ def test_what_waits_for_its_terminal_goes_only_to_who_may_still_be_called(store:
     assert "700 kW by now" in orders.listing(store, limit=1)[0]["outcome"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE account SET protected = '透析'", "protected 透析"),
+        ("UPDATE customer_span SET security_kw = 700", "no protected minimum is known it is 700 kW by now, above the setpoint"),
+        ("UPDATE account SET valid_to = '2026-03-11 03:00+00'", "what hangs behind the terminal is not what was approved"),
+    ],
+)  # fmt: skip
+def test_who_may_not_be_held_any_more_is_let_go(store: Connection, change: str, words: str) -> None:
+    plan, (here,) = approved(store, 1)
+    carry_out(store, now=at("2026-03-11 09:30"))
+    run(store, here, "2026-03-11 09:31")
+    assert not carry_out(store, now=at("2026-03-11 10:59"))
+    store.execute(change.encode())
+    store.commit()
+    trip_stop.stop(store, who="王芳", reason="looks odd", now=at("2026-03-11 10:59"))  # lets go all the same
+    done = carry_out(store, now=at("2026-03-11 11:00"))
+    assert (done.off, done.notes) == (1, [f"T1: let go: {words}"])
+    assert not carry_out(store, now=at("2026-03-11 11:01"))
+    run(store, here, "2026-03-11 11:02", Event.REJECT)
+    assert carry_out(store, now=at("2026-03-11 11:15")).off == 1  # until one is proven
+    run(store, here, "2026-03-11 11:16")
+    assert standing(store, plan) == ("running", 0, 1, 0)
+    assert not carry_out(store, now=at("2026-03-11 12:00"))
+
+
+def test_keep_power_in_the_meantime_is_no_reason_to_let_go(store: Connection) -> None:
+    plan, (here,) = approved(store, 1)
+    carry_out(store, now=at("2026-03-11 09:30"))
+    run(store, here, "2026-03-11 09:31")
+    orders.request(
+        store, kind="control", action="keep-power", terminal="T1", reason="x", who="王芳", now=at("2026-03-11 10:00"),
+        expires=at("2026-03-11 12:00"), writing=Writing({}),
+    )  # fmt: skip
+    run(store, here, "2026-03-11 10:01")
+    assert not carry_out(store, now=at("2026-03-11 10:02"))
+    assert standing(store, plan) == ("running", 1, 0, 0)
+
+
 def test_one_plan_s_trouble_keeps_nobody_held(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     first, (here,) = approved(store, 1, periods=["10:00-11:00"])
     carry_out(store, now=at("2026-03-11 09:30"))
