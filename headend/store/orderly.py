@@ -15,7 +15,7 @@ from headend.control import orderly
 from headend.control.facts import is_person
 from headend.control.orderly import Left, Participant, Plan, Selection, choose
 from headend.control.orderly_state import Act, NoSuchAct, State, after
-from headend.store import cluster
+from headend.store import cluster, orders
 from headend.store.db import Connection, StoreError
 from headend.store.orderly_candidates import Known, candidates, local
 from protocols.localtime import as_datetime
@@ -146,11 +146,21 @@ def approve(conn: Connection, number: int, *, who: str, now: Any) -> None:
 
 
 def withdraw(conn: Connection, number: int, *, who: str, why: str, now: Any) -> None:
-    """It calls nobody any more; commits. What was switched on is switched off by orderly_orders.settle. UnknownPlan, CannotAct."""
+    """It calls nobody any more: what was not sent is not sent; commits. What was switched on is switched off by orderly_orders.settle. UnknownPlan,
+    CannotAct."""
     if not why.strip():
         raise StoreError("say why the plan is withdrawn: it is kept for ever")
     with conn.transaction():
         move(conn, hold(conn, number), Act.WITHDRAW, who, as_datetime(now), {"why": why.strip()})
+        # one that is being sent at this moment is waited for, and is switched off then
+        for row in conn.execute(
+            "SELECT order_id FROM orders WHERE order_id IN (SELECT order_id FROM orderly_order WHERE plan_id = %s AND act = 'on') "
+            "AND state IN ('wanted', 'approved') ORDER BY order_id FOR UPDATE",
+            (number,),
+        ).fetchall():
+            orders.withdraw(
+                conn, row["order_id"], who=who, now=now, why=f"withdrawn by {who} with plan {number}"
+            )
     conn.commit()
 
 

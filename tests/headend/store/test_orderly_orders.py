@@ -147,6 +147,16 @@ def test_withdrawn_what_was_not_sent_never_goes_and_what_was_is_switched_off(sto
     assert not carry_out(store, now=at("2026-03-11 10:00"))
 
 
+def test_what_was_not_sent_goes_with_the_plan_even_if_nobody_comes_after(store: Connection) -> None:
+    """Killed after the withdrawal; the jobs do not run."""
+    plan, (here,) = approved(store, 1)
+    carry_out(store, now=at("2026-03-11 09:30"))
+    orderly.withdraw(store, plan, who="王芳", why="rain", now=at("2026-03-11 09:31"))
+    assert run(store, here, "2026-03-11 09:32") == []
+    assert told(store) == [("T1", "on", "cancelled")]
+    assert orders.listing(store, limit=1)[0]["outcome"] == f"withdrawn by 王芳 with plan {plan}"
+
+
 def test_an_order_on_its_way_is_waited_for_before_it_is_taken_back(store: Connection) -> None:
     plan, (here,) = approved(store, 1)
     carry_out(store, now=at("2026-03-11 09:30"))
