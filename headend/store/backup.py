@@ -416,8 +416,9 @@ def _make_safe(
         feed.begin_again(conn)
         leases.void(conn)
         conn.execute("UPDATE terminal SET online = false WHERE online")
-        moved = orders.after_restore(conn, taken=dt.datetime.fromisoformat(made.taken), now=now, who=who)
-        orderly.after_restore(conn, now=now, who=who)
+        taken = dt.datetime.fromisoformat(made.taken)
+        moved = orders.after_restore(conn, taken=taken, now=now, who=who)
+        orderly.after_restore(conn, taken=taken, now=now, who=who)
         campaigns.after_restore(conn, who=who)
         cluster.set_limits(conn, NO_TRIPS, who)
         audit.note(

@@ -164,14 +164,15 @@ def withdraw(conn: Connection, number: int, *, who: str, why: str, now: Any) -> 
     conn.commit()
 
 
-def after_restore(conn: Connection, *, now: Any, who: str) -> list[int]:
+def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -> list[int]:
     """In a restored store's transaction: plans that may be under way are withdrawn, drafts whose time has come among them, for nobody knows what
-    became of them since the backup. Their controls are switched off, of whom no order is known as well: he may have been told since. Who still
-    wants them drafts them again."""
+    became of them since the backup was taken. Their controls are switched off, of whom no order is known as well: he may have been told since.
+    Who still wants them drafts them again."""
     at = as_datetime(now)
     rows = conn.execute(
-        "SELECT * FROM orderly_plan WHERE state IN ('approved', 'running') OR (state = 'draft' AND begins <= %s) ORDER BY plan_id FOR UPDATE",
-        (at + LEAD,),
+        "SELECT * FROM orderly_plan WHERE state IN ('approved', 'running') OR (state = 'draft' AND begins <= %s AND ends > %s) "
+        "ORDER BY plan_id FOR UPDATE",
+        (at + LEAD, taken),
     ).fetchall()
     for row in rows:
         conn.execute(

@@ -329,7 +329,9 @@ def test_a_restored_store_calls_nobody(store: Connection) -> None:
     plan, (here,) = approved(store, 1)
     carry_out(store, now=at("2026-03-11 09:30"))
     run(store, here, "2026-03-11 09:31")
-    assert orderly.after_restore(store, now=at("2026-03-11 10:30"), who="李敏") == [plan]
+    assert orderly.after_restore(
+        store, taken=moment("2026-03-11 09:31"), now=at("2026-03-11 10:30"), who="李敏"
+    ) == [plan]
     store.commit()
     assert carry_out(store, now=at("2026-03-11 10:31")).off == 1
 
@@ -511,7 +513,9 @@ def test_a_restored_store_lets_go_of_whoever_may_have_been_told_since(store: Con
     if begun:
         carry_out(store, now=at("2026-03-11 09:30"))
     orders.after_restore(store, taken=moment("2026-03-11 09:31"), now=at("2026-03-11 10:30"), who="李敏")
-    assert orderly.after_restore(store, now=at("2026-03-11 10:30"), who="李敏") == [plan]
+    assert orderly.after_restore(
+        store, taken=moment("2026-03-11 09:31"), now=at("2026-03-11 10:30"), who="李敏"
+    ) == [plan]
     store.commit()
     assert standing(store, plan) == ("withdrawn", 0, 0, 1)
     assert [row["plan_id"] for row in orderly.under_way(store)] == [plan]
@@ -527,7 +531,16 @@ def test_a_draft_may_have_been_approved_since_the_backup(store: Connection) -> N
     curve(store, here, flat(1000))
     today = orderly.draft(store, orderly.read({**WRITTEN, "shortage_kw": 500}), who="陈晓", now=PLANNED)
     later = {**WRITTEN, "first_day": "2026-03-20", "last_day": "2026-03-20"}
+    over = {
+        **WRITTEN,
+        "shortage_kw": 500,
+        "first_day": "2026-03-10",
+        "last_day": "2026-03-10",
+    }  # nobody could approve it since
+    orderly.draft(store, orderly.read(over), who="陈晓", now=PLANNED)
     orderly.draft(store, orderly.read(later), who="陈晓", now=PLANNED)
-    assert orderly.after_restore(store, now=at("2026-03-11 10:30"), who="李敏") == [today]
+    assert orderly.after_restore(
+        store, taken=moment("2026-03-11 09:31"), now=at("2026-03-11 10:30"), who="李敏"
+    ) == [today]
     store.commit()
     assert carry_out(store, now=at("2026-03-11 10:45")).off == 1
