@@ -252,3 +252,32 @@ def test_import_linter_agrees() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_command_can_be_the_first_that_is_loaded() -> None:
+    """It is loaded when it is called: what it imports must not hang on what another has imported before."""
+    names = [
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        for room in ("cli", "store")
+        for path in sorted((REPOSITORY / "headend" / room).glob("*.py"))
+        if path.stem not in ("__init__", "__main__")
+    ]
+    tried = """
+import importlib, sys
+for name in sys.argv[1:]:
+    for old in [old for old in sys.modules if old.startswith("headend.")]:
+        del sys.modules[old]
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(name, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", tried, *names],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout == ""

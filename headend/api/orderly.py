@@ -96,7 +96,13 @@ def approve(request: Request, number: int, house: Here, key: Approver, once_key:
     """Another person approves exactly what the plan tells; 409 if that has changed meanwhile."""
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
-        orderly.approve(conn, number, who=key.person, now=house.now)
+        try:
+            orderly.approve(conn, number, who=key.person, now=house.now)
+        except orderly.CannotAct:
+            conn.rollback()
+            if orderly.get(conn, number)["approved_by"] != key.person:
+                raise
+            # this person's approval is there already: its answer was lost, not its effect
         return 200, _told(orderly.get(conn, number))
 
     return once(request, house, key, once_key, body={}, act=act)
@@ -109,7 +115,12 @@ def withdraw(
     """Take a plan back: what was not sent is cancelled, what was switched on is switched off. One person suffices."""
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:
-        orderly.withdraw(conn, number, who=key.person, why=body.why, now=house.now)
+        try:
+            orderly.withdraw(conn, number, who=key.person, why=body.why, now=house.now)
+        except orderly.CannotAct:
+            conn.rollback()
+            if orderly.get(conn, number)["state"] != "withdrawn":
+                raise
         orderly_orders.settle(conn, number, who=key.person, now=house.now)
         return 202, _told(orderly.get(conn, number))
 

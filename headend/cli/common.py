@@ -155,6 +155,9 @@ person_option = click.option(
     "--person",
     default=person,
     show_default="the operating system's user",
+    callback=lambda _context, _option, name: (
+        name.strip()
+    ),  # else a blank makes another person of the same one
     help="The person who answers for this.",
 )
 

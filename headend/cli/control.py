@@ -87,7 +87,8 @@ def read(app: App, code: str, group: int, person: str, wait: float, as_json: boo
 def keep_power(
     app: App, code: str, half_hours: int, reason: str, person: str, wait: float, as_json: bool
 ) -> None:
-    """Tell terminal CODE to cut nobody off (保电投入). No second person, no gate."""
+    """Tell terminal CODE to cut nobody off (保电投入). No second person, no gate; with an end it is refused where it stands already and a control is
+    on, which would act then."""
     _at_once(app, code, "keep-power", document(KeepPower(half_hours)), reason, person, wait, as_json)
 
 

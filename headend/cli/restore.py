@@ -26,7 +26,7 @@ from headend.store.embedded import Embedded
 @pass_app
 def command(app: App, folder: Path, into: str | None, into_home: Path | None, as_json: bool) -> None:
     """Bring the backup in FOLDER back, compared with its manifest to the last row. Open orders are expired or found out about, never sent; nobody
-    is tripped until a person has set the limits for trips again."""
+    is tripped, and no terminal told to hold a load, until a person has set the limits again."""
     if (into is None) == (into_home is None):
         raise click.UsageError("say where to: --into DSN or --home HOME")
     now, pg_bin, who = app.clock_without_store().now(), app.settings.pg_bin, person()
@@ -58,5 +58,5 @@ def after(done: Restored) -> list[str]:
     return [
         f"orders: {expired} not sent by then are expired, {unknown + pending} are found out about by reading; `headend relay list` shows them",
         "payments, archive changes and revoked API keys since then are missing: bring them in again first",
-        f"no trip passes until the limits are set again: `headend relay limits {limits}`",
+        f"no trip and no load control passes until the limits are set again: `headend relay limits {limits}`",
     ]

@@ -1,11 +1,12 @@
 """An order of load control as the steps that a terminal is told one by one, each read back before the next; names as in
 terminals/drivers/control.py.
 
-What relieves the customer comes first, what binds him last: off, then parameters, then on.
+What relieves the customer comes first, what binds him last: off, then parameters, then on; what is broken off in between binds nobody.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -43,6 +44,10 @@ def _steps(order: ControlOrder) -> Iterator[Step]:
     group = order.group
     for name in order.off:
         yield f"on.{name}.{group}", {"on": False}
+    if (
+        "period" in order.on
+    ):  # its hours and setpoints come one after the other, and half of them is nobody's plan
+        yield f"on.period.{group}", {"on": False}
     if order.security_w is not None:
         yield "security", {"security_w": order.security_w}
     if order.alarm_minutes:
@@ -99,12 +104,24 @@ def proves(held: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
 # --- what the terminal itself says against an order, before the first byte ---
 
 
+#: a terminal whose clock is off by more does not hold in the hours that were approved. A default.
+CLOCK_OFF: Final = dt.timedelta(minutes=5)
+
+
+def by_the_clock(request: Mapping[str, Any]) -> bool:
+    """Whether the terminal's own clock says when it is held to what the order sets or switches on."""
+    order = order_of(request)
+    return bool({*order.on, *map(name_of, order.controls)} & {"period", "factory-rest", "suspension"})
+
+
 def against(
     action: str, request: Mapping[str, Any], held: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
     """(gate, why) of what was read of the terminal, by `asked`. What it does not say never allows."""
     if action == "end-keep-power":
         return list(_ending(held))
+    if action == "keep-power" and keep_power_of(request).half_hours:
+        return list(_shortened(held))
     if action not in ("write", "purchase"):
         return []
     order = order_of(request)
@@ -115,7 +132,7 @@ def against(
         else []
     )
     if action == "write":
-        found += _kept(held.get(KEEP_POWER))
+        found += [*_kept(held.get(KEEP_POWER)), *_hours(order, held)]
     return found
 
 
@@ -123,11 +140,39 @@ def asked(action: str, request: Mapping[str, Any]) -> list[str]:
     """The names that `against` wants to know of."""
     if action == "end-keep-power":
         return switches()
+    if action == "keep-power" and keep_power_of(request).half_hours:
+        return [KEEP_POWER, *switches()]
     if action not in ("write", "purchase"):
         return []
     order = order_of(request)
     keep = [KEEP_POWER] if action == "write" else []
-    return [*keep, *([f"purchase.{order.group}"] if order.of("purchase") else [])]
+    hours = ["slots", *_PERIODS] if order.of("period") else []
+    return [*keep, *hours, *([f"purchase.{order.group}"] if order.of("purchase") else [])]
+
+
+_PERIODS: Final = [f"on.period.{group}" for group in range(1, GROUPS + 1)]
+
+
+def _hours(order: ControlOrder, held: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The half hours are the terminal's, whatever the group, and are written before the setpoints."""
+    period = order.of("period")
+    if not isinstance(period, PeriodControl):
+        return
+    for group, name in enumerate(_PERIODS, 1):
+        if name not in held:
+            yield "slots", f"the terminal does not say whether period of group {group} is on"
+        elif not held[name]["on"]:
+            continue
+        elif group != order.group and held.get("slots") != {"slots": period.slots}:
+            yield (
+                "slots",
+                f"period of group {group} is on and goes by the same half hours, which would change; switch it off first",
+            )
+        elif group == order.group and "period" not in (*order.on, *order.off):
+            yield (
+                "slots",
+                f"period of group {group} is on and would hold the old setpoints in the new half hours; switch it off or on with the same order",
+            )
 
 
 def _kept(held: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -135,6 +180,13 @@ def _kept(held: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "keep_power", "the terminal does not say whether it is in keep-power"
     elif held["on"]:
         yield "keep_power", "the terminal is in keep-power; `headend control end-keep-power` ends it"
+
+
+def _shortened(held: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Keep-power with an end, where it stands already: a control that is on would act when it is over."""
+    if held.get(KEEP_POWER) != {"on": False}:
+        for gate, why in _ending(held):
+            yield gate, f"{why}; or say 0 half hours: without an end"
 
 
 def _ending(held: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -15,12 +15,13 @@ What no public text says is a default here: how long a plan may be, how many per
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from headend.control.load_control import SLOTS, ControlOrder, PeriodControl, holdable
+from headend.control.load_control import MOST_W, SLOTS, ControlOrder, PeriodControl, holdable
 
 #: minutes by which a terminal tells periods apart: 48 half hours a day (376.1 AFN 04 F18)
 GRID: Final = 30
@@ -30,6 +31,8 @@ MOST_PERIODS: Final = 8
 LONGEST: Final = 62
 #: calls of one plan: people read them
 MOST_CALLS: Final = 50
+#: what a terminal can be told, in kW
+MOST_KW: Final = MOST_W / 1000
 #: kW below which nobody is called: no order for a kettle. A default.
 LEAST_KW: Final = 1.0
 
@@ -245,11 +248,15 @@ def why_not(one: Candidate) -> list[tuple[str, str]]:
     return found
 
 
-def stays(one: Candidate, setpoint_w: int) -> list[tuple[str, str]]:
-    """Every reason against telling a participant's terminal now what was approved: a terminal may be offline, and no curve is asked for again."""
-    found = [
-        (code, behind) for code, behind in why_not(one) if code not in ("offline", "no-curve", "other-plan")
-    ]
+#: what speaks against calling somebody, and not against holding one who was called: his terminal's state, and what was known when he was
+_PASSING: Final = ("offline", "no-curve", "other-plan")
+
+
+def stays(one: Candidate, setpoint_w: int, *, held: bool = False) -> list[tuple[str, str]]:
+    """Every reason against telling a participant's terminal now what was approved, or, once it is told, against leaving it so: a terminal may be
+    offline, and no curve is asked for again. One that keeps power holds nobody."""
+    passing = (*_PASSING, "keep-power", "no-terminal") if held else _PASSING
+    found = [(code, behind) for code, behind in why_not(one) if code not in passing]
     if one.minimum_w is not None and setpoint_w < one.minimum_w:
         found.append(("no-minimum", f"it is {one.minimum_w / 1000:g} kW by now, above the setpoint"))
     return found
@@ -305,6 +312,8 @@ _FIELDS: Final = (
 def read(said: Mapping[str, Any]) -> Plan:
     """A document (TOML, JSON) as a plan. BadPlan names the first thing that is wrong."""
     _known(said, _FIELDS, "plan")
+    if "\\u0000" in json.dumps(said, default=str):
+        raise BadPlan("plan: a text with a NUL in it, which no store keeps")
     name, reason = _text(said, "name", needed=True), _text(said, "reason", needed=True)
     organisation, line = _text(said, "organisation"), _text(said, "line")
     if organisation and line:
@@ -312,6 +321,8 @@ def read(said: Mapping[str, Any]) -> Plan:
     first, last = _day(said, "first_day"), _day(said, "last_day")
     if not 0 <= (last - first).days < LONGEST:
         raise BadPlan(f"{first} to {last} is no span of 1 to {LONGEST} days")
+    if first.year < 2000 or last.year > 2099:  # beyond, half the calendar's sums cannot be made
+        raise BadPlan(f"{first} to {last}: days of 2000 to 2099")
     calls = said.get("calls")
     if not isinstance(calls, list) or not 1 <= len(calls) <= MOST_CALLS:
         raise BadPlan(f"calls: a list of 1 to {MOST_CALLS}, in the order in which they are called")
@@ -333,10 +344,10 @@ def setpoint(text: Any, where: str = "setpoint") -> Setpoint:
     for end, kind in (("%", "share"), ("kW", "kw")):
         if words.endswith(end):
             value = _number(words.removesuffix(end).strip())
-            if value is None or value < 0 or (kind == "share" and not 0 < value < 100):
+            if value is None or not 0 <= value <= MOST_KW or (kind == "share" and not 0 < value < 100):
                 break
             return Setpoint("share", value / 100) if kind == "share" else Setpoint("kw", value)
-    raise BadPlan(f"{where}: {words!r} is none; write '60%' of the usual load, '800 kW', or 'minimum'")
+    raise BadPlan(f"{where}: {words[:40]!r} is none; write '60%' of the usual load, '800 kW', or 'minimum'")
 
 
 def periods(said: Any) -> tuple[Minutes, ...]:
@@ -420,12 +431,9 @@ def _day(said: Mapping[str, Any], key: str) -> dt.date:
 
 def _kw(value: Any, where: str) -> float:
     if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
+        isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_KW  # no NaN is
     ):
-        raise BadPlan(f"{where}: {value!r} is no number of kW above 0")
+        raise BadPlan(f"{where}: {value!r:.40} is no number of kW above 0, and of {MOST_KW:.0f} at most")
     return float(value)
 
 
@@ -439,7 +447,7 @@ def _number(text: str) -> float | None:
 
 def _minutes(text: str) -> int | None:
     hours, colon, rest = text.strip().partition(":")
-    if not colon or len(rest) != 2 or not (hours + rest).isdecimal():
+    if not colon or len(rest) != 2 or not (hours.isdecimal() and rest.isdecimal()):
         return None
     minutes = int(hours) * 60 + int(rest)
     return minutes if int(rest) < 60 and minutes <= 24 * 60 else None

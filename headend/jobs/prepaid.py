@@ -17,7 +17,6 @@ from headend.store import (
     blocks,
     cluster,
     fee_terms,
-    grace,
     ledger,
     notices,
     orders,
@@ -369,7 +368,7 @@ def act(run: Run) -> tuple[int, int, list[str]]:
             level = below[row["account_id"]]
             if row["level"] == "stop" and level is not None and row["high_fen"] < level and last != "trip":
                 days = terms[row["account_id"]].grace_days
-                over = grace.until(row["told_at"], days, row["promised"], row["granted"], run.zone)
+                over = fee_terms.grace_until(row["told_at"], days, row["promised"], row["granted"], run.zone)
                 if (
                     closed is not None
                     or row["noticed_at"] is None

@@ -47,8 +47,8 @@ COMPRESSION: Final = "zstd:1"
 LOCK_WAIT_MS: Final = "60000"
 #: for the sessions that load and index: memory for one index build each; a crash in the middle is begun again anyway
 LOADING: Final = "-c synchronous_commit=off -c maintenance_work_mem=256MB -c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
-#: a restored store trips nobody until a person has looked: payments and orders since the backup are missing in it
-NO_TRIPS: Final = {"trips_per_hour": 0, "trips_per_day": 0}
+#: a restored store trips nobody, and holds nobody to a setpoint, until a person has looked: payments and orders since the backup are missing in it
+NO_TRIPS: Final = {"trips_per_hour": 0, "trips_per_day": 0, "controls_per_hour": 0, "controls_per_day": 0}
 BESIDE: Final = "_restoring"
 
 
@@ -301,10 +301,11 @@ def _fill(
             clock.did("load", lambda: _load(conn, folder, made, tools))
             clock.did("analyse", lambda: conn.execute("SET statement_timeout = 0; ANALYZE"))
             found = clock.did("compare", lambda: _compare(conn, made))
+            # what is made safe is named as today's schema names it
+            migrations = clock.did("migrate", lambda: migrate(conn))
             moved, limits = clock.did(
                 "make safe", lambda: _make_safe(conn, folder, made, clock, now=now, who=who)
             )
-            migrations = clock.did("migrate", lambda: migrate(conn))
     except BaseException:
         _drop(admin, name)
         raise
@@ -415,8 +416,9 @@ def _make_safe(
         feed.begin_again(conn)
         leases.void(conn)
         conn.execute("UPDATE terminal SET online = false WHERE online")
-        moved = orders.after_restore(conn, taken=dt.datetime.fromisoformat(made.taken), now=now, who=who)
-        orderly.after_restore(conn, now=now, who=who)
+        taken = dt.datetime.fromisoformat(made.taken)
+        moved = orders.after_restore(conn, taken=taken, now=now, who=who)
+        orderly.after_restore(conn, taken=taken, now=now, who=who)
         campaigns.after_restore(conn, who=who)
         cluster.set_limits(conn, NO_TRIPS, who)
         audit.note(

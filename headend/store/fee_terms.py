@@ -7,12 +7,14 @@ practice is 7 days unpaid, then the remote stop (one public description of a loc
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from headend.store.db import Connection, StoreError
-from protocols.localtime import as_datetime
+from protocols.localtime import as_datetime, midnight
 
 #: more days of grace than this are a typing error; who is to have more is granted it by name and again
 LONGEST: Final = 92
@@ -191,6 +193,23 @@ def change(
             (owner, account, *values.values(), reason.strip(), who, as_datetime(now)),
         )
     conn.commit()
+
+
+def grace_until(
+    told_at: dt.datetime | None,
+    days: int,
+    promised: dt.datetime | None,
+    granted: dt.date | None,
+    zone: ZoneInfo,
+) -> dt.datetime | None:
+    """The first moment at which a trip may be asked for. `told_at`: the first stop notice since the balance reached the level; None: nobody can
+    say. `promised`: what the notices say. `granted`: the last local day of what was granted."""
+    if told_at is None:
+        return None
+    over = max(told_at + dt.timedelta(days=days), promised or told_at)
+    if granted is None:
+        return over
+    return max(over, as_datetime(midnight(granted + dt.timedelta(days=1), zone)))
 
 
 def _sound(terms: Terms) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from headend.store import orders
 from headend.store.db import Connection, StoreError
-from protocols.localtime import as_datetime, midnight
+from protocols.localtime import as_datetime
 
 #: who is granted more is granted it again, by somebody who looks again; a default without a source
 LONGEST: Final = 92
@@ -17,23 +17,6 @@ LONGEST: Final = 92
 class UnknownGrace(StoreError):
     def __init__(self, number: int) -> None:
         super().__init__(f"no grace {number} that still holds; `headend prepaid grace list` shows them")
-
-
-def until(
-    told_at: dt.datetime | None,
-    days: int,
-    promised: dt.datetime | None,
-    granted: dt.date | None,
-    zone: ZoneInfo,
-) -> dt.datetime | None:
-    """The first moment at which a trip may be asked for. `told_at`: the first stop notice since the balance reached the level; None: nobody can
-    say. `promised`: what the notices say. `granted`: the last local day of what was granted."""
-    if told_at is None:
-        return None
-    over = max(told_at + dt.timedelta(days=days), promised or told_at)
-    if granted is None:
-        return over
-    return max(over, as_datetime(midnight(granted + dt.timedelta(days=1), zone)))
 
 
 def grant(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from headend.control import gates
 from headend.control.facts import ControlFacts, Facts, Limits, Refusal, WriteFacts
-from headend.store import batches, cluster, fee_terms, grace, no_trip, trip_buckets, trip_stop
+from headend.store import batches, cluster, fee_terms, no_trip, trip_buckets, trip_stop
 from headend.store.coverage import UnknownMeter
 from headend.store.db import Connection
 from headend.store.trip_buckets import Buckets
@@ -168,7 +168,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         stop_below_fen=fee_terms.stop_below(conn, {account["account_id"]: terms})[account["account_id"]]
         if account and terms
         else None,
-        grace_until=grace.until(
+        grace_until=fee_terms.grace_until(
             account["told_at"], terms.grace_days, account["promised"], account["granted"], cluster.zone(conn)
         )
         if account and terms
@@ -300,18 +300,19 @@ def keeps_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | 
     return {row["meter_id"]: row["on"] for row in rows}
 
 
-def terminal_keeps_power(conn: Connection, terminal_id: int) -> bool | None:
-    """Whether the terminal itself was told to keep power (保电), which suspends its controls; None: it was told to end that, and nobody has
-    read it back."""
+def terminal_keeps_power(conn: Connection, terminal_id: int, at: dt.datetime) -> bool | None:
+    """Whether the terminal itself was told to keep power (保电), which suspends its controls, and for how long; None: it was told to end that, and
+    nobody has read it back."""
     row = conn.execute(
-        "SELECT action, state FROM orders WHERE terminal_id = %s AND meter_id IS NULL AND kind = 'control' "
+        "SELECT action, state, sent_at + coalesce((request ->> 'half_hours')::int, 0) * interval '30 minutes' AS until, "
+        "coalesce((request ->> 'half_hours')::int, 0) > 0 AS ends FROM orders WHERE terminal_id = %s AND meter_id IS NULL AND kind = 'control' "
         "AND action IN ('keep-power', 'end-keep-power') AND sent_at IS NOT NULL AND state <> 'failed' ORDER BY order_id DESC LIMIT 1",
         (terminal_id,),
     ).fetchone()
     if row is None:
         return False
     if row["action"] == "keep-power":
-        return True
+        return not row["ends"] or bool(at < row["until"])
     return False if row["state"] == "verified" else None
 
 

@@ -15,10 +15,13 @@ from headend.control import orderly
 from headend.control.facts import is_person
 from headend.control.orderly import Left, Participant, Plan, Selection, choose
 from headend.control.orderly_state import Act, NoSuchAct, State, after
-from headend.store import cluster
+from headend.store import cluster, orders
 from headend.store.db import Connection, StoreError
 from headend.store.orderly_candidates import Known, candidates, local
 from protocols.localtime import as_datetime
+
+#: before their first period plans may begin to tell terminals, by far
+LEAD: Final = dt.timedelta(days=1)
 
 
 class UnknownPlan(StoreError):
@@ -143,22 +146,41 @@ def approve(conn: Connection, number: int, *, who: str, now: Any) -> None:
 
 
 def withdraw(conn: Connection, number: int, *, who: str, why: str, now: Any) -> None:
-    """It calls nobody any more; commits. What was switched on is switched off by orderly_orders.settle. UnknownPlan, CannotAct."""
+    """It calls nobody any more: what was not sent is not sent; commits. What was switched on is switched off by orderly_orders.settle. UnknownPlan,
+    CannotAct."""
     if not why.strip():
         raise StoreError("say why the plan is withdrawn: it is kept for ever")
     with conn.transaction():
         move(conn, hold(conn, number), Act.WITHDRAW, who, as_datetime(now), {"why": why.strip()})
+        # one that is being sent at this moment is waited for, and is switched off then
+        for row in conn.execute(
+            "SELECT order_id FROM orders WHERE order_id IN (SELECT order_id FROM orderly_order WHERE plan_id = %s AND act = 'on') "
+            "AND state IN ('wanted', 'approved') ORDER BY order_id FOR UPDATE",
+            (number,),
+        ).fetchall():
+            orders.withdraw(
+                conn, row["order_id"], who=who, now=now, why=f"withdrawn by {who} with plan {number}"
+            )
     conn.commit()
 
 
-def after_restore(conn: Connection, *, now: Any, who: str) -> list[int]:
-    """In a restored store's transaction: plans that may be under way are withdrawn, for nobody knows what became of them since the backup. Their
-    controls are switched off; who still wants them drafts them again."""
+def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -> list[int]:
+    """In a restored store's transaction: plans that may be under way are withdrawn, drafts whose time has come among them, for nobody knows what
+    became of them since the backup was taken. Their controls are switched off, of whom no order is known as well: he may have been told since.
+    Who still wants them drafts them again."""
+    at = as_datetime(now)
     rows = conn.execute(
-        "SELECT * FROM orderly_plan WHERE state IN ('approved', 'running') ORDER BY plan_id FOR UPDATE"
+        "SELECT * FROM orderly_plan WHERE state IN ('approved', 'running') OR (state = 'draft' AND begins <= %s AND ends > %s) "
+        "ORDER BY plan_id FOR UPDATE",
+        (at + LEAD, taken),
     ).fetchall()
     for row in rows:
-        move(conn, row, Act.WITHDRAW, who, as_datetime(now), {"why": "restored from a backup"})
+        conn.execute(
+            "INSERT INTO orderly_order (plan_id, terminal_id, act, attempt, at, why) SELECT plan_id, terminal_id, 'off', off_attempt + 1, %s, "
+            "'restored from a backup: the terminal may have been told since' FROM orderly_standing WHERE plan_id = %s AND NOT touched",
+            (at, row["plan_id"]),
+        )
+        move(conn, row, Act.WITHDRAW, who, at, {"why": "restored from a backup"})
     return [row["plan_id"] for row in rows]
 
 
@@ -246,13 +268,15 @@ def _standing(conn: Connection, number: int) -> list[dict[str, Any]]:
     ).fetchall()
 
 
+#: of view orderly_standing s: its terminal was told to control, or may have been, and is not proven to have let go
+LEFT: Final = "(s.touched OR s.off_attempt > 0) AND NOT s.released AND NOT s.taken_over"
 #: a plan with how many it calls and what they would give, and how many terminals hold its control or have let it go, each proven
 _PLANS: Final = """
     SELECT p.*, q.participants, q.reduce_kw, q.least_kw, q.held, q.released, q.unsure FROM orderly_plan p
     CROSS JOIN LATERAL (
         SELECT count(*)::int AS participants, coalesce(sum(q.reduce_kw), 0) AS reduce_kw, coalesce(sum(q.least_kw), 0) AS least_kw,
                count(*) FILTER (WHERE s.held)::int AS held, count(*) FILTER (WHERE s.released)::int AS released,
-               count(*) FILTER (WHERE s.touched AND NOT s.held AND NOT s.released)::int AS unsure
+               count(*) FILTER (WHERE (s.touched OR s.off_attempt > 0) AND NOT s.held AND NOT s.released)::int AS unsure
         FROM orderly_participant q JOIN orderly_standing s USING (plan_id, terminal_id) WHERE q.plan_id = p.plan_id) q
 """
 
@@ -269,7 +293,7 @@ def under_way(conn: Connection) -> list[dict[str, Any]]:
     """Plans that somebody should watch: those that run or are about to, and those that are over and have not let everybody go; by their beginning."""
     rows = conn.execute(
         f"{_PLANS} WHERE p.state IN ('approved', 'running') OR (p.over_at IS NOT NULL AND EXISTS (SELECT FROM orderly_standing s "
-        "WHERE s.plan_id = p.plan_id AND s.touched AND NOT s.released AND NOT s.taken_over)) ORDER BY p.begins, p.plan_id"
+        f"WHERE s.plan_id = p.plan_id AND {LEFT})) ORDER BY p.begins, p.plan_id"
     ).fetchall()
     for row in rows:
         del row["left_out"]
@@ -298,9 +322,9 @@ def get(conn: Connection, number: int) -> dict[str, Any]:
 def not_let_go(conn: Connection, *, before: dt.datetime) -> list[dict[str, Any]]:
     """Plans that were over before an instant and are not finished, oldest first: state, and how many terminals are `waiting`."""
     return conn.execute(
-        """
+        f"""
         SELECT p.plan_id, p.name, p.state, count(s.terminal_id)::int AS waiting FROM orderly_plan p
-        LEFT JOIN orderly_standing s ON s.plan_id = p.plan_id AND s.touched AND NOT s.released AND NOT s.taken_over
+        LEFT JOIN orderly_standing s ON s.plan_id = p.plan_id AND {LEFT}
         WHERE (p.state IN ('approved', 'running') AND p.ends <= %(before)s) OR (p.over_at <= %(before)s AND s.terminal_id IS NOT NULL)
         GROUP BY p.plan_id ORDER BY p.plan_id
         """,
@@ -309,6 +333,6 @@ def not_let_go(conn: Connection, *, before: dt.datetime) -> list[dict[str, Any]]
 
 
 __all__ = [
-    "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move",
+    "LEFT", "BadPlan", "CannotAct", "CannotApprove", "UnknownPlan", "after_restore", "approve", "draft", "get", "hold", "listing", "look", "move",
     "not_let_go", "read", "under_way", "withdraw",
 ]  # fmt: skip

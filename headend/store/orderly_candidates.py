@@ -84,7 +84,7 @@ def candidates(
             Known(
                 Candidate(
                     customer=one.number, terminal=one.terminal, call=named[one.customer_id], controlled=one.protocol in STATIONS,
-                    online=one.online, keep_power=_keeps(conn, one.terminal_id, rows, kept) if id(one) in asked else False,
+                    online=one.online, keep_power=_keeps(conn, one.terminal_id, rows, kept, at) if id(one) in asked else False,
                     protected=protected.get(one.customer_id), behind=_behind(one, rows), others=others[id(one)],
                     minimum_w=minimum.get(one.customer_id), usual=usual.get(id(one)),
                     elsewhere=elsewhere.get(one.terminal_id or 0, ""),
@@ -269,12 +269,16 @@ def _customers(conn: Connection, ids: list[int], at: dt.datetime) -> tuple[dict[
 
 
 def _keeps(
-    conn: Connection, terminal: int | None, rows: list[dict[str, Any]], meters: Mapping[int, bool | None]
+    conn: Connection,
+    terminal: int | None,
+    rows: list[dict[str, Any]],
+    meters: Mapping[int, bool | None],
+    at: dt.datetime,
 ) -> bool | None:
     """Whether the terminal or a meter behind it is in keep-power; None: nobody can say."""
     found = [meters.get(row["meter_id"], False) for row in rows]
     if terminal is not None:
-        found.append(order_facts.terminal_keeps_power(conn, terminal))
+        found.append(order_facts.terminal_keeps_power(conn, terminal, at))
     return True if any(found) else None if None in found else False
 
 

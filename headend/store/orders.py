@@ -44,6 +44,8 @@ TERMINAL_ACTIONS = {
     "tasks": ("read", "write"),
     "control": ("read", "write", "release", "purchase", "keep-power", "end-keep-power"),
 }
+#: what the request keys of plans of orderly use begin with
+ORDERLY: Final = "orderly:"
 #: how long the sending of an order waits for others' locks; then it is tried again
 PATIENCE: Final = "2s"
 #: Protocols in which a terminal has an address of its own. What speaks another is a line, and cannot be told anything.
@@ -279,21 +281,47 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
     )
     if (wish.kind, wish.action) == ("control", "release"):
         _void_written(conn, wish, target.terminal_id, order_id)
+        if not _of_a_plan(wish):
+            _let_go(conn, wish, target.terminal_id, order_id)
     return order_id, refusals
 
 
 def _void_written(conn: Connection, wish: _Wish, terminal_id: int, order_id: int) -> None:
-    """A write that could be sent by now, and would switch on again what is switched off here, is void: whoever says off is heard last.
+    """A write that would switch on again what is switched off here is void: whoever says off is heard last. A plan that is over leaves what may not
+    be sent yet: it is another plan's.
 
     One that is being sent at this moment is passed over: the terminal is told one thing after the other."""
     rows = conn.execute(
         "SELECT * FROM orders WHERE terminal_id = %s AND kind = 'control' AND action = 'write' AND state IN ('wanted', 'approved') "
-        "AND (not_before IS NULL OR not_before <= %s) AND coalesce((request ->> 'group')::int, 1) = %s AND request -> 'on' ?| %s "
+        "AND (not_before IS NULL OR not_before <= %s OR %s) AND coalesce((request ->> 'group')::int, 1) = %s AND request -> 'on' ?| %s "
         "FOR UPDATE SKIP LOCKED",
-        (terminal_id, wish.at, wish.writing.request.get("group", 1), list(wish.writing.request["off"])),
+        (
+            terminal_id,
+            wish.at,
+            not _of_a_plan(wish),
+            wish.writing.request.get("group", 1),
+            list(wish.writing.request["off"]),
+        ),
     ).fetchall()
     for row in rows:
         _move(conn, row, Event.CANCEL, wish.who, wish.at, f"void: order {order_id} switches it off")
+
+
+def _of_a_plan(wish: _Wish) -> bool:
+    return wish.request_key is not None and wish.request_key.startswith(ORDERLY)
+
+
+def _let_go(conn: Connection, wish: _Wish, terminal_id: int, order_id: int) -> None:
+    """A plan of orderly use (store/orderly_orders.py) whose control is switched off by hand remembers it as its own: it tells the terminal nothing
+    more, and says no longer that it holds."""
+    if "period" not in wish.writing.request["off"] or wish.writing.request.get("group", 1) != 1:
+        return
+    conn.execute(
+        "INSERT INTO orderly_order (plan_id, terminal_id, act, attempt, order_id, at) "
+        "SELECT s.plan_id, s.terminal_id, 'off', s.off_attempt + 1, %s, %s FROM orderly_standing s JOIN orderly_plan p USING (plan_id) "
+        "WHERE s.terminal_id = %s AND p.state = 'running' AND s.on_order IS NOT NULL ON CONFLICT DO NOTHING",
+        (order_id, wish.at, terminal_id),
+    )
 
 
 def _known(conn: Connection, wish: _Wish) -> int | None:
@@ -745,7 +773,7 @@ def _sentence(refusals: list[Refusal]) -> str:
 
 
 __all__ = [
-    "ACTIONS", "ITEMS", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled", "OrderError",
-    "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin", "cancel",
-    "expire", "facts", "get", "give_up", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
+    "ACTIONS", "ITEMS", "ORDERLY", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled",
+    "OrderError", "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin",
+    "cancel", "expire", "facts", "get", "give_up", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
 ]  # fmt: skip

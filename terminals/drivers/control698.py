@@ -237,6 +237,11 @@ def _power(watts: int) -> Data:
     return Data(values.LONG64, watts * 10)
 
 
+def _kept(state: int) -> Mapping[str, Any]:
+    """2, automatic (自动保电), is keep-power that nobody ordered, and that ends by itself: it proves no order."""
+    return {"on": state != 0} | ({} if state in (0, 1) else {"state": state})
+
+
 def _watts(data: Data) -> int | str:
     return _whole(data.value, 10)
 
@@ -343,7 +348,7 @@ def _named(names: Sequence[str], data: Data) -> list[str]:
 
 
 _SINGLE: Final[Mapping[str, Callable[[Data, Sequence[int]], Mapping[str, Any] | None]]] = {
-    "keep-power": lambda data, _: {"on": data.value in (1, 2)},
+    "keep-power": lambda data, _: _kept(data.value),
     "security": lambda data, _: {"security_w": _watts(data)},
     "slots": lambda data, _: {"slots": unpack_slots(bytes(each.value for each in data.value))},
     "alarms": lambda data, where: (

@@ -4,9 +4,10 @@ terminal's own clock.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from headend.store.purchases import FOREIGN
 from protocols.errors import ProtocolError
 from terminals.drivers.control import Term
 
+_OFF: Final = {"on": False}
 #: What is in the customer's favour, or nobody's harm, is told even to a terminal that has no usable clock.
 CLOCKLESS = ("release", "keep-power", "end-keep-power")
 
@@ -45,6 +47,8 @@ class ControlAct(WritingAct):
             keys += [item.key for item in self.items(job.order)]
         found = await self._read(job, list(dict.fromkeys(keys))) if keys else Found({})
         against = [Refusal(gate, why) for gate, why in load_steps.against(action, request, found.held)]
+        if action == "write" and ahead is not None and load_steps.by_the_clock(request):
+            against += _clock(ahead)
         # what stood there before: of a purchase whose answer is lost it says whether another one has come over it
         return Looked(tuple(against), (ahead, found), {"before": dict(found.held)})
 
@@ -89,6 +93,10 @@ class ControlAct(WritingAct):
             Item(name, None, value) for name, value in load_steps.steps(order["action"], order["request"])
         ]
 
+    def needed(self, items: list[Item], before: Found) -> list[Item]:
+        """What is off already is not switched off: a terminal may deny it, and nobody needs it."""
+        return [item for item in items if item.becomes != _OFF or before.held.get(item.key) != _OFF]
+
     def keys(self, order: dict[str, Any]) -> Sequence[str]:
         return load_steps.names(order["request"].get("group", 1))
 
@@ -106,3 +114,13 @@ class ControlAct(WritingAct):
         newest = f"purchase.{job.order['request'].get('group', 1)}"
         before = job.order["result"].get("before", {}).get(newest)
         return {} if before and before == found.held.get(newest) else {FOREIGN: True}
+
+
+def _clock(ahead: np.timedelta64) -> list[Refusal]:
+    """Whoever goes by a wrong clock is held in hours that nobody approved."""
+    off = ahead.astype("timedelta64[us]").astype(dt.timedelta)
+    if abs(off) <= load_steps.CLOCK_OFF:
+        return []
+    which = "ahead" if off > dt.timedelta() else "behind"
+    says = str(abs(off)).partition(".")[0]
+    return [Refusal("clock", f"the terminal's clock is {says} {which}, and it would hold at other hours")]

@@ -74,7 +74,7 @@ class WritingAct:
         within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         """Piece by piece, each read back before the next. `within`: what each writing happens in; TooLate: not a byte of it has left."""
-        items, end = self.items(job.order), self.end(job)
+        items, end = self.needed(self.items(job.order), before), self.end(job)
         done = 0
         for piece in _pieces(items, book.most):
             if as_datetime(job.now()) >= end:
@@ -112,7 +112,8 @@ class WritingAct:
         await self.find_out(job)
 
     async def find_out(self, job: Job) -> None:
-        items = self.items(job.order)
+        # of what is written twice the last counts
+        items = list({item.key: item for item in self.items(job.order)}.values())
         found = await self._read(job, self.again(items))
         wrong = [item.key for item in items if not self.stands(job, found, item)]
         result = {"read_back_at": _now(job), "not_as_approved": wrong} | self.told(found)
@@ -134,6 +135,10 @@ class WritingAct:
     def items(self, order: dict[str, Any]) -> list[Item]:
         """What is to be written."""
         return [Item(**item) for item in order["request"]["items"]]
+
+    def needed(self, items: list[Item], before: Found) -> list[Item]:
+        """Those of them that are not without effect."""
+        return items
 
     def keys(self, order: dict[str, Any]) -> Sequence[str] | None:
         """What a read asks for; None: for all there is."""

@@ -41,6 +41,8 @@ def test_from_draft_to_effect(desk: Desk) -> None:
     problem(desk.post("/orderly/plans/1/approve", who="operator", once="c"), 403, "scope-missing")
     assert desk.post("/orderly/plans/1/look", who="operator", once="d").json()["called"] == 1
     assert desk.post("/orderly/plans/1/approve", who="approver", once="e").json()["approved_by"] == "李敏"
+    # an answer that was lost is asked for again, under another key even
+    assert desk.post("/orderly/plans/1/approve", who="approver", once="e2").json()["state"] == "approved"
     problem(desk.post("/orderly/plans/1/look", who="operator", once="f"), 409, "plan-not-in-that-state")
     carry_out(desk.conn, now=at(f"{TOMORROW} 09:30"))
     (p,) = desk.get("/orderly/plans/1").json()["participants"]
@@ -51,6 +53,14 @@ def test_from_draft_to_effect(desk: Desk) -> None:
         202,
         "withdrawn",
         "cancelled",
+    )
+    again = desk.post("/orderly/plans/1/withdraw", {"why": "it rains"}, who="operator", once="g2")
+    assert (again.status_code, again.json()["state"]) == (202, "withdrawn")
+    assert [event["act"] for event in again.json()["events"]][-1:] == ["withdraw"]
+    problem(
+        desk.post("/orderly/plans/1/approve", who="operator-approver", once="g3"),
+        409,
+        "plan-not-in-that-state",
     )
     assert desk.get("/orderly/plans").json()["plans"][0]["plan_id"] == 1
     assert desk.get("/orderly/plans/1/effect").json()["items"] == []

@@ -116,7 +116,8 @@ def test_a_backup_is_rehearsed_restored_and_the_doctor_knows(
     try:
         said = shell("restore", str(folder), "--into", beside)
         assert (said.code, said.err) == (0, "")
-        assert "`headend relay limits trips_per_hour=20 trips_per_day=100`" in said.out
+        before = "trips_per_hour=20 trips_per_day=100 controls_per_hour=50 controls_per_day=200"
+        assert f"`headend relay limits {before}`" in said.out
         assert shell("check", HEADEND_DSN=beside).code == 0
         assert "cap" in shell("relay", "check", table_asset(beside), HEADEND_DSN=beside).out
     finally:

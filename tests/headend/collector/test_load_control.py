@@ -143,6 +143,59 @@ async def test_a_plan_is_written_switched_on_and_read_back(open_house: Open, pro
     assert on(house) == {"monthly-energy"}
 
 
+MIXED = ControlOrder((PeriodControl("0" * 40 + "1" * 8, (50_000,), scheme=2),), on=("period",))
+
+
+@BOTH
+async def test_a_plan_that_breaks_off_half_way_holds_nobody(open_house: Open, protocol: str) -> None:
+    """Another period control is on: new hours with old setpoints would be neither this plan nor that one."""
+    house = await opened(open_house, protocol)
+    house.collect()
+    if protocol == "dlt698":  # an array that is there, of four rounds
+        told(house).put("set.81020200", bytes.fromhex("0104" + "1101" * 4))
+    order = ask(house, "write", document(PLAN))
+    approve(house, order)
+    await done(house, order)
+    held, name = told(house), {"gdw376": "set.1.41.2", "dlt698": "set.1.8103"}[protocol]
+    put = held.put
+    held.put = lambda key, raw: None if key == name else put(key, raw)  # it keeps no other setpoints
+    order = ask(house, "write", document(MIXED))
+    approve(house, order)
+    row = await done(house, order, State.FAILED)
+    assert row["result"]["not_as_approved"] == ["on.period.1", "period.1.2"]
+    assert on(house) == {"monthly-energy"}
+
+
+@BOTH
+async def test_a_terminal_whose_clock_is_wrong_is_held_to_no_hours(open_house: Open, protocol: str) -> None:
+    house = await opened(open_house, protocol)
+    assert house.fleet is not None
+    (terminal,) = house.fleet.terminals
+    terminal.wander(np.timedelta64(3, "h"))
+    house.collect()
+    order = ask(house, "write", document(PLAN))
+    approve(house, order)
+    row = await done(house, order, State.REFUSED)
+    assert re.fullmatch(
+        "clock: the terminal's clock is (3:00:0[0-9]|2:59:5[0-9]) ahead, and it would hold at other hours",
+        row["outcome"],
+    )
+    assert on(house) == set()
+    await done(house, ask(house, "release", document(ControlOrder(off=("period",)))))
+
+
+async def test_keep_power_with_an_end_does_not_end_one_without(open_house: Open) -> None:
+    house = await opened(open_house, "gdw376")
+    house.collect()
+    await done(house, ask(house, "keep-power", document(KeepPower(2))))
+    told(house).switch_on("suspension", 3, house.clock.now())
+    await done(house, ask(house, "keep-power", document(KeepPower())))
+    row = await done(house, ask(house, "keep-power", document(KeepPower(1))), State.REFUSED)
+    assert row["outcome"].startswith("controls_on: suspension of group 3 is on and would act at once")
+    house.clock.time += np.timedelta64(1, "D")
+    assert told(house).kept(house.clock.now())
+
+
 @BOTH
 async def test_keep_power_waits_for_nobody_and_bars_what_would_cut_off(
     open_house: Open, protocol: str

@@ -16,7 +16,7 @@ from headend.control.load_control import (
     Suspension,
     document,
 )
-from headend.control.load_steps import against, asked, names, proves, steps, switches
+from headend.control.load_steps import against, asked, by_the_clock, names, proves, steps, switches
 
 PERIOD = PeriodControl("1" * 24 + "2" * 24, (400_000, 300_000), scheme=3)
 PAUSE = Suspension(dt.date(2026, 12, 1), dt.date(2026, 12, 31), 20_000)
@@ -30,10 +30,10 @@ def test_what_relieves_comes_first_and_what_binds_last() -> None:
     )  # fmt: skip
     told = steps("write", document(order))
     assert [name for name, _ in told] == [
-        "on.factory-rest.2", "security", "alarms.2", "sliding.2", "power-rounds.2", "energy-rounds.2", "slots", "period.2.3", "suspension.2",
-        "on.reduction.2", "on.period.2",
+        "on.factory-rest.2", "on.period.2", "security", "alarms.2", "sliding.2", "power-rounds.2", "energy-rounds.2", "slots", "period.2.3",
+        "suspension.2", "on.reduction.2", "on.period.2",
     ]  # fmt: skip
-    assert told[0][1] == OFF
+    assert [told[0][1], told[1][1]] == [OFF, OFF]  # its hours and setpoints come one after the other
     assert told[-1][1] == {"on": True, "scheme": 3, "periods": [1, 2]}
     assert told[-2][1] == ON | {
         "down_percent": 20, "sliding_minutes": 15, "control_half_hours": 4, "freeze_delay": 5, "alarm_minutes": [5, 5, 5, 5],
@@ -81,6 +81,64 @@ def test_a_write_wants_a_terminal_that_says_it_is_not_in_keep_power() -> None:
     off = ControlOrder(off=("suspension",))
     assert (asked("release", document(off)), no("release", off, {})) == ([], [])
     assert (asked("keep-power", {}), no("keep-power", None, {})) == ([], [])
+
+
+def ending(half_hours: int, held: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    return against("keep-power", {"half_hours": half_hours}, held)
+
+
+def test_keep_power_with_an_end_is_no_way_to_end_one_that_stands() -> None:
+    quiet = dict.fromkeys(switches(), OFF)
+    assert asked("keep-power", {"half_hours": 0}) == []
+    assert asked("keep-power", {"half_hours": 1}) == ["keep-power", *switches()]
+    assert ending(1, {"keep-power": ON} | quiet) == []
+    acting = quiet | {"on.period.2": ON}
+    assert ending(1, {"keep-power": OFF} | acting) == []  # it acts now, and will act again
+    for held in ({"keep-power": ON} | acting, acting, {"keep-power": ON}, {}):
+        ((gate, why),) = ending(1, held)
+        assert gate == "controls_on"
+        assert why.endswith("say 0 half hours: without an end")
+        assert ending(0, held) == []
+
+
+def test_hours_are_not_changed_under_a_control_that_goes_by_them() -> None:
+    """Slots are the terminal's, whatever the group; and they are written before the setpoints."""
+    order = ControlOrder((PERIOD,), group=2)
+    on = ControlOrder((PERIOD,), on=("period",), group=2)
+    off = ControlOrder((PERIOD,), off=("period",), group=2)
+    held = {"keep-power": OFF, "slots": {"slots": "1" * 48}} | {f"on.period.{k}": OFF for k in range(1, 9)}
+    assert asked("write", document(order)) == [
+        "keep-power",
+        "slots",
+        *(f"on.period.{k}" for k in range(1, 9)),
+    ]
+    for each in (order, on, off):
+        assert no("write", each, held) == []
+        assert no("write", each, held | {"on.period.5": ON}) == [
+            "slots: period of group 5 is on and goes by the same half hours, which would change; switch it off first"
+        ]
+        assert no("write", each, held | {"on.period.5": ON, "slots": {"slots": PERIOD.slots}}) == []
+    mine = held | {"on.period.2": ON}
+    assert (no("write", on, mine), no("write", off, mine)) == ([], [])
+    assert no("write", order, mine) == [
+        "slots: period of group 2 is on and would hold the old setpoints in the new half hours; switch it off or on with the same order"
+    ]
+    del held["on.period.7"]
+    assert no("write", on, held) == ["slots: the terminal does not say whether period of group 7 is on"]
+
+
+@pytest.mark.parametrize(
+    ("order", "so"),
+    [
+        (ControlOrder((PERIOD,), on=("period",)), True),
+        (ControlOrder(on=("factory-rest",)), True),
+        (ControlOrder((PAUSE,)), True),
+        (ControlOrder((Reduction(20, 15, 4),), on=("reduction",)), False),
+        (ControlOrder(off=("period",), security_w=0), False),
+    ],
+)
+def test_what_goes_by_the_terminal_s_clock(order: ControlOrder, so: bool) -> None:
+    assert by_the_clock(document(order)) is so
 
 
 def test_keep_power_ends_only_where_nothing_is_on_anywhere() -> None:

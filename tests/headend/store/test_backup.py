@@ -17,12 +17,26 @@ import pytest
 
 from headend.control.order_state import State
 from headend.plans import CURVE, points
-from headend.store import audit, backup, check, db, feed, intake, manifest, migrate, orders, pgtools, rollups
+from headend.store import (
+    audit,
+    backup,
+    check,
+    cluster,
+    db,
+    feed,
+    intake,
+    manifest,
+    migrate,
+    orders,
+    pgtools,
+    rollups,
+)
 from headend.store.backup import BackupError
 from headend.store.db import Connection
 from headend.store.intake import Delivery
 from headend.store.manifest import Sum, TornBackup
 from headend.store.tables import CURVES, DAYS
+from tests.support import kept
 from tests.support.house import SHANGHAI, at, deliver, one, place, rows, table
 from tests.support.seed import seeded
 
@@ -135,8 +149,10 @@ def test_everything_comes_back_and_nothing_acts(
         assert table(back, "SELECT owner, until < clock_timestamp(), epoch > 7 FROM lease") == [
             ("restore", True, True)
         ]
-        assert done.limits == {"trips_per_hour": "20", "trips_per_day": "100"}
-        assert one(back, "SELECT limits FROM cluster") == {"trips_per_hour": 0, "trips_per_day": 0}
+        assert done.limits == {
+            "trips_per_hour": "20", "trips_per_day": "100", "controls_per_hour": "50", "controls_per_day": "200",
+        }  # fmt: skip
+        assert one(back, "SELECT limits FROM cluster") == dict.fromkeys(done.limits, 0)
         assert one(back, "SELECT epoch FROM cluster") == epoch + 1
         # the audit goes on: what had been said is there, and that it was restored, by whom and of when
         told = audit.verify(back, head)
@@ -284,7 +300,29 @@ def test_older_and_newer_schemas(
         backup, "migrate", lambda conn: asked.append(one(conn, "SELECT epoch FROM cluster")) or [4711]
     )
     done = backup.restore(tmp_path / "b", beside, now=NOW, who="test", pg_bin=pg_bin)
-    assert (done.migrations, asked) == ([4711], [2])  # after it was made safe
+    assert (done.migrations, asked) == (
+        [4711],
+        [1],
+    )  # before it is made safe, which names what today's schema has
+
+
+@pytest.mark.parametrize("version", kept.versions()[-2:])
+def test_a_backup_of_an_older_schema_comes_back_and_acts_no_more(
+    database: str, beside: str, tmp_path: Path, pg_bin: Path | None, version: int
+) -> None:
+    """Its schema has not all that is made safe."""
+    (tmp_path / "schema").mkdir()
+    kept.make(database, version, tmp_path / "schema")
+    with db.connect(database) as conn:
+        backup.back_up(conn, tmp_path / "b", pg_bin)
+    done = backup.restore(tmp_path / "b", beside, now=NOW, who="test", pg_bin=pg_bin)
+    assert done.migrations == [number for number in migrate.known() if number > version]
+    with db.connect(beside) as back:
+        assert one(back, "SELECT count(*) FROM orders WHERE state IN ('wanted', 'approved', 'sending')") == 0
+        limits = cluster.limits(back)
+        assert (limits.trips_per_day, limits.controls_per_hour, limits.controls_per_day) == (0, 0, 0)
+        back.commit()
+        assert audit.verify(back).broken is None
 
 
 def test_writers_go_on_and_the_manifest_is_of_one_instant(

@@ -164,14 +164,17 @@ def test_whoever_says_off_is_heard_last(store: Connection) -> None:
         off = ask(store, OFF, who="陈晓")
         found = orders.get(store, write)
         assert (found["state"], found["outcome"]) == ("cancelled", f"void: order {off} switches it off")
-    # another control, another group, and what is for later, are left
-    for order, options in (
-        (PLAN, {"not_before": NOW + HALF}),
-        (ControlOrder(on=("factory-rest",)), {}),
-        (ControlOrder(PLAN.controls, on=PLAN.on, group=2), {}),
+    later = ask(store, not_before=NOW + HALF)
+    ask(store, OFF, who="陈晓")
+    assert orders.get(store, later)["state"] == "cancelled"
+    # another control, another group, and another plan's order that is for later, are left
+    for order, options, key in (
+        (PLAN, {"not_before": NOW + HALF}, f"{orders.ORDERLY}1:T1:off:1"),
+        (ControlOrder(on=("factory-rest",)), {}, None),
+        (ControlOrder(PLAN.controls, on=PLAN.on, group=2), {}, None),
     ):
         write = ask(store, order, **options)
-        ask(store, OFF)
+        ask(store, OFF, request_key=key)
         assert orders.get(store, write)["state"] == "wanted"
         orders.cancel(store, write, who="x", now=NOW)
 

@@ -216,6 +216,14 @@ def test_a_terminal_that_keeps_power_is_left_out(store: Connection) -> None:
         )
         store.commit()
         assert left(store, draft(store)).get("C1", []) == reason
+    # told for an hour, it is over after that
+    for hours, reason in ((1, []), (3, ["keep-power"])):
+        store.execute(
+            "UPDATE orders SET request = %s, sent_at = sent_at - interval '1 hour'",
+            (f'{{"half_hours": {2 * hours}}}',),
+        )
+        store.commit()
+        assert left(store, draft(store)).get("C1", []) == reason
 
 
 def test_everything_is_in_the_audit_and_no_event_can_be_changed(store: Connection) -> None:

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from protocols.dlt698 import values
+from protocols.dlt698.values import Data
 from protocols.errors import FrameError, Misuse, Refused
 from protocols.exchange import Answer
 from protocols.gdw376.frame import parse_address
@@ -175,6 +177,17 @@ def test_keep_power(protocol: str) -> None:
     assert table.read("keep-power") == {"keep-power": {"on": True}}
     table.write("keep-power", {"on": False})
     assert table.read("keep-power") == {"keep-power": {"on": False}}
+
+
+def test_automatic_keep_power_is_on_and_proves_no_order() -> None:
+    table = Table("dlt698")
+    held = table.line._terminal.held
+    said = held.get_attribute
+    held.get_attribute = lambda oad, now: Data(values.ENUM, 2) if oad == 0x80010200 else said(oad, now)
+    told = table.read("keep-power")["keep-power"]
+    assert told["on"] is True
+    assert not proves(told, {"on": True, "half_hours": 0})
+    assert not proves(told, {"on": False})
 
 
 def test_keep_power_of_a_376_1_terminal_ends_by_itself() -> None:
