@@ -28,6 +28,8 @@ NAME: Final = "campaigns"
 VALID: Final = np.timedelta64(8, "h")
 #: what an order has at least before the evening
 SOON: Final = dt.timedelta(minutes=15)
+#: after which an order that was not sent says that its terminal is away
+WAITED: Final = dt.timedelta(hours=1)
 #: behind what people ask for, before what jobs ask for
 PRIORITY: Final = 7
 QUARTERS: Final = 4
@@ -161,12 +163,19 @@ class _Campaign:
     # --- what is done next ---
 
     def _allowed(self, count: Mapping[str, int], failed: int, share: int) -> int:
-        """How many writes more may be under way."""
-        tried = count.get("done", 0) >= self.row["stop_after"]
-        return max(
-            0,
-            (share if tried else min(share, int(self.row["stop_after"]) - failed)) - count.get("writing", 0),
-        )
+        """How many writes more may be under way. Once it is tried, an order that has waited for its terminal for an hour holds up nobody."""
+        if count.get("done", 0) >= self.row["stop_after"]:
+            return max(0, share - self._busy())
+        return max(0, min(share, int(self.row["stop_after"]) - failed) - count.get("writing", 0))
+
+    def _busy(self) -> int:
+        row = self.run.conn.execute(
+            "SELECT count(*) AS n FROM price_campaign_meter p JOIN orders o ON o.order_id = p.write_order "
+            "WHERE p.campaign_id = %s AND p.state = 'writing' AND (o.sent_at IS NOT NULL OR o.requested_at >= %s)",
+            (self.row["campaign_id"], as_datetime(self.run.now) - WAITED),
+        ).fetchone()
+        assert row is not None
+        return int(row["n"])
 
     def _send(self, most: int) -> None:
         """Writes of what was approved. The order is approved by the person who did."""

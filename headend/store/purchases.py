@@ -236,9 +236,8 @@ def _ask_terminal(conn: Connection, one: Waiting, *, who: str, now: Any) -> int:
                 f"{row['accounts']} accounts are to be executed by terminal {one.terminal}; a terminal counts for one customer"
             )
         alarm, trip = (wallet_rules.rules(conn).alarm1 or 0) * LI, 0
-        if row[
-            "begun"
-        ]:  # the limits that stand there are raised by a write alone, and what was paid does not wait for one
+        if row["begun"]:
+            # the limits that stand there are raised by a write alone, and what was paid does not wait for one
             alarm, trip = min(alarm, row["stands"]["alarm"]), min(trip, row["stands"]["trip"])
         bought = Purchase(one.purchase_id, one.fen * LI, alarm, trip, by="amount")
         # the first one switches it on

@@ -66,8 +66,9 @@ class Wallet645:
         return Wallet(remaining, overdrawn or 0, count or 0, last)
 
     def total(self, meter: Meter) -> Script[int | None]:
-        registers = yield from self._registers(meter)
-        return None if registers is None else registers[0]
+        raw = yield from _read(meter, ENERGIES)
+        total = None if raw is None else quantity_values(ENERGIES, raw).get(_REGISTERS[0])
+        return None if total is None else int(total)
 
     def around(self, meter: Meter) -> Script[Around]:
         registers = yield from self._registers(meter)
@@ -93,7 +94,10 @@ class Wallet645:
         if raw is None:
             return None
         found = quantity_values(ENERGIES, raw)
-        return tuple(int(found.get(code, 0)) for code in _REGISTERS) if _REGISTERS[0] in found else None
+        # a meter of fewer tariffs sends fewer, and the rest count nothing; one that it marks as invalid is not known
+        if any(code not in found for code in _REGISTERS[: max(1, len(raw) // 4)]):
+            return None
+        return tuple(int(found.get(code, 0)) for code in _REGISTERS)
 
     def carry(self, meter: Meter, purchase: Purchase) -> Script[None]:
         machine, di = self._needed(), _ITEMS[purchase.action]

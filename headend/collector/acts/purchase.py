@@ -51,9 +51,8 @@ class PurchaseAct:
             await job.session.run(_way(job).carry(job.whom, told), attempts=1)
         except Repeated as repeated:  # an earlier try has arrived after all, if the wallet says so too
             await job.step(Event.ANSWER, str(repeated), {"taken": True})
-        except (
-            Declined
-        ) as no:  # what lies between may have said it twice: whether it is in the wallet, the wallet says
+        except Declined as no:
+            # what lies between may have said it twice: whether it is in the wallet, the wallet says
             said = {"serr": f"{no.code:04X}", "no": f"the meter refused: {no}"}
             await job.step(Event.LOSE, said["no"], said)
             job.order["result"] |= said

@@ -265,6 +265,27 @@ def test_terminals_that_are_away_take_nobodys_turn(store: Connection) -> None:
     assert [row[0] for row in told] == ["001", "002", "003", "004", "005", "006"]
 
 
+def test_an_order_that_waits_for_its_terminal_holds_up_an_hour_and_not_the_campaign(
+    store: Connection,
+) -> None:
+    fleet(store, 4)
+    number = begin(store, per_hour=4, stop_after=1)
+    for quarter in range(5):  # one is read each quarter-hour
+        go(store, NOW + np.timedelta64(15 * quarter, "m"))
+        answered(store, document=held())
+    campaigns.approve(
+        store, number, campaigns.digest(campaigns.meters(store, number, ["ready"])), who="李敏", now=NOW
+    )
+    when = NOW + np.timedelta64(90, "m")
+    go(store, when)
+    answered(store, action="write")
+    go(store, when)  # the second one's terminal is away
+    go(store, when + np.timedelta64(60, "m"))
+    assert states(store, number) == {"done": 1, "writing": 1, "approved": 2, "unreached": 1}
+    go(store, when + np.timedelta64(61, "m"))
+    assert states(store, number) == {"done": 1, "writing": 2, "approved": 1, "unreached": 1}
+
+
 @pytest.mark.parametrize("when", ["2026-03-11 00:10", "2026-03-11 23:20", "2026-03-11 23:45"])
 def test_near_midnight_nothing_is_asked_for(store: Connection, when: str) -> None:
     fleet(store, 1)
