@@ -252,7 +252,7 @@ def _kept(conn: Connection, trip: Trip) -> bool | None:
     """Of the meter itself, or of the terminal where its rounds cut off."""
     route = _switched_by(conn, trip)
     if route is not None and any(part.startswith("round") for part in route["switch"]):
-        return terminal_keeps_power(conn, route["terminal_id"])
+        return terminal_keeps_power(conn, route["terminal_id"], trip.now)
     return keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False)
 
 
