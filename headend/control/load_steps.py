@@ -136,6 +136,15 @@ def against(
     return found
 
 
+def lowered(request: Mapping[str, Any], held: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What a plan does not lower, for nobody who approved it saw it: 保安定值 that stands higher in the terminal than the order would write."""
+    wanted, stands = order_of(request).security_w, held.get("security", {}).get("security_w")
+    if wanted is None or not isinstance(stands, int) or stands <= wanted:
+        return []
+    why = f"the terminal never cuts below {stands} W, and the order would make that {wanted} W; correct the archive, or `headend control write` it"
+    return [("security", why)]
+
+
 def asked(action: str, request: Mapping[str, Any]) -> list[str]:
     """The names that `against` wants to know of."""
     if action == "end-keep-power":

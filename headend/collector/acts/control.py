@@ -17,7 +17,7 @@ from headend.collector.books import ControlBook, Found, Item, controls_of
 from headend.collector.job import Job, Looked
 from headend.control import load_steps
 from headend.control.facts import Refusal
-from headend.store import leases
+from headend.store import leases, orders
 from headend.store.purchases import FOREIGN
 from protocols.errors import ProtocolError
 from terminals.drivers.control import Term
@@ -49,6 +49,8 @@ class ControlAct(WritingAct):
         against = [Refusal(gate, why) for gate, why in load_steps.against(action, request, found.held)]
         if action == "write" and ahead is not None and load_steps.by_the_clock(request):
             against += _clock(ahead)
+        if action == "write" and str(job.order["request_key"]).startswith(orders.ORDERLY):
+            against += [Refusal(gate, why) for gate, why in load_steps.lowered(request, found.held)]
         # what stood there before: of a purchase whose answer is lost it says whether another one has come over it
         return Looked(tuple(against), (ahead, found), {"before": dict(found.held)})
 

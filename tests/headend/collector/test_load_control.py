@@ -298,6 +298,29 @@ async def test_a_restart_after_the_sending_is_found_out_by_reading(
 
 
 @BOTH
+async def test_a_plan_lowers_no_security_that_somebody_set_in_the_terminal(
+    open_house: Open, protocol: str
+) -> None:
+    """Two persons who ask for it by name may."""
+    house = await opened(open_house, protocol)
+    house.collect()
+    higher = ControlOrder((), security_w=5_000)
+    order = ask(house, "write", document(higher))
+    approve(house, order)
+    await done(house, order)
+    lower = document(ControlOrder((), security_w=3_000))
+    order = ask(house, "write", lower, request_key="orderly:1:T:on:1")
+    approve(house, order)
+    row = await done(house, order, State.REFUSED)
+    assert row["outcome"].startswith(
+        "security: the terminal never cuts below 5000 W, and the order would make that 3000 W"
+    )
+    order = ask(house, "write", lower)
+    approve(house, order)
+    await done(house, order)
+
+
+@BOTH
 async def test_a_purchase_is_added_once(open_house: Open, protocol: str) -> None:
     house = await opened(open_house, protocol)
     house.collect()

@@ -16,7 +16,7 @@ from headend.control.load_control import (
     Suspension,
     document,
 )
-from headend.control.load_steps import against, asked, by_the_clock, names, proves, steps, switches
+from headend.control.load_steps import against, asked, by_the_clock, lowered, names, proves, steps, switches
 
 PERIOD = PeriodControl("1" * 24 + "2" * 24, (400_000, 300_000), scheme=3)
 PAUSE = Suspension(dt.date(2026, 12, 1), dt.date(2026, 12, 31), 20_000)
@@ -38,6 +38,20 @@ def test_what_relieves_comes_first_and_what_binds_last() -> None:
     assert told[-2][1] == ON | {
         "down_percent": 20, "sliding_minutes": 15, "control_half_hours": 4, "freeze_delay": 5, "alarm_minutes": [5, 5, 5, 5],
     }  # fmt: skip
+
+
+def test_a_plan_lowers_nobodys_security() -> None:
+    def no(wanted: int | None, held: dict[str, Any]) -> list[tuple[str, str]]:
+        return lowered(document(ControlOrder((PAUSE,), on=("suspension",), security_w=wanted)), held)
+
+    ((gate, why),) = no(2_000, {"security": {"security_w": 2_001}})
+    assert gate == "security"
+    assert why.startswith("the terminal never cuts below 2001 W, and the order would make that 2000 W")
+    for wanted, held in (
+        (2_000, {"security": {"security_w": 2_000}}), (2_000, {"security": {"security_w": 0}}), (None, {"security": {"security_w": 9_000}}),
+        (2_000, {}),
+    ):  # fmt: skip
+        assert no(wanted, held) == []
 
 
 def test_keep_power_is_one_step() -> None:
