@@ -22,7 +22,8 @@ from terminals.drivers.through import NotReached
 NOT_POSSIBLE: Final = -1
 #: Minutes of warning by the terminal before a round trips: whoever works at a machine hears it. No source gives a number. At most 15.
 ALARM_MINUTES: Final = 2
-#: kW that flow, where the breaker is closed; as headend.control.readback has it for one that is open
+#: kW that flow, where the breaker is closed; as headend.control.readback has it for one that is open. As the meter shows it, before its
+#: transformers: where it hangs behind some, what only magnetises the customer's own transformer gives no supply back
 FLOWS_KW: Final = 0.02
 _ROUND: Final = re.compile(r"round ([1-8])")
 
@@ -42,7 +43,7 @@ def state(mine: Collection[int], tripped: Collection[int], load_kw: float) -> Re
     """What is known of a supply that these rounds cut off. Where only some have tripped it is neither cut off nor given back. Keep-power is
     the terminal's, of which its own orders tell."""
     out = sorted(set(mine) & set(tripped))
-    is_open = bool(out) or not load_kw > FLOWS_KW
+    is_open = bool(out) or not abs(load_kw) > FLOWS_KW  # who feeds in has his breaker closed, too
     return RelayState(
         open=is_open, permitted=is_open and len(out) < len(mine), keep_power=False, load_kw=load_kw,
         detail=f"rounds tripped by command: {', '.join(map(str, out)) or 'none'} of {', '.join(map(str, mine))}",

@@ -84,14 +84,15 @@ async def _judge(job: Job, *, pending: bool) -> None:
         log.info("read-back failed", order=job.order["order_id"], why=str(trouble))
         raise
     now = as_datetime(job.now())
+    flows = seen.load_kw * job.whom.multiplier
     event, sentence = judge(
         job.order["action"],
-        Seen(seen.open, seen.permitted, seen.keep_power, seen.load_kw),
+        Seen(seen.open, seen.permitted, seen.keep_power, flows),
         now - (job.order["sent_at"] or now),
         pending,
     )
     # JSON knows no NaN
-    load = None if math.isnan(seen.load_kw) else seen.load_kw
+    load = None if math.isnan(flows) else flows
     result = {"relay": asdict(seen) | {"load_kw": load}, "read_back_at": now.isoformat()}
     if event is Event.HOLD and await job.state() is State.PENDING:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,24 @@ async def test_a_round_that_the_archive_gives_to_two_meters_trips_nobody(switche
             expires=now + np.timedelta64(4, "h"),
         )  # fmt: skip
     assert one(switched.conn, "SELECT count(*) FROM orders WHERE sent_at IS NOT NULL") == 0
+
+
+@BOTH
+async def test_behind_transformers_a_little_of_the_meters_is_much_of_the_customers(switched: Wire) -> None:
+    """0.015 kW on a meter with CT 100 and PT 100 are 150 kW that flow on."""
+    switched.conn.execute("UPDATE installation SET ct = 100, pt = 100")
+    switched.conn.commit()
+
+    class Fed(DRIVERS[switched.meter.area.plan.protocol]):  # type: ignore[misc]
+        def relay_state(self, meter: Meter) -> Script[RelayState]:
+            seen = yield from super().relay_state(meter)
+            return replace(seen, load_kw=0.015)
+
+    trip = await switched.carry_out(
+        Fed(alarm_minutes=0), ask(switched.conn, switched.where, switched.clock.now())
+    )
+    assert (trip["state"], trip["outcome"]) == (
+        "failed",
+        "relay open but load 150.0000 kW: bypassed or welded; send somebody",
+    )
+    assert trip["result"]["relay"]["load_kw"] == 150.0

@@ -80,6 +80,8 @@ PROOFS = [
     ((1, 2), (1,), 0.0, Event.DISPROVE, Event.HOLD),
     ((1, 2), (1,), 1.0, Event.DISPROVE, Event.HOLD),
     ((1, 2), (), 1.0, Event.DISPROVE, Event.PROVE),
+    ((2,), (), -5.0, Event.DISPROVE, Event.PROVE),
+    ((2,), (2,), -5.0, Event.DISPROVE, Event.DISPROVE),
 ]
 
 
