@@ -184,3 +184,65 @@ async def test_behind_transformers_a_little_of_the_meters_is_much_of_the_custome
         "relay open but load 150.0000 kW: bypassed or welded; send somebody",
     )
     assert trip["result"]["relay"]["load_kw"] == 150.0
+
+
+@BOTH
+@pytest.mark.parametrize("now_by", ["{}", "{round 3}"])
+async def test_what_cut_him_off_gives_supply_back(switched: Wire, now_by: str) -> None:
+    """The archive names something else by then; that one was never told anything, and reads closed."""
+    driver = driver_of(switched, alarm_minutes=0)
+    trip = await switched.carry_out(driver, ask(switched.conn, switched.where, switched.clock.now()))
+    assert trip["state"] == "verified"
+    assert (trip["result"]["switch"], trip["result"]["terminal"]) == (["round 2"], "T1")
+    says(switched, now_by)
+    back = await switched.carry_out(
+        driver, ask(switched.conn, switched.where, switched.clock.now(), "permit")
+    )
+    assert out(switched) == set()
+    assert (back["state"], back["result"]["switch"]) == ("verified", ["round 2"]), back["outcome"]
+
+
+@BOTH
+async def test_what_was_told_is_asked_what_became_of_it(switched: Wire) -> None:
+    """Not what the archive names by then."""
+
+    class Confused(DRIVERS[switched.meter.area.plan.protocol]):  # type: ignore[misc]
+        def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
+            yield from super().relay(meter, action, expires)
+            raise FrameError("no sense in it")
+
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    trip = await switched.carry_out(Confused(alarm_minutes=0), order)
+    assert trip["state"] == "unknown"
+    says(switched, "{round 3}")
+    trip = await switched.carry_out(driver_of(switched), order)
+    assert (trip["state"], trip["result"]["relay"]["detail"]) == (
+        "verified",
+        "rounds tripped by command: 2 of 2",
+    )
+
+
+@BOTH
+async def test_another_terminals_rounds_prove_nothing(switched: Wire) -> None:
+    """The meter was moved before anybody could read what became of the command."""
+
+    class Confused(DRIVERS[switched.meter.area.plan.protocol]):  # type: ignore[misc]
+        def relay(self, meter: Meter, action: RelayAction, expires: np.datetime64) -> Script[RelayAnswer]:
+            yield from super().relay(meter, action, expires)
+            raise FrameError("no sense in it")
+
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    await switched.carry_out(Confused(alarm_minutes=0), order)
+    switched.conn.execute("UPDATE terminal SET code = 'T2'")
+    switched.conn.commit()
+    trip = await switched.carry_out(driver_of(switched), order)
+    assert (trip["state"], trip["outcome"]) == (
+        "failed",
+        "round 2 of terminal T1 was told, and the meter hangs behind T2 now: what became of it must be looked for there",
+    )
+
+
+def says(wire: Wire, switch: str) -> None:
+    """What the archive names as the switch from now on."""
+    wire.conn.execute("UPDATE installation SET switch = %s WHERE meter_id = %s", (switch, wire.where.meter))
+    wire.conn.commit()
