@@ -112,7 +112,19 @@ def listing(
         str | None, Query(max_length=60, description="code: only commands to that terminal itself")
     ] = None,
     kind: Annotated[
-        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control", "prices"] | None,
+        Literal[
+            "relay",
+            "read",
+            "clock",
+            "parameters",
+            "archive",
+            "tasks",
+            "control",
+            "prices",
+            "purchase",
+            "limits",
+        ]
+        | None,
         Query(),
     ] = None,
     open_only: Annotated[bool, Query(alias="open", description="only those not ended")] = False,
@@ -163,7 +175,7 @@ def approve(
     once_key: OnceKey,
     body: ApprovalIn | None = None,
 ) -> Response:
-    """Be the second person of a trip, or of a write to a terminal (its `request` says what). All gates are asked again; whoever asked for it
+    """Be the second person of a trip, or of a write to a terminal or a meter (its `request` says what). All gates are asked again; whoever asked for it
     is refused. Where a person must look at something first, `accept` says that you have."""
     accept = body.accept if body else []
 

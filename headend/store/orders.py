@@ -242,7 +242,7 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
             names = ",".join(r.gate for r in refusals)
             # one record of the same refusal a day: a job asks every few minutes
             day = wish.at.astimezone(cluster.zone(conn)).date()
-            request_key = f"refused:{wish.who}:{wish.asset or wish.terminal}:{day}:{names}"
+            request_key = f"refused:{wish.kind}:{wish.who}:{wish.asset or wish.terminal}:{day}:{names}"
             found = conn.execute(
                 "SELECT order_id FROM orders WHERE request_key = %s", (request_key,)
             ).fetchone()

@@ -16,7 +16,7 @@ from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Driver, Meter
 from terminals.simulator.wallet import Limits, Wallet
 from tests.support.house import one
-from tests.support.wire import Wire
+from tests.support.wire import Wire, broke
 
 MACHINE = "terminals.simulator.standin:StandInMachine"
 
@@ -134,3 +134,24 @@ async def test_gates_and_doors(bare_wire: Wire, wallet: Wallet) -> None:
             expires=bare_wire.clock.now() + np.timedelta64(1, "h"),
         )  # fmt: skip
     assert one(conn, "SELECT count(*) FROM orders WHERE kind = 'limits' AND sent_at IS NOT NULL") == 0
+
+
+async def test_each_refusal_is_on_record_as_what_it_was(bare_wire: Wire, wallet: Wallet) -> None:
+    """A trip and a write of limits, refused on one day for one reason to one person."""
+    conn, now = bare_wire.conn, bare_wire.clock.now()
+    broke(conn, bare_wire.where, now)
+    conn.execute("UPDATE account SET protected = '透析', fee_control = 'master'")
+    conn.commit()
+    numbers = []
+    for kind, action, writing in (
+        ("relay", "trip", None),
+        ("limits", "write", Writing({"items": [{"key": "alarm2", "was": 500, "becomes": 0}]})),
+    ):
+        with pytest.raises(Refused) as refused:
+            orders.request(
+                conn, kind=kind, action=action, asset=bare_wire.where.asset, reason="x", who="陈晓", now=now,
+                expires=now + np.timedelta64(1, "h"), writing=writing,
+            )  # fmt: skip
+        assert refused.value.order_id is not None
+        numbers.append(orders.get(conn, refused.value.order_id)["kind"])
+    assert numbers == ["relay", "limits"]
