@@ -18,11 +18,12 @@ SETTLE: Final = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The relay as read back; `load_kw`, the customer's own, is NaN where the meter shows none, which proves nothing."""
+    """The relay as read back; `load_kw`, the customer's own, is NaN where the meter shows none, and `keep_power` None where
+    nobody asked it: neither proves anything."""
 
     open: bool
     permitted: bool
-    keep_power: bool
+    keep_power: bool | None
     load_kw: float
 
 

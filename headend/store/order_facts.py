@@ -249,11 +249,12 @@ def _fall(
 
 
 def _kept(conn: Connection, trip: Trip) -> bool | None:
-    """Of the meter itself, or of the terminal where its rounds cut off."""
+    """Of the meter itself, and of the terminal where its rounds cut off: either is enough, and so is either's doubt."""
+    kept = [keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False)]
     route = _switched_by(conn, trip)
     if route is not None and any(part.startswith("round") for part in route["switch"]):
-        return terminal_keeps_power(conn, route["terminal_id"])
-    return keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False)
+        kept.append(terminal_keeps_power(conn, route["terminal_id"]))
+    return True if True in kept else None if None in kept else False
 
 
 def _switched_by(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
@@ -291,9 +292,9 @@ def keeps_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | 
     rows = conn.execute(
         """
         SELECT DISTINCT ON (meter_id) meter_id,
-               CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
+               coalesce((result #>> '{relay,keep_power}')::boolean, true) AS on FROM orders
         WHERE meter_id = ANY(%s) AND kind = 'relay' AND sent_at IS NOT NULL
-          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY meter_id, order_id DESC
+          AND (result #>> '{relay,keep_power}' IS NOT NULL OR (action = 'keep-power' AND state <> 'failed')) ORDER BY meter_id, order_id DESC
         """,
         (list(meter_ids),),
     ).fetchall()

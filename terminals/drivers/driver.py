@@ -82,11 +82,12 @@ class RelayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """The read-back. `permitted`: open, but the customer's key may close it. `load_kw` is what flows now."""
+    """The read-back. `permitted`: open, but the customer's key may close it. `keep_power`: of the meter; None: it was not asked. `load_kw` is what
+    flows now."""
 
     open: bool
     permitted: bool
-    keep_power: bool
+    keep_power: bool | None
     load_kw: float
     detail: str = ""
 

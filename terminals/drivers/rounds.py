@@ -45,7 +45,7 @@ def state(mine: Collection[int], tripped: Collection[int], load_kw: float) -> Re
     out = sorted(set(mine) & set(tripped))
     is_open = bool(out) or not abs(load_kw) > FLOWS_KW  # who feeds in has his breaker closed, too
     return RelayState(
-        open=is_open, permitted=is_open and len(out) < len(mine), keep_power=False, load_kw=load_kw,
+        open=is_open, permitted=is_open and len(out) < len(mine), keep_power=None, load_kw=load_kw,
         detail=f"rounds tripped by command: {', '.join(map(str, out)) or 'none'} of {', '.join(map(str, mine))}",
     )  # fmt: skip
 

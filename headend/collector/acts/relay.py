@@ -89,7 +89,10 @@ class RelayAct:
 
 
 async def _switched(job: Job) -> Meter:
-    """The meter with what this command works: what the archive names; where supply is given back, what it was cut off by."""
+    """The meter with what this command works: what the archive names; where supply is given back, what it was cut off by. What ends keep-power ends
+    the meter's own, whatever cuts it off: `headend control` ends a terminal's."""
+    if job.order["action"] == "end-keep-power":
+        return replace(job.whom, switch=())
     if job.order["action"] not in ("permit", "close"):
         return job.whom
     meter, terminal = job.order["meter_id"], job.order["terminal_id"]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headend.collector.drivers import drivers
 from headend.store import orders
+from headend.store.order_facts import keeps_power
 from protocols.errors import FrameError
 from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver, Meter, RelayAction, RelayAnswer, RelayState, Script
@@ -246,3 +248,22 @@ def says(wire: Wire, switch: str) -> None:
     """What the archive names as the switch from now on."""
     wire.conn.execute("UPDATE installation SET switch = %s WHERE meter_id = %s", (switch, wire.where.meter))
     wire.conn.commit()
+
+
+@BOTH
+async def test_a_round_says_nothing_of_the_meters_keep_power(switched: Wire) -> None:
+    """The meter was told to keep power before a round cut it off: that holds until somebody takes it back."""
+    where, now = switched.where, switched.clock.now()
+    driver = drivers("terminals.simulator.standin:StandInMachine")[switched.meter.area.plan.protocol]
+    says(switched, "{}")
+    kept = await switched.carry_out(driver, ask(switched.conn, where, now, "keep-power"))
+    assert kept["state"] == "verified", kept["outcome"]
+    says(switched, "{round 2}")
+    back = await switched.carry_out(driver, ask(switched.conn, where, now, "permit"))
+    assert back["result"]["relay"]["keep_power"] is None
+    assert keeps_power(switched.conn, [where.meter]) == {where.meter: True}
+    with pytest.raises(orders.Refused, match="keep_power: the meter, or the terminal that switches it"):
+        ask(switched.conn, where, now)
+    ended = await switched.carry_out(driver, ask(switched.conn, where, now, "end-keep-power"))
+    assert ended["outcome"] == "keep-power read back off"
+    assert ask(switched.conn, where, now)
