@@ -267,3 +267,30 @@ async def test_a_round_says_nothing_of_the_meters_keep_power(switched: Wire) -> 
     ended = await switched.carry_out(driver, ask(switched.conn, where, now, "end-keep-power"))
     assert ended["outcome"] == "keep-power read back off"
     assert ask(switched.conn, where, now)
+
+
+@BOTH
+async def test_nobody_waits_longer_than_the_warning_for_a_proof_that_does_not_come(switched: Wire) -> None:
+    """While an order is open nothing else can be asked for: who has paid meanwhile would have to wait for its end, four hours."""
+    switched.conn.execute(
+        "UPDATE installation SET address = '999999999999' WHERE meter_id = %s", (switched.where.meter,)
+    )
+    switched.conn.commit()
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    assert (await switched.carry_out(driver_of(switched), order))["state"] == "pending"
+    switched.clock.pass_(minutes=11)
+    trip = await switched.carry_out(driver_of(switched), order)
+    assert (trip["state"], trip["outcome"]) == ("failed", "relay open, load not known")
+    assert trip["result"]["relay"]["open"]
+    assert orders.cut_off_by(switched.conn, switched.where.meter, switched.where.terminal) == ("round 2",)
+
+
+@BOTH
+async def test_a_long_warning_is_waited_for(switched: Wire) -> None:
+    driver = driver_of(switched, alarm_minutes=15)
+    order = ask(switched.conn, switched.where, switched.clock.now())
+    await switched.carry_out(driver, order)
+    switched.clock.pass_(minutes=14)
+    assert (await switched.carry_out(driver, order))["state"] == "pending"
+    switched.clock.pass_(minutes=2)
+    assert (await switched.carry_out(driver, order))["state"] == "verified"
