@@ -16,7 +16,7 @@ from headend.control.readback import Seen, judge
 from headend.store import orders
 from protocols.errors import Misuse, ProtocolError, Refused
 from protocols.localtime import as_datetime
-from terminals.drivers.driver import Meter, RelayAction, RelayState
+from terminals.drivers.driver import Meter, RelayAction, RelayState, Script, T
 
 log = structlog.get_logger()
 
@@ -34,18 +34,12 @@ class RelayAct:
         # whoever finds out about it must ask what was told, whatever the archive says by then
         kept = {"switch": list(whom.switch), "terminal": job.order["terminal"]}
         clock = driver.relay_clock(whom)
-        try:
-            if clock is None or whom.switch:
-                await job.session.run(driver.relay_state(whom))
-            if clock is None:
-                return Looked(known=(whom, None), kept=kept)
-            shown = await job.session.run(clock)
-        except ProtocolError:
-            if job.order["action"] == "trip":
-                raise
-            return Looked(known=(whom, None), kept=kept)
+        if clock is None or whom.switch:
+            await _asked(job, driver.relay_state(whom))
+        shown = None if clock is None else await _asked(job, clock)
         # our time after the answer: the difference is rather too small, and the validity with it
-        return Looked(known=(whom, np.timedelta64(shown - job.now())), kept=kept)
+        ahead = None if shown is None else np.timedelta64(shown - job.now())
+        return Looked(known=(whom, ahead), kept=kept)
 
     async def send(self, job: Job, looked: Looked, asked: np.datetime64, left: float) -> None:
         whom, ahead = looked.known
@@ -98,6 +92,16 @@ async def _switched(job: Job) -> Meter:
     meter, terminal = job.order["meter_id"], job.order["terminal_id"]
     switch = await job.desk.database.call(lambda conn: orders.cut_off_by(conn, meter, terminal))
     return job.whom if switch is None else replace(job.whom, switch=switch)
+
+
+async def _asked(job: Job, script: Script[T]) -> T | None:
+    """What it brings before anything is sent. None: nothing, and supply is given back all the same; a trip is not sent."""
+    try:
+        return await job.session.run(script)
+    except ProtocolError:
+        if job.order["action"] == "trip":
+            raise
+        return None
 
 
 async def _judge(job: Job, whom: Meter, *, pending: bool) -> None:

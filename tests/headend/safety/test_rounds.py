@@ -11,7 +11,7 @@ import pytest
 from headend.collector.drivers import drivers
 from headend.store import orders
 from headend.store.order_facts import keeps_power
-from protocols.errors import FrameError
+from protocols.errors import FrameError, Refused
 from terminals.drivers.dlt698 import Dlt698Driver
 from terminals.drivers.driver import Driver, Meter, RelayAction, RelayAnswer, RelayState, Script
 from terminals.drivers.gdw376 import Gdw376Driver
@@ -294,3 +294,23 @@ async def test_a_long_warning_is_waited_for(switched: Wire) -> None:
     assert (await switched.carry_out(driver, order))["state"] == "pending"
     switched.clock.pass_(minutes=2)
     assert (await switched.carry_out(driver, order))["state"] == "verified"
+
+
+@BOTH
+async def test_supply_is_given_back_where_the_terminal_does_not_say_what_it_did(switched: Wire) -> None:
+    """Its clock still ends the command, and is wrong by more than the order lasts."""
+
+    class Mute(DRIVERS[switched.meter.area.plan.protocol]):  # type: ignore[misc]
+        def relay_state(self, meter: Meter) -> Script[RelayState]:
+            raise Refused("denied", code=1)
+            yield
+
+    trip = await switched.carry_out(
+        driver_of(switched, alarm_minutes=0), ask(switched.conn, switched.where, switched.clock.now())
+    )
+    assert trip["state"] == "verified"
+    (switched.terminal.concentrator or switched.terminal).wander(np.timedelta64(5, "h"))
+    back = ask(switched.conn, switched.where, switched.clock.now(), "permit")
+    await switched.carry_out(Mute(), back)
+    assert out(switched) == set()
+    assert (await switched.carry_out(driver_of(switched), back))["state"] == "verified"
