@@ -174,7 +174,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         if account and terms
         else None,
         noticed_at=account["noticed_at"] if account else None,
-        stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
+        stopped=trip_stop.why(trip_stop.state(conn, hold=trip.sending)),
         keep_power=_kept(conn, trip),
         cuts_also=_cuts_also(conn, trip),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),

@@ -446,9 +446,10 @@ def begin(
         refusals = [*_elsewhere(conn, row, at, address, switch), *found]
         buckets: Buckets | None = None
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
-            if row["kind"] == "relay":
+            if row["kind"] in ("relay", "limits"):
                 # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
                 _hold_account(conn, row)
+            if row["kind"] == "relay":
                 # one trip at a time looks at its tokens: two at once would both take the last; after it the kill switch is held, too
                 buckets = trip_buckets.of_meter(conn, row["meter_id"], at, hold=True)
             refusals = ask_gates(conn, row, at, row["approved_by"], sending=True, buckets=buckets)
