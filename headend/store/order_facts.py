@@ -265,14 +265,20 @@ def _switched_by(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
 
 
 def _cuts_also(conn: Connection, trip: Trip) -> tuple[str, ...] | None:
-    """Whom else the archive gives what cuts this meter off. An import refuses that; who else writes to the archive may not."""
+    """Whom else the archive gives what cuts this meter off. An import refuses that behind one terminal; who else writes to the archive may not, and
+    a coil hangs on the line, of which there may be two terminals."""
     route = _switched_by(conn, trip)
     if route is None:
         return None
+    if not route["switch"]:
+        return ()
     rows = conn.execute(
         """
-        SELECT m.asset FROM installation i JOIN meter m USING (meter_id)
-        WHERE i.terminal_id = %(terminal)s AND i.meter_id <> %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        SELECT m.asset FROM terminal here
+        JOIN terminal t ON t.terminal_id = here.terminal_id
+                        OR %(line)s AND replace(t.endpoint, 'tcp://', '') = replace(here.endpoint, 'tcp://', '')
+        JOIN installation i ON i.terminal_id = t.terminal_id JOIN meter m USING (meter_id)
+        WHERE here.terminal_id = %(terminal)s AND i.meter_id <> %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND EXISTS (SELECT FROM unnest(i.switch) theirs JOIN unnest(%(switch)s::text[]) ours
                       ON split_part(theirs, '/', 1) = split_part(ours, '/', 1)) ORDER BY m.asset
         """,
@@ -280,6 +286,7 @@ def _cuts_also(conn: Connection, trip: Trip) -> tuple[str, ...] | None:
             "terminal": route["terminal_id"],
             "meter": trip.meter_id,
             "switch": route["switch"],
+            "line": route["switch"][0].startswith("coil"),
             "now": trip.now,
         },
     ).fetchall()

@@ -35,6 +35,26 @@ def ready(conn: Connection, asset: str = "1", **options: Any) -> tuple[int, orde
     return order, fence(conn, here)
 
 
+# --- what cuts off -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "other", "refused"),
+    [("tcp://10.0.0.1:502", "coil 9:0/trips", True), ("10.0.0.2:502", "coil 9:0", False), ("10.0.0.1:502", "coil 9:1", False)],
+)  # fmt: skip
+def test_one_coil_behind_two_terminals_of_one_line_trips_nobody(
+    store: Connection, endpoint: str, other: str, refused: bool
+) -> None:
+    broke(store, "1", protocol="modbus-tcp", endpoint="10.0.0.1:502", switch=["coil 9:0"])
+    place(store, "2", terminal="T2", protocol="modbus-tcp", endpoint=endpoint, switch=[other])
+    if not refused:
+        ask(store, "1")
+        return
+    with pytest.raises(Refused, match="the same switch cuts off meter 2") as caught:
+        ask(store, "1")
+    assert gates_of(caught) == ["switch"]
+
+
 # --- the kill switch -------------------------------------------------------------------------------------------
 
 
