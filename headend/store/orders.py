@@ -556,18 +556,19 @@ def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -
     return moved
 
 
-def cut_off_by(conn: Connection, meter_id: int, terminal_id: int) -> tuple[str, ...] | None:
+def cut_off_by(conn: Connection, meter_id: int, terminal: str) -> tuple[str, ...] | None:
     """What this meter was told to be cut off by, where nothing was told to give supply back since; () is its own relay. None: it was not cut off, or
     by what another terminal switches. A command counts as `ledger.to_act_on` has it."""
     row = conn.execute(
-        "SELECT action, terminal_id, result -> 'switch' AS switch FROM orders WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL "
-        "AND action IN ('trip', 'permit', 'close') AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true') "
+        "SELECT action, result ->> 'terminal' AS terminal, result -> 'switch' AS switch FROM orders "
+        "WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL AND action IN ('trip', 'permit', 'close') "
+        "AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true') "
         "ORDER BY order_id DESC LIMIT 1",
         (meter_id,),
     ).fetchone()
     if row is None or row["action"] != "trip" or row["switch"] is None:
         return None
-    return tuple(row["switch"]) if not row["switch"] or row["terminal_id"] == terminal_id else None
+    return tuple(row["switch"]) if not row["switch"] or row["terminal"] == terminal else None
 
 
 #: an order's row with the asset number of its meter, None where it is of the terminal itself, and the terminal's code

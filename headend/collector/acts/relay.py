@@ -89,7 +89,7 @@ async def _switched(job: Job) -> Meter:
         return replace(job.whom, switch=())
     if job.order["action"] not in ("permit", "close"):
         return job.whom
-    meter, terminal = job.order["meter_id"], job.order["terminal_id"]
+    meter, terminal = job.order["meter_id"], job.order["terminal"]
     switch = await job.desk.database.call(lambda conn: orders.cut_off_by(conn, meter, terminal))
     return job.whom if switch is None else replace(job.whom, switch=switch)
 

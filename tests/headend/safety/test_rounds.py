@@ -242,6 +242,9 @@ async def test_another_terminals_rounds_prove_nothing(switched: Wire) -> None:
         "failed",
         "round 2 of terminal T1 was told, and the meter hangs behind T2 now: what became of it must be looked for there",
     )
+    switched.conn.execute('UPDATE orders SET result = result || \'{"relay": {"open": true}}\'')
+    assert orders.cut_off_by(switched.conn, switched.where.meter, "T1") == ("round 2",)
+    assert orders.cut_off_by(switched.conn, switched.where.meter, "T2") is None
 
 
 def says(wire: Wire, switch: str) -> None:
@@ -282,7 +285,7 @@ async def test_nobody_waits_longer_than_the_warning_for_a_proof_that_does_not_co
     trip = await switched.carry_out(driver_of(switched), order)
     assert (trip["state"], trip["outcome"]) == ("failed", "relay open, load not known")
     assert trip["result"]["relay"]["open"]
-    assert orders.cut_off_by(switched.conn, switched.where.meter, switched.where.terminal) == ("round 2",)
+    assert orders.cut_off_by(switched.conn, switched.where.meter, "T1") == ("round 2",)
 
 
 @BOTH
