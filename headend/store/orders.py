@@ -426,14 +426,15 @@ def begin(
     fence: Fence,
     now: Any,
     address: str | None = None,
+    login: str | None = None,
     switch: Sequence[str] | None = None,
     found: Sequence[Refusal] = (),
     kept: Mapping[str, Any] | None = None,
 ) -> list[Refusal]:
     """approved -> sending, committed before the first byte leaves; or refused, if a gate says no now. Commits.
 
-    `address` is where the frame will go, `switch` what it will work: refused if the meter or terminal is not the one there any more. `found`: what
-    the line itself has shown against it. `kept`: goes into the order's result.
+    `address` is where the frame will go, behind a terminal that is called `login`, `switch` what it will work: refused if the meter or terminal
+    is not the one there any more. `found`: what the line itself has shown against it. `kept`: goes into the order's result.
     What comes before its time is refused, and the order stays as it is. StaleOwner if the lease is not ours, NoSuchStep if the order is
     not approved (any more)."""
     with conn.transaction():
@@ -443,7 +444,7 @@ def begin(
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
-        refusals = [*_elsewhere(conn, row, at, address, switch), *found]
+        refusals = [*_elsewhere(conn, row, at, address, login, switch), *found]
         buckets: Buckets | None = None
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
             if row["kind"] in ("relay", "limits"):
@@ -702,10 +703,15 @@ def _note(
 
 
 def _elsewhere(
-    conn: Connection, row: dict[str, Any], at: dt.datetime, address: str | None, switch: Sequence[str] | None
+    conn: Connection,
+    row: dict[str, Any],
+    at: dt.datetime,
+    address: str | None,
+    login: str | None,
+    switch: Sequence[str] | None,
 ) -> list[Refusal]:
-    """Whether who was meant is still where the order goes: the meter behind this terminal, at this address, with this switch, not installed anew;
-    the terminal itself at this address."""
+    """Whether who was meant is still where the order goes: the meter behind this terminal, which is called so, at this address, with this switch,
+    not installed anew; the terminal itself at this address."""
     if row["meter_id"] is None:
         there = conn.execute(
             "SELECT FROM terminal WHERE terminal_id = %s AND coalesce(login, '') = coalesce(%s, login, '')",
@@ -715,11 +721,12 @@ def _elsewhere(
             return []
         return [Refusal("route", "the archive gives the terminal another address now")]
     there = conn.execute(
-        "SELECT FROM installation WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s AND valid_from <= %(asked)s "
-        "AND valid_to > %(now)s AND address = coalesce(%(address)s, address) AND switch = coalesce(%(switch)s::text[], switch)",
+        "SELECT FROM installation JOIN terminal USING (terminal_id) WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s "
+        "AND valid_from <= %(asked)s AND valid_to > %(now)s AND address = coalesce(%(address)s, address) "
+        "AND coalesce(login, '') = coalesce(%(login)s, login, '') AND switch = coalesce(%(switch)s::text[], switch)",
         {
             "meter": row["meter_id"], "terminal": row["terminal_id"], "asked": row["requested_at"], "now": at,
-            "address": address, "switch": None if switch is None else list(switch),
+            "address": address, "login": login, "switch": None if switch is None else list(switch),
         },
     ).fetchone()  # fmt: skip
     if there is not None:

@@ -55,6 +55,14 @@ def test_one_coil_behind_two_terminals_of_one_line_trips_nobody(
     assert gates_of(caught) == ["switch"]
 
 
+def test_rounds_of_a_terminal_that_has_another_address_by_now_trip_nobody(store: Connection) -> None:
+    order, held = ready(store, protocol="gdw376", login="33010001", pn=1, switch=["round 2"])
+    store.execute("UPDATE terminal SET login = '33010002'")
+    where = {"address": "000000000001", "switch": ("round 2",)}
+    (refusal,) = orders.begin(store, order, fence=held, now=NOW, login="33010001", **where)
+    assert (refusal.gate, state(store, order)) == ("route", "refused")
+
+
 # --- the kill switch -------------------------------------------------------------------------------------------
 
 
