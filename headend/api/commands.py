@@ -112,7 +112,18 @@ def listing(
         str | None, Query(max_length=60, description="code: only commands to that terminal itself")
     ] = None,
     kind: Annotated[
-        Literal["relay", "read", "clock", "parameters", "archive", "tasks", "control", "purchase", "prices"]
+        Literal[
+            "relay",
+            "read",
+            "clock",
+            "parameters",
+            "archive",
+            "tasks",
+            "control",
+            "purchase",
+            "prices",
+            "limits",
+        ]
         | None,
         Query(),
     ] = None,
@@ -164,8 +175,8 @@ def approve(
     once_key: OnceKey,
     body: ApprovalIn | None = None,
 ) -> Response:
-    """Be the second person of a trip, or of a write to a terminal (its `request` says what). All gates are asked again; whoever asked for it
-    is refused. Where a person must look at something first, `accept` says that you have."""
+    """Be the second person of a trip, or of a write to a terminal or a meter (its `request` says what). All gates are asked again; whoever asked
+    for it is refused. Where a person must look at something first, `accept` says that you have."""
     accept = body.accept if body else []
 
     def act(conn: Connection) -> tuple[int, dict[str, Any]]:

@@ -140,6 +140,7 @@ class Commands:
                 fence=fence,
                 now=now,
                 address=whom.address,
+                login=whom.terminal if order["meter_id"] is not None else None,
                 switch=whom.switch,
                 found=found,
                 kept=kept,

@@ -24,7 +24,9 @@ PAST = "-past-terminal"
 
 def meter_of(row: Installed, zone: ZoneInfo) -> Meter:
     """What the archive knows of an installed meter, as a driver wants it."""
-    return Meter(row.meter_id, row.address, zone, row.phases, row.secrets, row.terminal, row.pn, row.switch)
+    return Meter(
+        row.meter_id, row.address, zone, row.phases, row.secrets, row.terminal, row.pn, row.switch, row.multiplier
+    )  # fmt: skip
 
 
 def source_of(task: str) -> Source:

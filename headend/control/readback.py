@@ -9,7 +9,8 @@ from typing import Final
 
 from headend.control.order_state import Event
 
-#: kW above which something flows although the relay says open; a meter's own resolution is 0.0001 kW, its creep far below
+#: kW above which something flows although the relay says open; a meter's own resolution is 0.0001 kW, its creep far below. Behind transformers
+#: that resolution is coarser than this: then any digit that the meter shows is a load
 NO_LOAD_KW: Final = 0.02
 #: how long after the command a relay may still be on its way (its trip delay is asked for in the answer; this is for slow drives)
 SETTLE: Final = dt.timedelta(minutes=10)
@@ -17,11 +18,12 @@ SETTLE: Final = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The relay as read back; `load_kw` is NaN where the meter shows none, which proves nothing."""
+    """The relay as read back; `load_kw`, the customer's own, is NaN where the meter shows none, and `keep_power` None where
+    nobody asked it: neither proves anything."""
 
     open: bool
     permitted: bool
-    keep_power: bool
+    keep_power: bool | None
     load_kw: float
 
 

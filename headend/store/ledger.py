@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -494,27 +494,37 @@ def charged_since(conn: Connection) -> Since:
     )
 
 
+#: Relay orders of what hangs there (installation i). A round or a coil stays as it is when the meter is exchanged, so that of its
+#: predecessors on the same point count, too; a relay goes with its meter.
+_SWITCHED: Final = """(
+    SELECT o.order_id, o.action, o.state, o.sent_at, o.result FROM orders o WHERE o.meter_id = i.meter_id AND o.kind = 'relay'
+    UNION ALL
+    SELECT o.order_id, o.action, o.state, o.sent_at, o.result FROM installation e
+    JOIN orders o ON o.meter_id = e.meter_id AND o.kind = 'relay' AND o.requested_at >= e.valid_from AND o.requested_at < e.valid_to
+    WHERE i.switch <> '{}' AND e.point_id = i.point_id AND e.terminal_id = i.terminal_id AND e.switch && i.switch AND e.meter_id <> i.meter_id)"""
+
+
 def to_act_on(conn: Connection, *, now: Any, accounts: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """Prepaid accounts whose fee control we execute, below the stop level or cut off: what a trip or a permit needs to know. Payments since
     are included, those taken back are not. `accounts`: only these.
 
     `last_*` is the newest relay order of the meter that did something: it was sent and has not failed, or it failed with the relay
-    open (bypassed, load not known). `newest_order` is the newest relay order of all. `switch`: what cuts the meter off, as the archive has it."""
+    open (bypassed, load not known). `newest_order` is the newest relay order of all; both as _SWITCHED. `switch`: what cuts the meter off, as the
+    archive has it."""
     return conn.execute(
-        """
+        f"""
         SELECT a.account_id, m.asset, i.switch, b.level, told_at(a.account_id) AS noticed_at, n.told_at, n.promised,
                o.action AS last_action, o.state AS last_state,
                o.order_id AS last_order,
-               (SELECT max(order_id) FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay') AS newest_order,
+               (SELECT max(order_id) FROM {_SWITCHED} s) AS newest_order,
                (SELECT max(g.last_day) FROM grace g WHERE g.account_id = a.account_id AND g.revoked_at IS NULL) AS granted,
                b.provisional_high_fen + coalesce((SELECT sum(e.amount_fen) FROM ledger_entry e WHERE e.account_id = a.account_id
                    AND e.entry_id > b.ledger_entry_id AND (e.amount_fen > 0 OR e.kind IN ('reversal', 'debt', 'deferral'))), 0)::bigint AS high_fen
         FROM account a JOIN balance b USING (account_id)
         JOIN installation i ON i.point_id = a.point_id AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
         JOIN meter m USING (meter_id)
-        LEFT JOIN LATERAL (SELECT action, state, order_id FROM orders WHERE orders.meter_id = i.meter_id AND kind = 'relay'
-                           AND sent_at IS NOT NULL
-                             AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true')
+        LEFT JOIN LATERAL (SELECT action, state, order_id FROM {_SWITCHED} s WHERE sent_at IS NOT NULL
+                             AND (state <> 'failed' OR action = 'trip' AND result #>> '{{relay,open}}' = 'true')
                            ORDER BY order_id DESC LIMIT 1) o ON true
         LEFT JOIN LATERAL (SELECT min(notice_reached(notice)) AS told_at, max(until) AS promised FROM notice
                            WHERE notice.account_id = a.account_id AND level = 'stop' AND at >= b.stop_since) n ON true

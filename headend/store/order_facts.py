@@ -174,7 +174,7 @@ def facts_of(conn: Connection, trip: Trip) -> Facts:
         if account and terms
         else None,
         noticed_at=account["noticed_at"] if account else None,
-        stopped=trip_stop.why(trip_stop.state(conn, hold=trip.buckets is not None)),
+        stopped=trip_stop.why(trip_stop.state(conn, hold=trip.sending)),
         keep_power=_kept(conn, trip),
         cuts_also=_cuts_also(conn, trip),
         no_trip=no_trip.why(conn, trip.meter_id, day, now),
@@ -249,11 +249,12 @@ def _fall(
 
 
 def _kept(conn: Connection, trip: Trip) -> bool | None:
-    """Of the meter itself, or of the terminal where its rounds cut off."""
+    """Of the meter itself, and of the terminal where its rounds cut off: either is enough, and so is either's doubt."""
+    kept = [keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False)]
     route = _switched_by(conn, trip)
     if route is not None and any(part.startswith("round") for part in route["switch"]):
-        return terminal_keeps_power(conn, route["terminal_id"], trip.now)
-    return keeps_power(conn, [trip.meter_id]).get(trip.meter_id, False)
+        kept.append(terminal_keeps_power(conn, route["terminal_id"], trip.now))
+    return True if True in kept else None if None in kept else False
 
 
 def _switched_by(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
@@ -264,14 +265,20 @@ def _switched_by(conn: Connection, trip: Trip) -> Mapping[str, Any] | None:
 
 
 def _cuts_also(conn: Connection, trip: Trip) -> tuple[str, ...] | None:
-    """Whom else the archive gives what cuts this meter off. An import refuses that; who else writes to the archive may not."""
+    """Whom else the archive gives what cuts this meter off. An import refuses that behind one terminal; who else writes to the archive may not, and
+    a coil hangs on the line, of which there may be two terminals."""
     route = _switched_by(conn, trip)
     if route is None:
         return None
+    if not route["switch"]:
+        return ()
     rows = conn.execute(
         """
-        SELECT m.asset FROM installation i JOIN meter m USING (meter_id)
-        WHERE i.terminal_id = %(terminal)s AND i.meter_id <> %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
+        SELECT m.asset FROM terminal here
+        JOIN terminal t ON t.terminal_id = here.terminal_id
+                        OR %(line)s AND replace(t.endpoint, 'tcp://', '') = replace(here.endpoint, 'tcp://', '')
+        JOIN installation i ON i.terminal_id = t.terminal_id JOIN meter m USING (meter_id)
+        WHERE here.terminal_id = %(terminal)s AND i.meter_id <> %(meter)s AND i.valid_from <= %(now)s AND i.valid_to > %(now)s
           AND EXISTS (SELECT FROM unnest(i.switch) theirs JOIN unnest(%(switch)s::text[]) ours
                       ON split_part(theirs, '/', 1) = split_part(ours, '/', 1)) ORDER BY m.asset
         """,
@@ -279,6 +286,7 @@ def _cuts_also(conn: Connection, trip: Trip) -> tuple[str, ...] | None:
             "terminal": route["terminal_id"],
             "meter": trip.meter_id,
             "switch": route["switch"],
+            "line": route["switch"][0].startswith("coil"),
             "now": trip.now,
         },
     ).fetchall()
@@ -291,9 +299,9 @@ def keeps_power(conn: Connection, meter_ids: Sequence[int]) -> dict[int, bool | 
     rows = conn.execute(
         """
         SELECT DISTINCT ON (meter_id) meter_id,
-               CASE WHEN result ? 'relay' THEN (result #>> '{relay,keep_power}')::boolean ELSE true END AS on FROM orders
+               coalesce((result #>> '{relay,keep_power}')::boolean, true) AS on FROM orders
         WHERE meter_id = ANY(%s) AND kind = 'relay' AND sent_at IS NOT NULL
-          AND (result ? 'relay' OR (action = 'keep-power' AND state <> 'failed')) ORDER BY meter_id, order_id DESC
+          AND (result #>> '{relay,keep_power}' IS NOT NULL OR (action = 'keep-power' AND state <> 'failed')) ORDER BY meter_id, order_id DESC
         """,
         (list(meter_ids),),
     ).fetchall()

@@ -244,7 +244,7 @@ def _request(conn: Connection, wish: _Wish) -> tuple[int, list[Refusal]]:
             names = ",".join(r.gate for r in refusals)
             # one record of the same refusal a day: a job asks every few minutes
             day = wish.at.astimezone(cluster.zone(conn)).date()
-            request_key = f"refused:{wish.who}:{wish.asset or wish.terminal}:{day}:{names}"
+            request_key = f"refused:{wish.kind}:{wish.who}:{wish.asset or wish.terminal}:{day}:{names}"
             found = conn.execute(
                 "SELECT order_id FROM orders WHERE request_key = %s", (request_key,)
             ).fetchone()
@@ -461,14 +461,15 @@ def begin(
     fence: Fence,
     now: Any,
     address: str | None = None,
+    login: str | None = None,
     switch: Sequence[str] | None = None,
     found: Sequence[Refusal] = (),
     kept: Mapping[str, Any] | None = None,
 ) -> list[Refusal]:
     """approved -> sending, committed before the first byte leaves; or refused, if a gate says no now. Commits.
 
-    `address` is where the frame will go, `switch` what it will work: refused if the meter or terminal is not the one there any more. `found`: what
-    the line itself has shown against it. `kept`: goes into the order's result.
+    `address` is where the frame will go, behind a terminal that is called `login`, `switch` what it will work: refused if the meter or terminal
+    is not the one there any more. `found`: what the line itself has shown against it. `kept`: goes into the order's result.
     What comes before its time is refused, and the order stays as it is. StaleOwner if the lease is not ours, NoSuchStep if the order is
     not approved (any more)."""
     with conn.transaction():
@@ -478,12 +479,13 @@ def begin(
         _check(conn, fence, row)
         at = as_datetime(now)
         after(State(row["state"]), Event.SEND)
-        refusals = [*_elsewhere(conn, row, at, address, switch), *_not_his(conn, row, at), *found]
+        refusals = [*_elsewhere(conn, row, at, address, login, switch), *_not_his(conn, row, at), *found]
         buckets: Buckets | None = None
         if not refusals and gates.second_person.needed(row["kind"], row["action"]):
-            if row["kind"] == "relay":
+            if row["kind"] in ("relay", "limits"):
                 # a payment that is being booked at this moment is waited for; one that comes later comes after the sending
                 _hold_account(conn, row)
+            if row["kind"] == "relay":
                 # one trip at a time looks at its tokens: two at once would both take the last; after it the kill switch is held, too
                 buckets = trip_buckets.of_meter(conn, row["meter_id"], at, hold=True)
             refusals = ask_gates(conn, row, at, row["approved_by"], sending=True, buckets=buckets)
@@ -588,6 +590,21 @@ def after_restore(conn: Connection, *, taken: dt.datetime, now: Any, who: str) -
             _note(conn, row["order_id"], at, "restore", state, who, since)
             moved["pending" if state is State.PENDING else "unknown"].append(row["order_id"])
     return moved
+
+
+def cut_off_by(conn: Connection, meter_id: int, terminal: str) -> tuple[str, ...] | None:
+    """What this meter was told to be cut off by, where nothing was told to give supply back since; () is its own relay. None: it was not cut off, or
+    by what another terminal switches. A command counts as `ledger.to_act_on` has it."""
+    row = conn.execute(
+        "SELECT action, result ->> 'terminal' AS terminal, result -> 'switch' AS switch FROM orders "
+        "WHERE meter_id = %s AND kind = 'relay' AND sent_at IS NOT NULL AND action IN ('trip', 'permit', 'close') "
+        "AND (state <> 'failed' OR action = 'trip' AND result #>> '{relay,open}' = 'true') "
+        "ORDER BY order_id DESC LIMIT 1",
+        (meter_id,),
+    ).fetchone()
+    if row is None or row["action"] != "trip" or row["switch"] is None:
+        return None
+    return tuple(row["switch"]) if not row["switch"] or row["terminal"] == terminal else None
 
 
 #: an order's row with the asset number of its meter, None where it is of the terminal itself, and the terminal's code
@@ -721,10 +738,15 @@ def _note(
 
 
 def _elsewhere(
-    conn: Connection, row: dict[str, Any], at: dt.datetime, address: str | None, switch: Sequence[str] | None
+    conn: Connection,
+    row: dict[str, Any],
+    at: dt.datetime,
+    address: str | None,
+    login: str | None,
+    switch: Sequence[str] | None,
 ) -> list[Refusal]:
-    """Whether who was meant is still where the order goes: the meter behind this terminal, at this address, with this switch, not installed anew;
-    the terminal itself at this address."""
+    """Whether who was meant is still where the order goes: the meter behind this terminal, which is called so, at this address, with this switch,
+    not installed anew; the terminal itself at this address."""
     if row["meter_id"] is None:
         there = conn.execute(
             "SELECT FROM terminal WHERE terminal_id = %s AND coalesce(login, '') = coalesce(%s, login, '')",
@@ -734,11 +756,12 @@ def _elsewhere(
             return []
         return [Refusal("route", "the archive gives the terminal another address now")]
     there = conn.execute(
-        "SELECT FROM installation WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s AND valid_from <= %(asked)s "
-        "AND valid_to > %(now)s AND address = coalesce(%(address)s, address) AND switch = coalesce(%(switch)s::text[], switch)",
+        "SELECT FROM installation JOIN terminal USING (terminal_id) WHERE meter_id = %(meter)s AND terminal_id = %(terminal)s "
+        "AND valid_from <= %(asked)s AND valid_to > %(now)s AND address = coalesce(%(address)s, address) "
+        "AND coalesce(login, '') = coalesce(%(login)s, login, '') AND switch = coalesce(%(switch)s::text[], switch)",
         {
             "meter": row["meter_id"], "terminal": row["terminal_id"], "asked": row["requested_at"], "now": at,
-            "address": address, "switch": None if switch is None else list(switch),
+            "address": address, "login": login, "switch": None if switch is None else list(switch),
         },
     ).fetchone()  # fmt: skip
     if there is not None:
@@ -775,5 +798,5 @@ def _sentence(refusals: list[Refusal]) -> str:
 __all__ = [
     "ACTIONS", "ITEMS", "ORDERLY", "RELAY_ACTIONS", "STATIONS", "SURVEY", "TERMINAL_ACTIONS", "AlreadyOpen", "Fence", "NoSuchStep", "NotInstalled",
     "OrderError", "Refused", "StaleOwner", "UnknownMeter", "UnknownOrder", "UnknownTerminal", "Writing", "after_restore", "approve", "begin",
-    "cancel", "expire", "facts", "get", "give_up", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
+    "cancel", "cut_off_by", "expire", "facts", "get", "give_up", "listing", "request", "reroute", "step", "void_paid", "withdraw", "work",
 ]  # fmt: skip

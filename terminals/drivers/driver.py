@@ -40,6 +40,7 @@ class Meter:
     terminal  the address of the terminal it hangs behind, where the protocol addresses the terminal; else ''
     point     its point number (测量点号) in that terminal; 0 where there is none
     switch    what cuts its supply off: rounds of that terminal ('round 1'), or a coil on its line ('coil 9:0'); nothing: its own relay
+    multiplier  what its power must be multiplied by where it hangs behind transformers (CT × PT): drivers give what the meter shows
     """
 
     key: int
@@ -50,6 +51,7 @@ class Meter:
     terminal: str = ""
     point: int = 0
     switch: tuple[str, ...] = ()
+    multiplier: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,12 @@ class RelayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """The read-back. `permitted`: open, but the customer's key may close it. `load_kw` is what flows now."""
+    """The read-back. `permitted`: open, but the customer's key may close it. `keep_power`: of the meter; None: it was not asked. `load_kw` is what
+    flows now."""
 
     open: bool
     permitted: bool
-    keep_power: bool
+    keep_power: bool | None
     load_kw: float
     detail: str = ""
 

@@ -171,7 +171,7 @@ class ModbusDriver(NothingBehind, NoEvents, NoTables):
         is_open = yield from coil.open()
         told = yield from _values(unit, _LOAD)
         return RelayState(
-            is_open, permitted=False, keep_power=False, load_kw=float(told.get("active_power", np.nan)),
+            is_open, permitted=False, keep_power=None, load_kw=float(told.get("active_power", np.nan)),
             detail=f"coil {coil.number} of unit {coil.unit}",
         )  # fmt: skip
 

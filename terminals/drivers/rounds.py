@@ -15,14 +15,17 @@ import numpy as np
 
 from protocols.errors import FrameError, Misuse, Refused
 from terminals.drivers.control import Term
-from terminals.drivers.driver import Meter, RelayAction, RelayState, Script
+from terminals.drivers.driver import Meter, RelayAction, RelayAnswer, RelayState, Script
 from terminals.drivers.through import NotReached
 
 #: `code` of a Refused that the driver decides: a round has no such thing.
 NOT_POSSIBLE: Final = -1
 #: Minutes of warning by the terminal before a round trips: whoever works at a machine hears it. No source gives a number. At most 15.
 ALARM_MINUTES: Final = 2
-#: kW that flow, where the breaker is closed; as headend.control.readback has it for one that is open
+#: A warning up to this long is over when a round must have acted at the latest, as headend.control.readback waits for each relay.
+SOON: Final = 5
+#: kW that flow, where the breaker is closed; as headend.control.readback has it for one that is open. As the meter shows it, before its
+#: transformers: where it hangs behind some, what only magnetises the customer's own transformer gives no supply back
 FLOWS_KW: Final = 0.02
 _ROUND: Final = re.compile(r"round ([1-8])")
 
@@ -42,21 +45,19 @@ def state(mine: Collection[int], tripped: Collection[int], load_kw: float) -> Re
     """What is known of a supply that these rounds cut off. Where only some have tripped it is neither cut off nor given back. Keep-power is
     the terminal's, of which its own orders tell."""
     out = sorted(set(mine) & set(tripped))
-    is_open = bool(out) or not load_kw > FLOWS_KW
+    is_open = bool(out) or not abs(load_kw) > FLOWS_KW  # who feeds in has his breaker closed, too
     return RelayState(
-        open=is_open, permitted=is_open and len(out) < len(mine), keep_power=False, load_kw=load_kw,
+        open=is_open, permitted=is_open and len(out) < len(mine), keep_power=None, load_kw=load_kw,
         detail=f"rounds tripped by command: {', '.join(map(str, out)) or 'none'} of {', '.join(map(str, mine))}",
     )  # fmt: skip
 
 
-def told(mine: Sequence[int], action: RelayAction, alarm: int) -> str:
-    """What the terminal has taken, in words."""
+def answer(mine: Sequence[int], action: RelayAction, alarm: int) -> RelayAnswer:
+    """What the terminal has taken."""
     rounds = f"round{'s' if len(mine) > 1 else ''} {', '.join(map(str, mine))}"
-    return (
-        f"{rounds} told to trip after {alarm} minutes of warning"
-        if action is RelayAction.TRIP
-        else f"{rounds} released"
-    )
+    if action is RelayAction.TRIP:
+        return RelayAnswer(alarm > SOON, f"{rounds} told to trip after {alarm} minutes of warning")
+    return RelayAnswer(detail=f"{rounds} released")
 
 
 def kept(meter: Meter) -> Refused:

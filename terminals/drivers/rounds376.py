@@ -11,7 +11,7 @@ from protocols.gdw376.values import encode
 from terminals.drivers.control import Term, numbers
 from terminals.drivers.control376 import stamped
 from terminals.drivers.driver import Meter, RelayAction, RelayAnswer, RelayState, Script
-from terminals.drivers.rounds import kept, refusal, state, told
+from terminals.drivers.rounds import answer, kept, refusal, state
 from terminals.drivers.station376 import Station376, password
 
 TRIP, PERMIT = 1, 2
@@ -40,7 +40,7 @@ def command(
     parts = ((ident(mine, [function]), data),)
     stamp, delay = (None, 0) if until is None else stamped(meter, until)
     yield Order(station.address(meter), 0x05, parts, password(meter), stamp=stamp, delay=delay)
-    return RelayAnswer(pending=trip and alarm > 0, detail=told(mine, action, alarm))
+    return answer(mine, action, alarm)
 
 
 def seen(station: Station376, meter: Meter, mine: Sequence[int], load_kw: float) -> Script[RelayState]:

@@ -15,7 +15,7 @@ from protocols.errors import FrameError
 from terminals.drivers.control import Term
 from terminals.drivers.control698 import KEEP, KEPT, tag
 from terminals.drivers.driver import Meter, RelayAction, RelayAnswer, RelayState, Script
-from terminals.drivers.rounds import kept, refusal, state, told
+from terminals.drivers.rounds import answer, kept, refusal, state
 
 #: Methods of 8000, its relay outputs, and the relays themselves: round n is element n of F205.
 TRIP, CLOSE, OUTPUTS, RELAYS = 0x80008100, 0x80008200, 0x80000300, 0xF2050200
@@ -43,7 +43,7 @@ def command(
     )
     which = values.array(*(values.structure(Data(values.OAD, RELAYS | number), *more) for number in mine))
     yield Act(TRIP if trip else CLOSE, which, None if until is None else tag(meter, until))
-    return RelayAnswer(pending=trip and alarm > 0, detail=told(mine, action, alarm))
+    return answer(mine, action, alarm)
 
 
 def seen(meter: Meter, mine: Sequence[int], load_kw: float) -> Script[RelayState]:

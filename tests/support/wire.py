@@ -17,13 +17,14 @@ import pytest
 from headend.collector.commands import Commands
 from headend.collector.database import Database
 from headend.collector.recorder import Recorder
+from headend.collector.tasks import meter_of
 from headend.store import db, leases, orders
 from headend.store.archive import installed
 from headend.store.db import Connection
 from headend.store.orders import Fence
 from protocols.localtime import as_datetime
 from terminals.bus import Bus
-from terminals.drivers.driver import Driver, Meter
+from terminals.drivers.driver import Driver
 from terminals.links.tcp import connect
 from terminals.pace import Pace, Timing
 from terminals.simulator.codes import ADDRESSED, terminal_address
@@ -128,9 +129,7 @@ class Wire:
         (row,) = installed(self.conn, self.clock.now(), [self.where.terminal])
         (waiting,) = [o for o in orders.work(self.conn, [self.where.terminal]) if o["order_id"] == order]
         self.conn.commit()
-        meter = Meter(
-            row.meter_id, row.address, SHANGHAI, row.phases, row.secrets, row.terminal, row.pn, row.switch
-        )
+        meter = meter_of(row, SHANGHAI)
         recorder = Recorder(self.where.terminal, row.protocol, driver, self.clock.now)
         commands = Commands(self.database, self.clock, driver, self.fence, lambda: None, recorder)
         await commands.carry_out(self.bus, meter, waiting)

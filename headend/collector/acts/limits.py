@@ -60,6 +60,12 @@ class LimitsAct(WritingAct):
             against = [] if no is None else [Refusal("limits", no)]
         return Looked(tuple(against), Found(dict(around.settings)))
 
+    def items(self, order: dict[str, Any]) -> list[Item]:
+        """A lowered second alarm comes first: wherever the write ends, no meter opens before it has warned."""
+        return sorted(
+            super().items(order), key=lambda item: not (item.key == "alarm2" and item.becomes < item.was)
+        )
+
     def told(self, found: Found) -> dict[str, Any]:
         return {"held": dict(found.held)}
 

@@ -44,7 +44,7 @@ def show(name: str, value: Any) -> str:
         case float():
             text = f"{value:g}"
         case _:
-            text = listed(value) if isinstance(value, tuple) else str(value)
+            text = listed(value) if isinstance(value, tuple | list) else str(value)
     return text
 
 

@@ -117,6 +117,6 @@ def _entry(what: str, row: dict[str, Any], code: str) -> Entry:
     cells = {
         name: show(name, value)
         for name, value in row.items()
-        if name not in ("valid_from", "valid_to") and value not in (None, "", code)
+        if name not in ("valid_from", "valid_to") and value not in (None, "", [], code)
     }
     return Entry(row["valid_from"], row["valid_to"], what, cells)

@@ -28,7 +28,7 @@ class Installed:
     """A meter as the collector needs it: its route and protocol address at an instant.
 
     `terminal`: its terminal's own address, where the protocol has one, else ''. `pn`: its number in the terminal, 0 if it has none.
-    `digits`: of its register before the point. `switch`: what cuts its supply off; nothing: its own relay.
+    `digits`: of its register before the point. `switch`: what cuts its supply off; nothing: its own relay. `multiplier`: CT × PT.
     """
 
     meter_id: int
@@ -42,6 +42,7 @@ class Installed:
     pn: int = 0
     digits: int = 6
     switch: tuple[str, ...] = ()
+    multiplier: int = 1
 
 
 def terminals(conn: Connection) -> list[Terminal]:
@@ -56,7 +57,7 @@ def installed(conn: Connection, now: Any, terminal_ids: list[int] | None = None)
     """Meters installed at `now` (datetime64 UTC), behind the given terminals or all, by meter_id."""
     rows = conn.execute(
         "SELECT m.meter_id, m.asset, i.terminal_id, t.protocol, i.address, m.phases, i.secrets, "
-        "coalesce(t.login, '') AS terminal, coalesce(i.pn, 0) AS pn, m.digits, i.switch "
+        "coalesce(t.login, '') AS terminal, coalesce(i.pn, 0) AS pn, m.digits, i.switch, i.ct * i.pt AS multiplier "
         "FROM installation i JOIN meter m USING (meter_id) JOIN terminal t USING (terminal_id) "
         "WHERE i.valid_from <= %(now)s AND i.valid_to > %(now)s AND (%(ids)s::int[] IS NULL OR i.terminal_id = ANY(%(ids)s)) "
         "ORDER BY m.meter_id",

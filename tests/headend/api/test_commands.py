@@ -118,6 +118,8 @@ def test_commands_are_listed_newest_first(desk: Desk) -> None:
     states = {command["state"] for command in desk.get("/commands?open=true").json()["commands"]}
     assert states == {"wanted", "approved", "sending", "answered", "pending", "unknown"}
     assert {c["kind"] for c in desk.get("/commands?kind=clock").json()["commands"]} == {"clock"}
+    for kind in ("limits", "purchase"):
+        assert desk.get(f"/commands?kind={kind}").json()["commands"] == []
     one = desk.get("/commands").json()["commands"][0]
     assert {c["meter"] for c in desk.get(f"/commands?meter={one['meter']}").json()["commands"]} == {
         one["meter"]

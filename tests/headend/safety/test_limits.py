@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from headend.collector.drivers import drivers
-from headend.store import orders
+from headend.store import db, orders
 from headend.store.orders import Refused, Writing
 from protocols.dlt645.requests import Write
 from protocols.errors import FrameError
@@ -16,7 +17,7 @@ from terminals.drivers.dlt645 import Dlt645Driver
 from terminals.drivers.driver import Driver, Meter
 from terminals.simulator.wallet import Limits, Wallet
 from tests.support.house import one
-from tests.support.wire import Wire
+from tests.support.wire import Wire, broke
 
 MACHINE = "terminals.simulator.standin:StandInMachine"
 
@@ -134,3 +135,70 @@ async def test_gates_and_doors(bare_wire: Wire, wallet: Wallet) -> None:
             expires=bare_wire.clock.now() + np.timedelta64(1, "h"),
         )  # fmt: skip
     assert one(conn, "SELECT count(*) FROM orders WHERE kind = 'limits' AND sent_at IS NOT NULL") == 0
+
+
+async def test_each_refusal_is_on_record_as_what_it_was(bare_wire: Wire, wallet: Wallet) -> None:
+    """A trip and a write of limits, refused on one day for one reason to one person."""
+    conn, now = bare_wire.conn, bare_wire.clock.now()
+    broke(conn, bare_wire.where, now)
+    conn.execute("UPDATE account SET protected = '透析', fee_control = 'master'")
+    conn.commit()
+    numbers = []
+    for kind, action, writing in (
+        ("relay", "trip", None),
+        ("limits", "write", Writing({"items": [{"key": "alarm2", "was": 500, "becomes": 0}]})),
+    ):
+        with pytest.raises(Refused) as refused:
+            orders.request(
+                conn, kind=kind, action=action, asset=bare_wire.where.asset, reason="x", who="陈晓", now=now,
+                expires=now + np.timedelta64(1, "h"), writing=writing,
+            )  # fmt: skip
+        assert refused.value.order_id is not None
+        numbers.append(orders.get(conn, refused.value.order_id)["kind"])
+    assert numbers == ["relay", "limits"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "meanwhile"),
+    [
+        ("stopped", "UPDATE trip_stop SET stopped = true, who = '李敏', reason = '高温', at = now()"),
+        ("protected", "UPDATE account SET protected = '透析'"),
+    ],
+)
+async def test_what_forbids_it_at_the_very_moment_is_waited_for(
+    bare_wire: Wire, wallet: Wallet, store_dsn: str, gate: str, meanwhile: str
+) -> None:
+    """As before a trip: what is said while the sending is committed comes before it or after it, never past it."""
+    order = wants(bare_wire, {"alarm2": 0}, HELD)
+    with db.connect(store_dsn) as other:
+        other.execute(meanwhile)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            orders.begin(bare_wire.conn, order, fence=bare_wire.fence, now=bare_wire.clock.now())
+        bare_wire.conn.rollback()
+        other.commit()
+    (refusal,) = orders.begin(bare_wire.conn, order, fence=bare_wire.fence, now=bare_wire.clock.now())
+    assert refusal.gate == gate
+
+
+async def test_a_write_that_ends_in_its_midst_leaves_no_meter_that_opens_before_it_warns(
+    bare_wire: Wire, wallet: Wallet
+) -> None:
+    class Deaf(Dlt645Driver):
+        def exchange(self, meter: Meter) -> Any:
+            made = super().exchange(meter)
+            sends, gone = made.send, []
+
+            def send(request: Any) -> bytes:
+                if isinstance(request, Write):
+                    gone.append(request.di)
+                if len(gone) > 1:
+                    raise FrameError("the line is dead")
+                return bytes(sends(request))
+
+            made.send = send
+            return made
+
+    bare_wire.meter.purchase(bare_wire.clock.now(), "open", 5_000, 1, "9001")
+    order = wants(bare_wire, {"alarm1": 400, "alarm2": 300}, HELD)
+    await bare_wire.carry_out(Deaf(machine=driver_of(bare_wire).machine), order)  # type: ignore[attr-defined]
+    assert (wallet.limits.alarm1, wallet.limits.alarm2) == (2_000, 300)

@@ -11,6 +11,7 @@ from headend.control.order_state import Event
 from headend.store import ledger, order_facts, orders, reclose
 from headend.store.db import Connection
 from headend.store.ledger import Name
+from protocols.localtime import as_datetime
 from tests.support.arrears import NOW, broke, fence
 from tests.support.house import Place, one, table
 
@@ -126,3 +127,38 @@ def test_other_peoples_payments_are_not_looked_at(store: Connection, cut_off: Pl
     assert reclose.after_payment(store, [(cut_off.account or 0) + 1], now=NOW) == ([], [])
     assert reclose.after_payment(store, [], now=NOW) == ([], [])
     assert len(after(store, cut_off)[0]) == 1
+
+
+def test_what_outlives_a_meter_keeps_nobody_without_supply(store: Connection, cut_off: Place) -> None:
+    """The round, or coil, is out as before when another meter hangs there."""
+    store.execute("UPDATE installation SET switch = '{round 2}'")
+    exchanged(store, cut_off, "2", switch=["round 1", "round 2"])
+    pay(store, 500)
+    (order,), failed = after(store, cut_off)
+    assert failed == []
+    assert table(store, "SELECT action, asset FROM orders JOIN meter USING (meter_id) WHERE order_id = %s", order) == [
+        ("permit", "2")
+    ]  # fmt: skip
+    assert after(store, cut_off) == ([], [])
+    store.execute("UPDATE orders SET state = 'failed', is_open = false WHERE order_id = %s", (order,))
+    assert reclose.waiting(store, now=NOW) == ["2"]
+
+
+@pytest.mark.parametrize("switch", [[], ["round 3"]])
+def test_a_relay_goes_with_its_meter(store: Connection, cut_off: Place, switch: list[str]) -> None:
+    exchanged(store, cut_off, "2", switch=switch)
+    pay(store, 500)
+    assert after(store, cut_off) == ([], [])
+
+
+def exchanged(conn: Connection, here: Place, asset: str, *, switch: list[str]) -> None:
+    """Another meter on the same point."""
+    conn.execute("UPDATE orders SET requested_at = requested_at - interval '1 hour'")
+    conn.execute("UPDATE installation SET valid_to = %s", (as_datetime(NOW),))
+    conn.execute("INSERT INTO meter (asset, phases, accuracy) VALUES (%s, 1, 0.01)", (asset,))
+    conn.execute(
+        "INSERT INTO installation (meter_id, point_id, terminal_id, address, ct, pt, switch, valid_from) "
+        "SELECT m.meter_id, %s, %s, m.asset, 1, 1, %s, %s FROM meter m WHERE m.asset = %s",
+        (here.point, here.terminal, switch, as_datetime(NOW), asset),
+    )
+    conn.commit()

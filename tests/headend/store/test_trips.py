@@ -35,6 +35,34 @@ def ready(conn: Connection, asset: str = "1", **options: Any) -> tuple[int, orde
     return order, fence(conn, here)
 
 
+# --- what cuts off -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "other", "refused"),
+    [("tcp://10.0.0.1:502", "coil 9:0/trips", True), ("10.0.0.2:502", "coil 9:0", False), ("10.0.0.1:502", "coil 9:1", False)],
+)  # fmt: skip
+def test_one_coil_behind_two_terminals_of_one_line_trips_nobody(
+    store: Connection, endpoint: str, other: str, refused: bool
+) -> None:
+    broke(store, "1", protocol="modbus-tcp", endpoint="10.0.0.1:502", switch=["coil 9:0"])
+    place(store, "2", terminal="T2", protocol="modbus-tcp", endpoint=endpoint, switch=[other])
+    if not refused:
+        ask(store, "1")
+        return
+    with pytest.raises(Refused, match="the same switch cuts off meter 2") as caught:
+        ask(store, "1")
+    assert gates_of(caught) == ["switch"]
+
+
+def test_rounds_of_a_terminal_that_has_another_address_by_now_trip_nobody(store: Connection) -> None:
+    order, held = ready(store, protocol="gdw376", login="33010001", pn=1, switch=["round 2"])
+    store.execute("UPDATE terminal SET login = '33010002'")
+    where = {"address": "000000000001", "switch": ("round 2",)}
+    (refusal,) = orders.begin(store, order, fence=held, now=NOW, login="33010001", **where)
+    assert (refusal.gate, state(store, order)) == ("route", "refused")
+
+
 # --- the kill switch -------------------------------------------------------------------------------------------
 
 

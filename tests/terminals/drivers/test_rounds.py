@@ -80,6 +80,8 @@ PROOFS = [
     ((1, 2), (1,), 0.0, Event.DISPROVE, Event.HOLD),
     ((1, 2), (1,), 1.0, Event.DISPROVE, Event.HOLD),
     ((1, 2), (), 1.0, Event.DISPROVE, Event.PROVE),
+    ((2,), (), -5.0, Event.DISPROVE, Event.PROVE),
+    ((2,), (2,), -5.0, Event.DISPROVE, Event.DISPROVE),
 ]
 
 
@@ -100,7 +102,7 @@ def test_both_rounds_are_tripped_by_one_frame_that_says_its_time() -> None:
     answer, frames = talk(
         "gdw376", DRIVERS["gdw376"], DRIVERS["gdw376"].relay(whom, RelayAction.TRIP, UNTIL), whom
     )
-    assert (answer.pending, answer.detail) == (True, "rounds 1, 3 told to trip after 2 minutes of warning")
+    assert (answer.pending, answer.detail) == (False, "rounds 1, 3 told to trip after 2 minutes of warning")
     # DA p1 and p3, DT F1, two minutes of warning and no end for each; then PW, and Tp: from 10:00:00, valid 2 minutes
     assert bytes.fromhex("050101002020") in frames[-1]
     assert frames[-1][-7:-2] == bytes.fromhex("0000101102")
@@ -108,7 +110,7 @@ def test_both_rounds_are_tripped_by_one_frame_that_says_its_time() -> None:
     answer, frames = talk(
         "dlt698", DRIVERS["dlt698"], DRIVERS["dlt698"].relay(whom, RelayAction.TRIP, UNTIL), whom
     )
-    assert answer.pending
+    assert not answer.pending
     relay = "020451F20502{:02X}11021200000300"
     both = relay.format(1) + relay.format(3)
     # 07 01 PIID, method 129, an array of both; then the time tag: 10:00:30, valid 90 s

@@ -117,6 +117,11 @@ def test_the_past_of_a_thing(filled: Connection) -> None:
     exchanged = moment("2026-03-12 00:00")
     assert spans == [(moment("2026-03-01 00:00"), exchanged, "80"), (exchanged, None, "120")]
     assert "123456" not in str(found)
+    assert [(entry.cells["plans"], entry.cells.get("switch")) for entry in found.entries] == [
+        ("curve day month phase", None)
+    ] * 2
+    filled.execute("UPDATE installation SET switch = '{round 1,round 2}' WHERE valid_to = 'infinity'")
+    assert [cells.get("switch") for _, cells in past(filled, "M1")] == [None, "round 1+round 2"]
     assert [cells["line"] for what, cells in past(filled, "A1") if what == "hangs"] == ["F1", "F2"]
     assert [cells["meter"] for what, cells in past(filled, "P2") if what == "installed"] == ["M2", "M9"]
     assert [cells["customer"] for what, cells in past(filled, "P2") if what == "account"] == ["C2"]
