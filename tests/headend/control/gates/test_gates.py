@@ -147,6 +147,28 @@ def test_each_gate_alone(gate: str) -> None:
             assert refused(**near_miss) == [], near_miss
 
 
+def test_limits_of_a_wallet_ask_who_is_cut_off_by_them_and_not_when() -> None:
+    """A meter goes by them for years: hour, balance and caps of a trip say nothing about them."""
+    assert gates.ask_limits(facts(), LIMITS) == []
+    assert (
+        gates.ask_limits(
+            facts(day_kind="holiday", balance_valid=False, trips_hour=99, noticed_at=None), LIMITS
+        )
+        == []
+    )
+    changes: dict[str, Any] = {
+        "stopped": "by 李敏: x",
+        "protected": "透析",
+        "approved_by": "job:x",
+        "expires": NOW,
+    }
+    found = gates.ask_limits(facts(**changes), LIMITS)
+    assert [refusal.gate for refusal in found] == ["stopped", "protected", "second_person", "expiry"]
+    assert found[0].why == "trips are stopped: by 李敏: x"
+    for name, gate in zip(changes, ("stopped", "protected", "second_person", "expiry"), strict=True):
+        assert [r.gate for r in gates.ask_limits(facts(**{name: changes[name]}), LIMITS)] == [gate]
+
+
 def test_what_each_new_gate_says() -> None:
     """Whoever is refused reads it: names, numbers and the next step."""
     told = {r.gate: r.why for r in gates.ask(facts(
