@@ -8,7 +8,7 @@ import rich_click as click
 
 from headend.cli import orders as shown
 from headend.cli.common import App, Yuan, json_option, pass_app, person_option, print_json, yuan
-from headend.cli.prices import READING, VALID, reason_option, wait_option, yes_option
+from headend.cli.prices import VALID, reason_option, wait_option, yes_option
 from headend.control import wallet_limits
 from headend.control.wallet_limits import NAMES
 from headend.store import orders, wallet_rules
@@ -34,7 +34,8 @@ def limits(
     The order waits for another person's `headend purchase approve`. Nobody who has supply loses it by that: what is left in the wallet is read
     again before the first byte."""
     wanted = _wanted(app, changes)
-    wallet = _read(app, meter, person, wait)
+    why = "before its limits are written"
+    wallet = shown.read_first(app, "purchase", meter, why, person, wait)["result"]["wallet"]
     held: dict[str, int] = wallet["settings"]
     if not held:
         raise StoreError(f"meter {meter} tells of no limits")
@@ -68,20 +69,6 @@ def _wanted(app: App, changes: tuple[str, ...]) -> dict[str, int]:
             raise click.UsageError(f"{change!r} is not NAME=YUAN; names are {', '.join(NAMES)}")
         wanted[name] = Yuan().convert(value, None, None)
     return wanted
-
-
-def _read(app: App, meter: str, person: str, wait: float) -> dict[str, Any]:
-    """What the wallet says now, by the collector that owns its line."""
-    now = app.clock.now()
-    order_id = orders.request(
-        app.conn, kind="purchase", action="read", asset=meter, reason="before its limits are written", who=person, now=now, expires=now + READING,
-        priority=3,
-    )  # fmt: skip
-    order = shown.wait_for(app, order_id, wait)
-    if order["state"] != "verified":
-        raise StoreError(shown.failure(order, wait))
-    wallet: dict[str, Any] = order["result"]["wallet"]
-    return wallet
 
 
 def _tell(app: App, meter: str, held: dict[str, int], items: list[dict[str, Any]], as_json: bool) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import rich_click as click
 from click.exceptions import Exit
 from rich.markup import escape
@@ -32,6 +33,22 @@ def wait_for(app: App, order_id: int, seconds: float) -> dict[str, Any]:
         if not order["is_open"] or order["state"] in RESTING or time.monotonic() > until:
             return order
         time.sleep(0.1)
+
+
+#: how long a reading that something else waits for may wait for its terminal
+READING: Final = np.timedelta64(15, "m")
+
+
+def read_first(app: App, kind: str, meter: str, reason: str, person: str, wait: float) -> dict[str, Any]:
+    """Order a read of the meter, by the collector that owns its line, and wait for it: the verified order. StoreError: it did not come to that."""
+    now = app.clock.now()
+    order_id = orders.request(
+        app.conn, kind=kind, action="read", asset=meter, reason=reason, who=person, now=now, expires=now + READING, priority=3
+    )  # fmt: skip
+    order = wait_for(app, order_id, wait)
+    if order["state"] != "verified":
+        raise StoreError(failure(order, wait))
+    return order
 
 
 #: kind -> how a value of one of its keys is said

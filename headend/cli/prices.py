@@ -22,8 +22,8 @@ from headend.store.price_tables import Contract, Proposal
 from tariffs.days import CalendarError
 from tariffs.timetable import Clash, clashes
 
-#: how long a write waits for its second person, and then for its terminal; a reading for its terminal
-VALID, READING = np.timedelta64(8, "h"), np.timedelta64(15, "m")
+#: how long a write waits for its second person, and then for its terminal
+VALID = np.timedelta64(8, "h")
 #: a meter is asked some sixty things: longer than one answer takes
 wait_option = click.option(
     "--wait", default=120.0, show_default=True, help="Seconds to wait for the reading, or the outcome."
@@ -164,15 +164,7 @@ command.add_command(campaign)
 
 def _read(app: App, meter: str, person: str, wait: float) -> dict[str, Any]:
     """Order a read of what the meter holds and wait for it: the verified order."""
-    now = app.clock.now()
-    order_id = orders.request(
-        app.conn, kind="prices", action="read", asset=meter, reason="read at the command line", who=person, now=now, expires=now + READING,
-        priority=3,
-    )  # fmt: skip
-    order = shown.wait_for(app, order_id, wait)
-    if order["state"] != "verified":
-        raise StoreError(shown.failure(order, wait))
-    return order
+    return shown.read_first(app, "prices", meter, "read at the command line", person, wait)
 
 
 def _ask(app: App, found: Proposal, reason: str, person: str, as_json: bool) -> None:
