@@ -101,6 +101,8 @@ def head(app: App, as_json: bool) -> None:
             "notice",
             "delivery",
             "limits",
+            "wallet",
+            "wallet-rules",
             "stop",
             "no-trip",
             "orderly",

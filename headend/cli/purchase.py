@@ -179,14 +179,15 @@ def reconcile(app: App) -> None:
 
 @command.command()
 @click.argument("changes", nargs=-1)
+@person_option
 @json_option
 @pass_app
-def rules(app: App, changes: tuple[str, ...], as_json: bool) -> None:
+def rules(app: App, changes: tuple[str, ...], person: str, as_json: bool) -> None:
     """Show by what wallets are judged, or change some: tolerance=1.00 age_hours=48 alarm1=20 alarm2=5 overdraft=0 hoarding=9999 permit=0.
 
     The last five are what the meters' own limits shall be; alarm1=- compares it no more."""
     if changes:
-        wallet_rules.set_rules(app.conn, dict(_pair(change) for change in changes))
+        wallet_rules.set_rules(app.conn, dict(_pair(change) for change in changes), person)
         app.conn.commit()
     current = wallet_rules.rules(app.conn)
     told = {name: getattr(current, name) for name in type(current).__slots__}

@@ -1,4 +1,4 @@
-"""The audit: one append-only chain over order events, approvals, notices, limits, the kill switch, spared days, releases,
+"""The audit: one append-only chain over order events, approvals, notices, limits, rules for wallets, the kill switch, spared days, releases,
 plans of orderly use and restores.
 
 The database chains (schema/0022): every path that writes such a row is in it, in the same transaction. Here it is verified, by another
@@ -235,13 +235,19 @@ def _rows(conn: Connection) -> Broken | None:
 
 
 def _now(conn: Connection) -> Broken | None:
-    """Limits and the kill switch are rows that change: the newest record of each says what must stand there."""
+    """Limits, rules for wallets and the kill switch are rows that change: the newest record of each says what must stand there."""
     limits = conn.execute(
         "SELECT seq FROM (SELECT seq, coalesce(body::jsonb -> 'becomes', body::jsonb -> 'limits') AS said FROM audit "
         "WHERE kind IN ('begin', 'limits') ORDER BY seq DESC LIMIT 1) a WHERE said IS DISTINCT FROM (SELECT limits FROM cluster)"
     ).fetchone()
     if limits:
         return Broken(limits["seq"], "the limits for trips are not what it says", "停电限值与所记不符")
+    rules = conn.execute(
+        "SELECT seq FROM (SELECT seq, body::jsonb -> 'becomes' AS said FROM audit WHERE kind = 'wallet-rules' ORDER BY seq DESC LIMIT 1) a "
+        "WHERE said IS DISTINCT FROM (SELECT wallet_rules FROM cluster)"
+    ).fetchone()
+    if rules:
+        return Broken(rules["seq"], "the rules for wallets are not what it says", "钱包对账规则与所记不符")
     stop = conn.execute(
         "SELECT seq FROM (SELECT seq, (body::jsonb ->> 'stopped')::boolean AS said FROM audit WHERE kind = 'stop' ORDER BY seq DESC LIMIT 1) a "
         "WHERE said IS DISTINCT FROM (SELECT stopped FROM trip_stop)"

@@ -40,8 +40,9 @@ def parse_rules(stored: Mapping[str, Any]) -> Rules:
     return Rules(**values)  # type: ignore[arg-type]
 
 
-def set_rules(conn: Connection, changes: Mapping[str, int | None]) -> Rules:
-    """Change some, in the caller's transaction. StoreError."""
+def set_rules(conn: Connection, changes: Mapping[str, int | None], who: str = "") -> Rules:
+    """Change some, in the caller's transaction. `who` stands in the audit; '': the database's user. StoreError."""
+    conn.execute("SELECT set_config('headend.who', %s, true)", (who,))
     row = conn.execute("SELECT wallet_rules FROM cluster FOR UPDATE").fetchone()
     assert row is not None
     stored = {**row["wallet_rules"], **changes}

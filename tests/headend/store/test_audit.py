@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 
-from headend.store import audit, cluster, db, orders, trip_stop
+from headend.store import audit, cluster, db, orders, trip_stop, wallet_rules
 from headend.store.audit import Head
 from headend.store.db import Connection
 from tests.headend.store.test_orders import ask, send
@@ -107,6 +107,22 @@ def test_the_first_broken_link_is_named(
     told = audit.verify(store)
     assert told.broken is not None
     assert (told.broken.seq, says in told.broken.en, bool(told.broken.zh)) == (seq, True, True), told.broken
+
+
+def test_rules_for_wallets_are_somebodys_word(store: Connection) -> None:
+    """What the meters' limits shall be goes into meters and terminals."""
+    lived(store)
+    wallet_rules.set_rules(store, {"alarm1": 2_000}, "陈晓")
+    store.commit()
+    (newest,) = audit.records(store, limit=1, kind="wallet-rules")
+    assert newest["body"] == {"was": {}, "becomes": {"alarm1": 2_000}, "who": "陈晓"}
+    store.commit()
+    assert audit.verify(store).broken is None
+    store.commit()
+    force(store, "UPDATE cluster SET wallet_rules = '{}'")
+    told = audit.verify(store).broken
+    assert told is not None
+    assert (told.seq, told.en) == (newest["seq"], "the rules for wallets are not what it says")
 
 
 def test_a_tail_that_was_cut_off_shows_against_a_kept_head(store: Connection) -> None:
