@@ -17,24 +17,19 @@ from headend.control.wallet import MOST_FEN, yuan
 NAMES: Final = ("alarm1", "alarm2", "overdraft", "hoarding", "permit")
 
 
-class BadLimits(ValueError):
-    """What was asked for cannot be written; the message says why."""
-
-
-def check(wanted: Mapping[str, Any], held: Mapping[str, int]) -> None:
-    """`held`: what the meter has, which stays where nothing is wanted. BadLimits."""
+def _nonsense(wanted: Mapping[str, Any], held: Mapping[str, int]) -> str | None:
+    """Why no meter with these limits can be told so; what is not wanted stays."""
     for name, fen in wanted.items():
         if name not in NAMES:
-            raise BadLimits(f"{name!r} is no limit of a wallet; there are {', '.join(NAMES)}")
+            return f"{name!r} is no limit of a wallet; there are {', '.join(NAMES)}"
         if not isinstance(fen, int) or isinstance(fen, bool) or not 0 <= fen <= MOST_FEN:
-            raise BadLimits(f"{name}: {fen!r} is no amount from 0 to {MOST_FEN} fen")
+            return f"{name}: {fen!r} is no amount from 0 to {MOST_FEN} fen"
         if name not in held:
-            raise BadLimits(f"{name}: the meter has no such limit, or does not tell it")
+            return f"{name}: the meter has no such limit, or does not tell it"
     after = {**held, **wanted}
     if "alarm1" in after and "alarm2" in after and after["alarm2"] > after["alarm1"]:
-        raise BadLimits(
-            f"alarm2 would be {yuan(after['alarm2'])}, above alarm1 {yuan(after['alarm1'])}: the meter would open before it has warned"
-        )
+        return f"alarm2 would be {yuan(after['alarm2'])}, above alarm1 {yuan(after['alarm1'])}: the meter would open before it has warned"
+    return None
 
 
 def against(
@@ -42,10 +37,8 @@ def against(
 ) -> str | None:
     """Why they may not be written to a wallet in which so much is left (below zero: overdrawn): whoever has supply must not lose it by that, and
     whoever may close must be able to."""
-    try:
-        check(wanted, held)
-    except BadLimits as why:
-        return str(why)
+    if nonsense := _nonsense(wanted, held):
+        return nonsense
     if is_open is None:
         return "the meter does not say whether it has cut off, so nobody can say what its limits would do"
     if is_open:
